@@ -1,0 +1,368 @@
+# heapd: build, check, install. "make help" lists the targets and the variables.
+#
+# Sources are found by wildcard: a file that is put in its place is built. Everything that is made lies under $(O).
+
+.DEFAULT_GOAL := all
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.SECONDARY:
+MAKEFLAGS += --no-builtin-rules
+
+VERSION := 0.1.0
+SONAME  := libheapd.so.0
+
+# What a user may set -------------------------------------------------------------------------------------------------
+
+O          ?= build
+PREFIX     ?= /usr/local
+bindir     ?= $(PREFIX)/bin
+sbindir    ?= $(PREFIX)/sbin
+libdir     ?= $(PREFIX)/lib
+includedir ?= $(PREFIX)/include
+mandir     ?= $(PREFIX)/share/man
+docdir     ?= $(PREFIX)/share/doc/heapd
+pcdir      ?= $(libdir)/pkgconfig
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin CXX),default)
+CXX := $(or $(if $(findstring clang,$(CC)),$(subst clang,clang++,$(CC))), \
+	    $(if $(findstring gcc,$(CC)),$(subst gcc,g++,$(CC))),g++)
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+PKG_CONFIG ?= pkg-config
+CFLAGS     ?= $(if $(SAN),-O1,-O2) -g
+CXXFLAGS   ?= $(CFLAGS)
+
+# How it is built -----------------------------------------------------------------------------------------------------
+
+MACHINE := $(or $(shell $(CC) -dumpmachine 2>/dev/null),$(shell uname -m))
+
+# The 16-byte compare-and-swap must be one instruction, never a call into libatomic.
+MACHINE_FLAGS := $(if $(filter x86_64%,$(MACHINE)),-mcx16)
+
+WARNINGS   := -Wall -Wextra -Wshadow -Wconversion
+C_WARNINGS := $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
+BASE       := -D_GNU_SOURCE -Iinclude -iquote . $(MACHINE_FLAGS) -pthread
+SANITIZE   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer)
+
+# Initial-exec TLS keeps the barrier to one load. No lazy binding: a signal handler must not meet the resolver.
+LIB_FLAGS    := -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt
+PROG_FLAGS   := -fPIE
+DAEMON_FLAGS := $(PROG_FLAGS) -fstack-protector-strong $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+
+ALL_CFLAGS   = -std=gnu17 $(C_WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
+ALL_CXXFLAGS = -std=gnu++17 $(WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CXXFLAGS)
+ALL_LDFLAGS  = -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
+# A shared library of clang's leaves the sanitizer's symbols to the program.
+LIB_LDFLAGS  = -shared -Wl,-soname,$(SONAME) -Wl,--version-script=client/libheapd.map -Wl,-z,nodelete \
+	       $(if $(and $(SAN),$(findstring clang,$(CC))),,-Wl,-z,defs)
+
+DAEMON_LIBS = -levent_core -levent_pthreads -lcap-ng -lsystemd -pthread
+CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
+
+# What is built -------------------------------------------------------------------------------------------------------
+
+LIB_SRC     := $(wildcard client/*.c)
+DEMO_SRC    := $(wildcard client/demo/*.c)
+DAEMON_SRC  := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
+MAIN_SRC    := $(wildcard daemon/main.c)
+FIXTURE_SRC := $(wildcard tests/fixture*.c)
+TEST_SRC    := $(wildcard tests/check_*.c tests/check_*.cc)
+TEST_SH     := $(wildcard tests/check_*.sh)
+STRESS_ALL  := $(wildcard tests/stress/*.c)
+BENCH_ALL   := $(wildcard tests/bench/*.c tests/bench/*.cc)
+
+# In stress/ and bench/ a file with a main is a program; the others are common code of the programs beside them.
+open := (
+hash := \#
+mains        = $(if $(strip $1),$(shell grep -lE '^[a-z].*\<main[$(open)]' $1))
+STRESS_SRC   := $(call mains,$(STRESS_ALL))
+BENCH_SRC    := $(call mains,$(BENCH_ALL))
+
+# The library hides its insides: a program that includes them is linked with the library's objects instead.
+PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(BENCH_ALL)
+INNER_SRC := $(if $(PROG_ALL),$(shell grep -lE '^$(hash) *include "(\.\./)*client/' $(PROG_ALL)))
+
+objects = $(patsubst %,$(O)/%.o,$(basename $1))
+names   = $(notdir $(basename $1))
+
+LIB_OBJ     := $(call objects,$(LIB_SRC))
+DEMO_OBJ    := $(call objects,$(DEMO_SRC))
+DAEMON_OBJ  := $(call objects,$(DAEMON_SRC))
+MAIN_OBJ    := $(call objects,$(MAIN_SRC))
+FIXTURE_OBJ := $(call objects,$(FIXTURE_SRC))
+STRESS_OBJ  := $(call objects,$(filter-out $(STRESS_SRC),$(STRESS_ALL)))
+BENCH_OBJ   := $(call objects,$(filter-out $(BENCH_SRC),$(BENCH_ALL)))
+
+LIBHEAPD  := $(if $(LIB_SRC),$(O)/libheapd.so)
+INNER     := $(if $(LIB_SRC),$(O)/libheapd-inner.a)
+LIBHEAPDD := $(if $(DAEMON_SRC),$(O)/libheapdd.a)
+HEAPD     := $(if $(MAIN_SRC),$(O)/heapd)
+DEMO      := $(if $(DEMO_SRC),$(O)/heapd-demo)
+FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
+TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
+STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
+
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo daemon tests tests/stress tests/bench, \
+	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
+UNITS   := $(filter %.c %.cc,$(SOURCES))
+
+# Bench peers: a bench program is linked with each peer that its file name, or PEERS_<program>, names.
+PEERS := mimalloc jemalloc tcmalloc boost
+LIBS_mimalloc := -lmimalloc
+LIBS_jemalloc := -ljemalloc
+LIBS_tcmalloc := -ltcmalloc_minimal
+LIBS_boost    := -lrt
+HEADER_mimalloc := mimalloc.h
+HEADER_jemalloc := jemalloc/jemalloc.h
+HEADER_tcmalloc := gperftools/tcmalloc.h
+HEADER_boost    := boost/interprocess/managed_shared_memory.hpp
+
+peers_of   = $(sort $(PEERS_$1) $(foreach p,$(PEERS),$(if $(findstring $p,$1),$p)))
+# Looked for only when benches are built.
+have_peer  = $(shell printf '$(hash)include <%s>\nint main(){return 0;}\n' '$(HEADER_$1)' \
+	       | $(CXX) -x c++ -std=gnu++17 - -o /dev/null $(LIBS_$1) >/dev/null 2>&1 && echo yes)
+ifneq ($(filter bench bench-build,$(MAKECMDGOALS)),)
+PEERS_USED    := $(sort $(foreach b,$(call names,$(BENCH_SRC)),$(call peers_of,$b)))
+PEERS_MISSING := $(strip $(foreach p,$(PEERS_USED),$(if $(call have_peer,$p),,$p)))
+endif
+BENCH_SKIP := $(foreach b,$(call names,$(BENCH_SRC)),$(if $(filter $(PEERS_MISSING),$(call peers_of,$b)),$b))
+BENCH_BIN  := $(addprefix $(O)/bench/,$(filter-out $(BENCH_SKIP),$(call names,$(BENCH_SRC))))
+
+define newline
+
+
+endef
+
+# Talking -------------------------------------------------------------------------------------------------------------
+
+ifeq ($(V),1)
+Q :=
+say :=
+else
+Q := @
+say = @printf '  %-5s %s\n' $1 '$(patsubst $(O)/%,%,$@)';
+endif
+# $(call run,WORD,command)
+run = $(call say,$1)$2
+SUBMAKE = +$(Q)$(MAKE) --no-print-directory
+# Both cores for those who did not say otherwise; seen in a recipe only, where MAKEFLAGS is complete.
+JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# Rules ---------------------------------------------------------------------------------------------------------------
+
+.PHONY: all tests stress FORCE
+
+all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) ## build library, daemon and demo (the default)
+
+tests: all $(TEST_BIN) ## build the test programs
+
+stress: all $(STRESS_BIN) ## build the stress programs
+
+# Rewritten only when what they hold changes: other flags make every object again, other sources every archive.
+define FLAGS
+$(CC) $(ALL_CFLAGS)
+$(CXX) $(ALL_CXXFLAGS)
+$(LIB_FLAGS) $(DAEMON_FLAGS)
+$(ALL_LDFLAGS) $(LIB_LDFLAGS)
+endef
+quote = '$(subst ','\'',$(subst $(newline), ,$1))'
+# $(call keep,text): the file is rewritten only if it holds something else
+keep = @printf '%s\n' $(call quote,$1) | cmp -s - $@ || printf '%s\n' $(call quote,$1) >$@
+
+$(O)/.flags: FORCE | $(O)/
+	$(call keep,$(FLAGS))
+
+$(O)/.sources: FORCE | $(O)/
+	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(FIXTURE_SRC))
+
+$(O)/:
+	@mkdir -p $@
+
+# An object made without WERROR=1 may have warned: it leaves a mark, and WERROR=1 makes it again.
+ifeq ($(WERROR),1)
+LAX := $(patsubst %.lax,%,$(shell find $(O) -name '*.o.lax' 2>/dev/null))
+$(LAX): FORCE
+endif
+lax = $(if $(filter 1,$(WERROR)),&& rm -f $@.lax,&& touch $@.lax)
+werror = $(if $(filter 1,$(WERROR)),-Werror)
+
+$(LIB_OBJ): UNIT_FLAGS := $(LIB_FLAGS)
+$(DAEMON_OBJ) $(MAIN_OBJ): UNIT_FLAGS := $(DAEMON_FLAGS)
+UNIT_FLAGS := $(PROG_FLAGS)
+
+$(O)/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CC,$(CC) $(ALL_CFLAGS) $(UNIT_FLAGS) $(CFLAGS_$(*F)) $(werror) -MMD -MP -c -o $@ $< $(lax))
+
+$(O)/%.o: %.cc $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CXX,$(CXX) $(ALL_CXXFLAGS) $(UNIT_FLAGS) $(CFLAGS_$(*F)) $(werror) -MMD -MP -c -o $@ $< $(lax))
+
+$(O)/libheapd.so: $(LIB_OBJ) client/libheapd.map $(O)/.sources
+	$(call run,LD,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIB_LDFLAGS) -o $@ $(LIB_OBJ) && ln -sf $(@F) $(O)/$(SONAME))
+
+$(INNER): $(LIB_OBJ)
+$(LIBHEAPDD): $(DAEMON_OBJ)
+$(FIXTURE): $(FIXTURE_OBJ)
+$(INNER) $(LIBHEAPDD) $(FIXTURE): $(O)/.sources
+	$(call run,AR,rm -f $@ && $(AR) rcs $@ $(filter %.o,$^))
+
+# $(call link,compiler and flags,where the library lies from here,last words): the objects and archives of the rule
+link = $1 -pie $(ALL_LDFLAGS) -Wl,-rpath,'$$ORIGIN$2' -o $@ $(filter %.o,$^) $(filter %.a,$^) $(filter %.so,$^) $3
+
+$(O)/heapd: $(MAIN_OBJ) $(LIBHEAPDD)
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,$(DAEMON_LIBS)))
+
+$(O)/heapd-demo: $(DEMO_OBJ) $(LIBHEAPD) $(O)/.sources
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,$(LDLIBS_heapd-demo)))
+
+# $(call program,source,folder under $(O),common objects): one test, stress or bench program.
+define program
+$(O)/$2/$(call names,$1): $(call objects,$1) $3 $(FIXTURE) $(LIBHEAPDD) \
+		$(if $(filter $1 $(FIXTURE_SRC),$(INNER_SRC)),$(INNER),$(LIBHEAPD)) | $(O)/$2/
+	$$(call run,LD,$$(call link,$(if $(filter %.cc,$1),$$(CXX) $$(ALL_CXXFLAGS),$$(CC) $$(ALL_CFLAGS)),/..,\
+		$$(CHECK_LIBS) $$(DAEMON_LIBS) $$(addprefix -Wl$$(comma)--no-as-needed ,\
+		$$(foreach p,$$(call peers_of,$(call names,$1)),$$(LIBS_$$p))) $$(LDLIBS_$(call names,$1))))
+endef
+comma := ,
+
+$(foreach s,$(TEST_SRC),$(eval $(call program,$s,tests)))
+$(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
+$(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
+
+$(O)/tests/ $(O)/stress/ $(O)/bench/:
+	@mkdir -p $@
+
+ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
+-include $(shell find $(O) -name '*.d' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' 2>/dev/null)
+endif
+
+# Checks --------------------------------------------------------------------------------------------------------------
+
+.PHONY: check check-run test lint san demo bench bench-build deps-bench
+
+# What the scripts that check sources and library need to know.
+checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
+	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
+LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers \
+	 $(if $(LIB_SRC),scripts/check-library scripts/check-install)
+
+check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) WERROR=1 tests
+	$(SUBMAKE) check-run
+
+check-run:
+	@$(checkenv) scripts/run-checks $(LINTS) $(TEST_BIN) $(TEST_SH)
+
+TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
+TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
+	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
+
+test: $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+	@$(checkenv) scripts/run-checks $(TESTS_RUN)
+
+lint: all ## the checks of sources, headers and library, no tests
+	@$(checkenv) scripts/run-checks $(LINTS)
+
+# Tests that a sanitizer cannot run, by name, each with its reason here.
+SAN_SKIP  ?=
+TSAN_SKIP ?=
+SAN_TESTS  ?= $(filter-out $(SAN_SKIP),$(call names,$(TEST_SRC)))
+TSAN_TESTS ?= $(filter-out $(TSAN_SKIP),$(call names,$(TEST_SRC)))
+
+san: ## the tests under ASan and UBSan (build/san), then under TSan (build/tsan)
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) O=$(O)/san SAN=address,undefined tests
+	$(SUBMAKE) $(JOBS) O=$(O)/tsan SAN=thread tests
+	@CK_TIMEOUT_MULTIPLIER=10 CHECK_LIMIT=600 HEAPD_TEST_BUILD='$(abspath $(O)/san)' \
+		scripts/run-checks $(addprefix $(O)/san/tests/,$(SAN_TESTS))
+	@CK_TIMEOUT_MULTIPLIER=10 CHECK_LIMIT=600 HEAPD_TEST_BUILD='$(abspath $(O)/tsan)' \
+		scripts/run-checks $(addprefix $(O)/tsan/tests/,$(TSAN_TESTS))
+
+demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEMO_ARGS are handed on
+	@scripts/install-deps build
+	$(SUBMAKE) $(JOBS) all
+	@$(O)/heapd-demo $(DEMO_ARGS)
+
+bench-build: all $(BENCH_BIN)
+	$(if $(PEERS_MISSING),@echo 'bench: left out because they are missing: $(PEERS_MISSING) (try "make deps-bench")')
+
+bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY="heapd mimalloc pair 64" pick
+	@HEAPD_TEST_BUILD='$(abspath $(O))' scripts/run-bench $(BENCH_BIN) -- $(BENCH_ARGS)
+
+deps-bench: ## install the allocators that bench compares with
+	@scripts/install-deps build bench
+
+# Care of the sources -------------------------------------------------------------------------------------------------
+
+.PHONY: format tidy clean help
+
+format: ## clang-format over all sources, in place; F="daemon/log.c" picks
+	$(Q)clang-format -i $(or $F,$(SOURCES))
+
+TIDY = $(filter %.c,$(or $F,$(UNITS)))
+# libcheck's START_TEST makes a global of every test.
+GLOBALS = cppcoreguidelines-avoid-non-const-global-variables
+tidy = xargs -r -P $(shell nproc) -I{} clang-tidy --quiet $1 {} -- -std=gnu17 $(BASE)
+
+tidy: ## clang-tidy over all sources; F="daemon/log.c" picks
+	@scripts/install-deps tidy
+	$(Q)bad=0; \
+	printf '%s\n' $(filter-out tests/%,$(TIDY)) | $(call tidy,) || bad=1; \
+	printf '%s\n' $(filter tests/%,$(TIDY)) | $(call tidy,--checks=-$(GLOBALS)) || bad=1; \
+	exit $$bad
+
+clean: ## remove the build directory
+	$(Q)rm -rf $(O)
+
+# Install -------------------------------------------------------------------------------------------------------------
+
+.PHONY: install uninstall
+
+INSTALL ?= install
+MANPAGES := $(wildcard man/*.[1-8])
+# All of it is commented out: an example, which no install lays over the file in use.
+EXAMPLES := $(wildcard daemon/heapd.conf)
+manpath = $(mandir)/man$(patsubst .%,%,$(suffix $1))/$(notdir $1)
+# heapd.h and, of the contract between the processes, only what it includes.
+PUBLIC = $(filter include/%.h,$(shell $(CC) -MM -Iinclude include/heapd.h))
+
+# A DESTDIR that is not absolute, or has a blank in it, is taken as the shell takes it between quotes.
+D = "$(DESTDIR)"
+
+$(O)/heapd.pc: heapd.pc.in FORCE | $(O)/
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
+		-e 's|@VERSION@|$(VERSION)|' $< >$@
+
+install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTDIR=, PREFIX=/usr/local, libdir= ...
+	$(Q)$(INSTALL) -d $D$(sbindir) $D$(libdir) $D$(pcdir) $D$(includedir)/heapd
+	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
+	$(Q)$(INSTALL) -m 755 $(LIBHEAPD) $D$(libdir)/libheapd.so.$(VERSION)
+	$(Q)ln -sf libheapd.so.$(VERSION) $D$(libdir)/$(SONAME)
+	$(Q)ln -sf $(SONAME) $D$(libdir)/libheapd.so
+	$(Q)$(INSTALL) -m 644 $(O)/heapd.pc $D$(pcdir)/heapd.pc
+	$(Q)for h in $(PUBLIC:include/%=%); do $(INSTALL) -m 644 include/$$h $D$(includedir)/$$h || exit; done
+	$(foreach e,$(EXAMPLES),$(Q)$(INSTALL) -D -m 644 $e $D$(docdir)/$(notdir $e)$(newline))
+	$(foreach m,$(MANPAGES),$(Q)$(INSTALL) -D -m 644 $m $D$(call manpath,$m)$(newline))
+	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+uninstall: ## remove what install put there (same DESTDIR and PREFIX)
+	$(Q)rm -f $D$(sbindir)/heapd $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
+		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h
+	$(Q)for h in $(notdir $(wildcard include/heapd/*.h)); do rm -f $D$(includedir)/heapd/$$h; done
+	$(Q)rmdir $D$(includedir)/heapd 2>/dev/null || true
+	$(foreach e,$(EXAMPLES),$(Q)rm -f $D$(docdir)/$(notdir $e)$(newline))
+	$(Q)rmdir $D$(docdir) 2>/dev/null || true
+	$(foreach m,$(MANPAGES),$(Q)rm -f $D$(call manpath,$m)$(newline))
+	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@printf '\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
+		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy'
