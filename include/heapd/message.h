@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Messages between client and daemon: fixed size, one SEQPACKET datagram each.
+ *
+ * Two sockets a session: on the first the client sends requests and each gets exactly one reply,
+ * with the request's seq, in order; the second (the notify socket, handed over with the reply to
+ * HELLO) carries notes from the daemon, read by the client's agent thread, and ends when the daemon
+ * does. Who the client is, the kernel says (SO_PEERCRED, SCM_CREDENTIALS, pidfd), never a message.
+ * Descriptors go from the daemon to the client only.
+ */
+#ifndef HEAPD_MESSAGE_H
+#define HEAPD_MESSAGE_H
+
+#include "heapd/layout.h"
+
+enum heapd_op {
+	HEAPD_OP_NONE = 0,
+	HEAPD_OP_HELLO, /* hello -> welcome; fds: heap, directory, control (-1 omitted when read-only), session, notify */
+	HEAPD_OP_HELLO_CHILD, /* first message of a forked child on its own socket, with SCM_CREDENTIALS -> status */
+	HEAPD_OP_FORK, /* before fork() -> welcome; fds: the child's socket, its session, its notify socket */
+	HEAPD_OP_BYE,  /* detach -> status; what was handed back is collected first */
+	HEAPD_OP_TYPE, /* type: define or find -> type_reply */
+	HEAPD_OP_CLASS,      /* class of (type, kind, size class) -> class_reply; made if it is not there */
+	HEAPD_OP_LARGE,      /* large: an object with a span of its own -> address */
+	HEAPD_OP_ROOT_OFFER, /* root: if the name is free or holds NULL of the same type -> root (whoever won) */
+	HEAPD_OP_ROOT_SET, /* root -> root */
+	HEAPD_OP_ROOT_CAS, /* root with expected -> root; status -EAGAIN and the present value if it differs */
+	HEAPD_OP_TICKET_ISSUE, /* address -> ticket (text) */
+	HEAPD_OP_TICKET_TAKE,  /* ticket -> address; the ticket ends */
+	HEAPD_OP_GET,          /* setting -> setting */
+	HEAPD_OP_SET,          /* setting -> status */
+	HEAPD_OP_VERIFY,       /* -> verify */
+	HEAPD_OP_SYNC,         /* harvest everything freed and handed back up to now, then -> status */
+	HEAPD_OP_COLLECT,      /* -> status */
+	HEAPD_OP_PATH,         /* address -> text */
+	HEAPD_OP_COUNT,
+	HEAPD_NOTE_EVENT = 100, /* on the notify socket */
+	HEAPD_NOTE_HANDSHAKE,
+};
+
+#define HEAPD_HELLO_READ_ONLY 1u
+
+struct heapd_hello {
+	uint64_t fingerprint;
+	char heap[HEAPD_NAME_MAX];
+	char client[HEAPD_NAME_MAX]; /* what the client calls itself; for people only */
+	uint32_t flags;
+	uint32_t signal;
+};
+
+struct heapd_welcome {
+	uint64_t fingerprint;
+	uint64_t base;
+	uint64_t size;
+	uint64_t cpus;
+	uint64_t session; /* id */
+	uint64_t session_size;
+	uint32_t index;
+	uint32_t flags; /* HEAPD_HELLO_READ_ONLY as granted */
+};
+
+struct heapd_type_request {
+	char name[HEAPD_NAME_MAX];
+	uint32_t size, align, flags, flex_at, flex_elem, map_bits;
+	uint64_t map[64]; /* pointer words of the first 32 KiB; beyond, a type has none */
+};
+
+struct heapd_type_reply {
+	uint32_t type;
+	uint32_t made; /* 1: new */
+};
+
+struct heapd_class_request {
+	uint32_t type, kind, sizeclass, class; /* class: in the reply */
+};
+
+struct heapd_large_request {
+	uint64_t bytes;
+	uint64_t align;   /* up to 2 MiB */
+	uint64_t address; /* in the reply */
+	uint32_t class;
+	uint32_t zeroed; /* in the reply: its memory is known to be all zero */
+};
+
+struct heapd_root_request {
+	char name[HEAPD_NAME_MAX];
+	uint64_t object, expected;
+	uint32_t type, index;
+};
+
+struct heapd_ticket {
+	char text[64];
+	uint64_t object;
+	uint32_t seconds, unused;
+};
+
+struct heapd_setting {
+	char key[64];
+	char value[128];
+};
+
+struct heapd_verify_reply {
+	uint64_t faults; /* 0: clean */
+	uint64_t pages, spans, slabs, out, in_rings, in_currents, in_spares, freed_pending,
+		allocated; /* bytes from out on */
+	char first[256];   /* what failed first, where */
+};
+
+struct heapd_message {
+	uint32_t op; /* enum heapd_op; in a reply the same */
+	uint32_t seq;
+	int32_t status; /* in a reply: 0 or -errno */
+	uint32_t nfds;
+	union {
+		struct heapd_hello hello;
+		struct heapd_welcome welcome;
+		struct heapd_type_request type;
+		struct heapd_type_reply type_reply;
+		struct heapd_class_request class;
+		struct heapd_large_request large;
+		struct heapd_root_request root;
+		struct heapd_ticket ticket;
+		struct heapd_setting setting;
+		struct heapd_verify_reply verify;
+		uint64_t address;
+		char bytes[752];
+	};
+	char text[256]; /* in a reply with status < 0: a sentence that says what to do; of PATH: the path */
+};
+_Static_assert(sizeof(struct heapd_message) == 1024, "messages keep their size");
+
+/* Kinds of events, in address of HEAPD_NOTE_EVENT; the public HEAPD_EVENT_ numbers. */
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The current slab of each (CPU, class): what the allocation fast path works on, shared by all
+ * processes of the heap.
+ *
+ * Two tables, because restartable sequences and compare-and-swap do not exclude each other:
+ *   rseq rows: read and written only inside a restartable sequence that runs on that row's CPU,
+ *              committing with one store; the daemon withdraws from one by moving a thread onto the CPU;
+ *   cas rows:  for clients without rseq, changed only by a 16-byte compare-and-swap.
+ *
+ * {base, bits}: bits == 0 means "no current slab", whatever base says. Bit 0 of base says that the
+ * slab's free slots are known to be all zero.
+ */
+#ifndef HEAPD_PERCPU_H
+#define HEAPD_PERCPU_H
+
+#include "heapd/layout.h"
+
+struct heapd_current {
+	uint64_t base; /* address of slot 0, plus HEAPD_CURRENT_ZEROED */
+	uint64_t bits; /* bit i: slot i is free */
+} __attribute__((aligned(16)));
+_Static_assert(sizeof(struct heapd_current) == 16, "current slabs are found by a shift");
+
+#define HEAPD_CURRENT_ZEROED 1ull
+#define HEAPD_CURRENT_SHIFT  4
+#define HEAPD_ROW_SHIFT      (HEAPD_CURRENT_SHIFT + 11) /* HEAPD_CLASS_MAX entries in a row */
+_Static_assert(HEAPD_CLASS_MAX == 1u << 11, "a row is found by a shift");
+
+/* Counted on slow paths only, relaxed, by whoever runs on the CPU; a lost update is a lost count. */
+struct heapd_cpu_counters {
+	uint64_t taken_slabs; /* from supply rings */
+	uint64_t installs;
+	uint64_t install_lost; /* somebody else was faster */
+	uint64_t freed_remote; /* frees by way of the freed words */
+	uint64_t waits;        /* for an empty ring */
+	uint64_t wait_ns;
+	uint64_t double_frees;
+	uint64_t bad_frees; /* foreign, interior, wild */
+	uint64_t aborts;    /* sequences that were restarted, where the path knows */
+	uint64_t unused[7];
+};
+_Static_assert(sizeof(struct heapd_cpu_counters) == 128, "no two CPUs share a line");
+
+#endif

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The restartable sequences on the rseq rows (percpu.h): pop, push, install, take.
+ *
+ * A sequence runs on one CPU from its first to its last instruction or not at all: if its thread is
+ * preempted, migrated or signalled in between, the kernel sends it to the abort handler, which begins
+ * again. All that touch a row run on the row's CPU, whatever process they belong to, so between the
+ * loads and the commit of one no other can have run. The commit is the last instruction, one 8-byte
+ * store: a process killed before it did nothing, a process killed after it did all. (Of install's two
+ * stores the first, base, means nothing while bits is 0.)
+ *
+ * - cpu_id is read anew on each try and compared, unsigned, with the number of rows: it is -1 when
+ *   glibc's registration is gone. Never mm_cid (it repeats between processes), never cpu_id_start
+ *   (others overwrite it).
+ * - The object's address is in a register before pop's commit: a conservative scan of this thread
+ *   finds it from the first moment that the slot is no longer free.
+ * - Descriptors lie in the object that contains the sequence; it must never be unmapped (-z nodelete).
+ *
+ * Sequences cannot be single-stepped. HEAPD_RSEQ_INJECT builds (tests only) have delay loops at
+ * numbered points inside them, set through heapd_inject[].
+ */
+#ifndef HEAPD_RSEQ_H
+#define HEAPD_RSEQ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heapd/percpu.h"
+
+#if defined(__x86_64__)
+#define HEAPD_HAVE_RSEQ 1
+#include <sys/rseq.h>
+
+#ifdef HEAPD_RSEQ_INJECT
+extern uint32_t heapd_inject[8];
+/* Spins heapd_inject[n] times; the counter is saved below the red zone's end, in a register of our own. */
+#define HEAPD_INJECT_ASM(n)                   \
+	"movl %[inject]+4*" #n ", %%r11d\n\t" \
+	"7" #n ":\n\t"                        \
+	"subl $1, %%r11d\n\t"                 \
+	"jns 7" #n "b\n\t"
+#define HEAPD_INJECT_IN      , [inject] "m"(heapd_inject[0])
+#define HEAPD_INJECT_CLOBBER , "r11"
+#else
+#define HEAPD_INJECT_ASM(n)
+#define HEAPD_INJECT_IN
+#define HEAPD_INJECT_CLOBBER
+#endif
+
+/*
+ * 2: where a try begins (and the abort handler returns to); 3..4: the sequence, 4 just after the
+ * commit; 8: the abort handler. The four bytes before the handler are the signature that the kernel
+ * demands. rseq_cs is at offset 8 of the registered area, cpu_id at 4.
+ */
+#define HEAPD_RSEQ_BEGIN                          \
+	".pushsection __rseq_cs, \"aw\"\n\t"      \
+	".balign 32\n\t"                          \
+	"1:\n\t"                                  \
+	".long 0, 0\n\t"                          \
+	".quad 3f, (4f - 3f), 8f\n\t"             \
+	".popsection\n\t"                         \
+	".pushsection __rseq_failure, \"ax\"\n\t" \
+	".byte 0x0f, 0xb9, 0x3d\n\t"              \
+	".long 0x53053053\n\t"                    \
+	"8:\n\t"                                  \
+	"jmp 2f\n\t"                              \
+	".popsection\n\t"                         \
+	"2:\n\t"                                  \
+	"leaq 1b(%%rip), %[row]\n\t"              \
+	"movq %[row], %%fs:8(%[area])\n\t"        \
+	"3:\n\t"
+
+/* row = &rows[cpu_id][class]; jumps to 5 where the CPU has no row. */
+#define HEAPD_RSEQ_ROW                      \
+	"movl %%fs:4(%[area]), %k[row]\n\t" \
+	"cmpl %[cpus], %k[row]\n\t"         \
+	"jae 5f\n\t"                        \
+	"shlq $15, %[row]\n\t"              \
+	"addq %[rows], %[row]\n\t"
+_Static_assert(HEAPD_ROW_SHIFT == 15, "the sequences find a row by this shift");
+_Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
+
+/*
+ * Takes one free slot of the class's current slab: its address, plus HEAPD_CURRENT_ZEROED if the slot
+ * is all zero; 0 if there is no current slab (or no row for this CPU). `column` is the class's entry
+ * in row 0.
+ */
+static inline uint64_t heapd_rseq_pop(const struct heapd_current *column, uint32_t cpus, uint64_t elemsize)
+{
+	uint64_t row, bits, next, object;
+
+	__asm__ volatile(
+		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+		"movq 8(%[row]), %[bits]\n\t"
+		"testq %[bits], %[bits]\n\t"
+		"jz 5f\n\t"
+		"tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(
+			0) "imulq %[elemsize], %[object]\n\t"
+			   "leaq -1(%[bits]), %[next]\n\t"
+			   "addq (%[row]), %[object]\n\t"
+			   "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1) "movq %[next], 8(%[row])\n\t"
+									   "4:\n\t"
+									   "jmp 6f\n\t"
+									   "5:\n\t"
+									   "xorl %k[object], %k[object]\n\t"
+									   "6:\n\t"
+		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus),
+		  [elemsize] "r"(elemsize)HEAPD_INJECT_IN
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+	return object;
+}
+
+enum heapd_push {
+	HEAPD_PUSH_DONE = 0,
+	HEAPD_PUSH_ELSEWHERE, /* the slab is not current here */
+	HEAPD_PUSH_DOUBLE,    /* the slot is free already */
+	HEAPD_PUSH_UNCLEAN, /* the slab's free slots are all zero: clear the slot, then say that it is clean */
+};
+
+/*
+ * Gives a slot back to this CPU's current slab, if that is the slab at `base` and it is not used up.
+ * clean: 1 if the slot is all zero, else 0.
+ */
+static inline enum heapd_push heapd_rseq_push(struct heapd_current *column, uint32_t cpus, uint64_t base,
+					      uint64_t bit, uint64_t clean)
+{
+	uint64_t row, bits, differs;
+	uint32_t status;
+
+	__asm__ volatile(
+		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+		"movl $1, %[status]\n\t"
+		"movq 8(%[row]), %[bits]\n\t"
+		"testq %[bits], %[bits]\n\t"
+		"jz 6f\n\t"
+		"movq (%[row]), %[differs]\n\t"
+		"xorq %[base], %[differs]\n\t"
+		"cmpq $1, %[differs]\n\t"
+		"ja 6f\n\t"
+		"movl $2, %[status]\n\t"
+		"testq %[bit], %[bits]\n\t"
+		"jnz 6f\n\t"
+		"movl $3, %[status]\n\t"
+		"cmpq %[clean], %[differs]\n\t"
+		"ja 6f\n\t"
+		"xorl %[status], %[status]\n\t"
+		"orq %[bit], %[bits]\n\t" HEAPD_INJECT_ASM(2) "movq %[bits], 8(%[row])\n\t"
+							      "4:\n\t"
+							      "jmp 6f\n\t"
+							      "5:\n\t"
+							      "movl $1, %[status]\n\t"
+							      "6:\n\t"
+		: [row] "=&r"(row), [bits] "=&r"(bits), [status] "=&r"(status), [differs] "=&r"(differs)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
+		  [bit] "r"(bit), [clean] "r"(clean)HEAPD_INJECT_IN
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+	return (enum heapd_push)status;
+}
+
+/* Makes {base, bits} this CPU's current slab if it has none: true if it did. */
+static inline bool heapd_rseq_install(struct heapd_current *column, uint32_t cpus, uint64_t base,
+				      uint64_t bits)
+{
+	uint64_t row;
+	uint32_t done;
+
+	__asm__ volatile(
+		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+		"cmpq $0, 8(%[row])\n\t"
+		"jne 5f\n\t"
+		"movl $1, %[done]\n\t" HEAPD_INJECT_ASM(3) "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(
+			4) "movq %[bits], 8(%[row])\n\t"
+			   "4:\n\t"
+			   "jmp 6f\n\t"
+			   "5:\n\t"
+			   "xorl %[done], %[done]\n\t"
+			   "6:\n\t"
+		: [row] "=&r"(row), [done] "=&r"(done)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
+		  [bits] "r"(bits)HEAPD_INJECT_IN
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+	return done;
+}
+
+/* Takes the current slab of CPU `cpu` away, running there: true, with what it was, or false if this thread is elsewhere. */
+static inline bool heapd_rseq_take(struct heapd_current *column, uint32_t cpu, struct heapd_current *taken)
+{
+	uint64_t row, base, bits;
+	uint32_t done;
+
+	__asm__ volatile(HEAPD_RSEQ_BEGIN
+			 "movl %%fs:4(%[area]), %k[row]\n\t"
+			 "cmpl %[cpu], %k[row]\n\t"
+			 "jne 5f\n\t"
+			 "shlq $15, %[row]\n\t"
+			 "addq %[rows], %[row]\n\t"
+			 "movl $1, %[done]\n\t"
+			 "movq (%[row]), %[base]\n\t"
+			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5) "movq $0, 8(%[row])\n\t"
+									   "4:\n\t"
+									   "jmp 6f\n\t"
+									   "5:\n\t"
+									   "xorl %[done], %[done]\n\t"
+									   "xorl %k[base], %k[base]\n\t"
+									   "xorl %k[bits], %k[bits]\n\t"
+									   "6:\n\t"
+			 : [row] "=&r"(row), [base] "=&r"(base), [bits] "=&r"(bits), [done] "=&r"(done)
+			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpu] "r"(cpu)HEAPD_INJECT_IN
+			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
+	*taken = (struct heapd_current){ .base = base, .bits = bits };
+	return done;
+}
+
+/* Whether this thread has a registration that the sequences can rely on. */
+static inline bool heapd_rseq_usable(uint32_t cpus)
+{
+	uint32_t cpu;
+
+	if (__rseq_size < 20)
+		return false;
+	__asm__ volatile("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(__rseq_offset));
+	return cpu < cpus;
+}
+
+#else
+#define HEAPD_HAVE_RSEQ 0
+#endif
+
+#endif

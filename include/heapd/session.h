@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The session: the memory that one client process and the daemon share, and nobody else sees.
+ * The client writes it; the daemon takes what stands in it for hints, and reads each word once.
+ *
+ *   head | threads | pins | ranges | barrier rings | published stacks
+ *
+ * The file is as long as the worst case and sparse. The daemon maps the first part, up to
+ * HEAPD_SESSION_CORE, and the rest as it needs it.
+ */
+#ifndef HEAPD_SESSION_H
+#define HEAPD_SESSION_H
+
+#include "heapd/layout.h"
+#include "heapd/supply.h"
+
+#define HEAPD_SESSION_MAGIC   0x3170616568643a73ull
+#define HEAPD_THREAD_MAX      1024u       /* attached threads of one process */
+#define HEAPD_PIN_MAX         (1u << 20)  /* pins of one process */
+#define HEAPD_RANGE_MAX       1024u       /* registered ranges of one process */
+#define HEAPD_SPARE_COUNT     8u          /* spare batches of one thread */
+#define HEAPD_HANDBACK_COUNT  8u          /* batches handed back by one thread, not yet collected */
+#define HEAPD_EDIT_COUNT      4u          /* open edits of one thread */
+#define HEAPD_BARRIER_RING    (1u << 17)  /* entries of one thread's barrier ring: 1 MiB */
+#define HEAPD_PUBLISHED_BYTES (8ul << 20) /* published stack words of one thread */
+
+/*
+ * What the inline store barrier touches: part of the ABI (heapd.h has the same structure).
+ * `on` is written by the daemon and by the thread; `inside` by the thread alone, odd while it is
+ * inside an operation.
+ */
+struct heapd_thread_gate {
+	uint32_t on;
+	uint32_t attached;
+	uint64_t inside;
+};
+
+enum heapd_thread_state {
+	HEAPD_THREAD_FREE = 0,
+	HEAPD_THREAD_CLAIMED, /* being set up or taken down by its process */
+	HEAPD_THREAD_ONLINE,
+	HEAPD_THREAD_OFFLINE, /* registers and stack pointer are saved; the agent scans for it */
+};
+
+struct heapd_thread {
+	struct heapd_thread_gate gate;
+	uint32_t state;    /* enum heapd_thread_state */
+	uint32_t tid;      /* in the client's pid namespace */
+	uint32_t scanned;  /* this cycle's stack scan is done */
+	uint32_t answered; /* the last handshake that it answered */
+	uint64_t stack_low, stack_high;
+	uint64_t saved_sp;      /* while offline */
+	uint64_t saved_regs[8]; /* while offline: the callee-saved ones */
+	uint64_t pause_ns;      /* spent in handshakes; with the next two, what a pause is here */
+	uint64_t barrier_ns;
+	uint64_t wait_ns;
+
+	uint64_t barrier_tail __attribute__((aligned(64))); /* the thread's: entries ever logged */
+	uint64_t barrier_filter[4];                         /* logged a moment ago */
+	uint64_t barrier_head __attribute__((aligned(64))); /* the daemon's: entries ever drained */
+
+	uint64_t published_count __attribute__((aligned(64))); /* words in the thread's published area */
+	struct {
+		uint64_t start, bytes;
+	} edits[HEAPD_EDIT_COUNT];
+
+	struct heapd_batch spares[HEAPD_SPARE_COUNT];
+
+	/*
+	 * Handed back: the thread fills handback[tail % COUNT], then tail + 1 (release); the daemon
+	 * reads up to tail, then stores head (release). A batch in here is nobody's spare any more:
+	 * the thread cleared the spare before it stored the tail, so a death in between loses the
+	 * batch to the next cycle and never returns it twice.
+	 */
+	uint64_t handback_tail __attribute__((aligned(64)));
+	uint64_t handback_head;
+	struct heapd_batch handback[HEAPD_HANDBACK_COUNT];
+} __attribute__((aligned(4096)));
+_Static_assert(sizeof(struct heapd_thread) == 4096, "a thread record is a page");
+_Static_assert(offsetof(struct heapd_thread, gate) == 0, "the gate's place is ABI");
+
+struct heapd_range {
+	uint64_t start; /* address in the client; 0: free */
+	uint64_t bytes;
+	uint32_t thread; /* 1 + index of the thread whose stack it counts as; 0: a registered range of the process */
+	uint32_t unused;
+};
+
+struct heapd_session {
+	uint64_t magic;
+	uint64_t id;       /* the daemon's number for it, never reused */
+	uint32_t index;    /* its place in the daemon's table */
+	uint32_t nthreads; /* thread records ever used are below this; grows only (release) */
+	uint32_t npins;    /* pins ever used are below this; grows only (release) */
+	uint32_t nranges;
+	uint32_t overflow; /* barrier entries were dropped: void the cycle */
+	uint32_t handback; /* set by a thread that handed something back, cleared by the daemon before it looks */
+	uint32_t read_only;
+	uint32_t unused[23];
+};
+_Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
+
+#define HEAPD_SESSION_THREAD_AT    4096ul
+#define HEAPD_SESSION_RANGE_AT     (HEAPD_SESSION_THREAD_AT + HEAPD_THREAD_MAX * sizeof(struct heapd_thread))
+#define HEAPD_SESSION_PIN_AT       (HEAPD_SESSION_RANGE_AT + HEAPD_RANGE_MAX * 24ul + 8192ul)
+#define HEAPD_SESSION_CORE         (16ul << 20) /* head, threads, ranges, pins */
+#define HEAPD_SESSION_BARRIER_AT   HEAPD_SESSION_CORE
+#define HEAPD_SESSION_PUBLISHED_AT (HEAPD_SESSION_BARRIER_AT + HEAPD_THREAD_MAX * HEAPD_BARRIER_RING * 8ul)
+#define HEAPD_SESSION_SIZE         (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
+_Static_assert(sizeof(struct heapd_range) == 24, "ranges keep their size");
+_Static_assert(HEAPD_SESSION_PIN_AT % 4096 == 0, "pins begin on a page");
+_Static_assert(HEAPD_SESSION_PIN_AT + HEAPD_PIN_MAX * 8ul <= HEAPD_SESSION_CORE, "the core holds all pins");
+
+#endif

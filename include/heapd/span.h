@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spans, classes and types, as the directory shows them. Only the daemon writes here; a client has
+ * the directory mapped read-only.
+ *
+ * A span is a run of pages cut into equal slots, all of one class. It is identified by its first
+ * page. Publication: the daemon fills the span record, then stores `page_span` of each page
+ * (release); whoever holds a pointer into the span got it through a chain that began after that.
+ * A reader with a wild address may see any state: it must treat what it reads as a hint.
+ */
+#ifndef HEAPD_SPAN_H
+#define HEAPD_SPAN_H
+
+#include "heapd/layout.h"
+#include "heapd/sizeclass.h"
+
+/* page_span[page] holds 1 + the number of the span's first page, or 0 where there is no span. */
+
+struct heapd_span {
+	uint64_t elemsize; /* bytes of a slot; of a large span: all of its bytes */
+	uint64_t magic;    /* ceil(2^64 / elemsize), see heapd_span_index(); 0 for a large span */
+	uint32_t npages;
+	uint32_t nslots;
+	uint32_t slab0;      /* number of its first slab; the others follow */
+	uint16_t class;      /* index into the class table */
+	uint16_t slab_slots; /* slots of each slab but perhaps the last */
+};
+_Static_assert(sizeof(struct heapd_span) == 32, "a span is half a cache line");
+
+/* Which of the slots of a span a byte offset into it falls in. Exact for offset * elemsize < 2^64. */
+static inline uint32_t heapd_span_index(const struct heapd_span *s, uint64_t offset)
+{
+	return (uint32_t)(((unsigned __int128)offset * s->magic) >> 64);
+}
+
+static inline uint64_t heapd_span_magic(uint64_t elemsize)
+{
+	return UINT64_MAX / elemsize +
+	       1; /* elemsize is no power of two or divides 2^64: both give the ceiling */
+}
+
+static inline uint32_t heapd_span_slabs(const struct heapd_span *s)
+{
+	return (s->nslots + s->slab_slots - 1u) / s->slab_slots;
+}
+
+/* What an object of a class is made of. */
+enum heapd_kind {
+	HEAPD_KIND_NONE = 0,
+	HEAPD_KIND_FIXED, /* one object of the type */
+	HEAPD_KIND_ARRAY, /* objects of the type, one after the other */
+	HEAPD_KIND_FLEX,  /* one object, then its flexible array */
+};
+
+struct heapd_class {
+	uint32_t slot_size;  /* 0: large, each object has a span of its own */
+	uint16_t slab_slots; /* min(64, max(1, 16 KiB / slot_size)) */
+	uint16_t type;
+	uint16_t kind; /* enum heapd_kind; written last (release): 0 means that the record is not in use */
+	uint16_t sizeclass;  /* HEAPD_SIZECLASS_LARGE when large; of KIND_FIXED: of no meaning */
+	uint32_t span_pages; /* pages of the smallest span of this class */
+	uint64_t magic;
+	uint64_t unused[5];
+};
+_Static_assert(sizeof(struct heapd_class) == 64, "a class is a cache line");
+
+/* The built-in types. Their classes stand at type * HEAPD_SIZECLASS_TOTAL + size class, in every heap. */
+#define HEAPD_TYPE_ANY      0u /* every aligned word may be a pointer ("scan") */
+#define HEAPD_TYPE_LEAF     1u /* no pointers ("noscan") */
+#define HEAPD_TYPE_BUILTIN  2u
+#define HEAPD_CLASS_BUILTIN (HEAPD_TYPE_BUILTIN * HEAPD_SIZECLASS_TOTAL)
+
+#define HEAPD_TYPE_SCAN      1u /* flags: every aligned word may be a pointer; there is no map */
+#define HEAPD_TYPE_NOSCAN    2u /* no word is; there is no map */
+#define HEAPD_TYPE_FLEX      4u /* ends in a flexible array */
+#define HEAPD_TYPE_FLEX_PTRS 8u /* of pointers; without it: of bytes without pointers */
+
+struct heapd_type_record {
+	char name[HEAPD_NAME_MAX];
+	uint32_t size;  /* bytes of one object, without its flexible array */
+	uint32_t align; /* a power of two, 8 to 4096 */
+	uint32_t flags;
+	uint32_t flex_at;   /* offset of the flexible array */
+	uint32_t flex_elem; /* bytes of one of its elements */
+	uint32_t map_word; /* first word of the pointer map; bit i of it: word i of the object is a pointer */
+	uint32_t map_bits; /* size / 8 */
+	uint32_t state;    /* written last (release): 1 in use */
+	uint64_t hash;     /* of the definition, to compare */
+	uint16_t fixed_class;
+	uint16_t unused;
+	/* Classes for arrays of the type and for its flexible form, by size class; 0: not made yet. */
+	uint16_t array_class[HEAPD_SIZECLASS_TOTAL];
+	uint16_t flex_class[HEAPD_SIZECLASS_TOTAL];
+	uint64_t pad[16];
+};
+_Static_assert(sizeof(struct heapd_type_record) == 512, "type records keep their size");
+
+/* A named root. The daemon alone writes it; `state` is written last when it is made, never taken back. */
+struct heapd_root_record {
+	char name[HEAPD_NAME_MAX];
+	uint64_t object; /* address, or 0 */
+	uint32_t type;
+	uint32_t state;   /* 1 in use */
+	uint64_t version; /* counts the changes */
+	uint64_t unused[7];
+};
+_Static_assert(sizeof(struct heapd_root_record) == 128, "two cache lines");
+
+static inline uint32_t heapd_slab_slots(uint64_t slot_size)
+{
+	uint64_t n = 16384 / slot_size;
+
+	return n < 1 ? 1 : n > 64 ? 64 : (uint32_t)n;
+}
+
+#endif
