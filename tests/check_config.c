@@ -1,0 +1,740 @@
+/* SPDX-License-Identifier: MIT */
+/* What heapd.conf, its drop-ins and overrides make of a struct config, and what is said of each mistake. */
+#include "daemon/config.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+static struct config cfg;
+static char directory[64], path[128], said[65536];
+
+static void setup(void)
+{
+	snprintf(directory, sizeof(directory), "/tmp/check_config.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	snprintf(path, sizeof(path), "%s/heapd.conf", directory);
+	ck_assert_int_eq(config_init(&cfg), 0);
+	said[0] = '\0';
+}
+
+static void remove_all(const char *where)
+{
+	DIR *d = opendir(where);
+	struct dirent *entry;
+	char name[512];
+
+	while (d && (entry = readdir(d))) {
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		snprintf(name, sizeof(name), "%s/%s", where, entry->d_name);
+		if (unlink(name) < 0)
+			remove_all(name);
+	}
+	if (d)
+		closedir(d);
+	rmdir(where);
+}
+
+static void teardown(void)
+{
+	config_free(&cfg);
+	remove_all(directory);
+}
+
+static void write_bytes(const char *name, const void *bytes, size_t length)
+{
+	FILE *f = fopen(name, "w");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fwrite(bytes, 1, length, f), length);
+	ck_assert_int_eq(fclose(f), 0);
+}
+
+static void write_drop_in(const char *name, const char *text)
+{
+	char drop_in[320];
+
+	snprintf(drop_in, sizeof(drop_in), "%s.d", path);
+	mkdir(drop_in, 0755);
+	snprintf(drop_in, sizeof(drop_in), "%s.d/%s", path, name);
+	write_bytes(drop_in, text, strlen(text));
+}
+
+/* Gathers "heapd.conf:3: err: text", the directory left out. */
+static void gather(void *arg, int priority, const char *file, unsigned line, const char *text)
+{
+	size_t n = strlen(said), prefix = strlen(directory) + 1;
+
+	(void)arg;
+	if (strncmp(file, directory, prefix - 1) == 0)
+		file += prefix;
+	snprintf(said + n, sizeof(said) - n, "%s:%u: %s: %s\n", file, line,
+		 priority == LOG_WARNING ? "warning" : "err", text);
+}
+
+static int load(void)
+{
+	return config_load(&cfg, path, true, gather, NULL);
+}
+
+static int load_text(const char *text)
+{
+	write_bytes(path, text, strlen(text));
+	return load();
+}
+
+static void load_clean(const char *text)
+{
+	int r = load_text(text);
+
+	ck_assert_str_eq(said, "");
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), 0);
+	ck_assert_str_eq(said, "");
+}
+
+static const struct config_heap *heap(const char *name)
+{
+	const struct config_heap *found = config_find_heap(&cfg, name);
+
+	ck_assert_ptr_nonnull(found);
+	return found;
+}
+
+static uint64_t share_of_memory(unsigned percent, uint64_t most)
+{
+	const uint64_t step = UINT64_C(2) << 20;
+	struct sysinfo info;
+	uint64_t bytes;
+
+	ck_assert_int_eq(sysinfo(&info), 0);
+	bytes = (uint64_t)info.totalram * info.mem_unit / 100 * percent / step * step;
+	return bytes < most ? bytes : most;
+}
+
+START_TEST(defaults)
+{
+	const struct config_heap *h;
+
+	ck_assert_int_eq(config_load(&cfg, path, false, gather, NULL), 0);
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), 0);
+	ck_assert_str_eq(said, "");
+	ck_assert_str_eq(cfg.socket, "/run/heapd/heapd.sock");
+	ck_assert_uint_eq(cfg.socket_mode, 0666);
+	ck_assert_int_eq(cfg.log_level, LOG_INFO);
+	ck_assert_int_eq(cfg.log_target, LOG_TARGET_AUTO);
+	ck_assert_uint_eq(cfg.max_sessions, 1024);
+	ck_assert_uint_eq(cfg.max_sessions_per_uid, 256);
+	ck_assert_uint_eq(cfg.nheaps, 1);
+	h = heap("default");
+	ck_assert_uint_eq(h->size, UINT64_C(16) << 30);
+	ck_assert_uint_eq(h->limit, share_of_memory(50, h->size));
+	ck_assert_uint_eq(h->base, 0);
+	ck_assert_int_eq(h->huge, CONFIG_HUGE_AUTO);
+	ck_assert_int_eq(config_heap_access(h, 0, NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, geteuid(), NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, geteuid() + 1, NULL, 0), CONFIG_ACCESS_NONE);
+}
+END_TEST
+
+START_TEST(every_option_is_understood)
+{
+	const struct config_heap *h;
+
+	load_clean(
+		"[Daemon]\nSocket=/tmp/x y.sock\nSocketMode=660\nLogLevel=debug\nLogTarget=console\nMaxSessions=1\n"
+		"MaxSessionsPerUser=65536\n[Heap a.b-c_0]\nSize=1T\nLimit=1536M\nBase=0x200000000000\n"
+		"HugePages=hugetlb\nAllowUsers=root 4242 \\\n  4243\nAllowGroups=4244\nReadOnlyUsers=*\n"
+		"ReadOnlyGroups=root\n[Heap 2]\nSize=64M\nLimit=1%\nHugePages=never\n[Heap 3]\nSize=70000000\n");
+	ck_assert_str_eq(cfg.socket, "/tmp/x y.sock");
+	ck_assert_uint_eq(cfg.socket_mode, 0660);
+	ck_assert_int_eq(cfg.log_level, LOG_DEBUG);
+	ck_assert_int_eq(cfg.log_target, LOG_TARGET_CONSOLE);
+	ck_assert_uint_eq(cfg.max_sessions, 1);
+	ck_assert_uint_eq(cfg.max_sessions_per_uid, 65536);
+	ck_assert_uint_eq(cfg.nheaps, 3);
+	h = heap("a.b-c_0");
+	ck_assert_uint_eq(h->size, UINT64_C(1) << 40);
+	ck_assert_uint_eq(h->limit, UINT64_C(1536) << 20);
+	ck_assert_uint_eq(h->base, 0x200000000000);
+	ck_assert_int_eq(h->huge, CONFIG_HUGE_HUGETLB);
+	ck_assert_uint_eq(h->allow.users.n, 3);
+	ck_assert(h->readonly.users.all && !h->readonly.groups.all && !h->allow.users.all);
+	ck_assert_uint_eq(heap("2")->limit, share_of_memory(1, UINT64_C(64) << 20));
+	ck_assert_int_eq(heap("2")->huge, CONFIG_HUGE_NEVER);
+	ck_assert_uint_eq(heap("3")->size, UINT64_C(128) << 20);
+}
+END_TEST
+
+/* The first line of each text is line 1; what must be said of it, word by word, in one line. */
+static const struct {
+	const char *text, *where, *words[4];
+} mistakes[] = {
+	{ "[Heap a]\nSize=12Q",
+	  "heapd.conf:2: err: Size=12Q: not a size; write bytes or a number with K, M, G or T "
+	  "(e.g. Size=512M)\n",
+	  { NULL } },
+	{ "[Heap a]\nSize=", NULL, { NULL } },
+	{ "[Heap a]\nSize=512m", "heapd.conf:2: err: Size=512m: not a size", { "Size=512M" } },
+	{ "[Heap a]\nSize=-1G", "heapd.conf:2: err: Size=-1G: not a size", { NULL } },
+	{ "[Heap a]\nSize=1.5G", "heapd.conf:2: err: Size=1.5G: not a size", { NULL } },
+	{ "[Heap a]\nSize=0x10", "heapd.conf:2: err: Size=0x10: not a size", { NULL } },
+	{ "[Heap a]\nSize=63M", "heapd.conf:2: err: Size=63M: too small", { "64M" } },
+	{ "[Heap a]\nSize=3T", "heapd.conf:2: err: Size=3T: too large", { "2T" } },
+	{ "[Heap a]\nSize=18446744073709551616",
+	  "heapd.conf:2: err: Size=18446744073709551616: not a size",
+	  { NULL } },
+	{ "[Heap a]\nSize=18014398509481985K",
+	  "heapd.conf:2: err: Size=18014398509481985K: too large",
+	  { NULL } },
+	{ "[Heap a]\nSize=1G # one",
+	  "heapd.conf:2: err: Size=1G # one: not a size",
+	  { "comment", "line of its own" } },
+	{ "[Heap a]\nLimit=1M", "heapd.conf:2: err: Limit=1M: too small", { "2M" } },
+	{ "[Heap a]\nLimit=101%", "heapd.conf:2: err: Limit=101%: not a percentage", { "1% to 100%" } },
+	{ "[Heap a]\nLimit=0%", "heapd.conf:2: err: Limit=0%: not a percentage", { NULL } },
+	{ "[Heap a]\nLimit=5%%", "heapd.conf:2: err: Limit=5%%: not a percentage", { NULL } },
+	{ "[Heap a]\nBase=1234", "heapd.conf:2: err: Base=1234: not an address", { "auto", "0x" } },
+	{ "[Heap a]\nBase=0x", "heapd.conf:2: err: Base=0x: not an address", { NULL } },
+	{ "[Heap a]\nBase=0x110000100000",
+	  "heapd.conf:2: err: Base=0x110000100000: not a multiple of 2 MiB",
+	  { "0x110000000000" } },
+	{ "[Heap a]\nBase=0xffe00000", "heapd.conf:2: err: Base=0xffe00000: out of range", { "0x100000000" } },
+	{ "[Heap a]\nBase=0x0", NULL, { NULL } },
+	{ "[Heap a]\nBase=0x7f0000000000", "heapd.conf:2: err: Base=0x7f0000000000: out of range", { NULL } },
+	{ "[Heap a]\nBase=0x1ffffffffffe00000",
+	  "heapd.conf:2: err: Base=0x1ffffffffffe00000: not an address",
+	  { NULL } },
+	{ "[Heap a]\nHugePages=always",
+	  "heapd.conf:2: err: HugePages=always: not known here",
+	  { "auto, never or hugetlb" } },
+	{ "[Heap a]\nAllowUsers=root no-such-user x%y",
+	  "heapd.conf:2: err: AllowUsers=",
+	  { "there is no user 'no-such-user'", "there is no user 'x%y'" } },
+	{ "[Heap a]\nReadOnlyGroups=no-such-group",
+	  "heapd.conf:2: err: ReadOnlyGroups=",
+	  { "there is no group 'no-such-group'" } },
+	{ "[Heap a]\nAllowUsers=4294967295", "heapd.conf:2: err: AllowUsers=", { "'4294967295'" } },
+	{ "[Daemon]\nSocket=heapd.sock",
+	  "heapd.conf:2: err: Socket=heapd.sock: not an absolute path",
+	  { NULL } },
+	{ "[Daemon]\nSocket=/run/", "heapd.conf:2: err: Socket=/run/: a directory", { NULL } },
+	{ "[Daemon]\nSocket=/2345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+	  "0123456789012345678",
+	  "heapd.conf:2: err: Socket=/2345",
+	  { "...", "too long by 1 bytes", "107" } },
+	{ "[Daemon]\nSocketMode=0999", "heapd.conf:2: err: SocketMode=0999: not a file mode", { "octal" } },
+	{ "[Daemon]\nSocketMode=1777", "heapd.conf:2: err: SocketMode=1777: not a file mode", { NULL } },
+	{ "[Daemon]\nLogLevel=verbose",
+	  "heapd.conf:2: err: LogLevel=verbose: not known here",
+	  { "err, warning, notice, info or debug" } },
+	{ "[Daemon]\nMaxSessions=0", "heapd.conf:2: err: MaxSessions=0: out of range", { "1 to 65536" } },
+	{ "[Daemon]\nMaxSessions=65537", "heapd.conf:2: err: MaxSessions=65537: out of range", { NULL } },
+	{ "[Daemon]\nMaxSessions=ten", "heapd.conf:2: err: MaxSessions=ten: not a number", { NULL } },
+	{ "[Heap a]\n\nSzie=1G",
+	  "heapd.conf:3: err: Szie=: unknown key in [Heap NAME]; there are Size=",
+	  { "HugePages=" } },
+	{ "[Heap a]\nLimits=1G", "heapd.conf:2: err: Limits=: unknown key", { "did you mean Limit=?" } },
+	{ "[Heap a]\nsize=1G", "heapd.conf:2: err: size=: unknown key", { "did you mean Size=?" } },
+	{ "[Daemon]\nMaxSesions=3",
+	  "heapd.conf:2: err: MaxSesions=: unknown key in [Daemon]",
+	  { "did you mean MaxSessions=?" } },
+	{ "[Daemon]\nSize=1G",
+	  "heapd.conf:2: err: Size=: belongs under [Heap NAME], not under [Daemon]",
+	  { NULL } },
+	{ "[Heap a]\nSocket=/x", "heapd.conf:2: err: Socket=: belongs under [Daemon]", { NULL } },
+	{ "[Deamon]\nSocket=/x",
+	  "heapd.conf:1: err: [Deamon]: unknown section",
+	  { "did you mean [Daemon]?" } },
+	{ "[Service]\nUser=x",
+	  "heapd.conf:1: err: [Service]: unknown section",
+	  { "[Daemon] and [Heap NAME]" } },
+	{ "[heap a]\n", "heapd.conf:1: err: [heap a]: unknown section", { "did you mean [Heap NAME]?" } },
+	{ "[Heap]\nSize=1G", "heapd.conf:1: err: [Heap]: the heap has no name", { NULL } },
+	{ "[Heap Shop]\nSize=1G", "heapd.conf:1: err: [Heap Shop]: not a heap's name", { "a-z" } },
+	{ "[Heap .a]\n", "heapd.conf:1: err: [Heap .a]: not a heap's name", { NULL } },
+	{ "[Heap a/b]\n", "heapd.conf:1: err: [Heap a/b]: not a heap's name", { NULL } },
+	{ "[Heap a23456789012345678901234567890123456789012345678]\n",
+	  "heapd.conf:1: err: [Heap a2345",
+	  { "1 to 47" } },
+	{ "Size=1G\n[Heap a]\n", "heapd.conf:1: err: Size= stands before any section", { "[Heap NAME]" } },
+	{ "[Heap a]\nSize 1G\n",
+	  "heapd.conf:2: err: 'Size 1G' is neither a [Section] nor Key=Value",
+	  { NULL } },
+	{ "[Heap a]\nSize=1G\nSize=2G",
+	  "heapd.conf:3: warning: Size= was given in line 2 already",
+	  { "counts" } },
+	{ "[Heap a]\nSize=1G\n[Heap a]\nSize=2G",
+	  "heapd.conf:4: warning: Size= was given in line 2 already",
+	  { NULL } },
+	{ "[Heap a]\nSize=1G\nLimit=2G\n",
+	  "heapd.conf:3: err: Limit=2G of [Heap a]: more than the heap's Size=1G",
+	  { NULL } },
+	{ "[Heap a]\nSize=1T\nBase=0x210000000000\n[Heap b]\nSize=2T\nBase=0x200000000000",
+	  "heapd.conf:6: err: Base=0x200000000000 of [Heap b]: overlaps [Heap a]",
+	  { "heapd.conf:3)" } },
+	{ "[Heap a]\nSize=1G\nBase=0x200000000000\n[Heap b]\nSize=1G\nBase=0x200040000000", /* a's tables */
+	  "heapd.conf:6: err: Base=0x200040000000 of [Heap b]: overlaps [Heap a]",
+	  { "0x200000000000 to 0x2000" } },
+	{ "[Heap a]\nSize=1G\nBase=0x200000000000\n[Heap b]\nSize=1G\nBase=0x200080000000\n[Heap c]",
+	  NULL,
+	  { NULL } },
+	{ "[Heap a]\nSize=2T\nBase=0x7effffe00000\n",
+	  "heapd.conf:3: err: Base=0x7effffe00000 of [Heap a]: with Size=2T",
+	  { "would end beyond 0x7ffffffff000" } },
+};
+
+START_TEST(mistake_is_told_with_its_place)
+{
+	bool is_error = mistakes[_i].where && strstr(mistakes[_i].where, ": err:");
+	int r = load_text(mistakes[_i].text);
+
+	if (r == 0)
+		r = config_check(&cfg, gather, NULL);
+	ck_assert_msg(r == (is_error ? -EINVAL : 0), "%d: %s", r, said);
+	if (!mistakes[_i].where) {
+		ck_assert_str_eq(said, "");
+		return;
+	}
+	ck_assert_msg(strncmp(said, mistakes[_i].where, strlen(mistakes[_i].where)) == 0, "%s", said);
+	ck_assert_msg(strchr(said, '\n') == said + strlen(said) - 1, "more than one line: %s", said);
+	for (int i = 0; i < 4 && mistakes[_i].words[i]; i++)
+		ck_assert_msg(strstr(said, mistakes[_i].words[i]) != NULL, "no '%s' in: %s",
+			      mistakes[_i].words[i], said);
+}
+END_TEST
+
+START_TEST(all_mistakes_are_told_and_the_rest_is_read)
+{
+	ck_assert_int_eq(
+		load_text("[Nope]\nA=1\n[Heap a]\nSize=x\nFoo=1\nSize=128M\nwords\n[Heap B]\nSize=y\n"),
+		-EINVAL);
+	ck_assert_ptr_nonnull(strstr(said, "heapd.conf:1: err: [Nope]"));
+	ck_assert_ptr_nonnull(strstr(said, "\nheapd.conf:4: err: Size=x"));
+	ck_assert_ptr_nonnull(strstr(said, "\nheapd.conf:5: err: Foo="));
+	ck_assert_ptr_nonnull(strstr(said, "\nheapd.conf:7: err: 'words'"));
+	ck_assert_ptr_nonnull(strstr(said, "\nheapd.conf:8: err: [Heap B]"));
+	ck_assert_ptr_null(strstr(said, "A=1"));
+	ck_assert_ptr_null(strstr(said, "Size=y"));
+	ck_assert_uint_eq(heap("a")->size, UINT64_C(128) << 20);
+}
+END_TEST
+
+START_TEST(more_heaps_than_allowed)
+{
+	char text[8192];
+	size_t n = 0;
+
+	for (int i = 0; i <= CONFIG_HEAPS_MAX; i++)
+		n += (size_t)snprintf(text + n, sizeof(text) - n, "[Heap h%d]\n", i);
+	ck_assert_int_eq(load_text(text), -EINVAL);
+	ck_assert_str_eq(said, "heapd.conf:257: err: [Heap h256]: more than 256 heaps\n");
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read)
+{
+	ck_assert_int_eq(config_load(&cfg, path, false, gather, NULL), 0);
+	ck_assert_int_eq(load(), -EINVAL);
+	ck_assert_str_eq(said, "heapd.conf:0: err: cannot read the file: No such file or directory\n");
+	said[0] = '\0';
+	ck_assert_int_eq(mkdir(path, 0755), 0);
+	ck_assert_int_eq(config_load(&cfg, path, false, gather, NULL), -EINVAL);
+	ck_assert_str_eq(said, "heapd.conf:0: err: cannot read the file: Is a directory\n");
+	rmdir(path);
+	said[0] = '\0';
+	load_text("");
+	snprintf(said, sizeof(said), "%s.d", path);
+	write_bytes(said, "", 0);
+	said[0] = '\0';
+	ck_assert_int_eq(load(), -EINVAL);
+	ck_assert_str_eq(said, "heapd.conf.d:0: err: cannot read the directory: Not a directory\n");
+}
+END_TEST
+
+START_TEST(files_without_permission)
+{
+	load_text("");
+	ck_assert_int_eq(chmod(path, 0), 0);
+	ck_assert_int_eq(chmod(directory, 0755), 0);
+	if (geteuid() == 0)
+		ck_assert_int_eq(seteuid(65534), 0);
+	ck_assert_int_eq(load(), -EINVAL);
+	ck_assert_str_eq(said, "heapd.conf:0: err: cannot read the file: Permission denied\n");
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
+}
+END_TEST
+
+START_TEST(drop_ins_in_order_of_bytes)
+{
+	write_drop_in("b.conf", "[Heap a]\nSize=2G\n[Daemon]\nLogLevel=err\n");
+	write_drop_in("a.conf", "[Heap a]\nSize=3G\nHugePages=never\n");
+	write_drop_in("Z.conf", "[Heap a]\nSize=4G\nHugePages=hugetlb\nLimit=1G\n");
+	write_drop_in(".z.conf", "[Daemon]\nMaxSessionsPerUser=3\n");
+	write_drop_in("z.conf~", "[Heap a]\nSize=6G\n");
+	write_drop_in(".conf", "[Heap a]\nSize=6G\n");
+	load_clean("[Heap a]\nSize=1G\nLimit=64M\nBase=0x200000000000\n[Daemon]\nMaxSessions=7\n");
+	ck_assert_uint_eq(heap("a")->size, UINT64_C(2) << 30);
+	ck_assert_int_eq(heap("a")->huge, CONFIG_HUGE_NEVER);
+	ck_assert_uint_eq(heap("a")->limit, UINT64_C(1) << 30);
+	ck_assert_uint_eq(heap("a")->base, 0x200000000000);
+	ck_assert_int_eq(cfg.log_level, LOG_ERR);
+	ck_assert_uint_eq(cfg.max_sessions, 7);
+	ck_assert_uint_eq(cfg.max_sessions_per_uid, 256);
+}
+END_TEST
+
+START_TEST(drop_in_has_its_own_lines_and_sections)
+{
+	write_drop_in("a.conf", "\nSize=2G\n[Heap a]\nSize=x\n");
+	ck_assert_int_eq(load_text("[Heap a]\nSize=1G\n"), -EINVAL);
+	ck_assert_ptr_eq(strstr(said, "heapd.conf.d/a.conf:2: err: Size= stands before any section"), said);
+	ck_assert_ptr_nonnull(strstr(said, "\nheapd.conf.d/a.conf:4: err: Size=x: not a size"));
+}
+END_TEST
+
+START_TEST(drop_in_repairs_what_the_file_got_wrong)
+{
+	write_drop_in("a.conf", "[Heap a]\nLimit=512M\n");
+	load_clean("[Heap a]\nSize=1G\nLimit=2G\n");
+}
+END_TEST
+
+START_TEST(lists_append_and_reset)
+{
+	write_drop_in("a.conf", "[Heap a]\nAllowUsers=12 11\nAllowGroups=\nAllowGroups=22\nReadOnlyUsers=\n");
+	load_clean("[Heap a]\nAllowUsers=10\nAllowUsers=11\nAllowGroups=20 21\nReadOnlyUsers=* 30\n");
+	ck_assert_uint_eq(heap("a")->allow.users.n, 3);
+	ck_assert(ids_has(&heap("a")->allow.users, 10) && ids_has(&heap("a")->allow.users, 12));
+	ck_assert_uint_eq(heap("a")->allow.groups.n, 1);
+	ck_assert_uint_eq(heap("a")->allow.groups.id[0], 22);
+	ck_assert_uint_eq(heap("a")->readonly.users.n, 0);
+	ck_assert(!heap("a")->readonly.users.all);
+}
+END_TEST
+
+START_TEST(empty_values_reset_to_defaults)
+{
+	load_clean("[Heap a]\nSize=1G\nLimit=64M\nHugePages=never\n[Heap b]\n[Daemon]\nSocket=/x\n");
+	load_clean("[Heap a]\nSize=\nLimit=\nHugePages=\n[Daemon]\nSocket=\n");
+	ck_assert_uint_eq(heap("a")->size, heap("b")->size);
+	ck_assert_uint_eq(heap("a")->limit, heap("b")->limit);
+	ck_assert_int_eq(heap("a")->huge, CONFIG_HUGE_AUTO);
+	ck_assert_str_eq(cfg.socket, "/run/heapd/heapd.sock");
+}
+END_TEST
+
+START_TEST(names_are_looked_up)
+{
+	load_clean("[Heap a]\nAllowUsers=daemon\nReadOnlyGroups=daemon 77\n");
+	ck_assert_uint_eq(heap("a")->allow.users.id[0], 1);
+	ck_assert_uint_eq(heap("a")->readonly.groups.id[0], 1);
+	ck_assert_uint_eq(heap("a")->readonly.groups.id[1], 77);
+}
+END_TEST
+
+START_TEST(lists_decide_access)
+{
+	const gid_t writers[] = { 1, 61 }, readers[] = { 1, 71 }, both[] = { 71, 61 };
+	const struct config_heap *h;
+
+	load_clean(
+		"[Heap a]\nAllowUsers=5000\nAllowGroups=60 61\nReadOnlyUsers=6000 5000\nReadOnlyGroups=71\n"
+		"[Heap open]\nAllowGroups=*\n[Heap shown]\nReadOnlyUsers=*\n");
+	h = heap("a");
+	ck_assert_int_eq(config_heap_access(h, 5000, NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, 5001, writers, 2), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, 5001, writers, 1), CONFIG_ACCESS_NONE);
+	ck_assert_int_eq(config_heap_access(h, 5001, both, 2), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, 6000, NULL, 0), CONFIG_ACCESS_READ);
+	ck_assert_int_eq(config_heap_access(h, 5001, readers, 2), CONFIG_ACCESS_READ);
+	ck_assert_int_eq(config_heap_access(h, 61, NULL, 0), CONFIG_ACCESS_NONE);
+	ck_assert_int_eq(config_heap_access(h, 0, NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(heap("open"), 5001, NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(heap("shown"), 5001, NULL, 0), CONFIG_ACCESS_READ);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(seteuid(4321), 0);
+		ck_assert_int_eq(config_heap_access(h, 4321, NULL, 0), CONFIG_ACCESS_WRITE);
+		ck_assert_int_eq(seteuid(0), 0);
+	}
+	ck_assert(config_ids_match(&h->readonly, 6000, NULL, 0));
+	ck_assert(!config_ids_match(&h->readonly, 6001, writers, 2));
+}
+END_TEST
+
+START_TEST(overrides)
+{
+	struct config_error err;
+
+	load_clean("[Heap demo]\nSize=2G\nAllowUsers=10\n");
+	ck_assert_int_eq(config_override(&cfg, "daemon.socket=/tmp/s", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "Daemon.LogLevel = debug ", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "heap.demo.SIZE=1G", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "heap.demo.allowusers=11", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "heap.new.one.limit=64M", &err), 0);
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), 0);
+	ck_assert_str_eq(cfg.socket, "/tmp/s");
+	ck_assert_int_eq(cfg.log_level, LOG_DEBUG);
+	ck_assert_uint_eq(heap("demo")->size, UINT64_C(1) << 30);
+	ck_assert_uint_eq(heap("demo")->allow.users.n, 2);
+	ck_assert_uint_eq(heap("new.one")->limit, UINT64_C(64) << 20);
+	ck_assert_uint_eq(cfg.nheaps, 2);
+	ck_assert_int_eq(config_override(&cfg, "heap.demo.limit=1500M", &err), 0);
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), -EINVAL);
+	ck_assert_ptr_eq(strstr(said, "--set:0: err: Limit=1500M of [Heap demo]: more than"), said);
+	said[0] = '\0';
+	ck_assert_int_eq(config_override(&cfg, "heap.demo.limit=", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "heap.demo.base=0x200000000000", &err), 0);
+	ck_assert_int_eq(config_override(&cfg, "heap.new.one.base=0x200000000000", &err), 0);
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), -EINVAL);
+	ck_assert_ptr_eq(
+		strstr(said, "--set:0: err: Base=0x200000000000 of [Heap new.one]: overlaps [Heap demo]"),
+		said);
+	ck_assert_ptr_nonnull(strstr(said, "(--set)\n"));
+}
+END_TEST
+
+static const struct {
+	const char *assignment, *said;
+} bad_overrides[] = {
+	{ "heap.demo.size=12Q", "heap.demo.size=12Q: not a size; write bytes or a number with K, M, G or T "
+				"(e.g. heap.demo.size=512M)" },
+	{ "heap.demo.siz=1G", "heap.demo.siz: unknown key in [Heap NAME]; did you mean Size=?" },
+	{ "heap.demo.socket=/x", "heap.demo.socket: unknown key in [Heap NAME]" },
+	{ "daemon.Size=1G", "daemon.Size: belongs under [Heap NAME], not under [Daemon]" },
+	{ "daemon.=1", "daemon.: unknown key in [Daemon]" },
+	{ "heap.Demo.size=1G", "heap.Demo.size: not a heap's name" },
+	{ "heap..size=1G", "heap..size: not a heap's name" },
+	{ "heap.size=1G", "heap.size: unknown; write daemon.KEY=VALUE or heap.NAME.KEY=VALUE" },
+	{ "heap.demo.allowusers=no-such-user",
+	  "heap.demo.allowusers=no-such-user: there is no user 'no-such-user'" },
+	{ "size=1G", "size: unknown; write daemon.KEY=VALUE" },
+	{ "heap.demo.size", "heap.demo.size: no '='" },
+	{ "", ": no '='" },
+	{ "=", ": unknown; write" },
+};
+
+START_TEST(bad_override_changes_nothing)
+{
+	struct config_error err;
+
+	ck_assert_int_eq(config_override(&cfg, bad_overrides[_i].assignment, &err), -EINVAL);
+	ck_assert_msg(strncmp(err.text, bad_overrides[_i].said, strlen(bad_overrides[_i].said)) == 0, "%s",
+		      err.text);
+	ck_assert_uint_eq(cfg.nheaps, 0);
+}
+END_TEST
+
+static char *dump(const struct config *c)
+{
+	char *text = NULL;
+	size_t length;
+	FILE *f = open_memstream(&text, &length);
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_int_eq(config_dump(c, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+	return text;
+}
+
+START_TEST(dump_reads_back_to_the_same)
+{
+	char *first, *second;
+
+	load_clean(
+		"[Daemon]\nSocket=/x\nSocketMode=0\nLogLevel=warning\nLogTarget=journal\n[Heap a]\nSize=100M\n"
+		"Limit=2097153\nBase=0x100000000\nAllowUsers=daemon 7\nReadOnlyUsers=*\n[Heap b]\nLimit=1%\n");
+	first = dump(&cfg);
+	ck_assert_ptr_eq(
+		strstr(first, "[Daemon]\nSocket=/x\nSocketMode=0000\nLogLevel=warning\nLogTarget=journal\n"),
+		first);
+	ck_assert_ptr_nonnull(
+		strstr(first, "\n[Heap a]\nSize=128M\nLimit=2097153\nBase=0x100000000\nHugePages=auto\n"
+			      "AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
+	config_free(&cfg);
+	ck_assert_int_eq(config_init(&cfg), 0);
+	load_clean(first);
+	second = dump(&cfg);
+	ck_assert_str_eq(first, second);
+	free(first);
+	free(second);
+}
+END_TEST
+
+static char *read_text(const char *name)
+{
+	static char text[65536];
+	FILE *f = fopen(name, "r");
+
+	ck_assert_msg(f != NULL, "%s is missing", name);
+	text[fread(text, 1, sizeof(text) - 1, f)] = '\0';
+	fclose(f);
+	return text;
+}
+
+/* Its options, uncommented, are the defaults: no more and no fewer than there are. */
+START_TEST(example_file_has_every_option_with_its_default)
+{
+	char *text = read_text("daemon/heapd.conf"), line[128], *plain, *example;
+	const struct config_option *o;
+
+	for (size_t i = 0; (o = config_option_at(i)); i++) {
+		snprintf(line, sizeof(line), "\n#%s=%s\n", o->key, o->standard);
+		ck_assert_msg(strstr(text, line) != NULL, "no line #%s=%s", o->key, o->standard);
+	}
+	load_clean(text);
+	plain = dump(&cfg);
+	for (char *c = text; (c = strchr(c, '#')); c++) {
+		if (c[1] != ' ' && c[1] != '\n')
+			*c = ' ';
+	}
+	config_free(&cfg);
+	ck_assert_int_eq(config_init(&cfg), 0);
+	load_clean(text);
+	ck_assert_ptr_nonnull(heap("default")->set[config_option_index(config_option_at(6))].file);
+	example = dump(&cfg);
+	ck_assert_str_eq(plain, example);
+	free(plain);
+	free(example);
+}
+END_TEST
+
+START_TEST(manual_has_every_option_with_its_default)
+{
+	const char *text = read_text("man/heapd.conf.5"), *at, *end;
+	const struct config_option *o;
+	char heading[64], standard[64];
+
+	for (size_t i = 0; (o = config_option_at(i)); i++) {
+		snprintf(heading, sizeof(heading), "\n.BI %s= ", o->key);
+		at = strstr(text, heading);
+		ck_assert_msg(at != NULL, "%s= is not in the manual", o->key);
+		snprintf(standard, sizeof(standard), "\n.BR %s .\n", o->standard);
+		at = strstr(at, o->is_list ? "\nDefault: empty" : standard);
+		end = at ? strstr(at, "\n.TP") : NULL;
+		ck_assert_msg(at && (!end || at < end),
+			      "the manual does not tell the default of %s=", o->key);
+	}
+}
+END_TEST
+
+/* Words that mean something, in any order and mutilated: nothing is believed, nothing crashes or leaks. */
+START_TEST(random_text_never_crashes)
+{
+	static const char *const words[] = {
+		"[Daemon]\n", "[Heap a]\n", "[Heap b]\n", "Size=",      "Limit=", "Base=", "AllowUsers=",
+		"Socket=",    "=",          "\n",         "HugePages=", "64M",    "50%",   "0x200000000000",
+		"*",          "7 8",        "/x",         "auto",       "\\\n",   "#",     "SocketMode=",
+		"0660",
+	};
+	char text[600];
+
+	srandom(2);
+	for (int round = 0; round < 3000; round++) {
+		size_t n = 0;
+
+		while (n < sizeof(text) - 32) {
+			const char *word = words[(size_t)random() % (sizeof(words) / sizeof(words[0]))];
+
+			n += (size_t)sprintf(text + n, "%s", word);
+			if (random() % 16 == 0)
+				text[n - 1] = (char)random();
+			if (random() % 4 == 0)
+				text[n++] = '\n';
+		}
+		write_bytes(path, text, n);
+		said[0] = '\0';
+		ck_assert((load() == -EINVAL) == (strstr(said, " err: ") != NULL));
+		config_check(&cfg, gather, NULL);
+		free(dump(&cfg));
+		config_free(&cfg);
+		config_init(&cfg);
+	}
+}
+END_TEST
+
+START_TEST(booleans)
+{
+	static const char *const yes[] = { "yes", "true", "on", "1" }, *const no[] = { "no", "false", "off",
+										       "0" };
+	struct value_error err;
+	bool value;
+
+	for (int i = 0; i < 4; i++) {
+		ck_assert(value_bool(yes[i], &value, &err) == 0 && value);
+		ck_assert(value_bool(no[i], &value, &err) == 0 && !value);
+	}
+	ck_assert_int_eq(value_bool("maybe", &value, &err), -EINVAL);
+	ck_assert_int_eq(value_bool("", &value, &err), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(err.text, "write yes"));
+}
+END_TEST
+
+START_TEST(report_to_a_log)
+{
+	char line[128] = "";
+	struct log log;
+	int fds[2];
+
+	ck_assert_int_eq(pipe(fds), 0);
+	log_init(&log, fds[1], LOG_TARGET_JOURNAL, LOG_INFO);
+	config_report_log(&log, LOG_ERR, "/x.conf", 12, "Size=q: no");
+	config_report_log(&log, LOG_WARNING, "/x.conf", 0, "no file");
+	ck_assert_int_gt(read(fds[0], line, sizeof(line) - 1), 0);
+	ck_assert_str_eq(line, "<3>/x.conf:12: Size=q: no\n<4>/x.conf: no file\n");
+	close(fds[0]);
+	close(fds[1]);
+}
+END_TEST
+
+static Suite *config_suite(void)
+{
+	Suite *suite = suite_create("config");
+	TCase *tests = tcase_create("config");
+
+	tcase_add_checked_fixture(tests, setup, teardown);
+	tcase_add_test(tests, defaults);
+	tcase_add_test(tests, every_option_is_understood);
+	tcase_add_loop_test(tests, mistake_is_told_with_its_place, 0, sizeof(mistakes) / sizeof(mistakes[0]));
+	tcase_add_test(tests, all_mistakes_are_told_and_the_rest_is_read);
+	tcase_add_test(tests, more_heaps_than_allowed);
+	tcase_add_test(tests, files_that_cannot_be_read);
+	tcase_add_test(tests, files_without_permission);
+	tcase_add_test(tests, drop_ins_in_order_of_bytes);
+	tcase_add_test(tests, drop_in_has_its_own_lines_and_sections);
+	tcase_add_test(tests, drop_in_repairs_what_the_file_got_wrong);
+	tcase_add_test(tests, lists_append_and_reset);
+	tcase_add_test(tests, empty_values_reset_to_defaults);
+	tcase_add_test(tests, names_are_looked_up);
+	tcase_add_test(tests, lists_decide_access);
+	tcase_add_test(tests, overrides);
+	tcase_add_loop_test(tests, bad_override_changes_nothing, 0,
+			    sizeof(bad_overrides) / sizeof(bad_overrides[0]));
+	tcase_add_test(tests, dump_reads_back_to_the_same);
+	tcase_add_test(tests, example_file_has_every_option_with_its_default);
+	tcase_add_test(tests, manual_has_every_option_with_its_default);
+	tcase_add_test(tests, random_text_never_crashes);
+	tcase_add_test(tests, booleans);
+	tcase_add_test(tests, report_to_a_log);
+	suite_add_tcase(suite, tests);
+	return suite;
+}
+
+int main(void)
+{
+	SRunner *runner = srunner_create(config_suite());
+	int failed;
+
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
