@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heap.h - one heap: its memory files, where they are mapped, and what belongs to it.
+ *
+ * Made by the main thread before the heap's supplier starts, ended after it stopped. In between:
+ *   name, account, log, geometry, t, descriptors, ledger_memory   constant, any thread
+ *   config           the main thread alone; NULL once the heap is no longer configured
+ *   what t reaches   directory: written by the daemon alone, each table as its own header says
+ *   clients, ledger, pages, spans, supply   under lock
+ *   types, roots     the main thread writes; others read what the directory shows of them
+ * No client can hold the lock, and nobody waits for a client while holding it.
+ */
+#ifndef HEAPD_DAEMON_HEAP_H
+#define HEAPD_DAEMON_HEAP_H
+
+#include <pthread.h>
+#include <stdint.h>
+
+#include "account.h"
+#include "config.h"
+#include "heapd/geometry.h"
+#include "log.h"
+
+struct heap {
+	char name[HEAPD_NAME_MAX];
+	const struct config_heap *config;
+	struct log *log;
+	struct account *account;
+
+	struct heapd_geometry geometry;
+	struct heapd_tables t;
+	int heap_fd, heap_ro_fd;
+	int directory_fd, directory_ro_fd;
+	int control_fd;
+	int ledger_fd;
+	void *ledger_memory;
+	uint64_t ledger_bytes;
+	uint64_t charged; /* taken from the account by heap_create() */
+
+	pthread_mutex_t lock;
+	struct clients *clients;
+	struct ledger *ledger;
+	struct pages *pages;
+	struct spans *spans;
+	struct types *types;
+	struct supply *supply;
+	struct roots *roots;
+};
+
+/* What heap_create() is told. */
+struct heap_plan {
+	const struct config_heap *config;
+	struct heapd_geometry geometry; /* of heap_plan() */
+	uint64_t ledger_bytes;
+	uint64_t base; /* where an automatic base is looked for first; see heap_next_base() */
+	struct account *account;
+	struct log *log;
+};
+
+/* The geometry of a heap of this configuration on this machine; -EINVAL, logged, if there cannot be one. */
+int heap_geometry(const struct config_heap *config, struct log *log, struct heapd_geometry *geometry);
+
+/* Makes all memory of the heap and maps it; logs what went wrong. */
+int heap_create(const struct heap_plan *plan, struct heap **heap);
+void heap_destroy(struct heap *heap);
+
+/* Where automatic bases begin; and where to look for the next one. */
+uint64_t heap_first_base(void);
+uint64_t heap_next_base(const struct heap *heap);
+
+/* What the heap may commit: stats.limit of the directory. Written by the main thread, read by any. */
+void heap_set_limit(struct heap *heap, uint64_t limit);
+uint64_t heap_limit(const struct heap *heap);
+
+/* Memory beside the objects, such as a session's: in the account and in the statistics. Any thread. */
+int heap_charge(struct heap *heap, uint64_t bytes);
+void heap_refund(struct heap *heap, uint64_t bytes);
+
+#endif
