@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What comes back: slots freed explicitly (freed words) and batches handed back by threads.
+ *
+ * A freed bit is judged after it was taken out of the word (exchange): only then are ring heads, spares
+ * and current slabs looked at. In that order, a slot that is seen free there was free before it was
+ * freed: a double free, reported and left as it is. Looked at first, a slot that was popped and freed in
+ * between would be taken for one.
+ *   - in the ledger (not out), in a ring, or in a current slab: free already, a double free;
+ *   - in a spare: a spare can show a slab that was installed a moment ago; the bit goes back and is
+ *     judged again in a later pass;
+ *   - else it was allocated, and is free now.
+ * A slot between a ring and the spare of whoever took it cannot be seen; a double free of such a slot in
+ * that moment is not recognised.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "supply.h"
+
+#define PASS_WORDS 65536u /* freed words judged at once */
+
+static void freed_put_back(struct supply *supply, uint32_t slab, uint64_t bits)
+{
+	__atomic_fetch_or(&supply->heap->t.freed[slab], bits, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&supply->heap->t.freed_dirty[slab / 64], 1ull << (slab % 64), __ATOMIC_RELAXED);
+}
+
+void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask)
+{
+	uint32_t class = supply->heap->t.spans[first].class;
+	uint64_t freed = spans_slots_free(&supply->spans, first, k, mask);
+	struct heapd_stats *stats = &supply->heap->t.directory->stats;
+	uint64_t n = (uint64_t)__builtin_popcountll(freed);
+
+	HEAPD_WRITE_ONCE(stats->harvested_slots, stats->harvested_slots + n);
+	supply->heap->t.class_stats[class].harvested_slots += n;
+	if (!freed || !spans_is_unused(&supply->spans, first))
+		return;
+	/* The last span of a class in use stays: its next refill needs no cutting. */
+	if (supply->classes[class].target && supply->spans.ready[class] == first &&
+	    span_state_of(&supply->spans, first)->next == SPAN_NONE)
+		return;
+	spans_free(&supply->spans, first);
+}
+
+void harvest_unused_spans(struct supply *supply, uint32_t class)
+{
+	uint32_t next;
+
+	for (uint32_t at = supply->spans.ready[class]; at != SPAN_NONE; at = next) {
+		next = span_state_of(&supply->spans, at)->next;
+		if (spans_is_unused(&supply->spans, at))
+			spans_free(&supply->spans, at);
+	}
+}
+
+static void report_double(struct supply *supply, uint32_t first, uint32_t k, uint64_t bits)
+{
+	struct heap *heap = supply->heap;
+	const struct heapd_span *span = &heap->t.spans[first];
+	uint64_t address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) + heapd_slab_offset(span, k) +
+			   (uint64_t)__builtin_ctzll(bits) * span->elemsize;
+	uint64_t n = (uint64_t)__builtin_popcountll(bits);
+
+	heap->t.directory->stats.double_frees += n;
+	log_limited(
+		heap->log, &supply->double_free_limit, LOG_WARNING,
+		"heap %s: double free of %llu object(s) of %llu bytes, the first at 0x%llx; nothing was harmed",
+		heap->name, (unsigned long long)n, (unsigned long long)span->elemsize,
+		(unsigned long long)address);
+}
+
+static void judge(struct supply *supply, uint32_t slab, uint64_t bits)
+{
+	struct heap *heap = supply->heap;
+	const struct held_slab *held = held_find(&supply->held, slab);
+	uint64_t twice, later = held ? held->spare & ~held->current : 0;
+	uint32_t first, k;
+
+	if (!ledger_span_of(&supply->ledger, slab, &first))
+		return;
+	const struct heapd_span *span = &heap->t.spans[first];
+	k = slab - span->slab0;
+	if (k >= heapd_span_slabs(span))
+		return;
+	bits &= heapd_slab_valid(span, k);
+	twice = bits & ~supply->ledger.out[slab];
+	if (slab_flag(span_state_of(&supply->spans, first)->ringed, k))
+		twice |= bits & heap->t.supplied[slab];
+	if (held)
+		twice |= bits & held->current;
+	if (twice)
+		report_double(supply, first, k, twice);
+	later &= bits & ~twice;
+	if (later)
+		freed_put_back(supply, slab, later);
+	harvest_release(supply, first, k, bits & ~twice & ~later);
+}
+
+/* After the words were taken out, before they are judged: what is in a ring is exact from here on. */
+static void note_all_taken(struct supply *supply)
+{
+	uint64_t now = clock_ns();
+
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		for (uint64_t set = supply->active[w]; set; set &= set - 1)
+			ring_note_taken(supply, w * 64 + (uint32_t)__builtin_ctzll(set), now);
+}
+
+static void judge_all(struct supply *supply)
+{
+	uint32_t n = supply->freed_count;
+
+	supply->freed_count = 0;
+	if (!n)
+		return;
+	note_all_taken(supply);
+	if (held_gather(&supply->held, supply->heap) < 0) {
+		for (uint32_t i = 0; i < n; i++)
+			freed_put_back(supply, supply->freed[i].slab, supply->freed[i].bits);
+		return;
+	}
+	for (uint32_t i = 0; i < n; i++)
+		judge(supply, supply->freed[i].slab, supply->freed[i].bits);
+}
+
+static bool freed_room(struct supply *supply)
+{
+	uint32_t room = supply->freed_room ? supply->freed_room * 2 : 1024;
+	struct freed_word *grown;
+
+	if (supply->freed_count < supply->freed_room)
+		return true;
+	if (supply->freed_room >= PASS_WORDS)
+		return false;
+	grown = reallocarray(supply->freed, room, sizeof(*grown));
+	if (!grown)
+		return false;
+	supply->freed = grown;
+	supply->freed_room = room;
+	return true;
+}
+
+/* Takes one slab's freed word out. False if there is no room: judge what was taken out first. */
+static bool take_out(struct supply *supply, uint32_t slab)
+{
+	if (!freed_room(supply))
+		return false;
+	uint64_t bits = __atomic_exchange_n(&supply->heap->t.freed[slab], 0, __ATOMIC_ACQUIRE);
+
+	if (bits)
+		supply->freed[supply->freed_count++] = (struct freed_word){ .slab = slab, .bits = bits };
+	return true;
+}
+
+void harvest_freed(struct supply *supply, bool whole)
+{
+	uint64_t words = (supply->spans.numbers.high * HEAPD_SLAB_UNIT + 63) / 64;
+
+	for (uint64_t w = 0; w < words; w++) {
+		uint64_t *dirty = &supply->heap->t.freed_dirty[w], set = HEAPD_READ_ONCE(*dirty);
+
+		if (set)
+			set = __atomic_exchange_n(dirty, 0, __ATOMIC_ACQUIRE);
+		if (whole)
+			set = UINT64_MAX;
+		for (; set; set &= set - 1) {
+			uint32_t slab = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(set);
+
+			if (slab >= supply->heap->geometry.slabs ||
+			    (whole && !HEAPD_READ_ONCE(supply->heap->t.freed[slab])))
+				continue;
+			if (take_out(supply, slab))
+				continue;
+			judge_all(supply);
+			if (!take_out(supply, slab))
+				freed_put_back(supply, slab, 0);
+		}
+	}
+	judge_all(supply);
+}
+
+static void release_batch(struct supply *supply, const struct heapd_batch *batch)
+{
+	uint32_t first = heapd_entry_page(batch->entry);
+
+	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(present), k = heapd_entry_slab(batch->entry) + i;
+
+		/* The span may be gone with the batch's first slabs, and a slab in a ring was not the client's to return. */
+		if (supply->heap->t.page_span[first] != first + 1)
+			return;
+		if (slab_flag(span_state_of(&supply->spans, first)->ringed, k))
+			continue;
+		harvest_release(supply, first, k,
+				batch->masks[i] & heapd_slab_valid(&supply->heap->t.spans[first], k));
+		supply->heap->t.directory->stats.handed_back_slabs++;
+	}
+}
+
+static void collect_thread(struct supply *supply, struct heapd_thread *thread)
+{
+	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->handback_tail),
+		 head = HEAPD_READ_ONCE(thread->handback_head);
+
+	if (tail - head > HEAPD_HANDBACK_COUNT) {
+		supply->heap->t.directory->stats.corrupt++;
+		head = tail;
+	}
+	for (; head != tail; head++) {
+		struct heapd_batch batch;
+
+		held_batch_read(&batch, &thread->handback[head % HEAPD_HANDBACK_COUNT]);
+		if (batch.class < HEAPD_CLASS_MAX && held_batch_valid(supply->heap, &batch))
+			release_batch(supply, &batch);
+		else
+			supply->heap->t.directory->stats.corrupt++;
+	}
+	HEAPD_STORE_RELEASE(&thread->handback_head, head);
+}
+
+void supply_collect_handback(struct heap *heap, struct heapd_session *session)
+{
+	struct heapd_thread *threads =
+		(struct heapd_thread *)(void *)((char *)session + HEAPD_SESSION_THREAD_AT);
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&session->nthreads);
+
+	__atomic_store_n(&session->handback, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t t = 0; t < n && t < HEAPD_THREAD_MAX; t++)
+		collect_thread(heap->supply, &threads[t]);
+}
+
+void harvest_handback(struct supply *supply)
+{
+	struct clients *clients = supply->heap->clients;
+
+	for (unsigned c = 0; c < clients->n; c++)
+		if (clients->slots[c].live && HEAPD_READ_ONCE(clients->slots[c].memory->handback))
+			supply_collect_handback(supply->heap, clients->slots[c].memory);
+}

@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns nothing; reads what clients hold. Everything read here is a hint: a client can write what it
+ * likes. A base word counts only if it is the start of a slab of the right class in a span in use, and
+ * its bits only where the slab has slots, so a hostile word can at worst name another slab of its own
+ * heap.
+ */
+#include "held.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define HELD_MIN 1024u
+
+void held_init(struct held *held)
+{
+	*held = (struct held){ 0 };
+}
+
+void held_deinit(struct held *held)
+{
+	free(held->slots);
+	held_init(held);
+}
+
+static uint32_t slot_of(const struct held *held, uint32_t slab)
+{
+	return (slab * 2654435761u) & (held->capacity - 1);
+}
+
+const struct held_slab *held_find(const struct held *held, uint32_t slab)
+{
+	if (!held->capacity)
+		return NULL;
+	for (uint32_t i = slot_of(held, slab);; i = (i + 1) & (held->capacity - 1)) {
+		const struct held_slab *s = &held->slots[i];
+
+		if (!(s->current | s->spare))
+			return NULL;
+		if (s->slab == slab)
+			return s;
+	}
+}
+
+/* The slab's entry, or the empty place where it belongs. */
+static struct held_slab *held_place(struct held *held, uint32_t slab)
+{
+	uint32_t i = slot_of(held, slab);
+
+	while ((held->slots[i].current | held->slots[i].spare) && held->slots[i].slab != slab)
+		i = (i + 1) & (held->capacity - 1);
+	return &held->slots[i];
+}
+
+static int held_grow(struct held *held)
+{
+	struct held old = *held;
+
+	held->capacity = old.capacity ? old.capacity * 2 : HELD_MIN;
+	held->slots = calloc(held->capacity, sizeof(*held->slots));
+	if (!held->slots) {
+		*held = old;
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < old.capacity; i++)
+		if (old.slots[i].current | old.slots[i].spare)
+			*held_place(held, old.slots[i].slab) = old.slots[i];
+	free(old.slots);
+	return 0;
+}
+
+/* The slab's entry, to which the caller adds bits. NULL when there is no memory: gathering fails then. */
+static struct held_slab *held_insert(struct held *held, uint32_t slab, uint32_t first)
+{
+	struct held_slab *s;
+
+	if (held->count * 2 >= held->capacity && held_grow(held) < 0) {
+		held->failed = true;
+		return NULL;
+	}
+	s = held_place(held, slab);
+	if (!(s->current | s->spare)) {
+		held->count++;
+		*s = (struct held_slab){ .slab = slab, .span = first };
+	}
+	return s;
+}
+
+static void held_clear(struct held *held)
+{
+	if (held->slots)
+		memset(held->slots, 0, (size_t)held->capacity * sizeof(*held->slots));
+	held->count = 0;
+	held->current_bytes = held->spare_bytes = held->senseless = 0;
+	held->failed = false;
+}
+
+bool held_resolve(const struct heap *heap, uint32_t class, uint64_t base, uint32_t *first, uint32_t *k)
+{
+	uint64_t offset = (base & ~HEAPD_CURRENT_ZEROED) - heap->t.base;
+	const struct heapd_span *span;
+	uint32_t owner;
+
+	if (offset >= heap->t.size)
+		return false;
+	owner = heap->t.page_span[offset >> HEAPD_PAGE_SHIFT];
+	if (!owner)
+		return false;
+	span = &heap->t.spans[owner - 1];
+	offset -= (uint64_t)(owner - 1) << HEAPD_PAGE_SHIFT;
+	if (span->class != class || !span->magic)
+		return false;
+	*first = owner - 1;
+	*k = heapd_span_index(span, offset) / span->slab_slots;
+	return *k < heapd_span_slabs(span) && heapd_slab_offset(span, *k) == offset;
+}
+
+bool held_batch_valid(const struct heap *heap, const struct heapd_batch *batch)
+{
+	uint32_t first = heapd_entry_page(batch->entry), last;
+	const struct heapd_span *span;
+
+	if (first >= heap->geometry.pages || heap->t.page_span[first] != first + 1 ||
+	    !heapd_entry_present(batch->entry))
+		return false;
+	span = &heap->t.spans[first];
+	last = heapd_entry_slab(batch->entry) + 31u -
+	       (uint32_t)__builtin_clz(heapd_entry_present(batch->entry));
+	return span->magic && span->class == batch->class && last < heapd_span_slabs(span);
+}
+
+void held_batch_read(struct heapd_batch *copy, const struct heapd_batch *shared)
+{
+	copy->entry = HEAPD_LOAD_ACQUIRE(&shared->entry);
+	copy->class = HEAPD_READ_ONCE(shared->class);
+	for (unsigned i = 0; i < HEAPD_BATCH_MAX; i++)
+		copy->masks[i] = HEAPD_READ_ONCE(shared->masks[i]);
+}
+
+static void add_spare(struct held *held, const struct heap *heap, const struct heapd_batch *batch)
+{
+	uint32_t first = heapd_entry_page(batch->entry), present = heapd_entry_present(batch->entry);
+	const struct heapd_span *span = &heap->t.spans[first];
+
+	for (; present; present &= present - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(present), k = heapd_entry_slab(batch->entry) + i;
+		uint64_t bits = batch->masks[i] & heapd_slab_valid(span, k);
+
+		if (!bits)
+			continue;
+		struct held_slab *s = held_insert(held, span->slab0 + k, first);
+
+		if (!s)
+			return;
+		s->twice |= s->spare & bits;
+		s->spare |= bits;
+		held->spare_bytes += (uint64_t)__builtin_popcountll(bits) * span->elemsize;
+	}
+}
+
+static void gather_spares(struct held *held, struct heap *heap)
+{
+	for (unsigned c = 0; c < heap->clients->n; c++) {
+		struct client *client = &heap->clients->slots[c];
+
+		if (!client->live)
+			continue;
+		char *base = (char *)client->memory;
+		struct heapd_thread *threads =
+			(struct heapd_thread *)(void *)(base + HEAPD_SESSION_THREAD_AT);
+		uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->nthreads);
+
+		for (uint32_t t = 0; t < n && t < HEAPD_THREAD_MAX; t++)
+			for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
+				struct heapd_batch batch;
+
+				if (!HEAPD_READ_ONCE(threads[t].spares[i].entry))
+					continue;
+				held_batch_read(&batch, &threads[t].spares[i]);
+				if (held_batch_valid(heap, &batch))
+					add_spare(held, heap, &batch);
+				else if (batch.entry)
+					held->senseless++;
+			}
+	}
+}
+
+/* {base, bits} of a word that changes under the reader: read again until base stood still around bits. */
+static struct heapd_current current_read(const struct heapd_current *word)
+{
+	struct heapd_current seen;
+	uint64_t again;
+
+	for (int tries = 0; tries < 100; tries++) {
+		seen.base = HEAPD_LOAD_ACQUIRE(&word->base);
+		seen.bits = HEAPD_LOAD_ACQUIRE(&word->bits);
+		again = HEAPD_LOAD_ACQUIRE(&word->base);
+		if (again == seen.base)
+			break;
+	}
+	return seen;
+}
+
+static void add_current(struct held *held, const struct heap *heap, uint32_t class,
+			const struct heapd_current *word)
+{
+	struct heapd_current seen = current_read(word);
+	uint32_t first, k;
+
+	if (!seen.bits)
+		return;
+	if (!held_resolve(heap, class, seen.base, &first, &k)) {
+		held->senseless++;
+		return;
+	}
+	const struct heapd_span *span = &heap->t.spans[first];
+	uint64_t bits = seen.bits & heapd_slab_valid(span, k);
+	struct held_slab *s;
+
+	if (!bits)
+		return;
+	s = held_insert(held, span->slab0 + k, first);
+	if (!s)
+		return;
+	s->twice |= s->current & bits;
+	s->current |= bits;
+	held->current_bytes += (uint64_t)__builtin_popcountll(bits) * span->elemsize;
+}
+
+static void gather_currents(struct held *held, struct heap *heap)
+{
+	uint32_t classes = heap->t.directory->nclasses;
+
+	for (uint64_t cpu = 0; cpu < heap->geometry.cpus; cpu++)
+		for (uint32_t class = 0; class < classes; class ++) {
+			uint64_t at = (cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT)) + class;
+
+			if (!heap->t.class_stats[class].spans)
+				continue;
+			add_current(held, heap, class, &heap->t.rseq_rows[at]);
+			add_current(held, heap, class,
+				    (const struct heapd_current *)(const void *)&heap->t.cas_rows[at]);
+		}
+}
+
+int held_gather(struct held *held, struct heap *heap)
+{
+	held_clear(held);
+	gather_spares(held, heap);
+	gather_currents(held, heap);
+	return held->failed ? -ENOMEM : 0;
+}

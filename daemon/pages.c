@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the pages that are in no span, and the commitment of memory.
+ *
+ * Committing is done on the daemon's own mapping, a chunk of 2 MiB at a time, by MADV_POPULATE_WRITE,
+ * as huge pages by populating one small page and collapsing (MADV_COLLAPSE allocates the huge page,
+ * needs no privilege and works while shmem_enabled says never). Never fallocate, write or lseek: they
+ * take the inode's lock, which a client can keep busy with calls of its own on the same memfd. What is
+ * committed is charged to the daemon's own account before it is touched, because a memory cgroup at its
+ * limit kills instead of refusing.
+ *
+ * First fit by address keeps what is used together at the low end, so that the committed part stays
+ * dense; the bitmaps are derived: the span table says which pages are taken.
+ */
+#include "pages.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#include "clock.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
+
+#define RETRY_COLLAPSE_AFTER 64u /* commits */
+#define RESERVE_MAX          32u /* chunks: 64 MiB */
+
+static bool bit_get(const uint64_t *bits, uint64_t i)
+{
+	return bits[i / 64] >> (i % 64) & 1;
+}
+
+static void bit_set(uint64_t *bits, uint64_t i)
+{
+	bits[i / 64] |= 1ull << (i % 64);
+}
+
+static void *table_map(uint64_t bytes)
+{
+	void *p =
+		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+static uint64_t table_bytes(uint64_t bits)
+{
+	return heapd_align_up(bits, 64) / 8;
+}
+
+int pages_init(struct pages *pages, struct heap *heap)
+{
+	int r;
+
+	*pages = (struct pages){ .heap = heap, .chunks = heap->geometry.size >> HEAPD_CHUNK_SHIFT };
+	pages->committed = table_map(table_bytes(pages->chunks));
+	pages->dirty = table_map(table_bytes(heap->geometry.pages));
+	r = runmap_init(&pages->free, heap->geometry.pages);
+	if (r < 0 || !pages->committed || !pages->dirty) {
+		pages_deinit(pages);
+		return -ENOMEM;
+	}
+	return 0;
+}
+
+void pages_deinit(struct pages *pages)
+{
+	if (pages->committed)
+		munmap(pages->committed, table_bytes(pages->chunks));
+	if (pages->dirty)
+		munmap(pages->dirty, table_bytes(pages->heap->geometry.pages));
+	runmap_deinit(&pages->free);
+}
+
+static int populate(void *at, uint64_t bytes)
+{
+	int r;
+
+	do
+		r = madvise(at, bytes, MADV_POPULATE_WRITE);
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : 0;
+}
+
+/* One huge page: true if there is one now. */
+static bool commit_huge(struct pages *pages, char *chunk)
+{
+	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO)
+		return false;
+	if (pages->collapse_fails && --pages->until_collapse)
+		return false;
+	if (populate(chunk, 4096) == 0 && madvise(chunk, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0) {
+		pages->collapse_fails = false;
+		return true;
+	}
+	pages->collapse_fails = true;
+	pages->until_collapse = RETRY_COLLAPSE_AFTER;
+	return false;
+}
+
+static void publish(struct pages *pages)
+{
+	struct heapd_stats *stats = &pages->heap->t.directory->stats;
+
+	HEAPD_WRITE_ONCE(stats->committed, pages->committed_chunks << HEAPD_CHUNK_SHIFT);
+	HEAPD_WRITE_ONCE(stats->committed_huge, pages->huge_chunks << HEAPD_CHUNK_SHIFT);
+	HEAPD_WRITE_ONCE(stats->in_spans, pages->in_spans << HEAPD_PAGE_SHIFT);
+}
+
+static int commit_chunk(struct pages *pages, uint64_t chunk)
+{
+	struct heap *heap = pages->heap;
+	char *at = (char *)(uintptr_t)heap->t.base + (chunk << HEAPD_CHUNK_SHIFT);
+	uint64_t begin = clock_ns();
+	bool huge;
+	int r;
+
+	if (((pages->committed_chunks + 1) << HEAPD_CHUNK_SHIFT) > heap_limit(heap))
+		return -ENOMEM;
+	r = account_take(heap->account, HEAPD_CHUNK_SIZE);
+	if (r < 0)
+		return -ENOMEM;
+	huge = commit_huge(pages, at);
+	if (!huge)
+		r = populate(at, HEAPD_CHUNK_SIZE);
+	if (r < 0) {
+		account_give(heap->account, HEAPD_CHUNK_SIZE);
+		return -ENOMEM;
+	}
+	bit_set(pages->committed, chunk);
+	pages->committed_chunks++;
+	pages->huge_chunks += huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
+	heap->t.directory->stats.commit_ns += clock_ns() - begin;
+	publish(pages);
+	return 0;
+}
+
+static int commit_run(struct pages *pages, uint64_t first, uint64_t n)
+{
+	uint64_t last = (first + n - 1) / HEAPD_CHUNK_PAGES;
+	int r = 0;
+
+	for (uint64_t chunk = first / HEAPD_CHUNK_PAGES; r == 0 && chunk <= last; chunk++)
+		if (!bit_get(pages->committed, chunk))
+			r = commit_chunk(pages, chunk);
+	return r;
+}
+
+static bool run_is_zero(const struct pages *pages, uint64_t first, uint64_t n)
+{
+	for (uint64_t i = first; i < first + n; i++)
+		if (bit_get(pages->dirty, i))
+			return false;
+	return true;
+}
+
+int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first, bool *zeroed)
+{
+	uint64_t at;
+	int r;
+
+	r = runmap_take(&pages->free, n, align, &at);
+	if (r < 0)
+		return -ENOMEM;
+	r = commit_run(pages, at, n);
+	if (r < 0) {
+		runmap_give(&pages->free, at, n);
+		return r;
+	}
+	*zeroed = run_is_zero(pages, at, n);
+	for (uint64_t i = at; i < at + n; i++)
+		bit_set(pages->dirty, i);
+	pages->in_spans += n;
+	publish(pages);
+	*first = at;
+	return 0;
+}
+
+void pages_give(struct pages *pages, uint64_t first, uint64_t n)
+{
+	runmap_give(&pages->free, first, n);
+	pages->in_spans -= n;
+	publish(pages);
+}
+
+/* What lies ahead grows with what was committed, an eighth of it, up to 64 MiB. */
+static uint64_t reserve_pages(const struct pages *pages)
+{
+	uint64_t chunks = pages->committed_chunks / 8;
+
+	chunks = chunks < 1 ? 1 : chunks > RESERVE_MAX ? RESERVE_MAX : chunks;
+	return chunks * HEAPD_CHUNK_PAGES;
+}
+
+bool pages_commit_ahead(struct pages *pages)
+{
+	uint64_t idle = pages->committed_chunks * HEAPD_CHUNK_PAGES - pages->in_spans;
+
+	if (!pages->in_spans || idle >= reserve_pages(pages))
+		return false;
+	for (uint64_t chunk = 0; chunk < pages->chunks; chunk = (chunk / 64 + 1) * 64) {
+		uint64_t missing = ~pages->committed[chunk / 64];
+
+		if (!missing)
+			continue;
+		chunk += (uint64_t)__builtin_ctzll(missing);
+		return chunk < pages->chunks && commit_chunk(pages, chunk) == 0;
+	}
+	return false;
+}

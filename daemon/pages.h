@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The page heap: which pages are in no span, and which memory is committed. Guarded by heap->lock.
+ */
+#ifndef HEAPD_PAGES_H
+#define HEAPD_PAGES_H
+
+#include "heap.h"
+#include "runmap.h"
+
+struct pages {
+	struct heap *heap;
+	struct runmap free;
+	uint64_t *committed; /* one bit a chunk */
+	uint64_t *dirty;     /* one bit a page: may hold something other than zero */
+	uint64_t chunks;
+	uint64_t committed_chunks;
+	uint64_t huge_chunks;
+	uint64_t in_spans;       /* pages */
+	bool collapse_fails;     /* huge pages were refused lately: small ones are used */
+	uint32_t until_collapse; /* commits until huge pages are tried again */
+};
+
+int pages_init(struct pages *pages, struct heap *heap);
+void pages_deinit(struct pages *pages);
+
+/*
+ * Takes n committed pages, the first on a multiple of align pages. *zeroed: all of them are known to
+ * hold zero. -ENOMEM: the limit is reached, by the account or by the address space.
+ */
+int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first, bool *zeroed);
+void pages_give(struct pages *pages, uint64_t first, uint64_t n);
+
+/* Commits at most one chunk ahead of need: true if there is more to do. */
+bool pages_commit_ahead(struct pages *pages);
+
+#endif

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The producer's side of the supply rings (I1: a slot is in one place).
+ *
+ * Giving:  ledger says out -> supplied[] -> private copy of the entry -> ring slot -> tail (release).
+ *          A death before the tail leaves slots that are out and nowhere: the next cycle finds them.
+ * Back:    head moved by compare-and-swap -> ledger says free. In the reverse order a client could
+ *          take slots that are given to somebody else.
+ *
+ * supplied[] of a slab is written only while the slab lies in no ring (a slab in a ring is not ready,
+ * see spans.c), and the slot of the ring only when the head has passed it: the acquire load of the head
+ * in ring_note_taken() pairs with the release half of the client's swap, after which the client reads
+ * neither of them for that entry.
+ *
+ * The head is client-writable. It counts only if it lies between what was seen before and the tail;
+ * else it is put back to what it was.
+ */
+#include "clock.h"
+#include "supply.h"
+
+static void set_active(struct supply *supply, uint32_t class)
+{
+	supply->active[class / 64] |= 1ull << (class % 64);
+}
+
+/* The entry is out of the ring: its slabs can be ready again. Returns the free bytes that it carried. */
+static uint64_t entry_leave(struct supply *supply, uint64_t entry)
+{
+	uint32_t first = heapd_entry_page(entry), present = heapd_entry_present(entry);
+	const struct heapd_span *span = &supply->heap->t.spans[first];
+	uint64_t slots = 0;
+
+	for (; present; present &= present - 1) {
+		uint32_t k = heapd_entry_slab(entry) + (uint32_t)__builtin_ctz(present);
+
+		slots += (uint64_t)__builtin_popcountll(supply->heap->t.supplied[span->slab0 + k]);
+		spans_slab_ringed(&supply->spans, first, k, false);
+	}
+	return slots * span->elemsize;
+}
+
+static void ring_bytes_sub(struct supply *supply, uint32_t class, uint64_t bytes)
+{
+	supply->classes[class].bytes -= bytes;
+	supply->ring_bytes -= bytes;
+	HEAPD_WRITE_ONCE(supply->heap->t.directory->stats.in_rings, supply->ring_bytes);
+}
+
+static void count_taken(struct supply_class *class, uint64_t bytes, uint64_t now)
+{
+	if (now >= class->window_end) {
+		class->window_end = now + SUPPLY_WINDOW_NS;
+		class->window_taken = 0;
+	}
+	class->window_taken += bytes;
+	if (class->window_taken > class->worst_now)
+		class->worst_now = class->window_taken;
+	class->last_taken = now;
+}
+
+void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)
+{
+	struct ledger_ring *ring = &supply->ledger.rings[class];
+	uint64_t *shared = &supply->heap->t.heads[class].head, head = HEAPD_LOAD_ACQUIRE(shared), bytes = 0;
+
+	if (head == ring->head)
+		return;
+	if (head < ring->head || head > ring->tail) {
+		supply->heap->t.directory->stats.corrupt++;
+		HEAPD_STORE_RELEASE(shared, ring->head);
+		return;
+	}
+	for (; ring->head < head; ring->head++)
+		bytes += entry_leave(supply, ring->entries[ring->head % HEAPD_RING_SLOTS]);
+	ring_bytes_sub(supply, class, bytes);
+	count_taken(&supply->classes[class], bytes, now);
+	supply->last_taken = now;
+}
+
+/* Which of the 16 slabs from k on go into one entry: ready, at most `most`, all clean or all not. */
+static uint32_t entry_choose(const struct span_state *state, uint32_t k, uint32_t most, bool *zeroed)
+{
+	uint32_t present = 0, n = 0;
+
+	*zeroed = state->zeroed && !slab_flag(state->used, k);
+	for (uint32_t i = 0; i < HEAPD_BATCH_MAX && k + i < SPAN_SLABS_MAX && n < most; i++) {
+		bool clean = state->zeroed && !slab_flag(state->used, k + i);
+
+		if (!slab_flag(state->ready, k + i) || clean != *zeroed)
+			continue;
+		present |= 1u << i;
+		n++;
+	}
+	return present;
+}
+
+static uint32_t first_ready(const struct span_state *state)
+{
+	for (uint32_t w = 0; w < SPAN_SLABS_MAX / 64; w++)
+		if (state->ready[w])
+			return w * 64 + (uint32_t)__builtin_ctzll(state->ready[w]);
+	return SPAN_SLABS_MAX;
+}
+
+/* The chosen slabs' free slots become out, and are what their supplied[] says. Returns their number. */
+static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, uint32_t present)
+{
+	const struct heapd_span *span = &supply->heap->t.spans[first];
+	struct span_state *state = span_state_of(&supply->spans, first);
+	uint64_t slots = 0;
+
+	for (; present; present &= present - 1) {
+		uint32_t slab = k + (uint32_t)__builtin_ctz(present);
+		uint64_t given = spans_slots_out(&supply->spans, first, slab, UINT64_MAX);
+
+		slab_flag_set(state->used, slab);
+		spans_slab_ringed(&supply->spans, first, slab, true);
+		HEAPD_WRITE_ONCE(supply->heap->t.supplied[span->slab0 + slab], given);
+		slots += (uint64_t)__builtin_popcountll(given);
+	}
+	return slots;
+}
+
+/* A span of the class with ready slabs; a new one if there is none. */
+static int span_ready(struct supply *supply, uint32_t class, uint32_t *first)
+{
+	*first = supply->spans.ready[class];
+	if (*first != SPAN_NONE)
+		return 0;
+	return spans_cut(&supply->spans, class, first);
+}
+
+/* Puts one entry of up to `most` slabs in; adds its free bytes to *bytes. */
+static int ring_put(struct supply *supply, uint32_t class, uint32_t most, uint64_t *bytes)
+{
+	struct ledger_ring *ring = &supply->ledger.rings[class];
+	struct heapd_ring *shared = &supply->heap->t.rings[class];
+	struct heapd_stats *stats = &supply->heap->t.directory->stats;
+	uint32_t first, k, present;
+	uint64_t entry, slots;
+	bool zeroed;
+	int r;
+
+	r = span_ready(supply, class, &first);
+	if (r < 0)
+		return r;
+	k = first_ready(span_state_of(&supply->spans, first));
+	present = entry_choose(span_state_of(&supply->spans, first), k, most, &zeroed);
+	slots = entry_give(supply, first, k, present);
+	entry = heapd_entry_make(first, k, present, zeroed ? HEAPD_ENTRY_ZEROED : 0);
+	ring->entries[ring->tail % HEAPD_RING_SLOTS] = entry;
+	HEAPD_WRITE_ONCE(shared->slots[ring->tail % HEAPD_RING_SLOTS], entry);
+	ring->tail++;
+	HEAPD_STORE_RELEASE(&shared->tail, ring->tail);
+	HEAPD_WRITE_ONCE(stats->supplied_slots, stats->supplied_slots + slots);
+	supply->heap->t.class_stats[class].supplied_slots += slots;
+	*bytes += slots * supply->heap->t.spans[first].elemsize;
+	return 0;
+}
+
+/* A ring that is to hold much carries much in each entry: a sixteenth of the target, one to sixteen slabs. */
+static uint32_t slabs_per_entry(const struct supply *supply, uint32_t class)
+{
+	const struct heapd_class *c = &supply->heap->t.classes[class];
+	uint64_t slab = (uint64_t)c->slot_size * c->slab_slots, n = supply->classes[class].target / slab / 16;
+
+	return n < 1 ? 1 : n > HEAPD_BATCH_MAX ? HEAPD_BATCH_MAX : (uint32_t)n;
+}
+
+int ring_fill(struct supply *supply, uint32_t class)
+{
+	struct supply_class *state = &supply->classes[class];
+	struct ledger_ring *ring = &supply->ledger.rings[class];
+	struct heapd_ring *shared = &supply->heap->t.rings[class];
+	uint32_t most = slabs_per_entry(supply, class);
+	int r = 0;
+
+	set_active(supply, class);
+	while (r == 0 && state->bytes < state->target && ring->tail - ring->head < HEAPD_RING_SLOTS) {
+		uint64_t bytes = 0;
+
+		r = ring_put(supply, class, most, &bytes);
+		state->bytes += bytes;
+		supply->ring_bytes += bytes;
+	}
+	HEAPD_WRITE_ONCE(supply->heap->t.directory->stats.in_rings, supply->ring_bytes);
+	uint64_t entries = ring->tail - ring->head;
+	HEAPD_WRITE_ONCE(shared->low, entries < 2 ? 1u : (uint32_t)entries / 2);
+	return entries ? 0 : r;
+}
+
+void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep)
+{
+	struct ledger_ring *ring = &supply->ledger.rings[class];
+	uint64_t *shared = &supply->heap->t.heads[class].head;
+
+	ring_note_taken(supply, class, clock_ns());
+	while (supply->classes[class].bytes > keep && ring->head < ring->tail) {
+		uint64_t head = ring->head, entry = ring->entries[head % HEAPD_RING_SLOTS];
+		uint32_t first = heapd_entry_page(entry), k = heapd_entry_slab(entry),
+			 present = heapd_entry_present(entry);
+		uint32_t slab0 = supply->heap->t.spans[first].slab0;
+
+		if (!__atomic_compare_exchange_n(shared, &head, head + 1, false, __ATOMIC_ACQ_REL,
+						 __ATOMIC_ACQUIRE))
+			return; /* somebody takes from it just now */
+		ring->head++;
+		ring_bytes_sub(supply, class, entry_leave(supply, entry));
+		for (; present; present &= present - 1) {
+			uint32_t slab = k + (uint32_t)__builtin_ctz(present);
+
+			harvest_release(supply, first, slab, supply->heap->t.supplied[slab0 + slab]);
+		}
+		supply->heap->t.directory->stats.withdrawals++;
+	}
+}

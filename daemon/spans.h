@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Spans: made from pages, cut for a class, given back whole. Only this file changes the span table and
+ * page_span. Guarded by heap->lock.
+ */
+#ifndef HEAPD_SPANS_H
+#define HEAPD_SPANS_H
+
+#include "heap.h"
+#include "ledger.h"
+#include "pages.h"
+#include "runmap.h"
+
+#define SPAN_SLABS_MAX 256u
+#define SPAN_NONE      UINT32_MAX
+
+/* What the daemon keeps beside the record of a span: derived, rebuilt from the ledger. */
+struct span_state {
+	uint64_t ready[SPAN_SLABS_MAX / 64];  /* slabs with free slots that lie in no ring */
+	uint64_t ringed[SPAN_SLABS_MAX / 64]; /* slabs that lie in a ring */
+	uint64_t used[SPAN_SLABS_MAX / 64];   /* slabs that were ever supplied */
+	uint32_t next, prev;                  /* in its class's list of spans with ready slabs */
+	uint32_t busy;                        /* slabs of which something is out */
+	bool listed;
+	bool zeroed; /* its pages were all zero when it was cut */
+};
+
+struct spans {
+	struct heap *heap;
+	struct ledger *ledger;
+	struct pages *pages;
+	struct runmap numbers;           /* slab numbers, in units of HEAPD_SLAB_UNIT */
+	struct span_state **states;      /* by first page; sparse */
+	uint32_t ready[HEAPD_CLASS_MAX]; /* first span with ready slabs, or SPAN_NONE */
+};
+
+int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, struct pages *pages);
+void spans_deinit(struct spans *spans);
+
+/* Cuts a new span for a small class; all its slabs are ready. -ENOMEM. */
+int spans_cut(struct spans *spans, uint32_t class, uint32_t *first);
+/* A span for one large object of `bytes`: its one slot is out. -ENOMEM. */
+int spans_cut_large(struct spans *spans, uint32_t class, uint64_t bytes, uint64_t align, uint32_t *first,
+		    bool *zeroed);
+/* Gives a span's pages back. Nothing of it may be out or in a ring. */
+void spans_free(struct spans *spans, uint32_t first);
+
+/*
+ * Marks slots of slab k as out, or as free again, in the ledger: the only two places that change it.
+ * Both keep the span's counts and its place among the spans with ready slabs. Only bits that change
+ * count; both return them.
+ */
+uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
+uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
+
+/* The slab lies in a ring from now on, or no more. */
+void spans_slab_ringed(struct spans *spans, uint32_t first, uint32_t k, bool ringed);
+
+/* True if no slot of the span is out (so none lies in a ring, a current slab or a spare either). */
+static inline bool spans_is_unused(const struct spans *spans, uint32_t first)
+{
+	return spans->states[first]->busy == 0;
+}
+
+void spans_list(struct spans *spans, uint32_t first);
+void spans_unlist(struct spans *spans, uint32_t first);
+
+static inline struct span_state *span_state_of(const struct spans *spans, uint32_t first)
+{
+	return spans->states[first];
+}
+
+static inline bool slab_flag(const uint64_t *flags, uint32_t k)
+{
+	return flags[k / 64] >> (k % 64) & 1;
+}
+
+static inline void slab_flag_set(uint64_t *flags, uint32_t k)
+{
+	flags[k / 64] |= 1ull << (k % 64);
+}
+
+static inline void slab_flag_clear(uint64_t *flags, uint32_t k)
+{
+	flags[k / 64] &= ~(1ull << (k % 64));
+}
+
+#endif

@@ -1,0 +1,359 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The supplier thread of a heap, and the entry points that other threads use.
+ *
+ * It owns nothing that needs it to be a thread: all state is under heap->lock. It sleeps on the bell in
+ * control. Falling asleep: bell = NAP or SLEEP, full fence, look at demand once more, futex-wait while
+ * the bell is unchanged. Ringing (client): set demand, full fence, read the bell, wake. The two fences
+ * pair: at least one of the two sees the other, so no demand is slept over. A hostile bell costs wake-ups
+ * at most; a wait is bounded anyway.
+ *
+ * How full a ring is kept: twice the bytes taken in the worst 10 ms of the last second; doubled when it
+ * was found empty; halved with each second in which nothing was taken.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "supply.h"
+#include "visit.h"
+
+#define NAP_NS     1000000u     /* between looks while something is being taken */
+#define SLEEP_NS   10000000000u /* while nothing is */
+#define HARVEST_NS 10000000u    /* between harvests while napping */
+
+static uint64_t slab_bytes(const struct supply *supply, uint32_t class)
+{
+	const struct heapd_class *c = &supply->heap->t.classes[class];
+
+	return (uint64_t)c->slot_size * c->slab_slots;
+}
+
+/* No ring holds more than a 64th of what the heap may have, or 16 MiB; one slab always. */
+static uint64_t target_max(const struct supply *supply, uint32_t class)
+{
+	uint64_t share = heap_limit(supply->heap) / 64, slab = slab_bytes(supply, class);
+
+	share = share < SUPPLY_CLASS_BYTES ? share : SUPPLY_CLASS_BYTES;
+	return share < slab ? slab : share;
+}
+
+static void adapt(struct supply *supply, uint32_t class, bool found_empty)
+{
+	struct supply_class *state = &supply->classes[class];
+	uint64_t worst = state->worst_now > state->worst_before ? state->worst_now : state->worst_before;
+	uint64_t most = target_max(supply, class), least = slab_bytes(supply, class);
+
+	if (found_empty) {
+		state->target *= 2;
+		supply->heap->t.directory->stats.rings_found_empty++;
+	}
+	if (state->target < 2 * worst)
+		state->target = 2 * worst;
+	if (state->target < least)
+		state->target = least;
+	if (state->target > most)
+		state->target = most;
+}
+
+static bool ring_is_empty(const struct supply *supply, uint32_t class)
+{
+	return supply->ledger.rings[class].head == supply->ledger.rings[class].tail;
+}
+
+/* When the page heap refuses: everything freed, everything unused, everything lying in other rings. */
+static void scrape_together(struct supply *supply, uint32_t class)
+{
+	harvest_handback(supply);
+	harvest_freed(supply, true);
+	for (uint32_t c = 0; c < supply->heap->t.directory->nclasses; c++) {
+		if (c != class)
+			ring_withdraw(supply, c, 0);
+		if (supply->spans.ready[c] != SPAN_NONE && c != class)
+			harvest_unused_spans(supply, c);
+	}
+}
+
+static void ring_event(struct supply *supply, uint32_t class)
+{
+	uint32_t *event = &supply->heap->t.rings[class].event;
+
+	HEAPD_STORE_RELEASE(event, *event + 1);
+	futex_wake_all(event);
+}
+
+static void refuse_class(struct supply *supply, uint32_t class)
+{
+	struct heapd_ring *ring = &supply->heap->t.rings[class];
+
+	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
+	supply->heap->t.directory->stats.refusals++;
+}
+
+static bool class_is_small(const struct supply *supply, uint32_t class)
+{
+	const struct heapd_class *c = &supply->heap->t.classes[class];
+
+	return class < supply->heap->t.directory->nclasses && HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
+}
+
+/* One class: what was taken, what is wanted, and filling up. */
+static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t now)
+{
+	struct supply_class *state = &supply->classes[class];
+	bool empty;
+
+	ring_note_taken(supply, class, now);
+	empty = ring_is_empty(supply, class);
+	if (demanded)
+		adapt(supply, class, empty);
+	if (!demanded && (state->bytes * 2 > state->target || !state->target))
+		return;
+	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_NS) {
+		supply->last_harvest = now;
+		harvest_handback(supply);
+		harvest_freed(supply, false);
+	}
+	if (ring_fill(supply, class) < 0) {
+		scrape_together(supply, class);
+		if (ring_fill(supply, class) < 0)
+			refuse_class(supply, class);
+	}
+	if (demanded)
+		ring_event(supply, class);
+}
+
+/* Serves what clients ask for, then what runs low. Demand bits of classes that do not exist mean nothing. */
+static void serve_all(struct supply *supply, uint64_t now)
+{
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++) {
+		uint64_t *word = &supply->heap->t.control->demand[w], demand = 0;
+
+		if (HEAPD_READ_ONCE(*word))
+			demand = __atomic_exchange_n(word, 0, __ATOMIC_ACQUIRE);
+		for (uint64_t set = demand | supply->active[w]; set; set &= set - 1) {
+			uint32_t bit = (uint32_t)__builtin_ctzll(set), class = w * 64 + bit;
+
+			if (class_is_small(supply, class))
+				serve(supply, class, demand >> bit & 1, now);
+		}
+	}
+}
+
+/* Once a second: what nobody took from shrinks. */
+static void decay(struct supply *supply, uint32_t class, uint64_t now)
+{
+	struct supply_class *state = &supply->classes[class];
+
+	ring_note_taken(supply, class, now);
+	state->worst_before = state->worst_now;
+	state->worst_now = 0;
+	if (now - state->last_taken < SUPPLY_SECOND_NS)
+		return;
+	state->target /= 2;
+	if (state->target < slab_bytes(supply, class))
+		state->target = 0;
+	ring_withdraw(supply, class, state->target);
+	if (!state->target && ring_is_empty(supply, class)) {
+		harvest_unused_spans(supply, class);
+		supply->active[class / 64] &= ~(1ull << (class % 64));
+	}
+}
+
+static void tick(struct supply *supply)
+{
+	uint64_t now;
+
+	harvest_handback(supply);
+	harvest_freed(supply, false);
+	now = clock_ns(); /* after what the harvest noted as taken */
+	supply->last_tick = now;
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		for (uint64_t set = supply->active[w]; set; set &= set - 1)
+			decay(supply, w * 64 + (uint32_t)__builtin_ctzll(set), now);
+}
+
+static bool anything_active(const struct supply *supply)
+{
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		if (supply->active[w])
+			return true;
+	return false;
+}
+
+/* A round of work under the lock: how long to sleep afterwards. */
+static uint64_t work(struct supply *supply)
+{
+	uint64_t now = clock_ns();
+	bool busy;
+
+	serve_all(supply, now);
+	now = clock_ns(); /* never before a time that was noted on the way */
+	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
+	if (busy && now - supply->last_harvest > HARVEST_NS) {
+		supply->last_harvest = now;
+		harvest_handback(supply);
+		harvest_freed(supply, false);
+	}
+	while (pages_commit_ahead(&supply->pages) && clock_ns() - now < NAP_NS)
+		;
+	if (now - supply->last_tick > SUPPLY_SECOND_NS)
+		tick(supply);
+	if (busy)
+		return NAP_NS;
+	return anything_active(supply) ? SUPPLY_SECOND_NS : SLEEP_NS;
+}
+
+static bool demanded(const struct supply *supply)
+{
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		if (HEAPD_READ_ONCE(supply->heap->t.control->demand[w]))
+			return true;
+	return HEAPD_READ_ONCE(supply->stop);
+}
+
+static void rest(struct supply *supply, uint64_t ns)
+{
+	uint32_t *bell = &supply->heap->t.control->bell,
+		 how = ns <= NAP_NS ? HEAPD_BELL_NAP : HEAPD_BELL_SLEEP;
+
+	HEAPD_WRITE_ONCE(*bell, how);
+	HEAPD_FENCE();
+	if (!demanded(supply))
+		futex_wait(bell, how, ns);
+	HEAPD_WRITE_ONCE(*bell, HEAPD_BELL_AWAKE);
+}
+
+static void *supplier(void *arg)
+{
+	struct supply *supply = arg;
+	struct heap *heap = supply->heap;
+
+	while (!HEAPD_READ_ONCE(supply->stop)) {
+		uint64_t ns, begin = clock_ns();
+		bool look_again;
+
+		pthread_mutex_lock(&heap->lock);
+		ns = work(supply);
+		pthread_mutex_unlock(&heap->lock);
+		look_again = visit_stranded(supply, clock_ns());
+		heap->t.directory->stats.supply_ns += clock_ns() - begin;
+		rest(supply, look_again && ns > SUPPLY_SECOND_NS ? SUPPLY_SECOND_NS : ns);
+	}
+	return NULL;
+}
+
+static int thread_start(struct supply *supply)
+{
+	sigset_t all, before;
+	char name[16];
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&supply->thread, NULL, supplier, supply);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return -r;
+	supply->running = true;
+	snprintf(name, sizeof(name), "supply:%.8s", supply->heap->name);
+	pthread_setname_np(supply->thread, name);
+	return 0;
+}
+
+static void supply_publish(struct heap *heap, struct supply *supply)
+{
+	heap->supply = supply;
+	heap->ledger = supply ? &supply->ledger : NULL;
+	heap->pages = supply ? &supply->pages : NULL;
+	heap->spans = supply ? &supply->spans : NULL;
+}
+
+int supply_start(struct heap *heap)
+{
+	struct supply *supply = calloc(1, sizeof(*supply));
+	int r;
+
+	if (!supply)
+		return -ENOMEM;
+	supply->heap = heap;
+	supply->double_free_limit.what = "double frees";
+	held_init(&supply->held);
+	r = ledger_init(&supply->ledger, heap);
+	if (r == 0)
+		r = pages_init(&supply->pages, heap);
+	if (r < 0)
+		goto out_free;
+	r = spans_init(&supply->spans, heap, &supply->ledger, &supply->pages);
+	if (r < 0)
+		goto out_pages;
+	r = visit_init(supply);
+	if (r < 0)
+		goto out_spans;
+	supply_publish(heap, supply);
+	r = thread_start(supply);
+	if (r == 0)
+		return 0;
+	supply_publish(heap, NULL);
+	visit_deinit(supply);
+out_spans:
+	spans_deinit(&supply->spans);
+out_pages:
+	pages_deinit(&supply->pages);
+out_free:
+	free(supply);
+	return r;
+}
+
+void supply_stop(struct heap *heap)
+{
+	struct supply *supply = heap->supply;
+
+	if (!supply)
+		return;
+	HEAPD_WRITE_ONCE(supply->stop, true);
+	HEAPD_FENCE(); /* pairs with the one in rest(): it sees stop, or we see it asleep */
+	HEAPD_WRITE_ONCE(heap->t.control->bell, HEAPD_BELL_AWAKE);
+	futex_wake_all(&heap->t.control->bell);
+	pthread_join(supply->thread, NULL);
+	log_limit_flush(heap->log, &supply->double_free_limit, LOG_WARNING);
+	visit_deinit(supply);
+	spans_deinit(&supply->spans);
+	pages_deinit(&supply->pages);
+	held_deinit(&supply->held);
+	free(supply->freed);
+	free(supply);
+	supply_publish(heap, NULL);
+}
+
+int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, uint64_t *address,
+		 bool *zeroed)
+{
+	struct supply *supply = heap->supply;
+	uint32_t first;
+	int r;
+
+	pthread_mutex_lock(&heap->lock);
+	r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
+	if (r < 0) {
+		scrape_together(supply, HEAPD_CLASS_MAX);
+		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
+	}
+	if (r == 0)
+		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
+	else
+		heap->t.directory->stats.refusals++;
+	pthread_mutex_unlock(&heap->lock);
+	return r;
+}
+
+int supply_sync(struct heap *heap)
+{
+	pthread_mutex_lock(&heap->lock);
+	harvest_handback(heap->supply);
+	harvest_freed(heap->supply, true);
+	pthread_mutex_unlock(&heap->lock);
+	return 0;
+}

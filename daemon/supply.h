@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Supply: the rings, what is put into them and what comes back. Everything here is guarded by
+ * heap->lock; the supplier thread and the main thread both work under it.
+ */
+#ifndef HEAPD_DAEMON_SUPPLY_H
+#define HEAPD_DAEMON_SUPPLY_H
+
+#include <pthread.h>
+
+#include "heap.h"
+#include "held.h"
+#include "ledger.h"
+#include "pages.h"
+#include "spans.h"
+
+#define SUPPLY_WINDOW_NS    10000000u    /* the worst window counts ... */
+#define SUPPLY_SECOND_NS    1000000000u  /* ... of a second */
+#define SUPPLY_CLASS_BYTES  (16ul << 20) /* no ring's target is above this */
+#define SUPPLY_STRANDED_MIN (4ul << 20)
+
+struct supply_class {
+	uint64_t target; /* bytes that the ring is filled to; 0: the class is not supplied */
+	uint64_t bytes;  /* free bytes in the ring */
+	uint64_t window_end, window_taken;
+	uint64_t worst_now, worst_before; /* most bytes taken in one window, this second and the last */
+	uint64_t last_taken;              /* when */
+};
+
+struct freed_word {
+	uint32_t slab;
+	uint64_t bits;
+};
+
+struct supply {
+	struct heap *heap;
+	struct ledger ledger;
+	struct pages pages;
+	struct spans spans;
+	struct supply_class classes[HEAPD_CLASS_MAX];
+	uint64_t active[HEAPD_CLASS_MAX / 64]; /* classes with a target or entries in their ring */
+	uint64_t ring_bytes;                   /* of all rings */
+	struct held held;
+	struct freed_word *freed; /* a pass's harvest before it is judged */
+	uint32_t freed_count, freed_room;
+	uint64_t last_taken; /* when anything was */
+	uint64_t last_harvest, last_tick;
+	struct log_limit double_free_limit;
+	struct visit *visit;
+	pthread_t thread;
+	bool running;
+	bool stop;
+};
+
+/* Makes the heap's ledger, pages and spans, and starts the supplier thread. */
+int supply_start(struct heap *heap);
+void supply_stop(struct heap *heap);
+
+/* A large object: takes heap->lock. -ENOMEM at the limit. */
+int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, uint64_t *address,
+		 bool *zeroed);
+/* Harvests everything freed or handed back up to now: takes heap->lock. */
+int supply_sync(struct heap *heap);
+/* Collects what a session handed back, before it ends. With heap->lock held. */
+void supply_collect_handback(struct heap *heap, struct heapd_session *session);
+
+/* ring.c, with heap->lock held: */
+void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now);
+/* Fills the class's ring up to its target. -ENOMEM if not one entry could be put in and the ring is empty. */
+int ring_fill(struct supply *supply, uint32_t class);
+/* Takes entries back until at most `keep` bytes lie in the ring. */
+void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep);
+
+/* harvest.c, with heap->lock held: */
+void harvest_freed(struct supply *supply, bool whole);
+void harvest_handback(struct supply *supply);
+/* Slots of slab k come back to the ledger; a span that is wholly free goes back to the page heap. */
+void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask);
+/* Spans that were kept for their class's next refill, of classes that are not supplied any more. */
+void harvest_unused_spans(struct supply *supply, uint32_t class);
+
+#endif
