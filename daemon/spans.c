@@ -15,6 +15,7 @@
 
 #define SPAN_GROW_SHIFT 3 /* a span may be as large as an eighth of what its class has */
 #define SPAN_BYTES_MAX  (1ul << 18)
+#define CLEAN_SLOT_MIN  512u /* below this, zeroing a slot costs less than keeping it known to be zero */
 
 int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, struct pages *pages)
 {
@@ -84,9 +85,35 @@ static uint64_t span_pages(const struct spans *spans, uint32_t class)
 	uint64_t have = spans->heap->t.class_stats[class].pages >> SPAN_GROW_SHIFT;
 
 	while (pages * 2 <= have && pages * 2 * HEAPD_PAGE_SIZE <= SPAN_BYTES_MAX &&
+	       pages * 2 * HEAPD_PAGE_SIZE <= heapd_span_bytes_max(slot) &&
 	       pages * 2 * HEAPD_PAGE_SIZE / slab_bytes < SPAN_SLABS_MAX)
 		pages *= 2;
 	return pages;
+}
+
+/* From here on, addresses in these pages lead to the span. */
+static void pages_publish(struct heapd_tables *t, uint32_t first, const struct heapd_span *record)
+{
+	struct heapd_page page = {
+		.magic = record->magic ? heapd_page_magic(record->elemsize) : 0,
+		.slab0 = record->slab0,
+		.class = record->class,
+		.words = record->magic ? (uint16_t)(record->elemsize / 8) : 0,
+	};
+
+	for (uint32_t p = 0; p < record->npages; p++) {
+		t->pages[first + p] = page;
+		HEAPD_STORE_RELEASE(&t->pages[first + p].first, first + 1);
+		HEAPD_STORE_RELEASE(&t->page_span[first + p], first + 1);
+	}
+}
+
+static void pages_withdraw(struct heapd_tables *t, uint32_t first, uint32_t n)
+{
+	for (uint32_t p = 0; p < n; p++) {
+		HEAPD_STORE_RELEASE(&t->pages[first + p].first, 0);
+		HEAPD_STORE_RELEASE(&t->page_span[first + p], 0);
+	}
 }
 
 /* Slab numbers, state and page_span for a span whose record is filled but for slab0. */
@@ -101,7 +128,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		free(state);
 		return -ENOMEM;
 	}
-	state->zeroed = zeroed;
+	state->zeroed = zeroed && record.elemsize >= CLEAN_SLOT_MIN;
 	state->next = state->prev = SPAN_NONE;
 	spans->states[first] = state;
 	record.slab0 = (uint32_t)(at * HEAPD_SLAB_UNIT);
@@ -114,8 +141,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	}
 	for (uint64_t u = 0; u < units; u++)
 		spans->ledger->owner[at + u] = first + 1;
-	for (uint32_t p = 0; p < record.npages; p++)
-		HEAPD_STORE_RELEASE(&t->page_span[first + p], first + 1);
+	pages_publish(t, first, &record);
 	t->class_stats[record.class].spans++;
 	t->class_stats[record.class].pages += record.npages;
 	t->directory->stats.spans_cut++;
@@ -271,8 +297,7 @@ void spans_free(struct spans *spans, uint32_t first)
 	uint64_t units = (heapd_span_slabs(&record) + HEAPD_SLAB_UNIT - 1) / HEAPD_SLAB_UNIT;
 
 	spans_unlist(spans, first);
-	for (uint32_t p = 0; p < record.npages; p++)
-		HEAPD_STORE_RELEASE(&t->page_span[first + p], 0);
+	pages_withdraw(t, first, record.npages);
 	for (uint64_t u = 0; u < units; u++)
 		spans->ledger->owner[record.slab0 / HEAPD_SLAB_UNIT + u] = 0;
 	free(spans->states[first]);

@@ -56,7 +56,7 @@ static void fault(struct verifier *v, const char *fmt, ...)
 
 static bool seen_in_ring(const struct verifier *v, uint32_t slab)
 {
-	return v->in_ring[slab / 64] >> (slab % 64) & 1;
+	return slab < v->slabs_high && v->in_ring[slab / 64] >> (slab % 64) & 1;
 }
 
 /* Whether a span's record can be followed: shape, numbers and pages lie inside the tables. */
@@ -338,7 +338,7 @@ static void count_freed(struct verifier *v)
 		uint64_t freed = HEAPD_READ_ONCE(v->heap->t.freed[slab]);
 		uint32_t first;
 
-		if (!ledger_span_of(&v->supply->ledger, slab, &first)) {
+		if (!ledger_span_of(&v->supply->ledger, slab, &first) || first >= v->heap->geometry.pages) {
 			if (v->supply->ledger.out[slab])
 				fault(v, "I1: slab number %u is out and belongs to no span", slab);
 		} else if (freed) {

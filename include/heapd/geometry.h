@@ -46,6 +46,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->class_stats_at = heapd_geometry_place(&end, HEAPD_CLASS_MAX * sizeof(struct heapd_class_stats));
 	g->page_span_at = heapd_geometry_place(&end, g->pages * 4);
 	g->span_at = heapd_geometry_place(&end, g->pages * sizeof(struct heapd_span));
+	g->page_at = heapd_geometry_place(&end, g->pages * sizeof(struct heapd_page));
 	g->supplied_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->out_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->directory_at = size;
@@ -76,7 +77,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		sizeof(struct heapd_directory),
 		sizeof(struct heapd_control),
 		sizeof(struct heapd_span),
-		sizeof(struct heapd_class),
+		sizeof(struct heapd_class), sizeof(struct heapd_page),
 		sizeof(struct heapd_type_record),
 		sizeof(struct heapd_root_record),
 		sizeof(struct heapd_ring),
@@ -104,7 +105,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.root_at,
 		g.ring_at,
 		g.class_stats_at,
-		g.page_span_at,
+		g.page_span_at, g.page_at,
 		g.span_at,
 		g.supplied_at,
 		g.out_at,
@@ -136,6 +137,7 @@ struct heapd_tables {
 	struct heapd_ring *rings;
 	struct heapd_class_stats *class_stats;
 	uint32_t *page_span;
+	struct heapd_page *pages;
 	struct heapd_span *spans;
 	uint64_t *supplied; /* by slab: the free mask with which it was supplied last */
 	uint64_t *out;      /* by slab: 1 = given out by the ledger */
@@ -166,6 +168,7 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.rings = (struct heapd_ring *)(void *)(d + g->ring_at),
 		.class_stats = (struct heapd_class_stats *)(void *)(d + g->class_stats_at),
 		.page_span = (uint32_t *)(void *)(d + g->page_span_at),
+		.pages = (struct heapd_page *)(void *)(d + g->page_at),
 		.spans = (struct heapd_span *)(void *)(d + g->span_at),
 		.supplied = (uint64_t *)(void *)(d + g->supplied_at),
 		.out = (uint64_t *)(void *)(d + g->out_at),

@@ -57,6 +57,7 @@ struct heapd_geometry {
 	uint64_t ring_at;
 	uint64_t page_span_at;
 	uint64_t span_at;
+	uint64_t page_at;
 	uint64_t supplied_at;
 	uint64_t out_at;
 	uint64_t class_stats_at;

@@ -53,30 +53,36 @@ extern uint32_t heapd_inject[8];
  * commit; 8: the abort handler. The four bytes before the handler are the signature that the kernel
  * demands. rseq_cs is at offset 8 of the registered area, cpu_id at 4.
  */
-#define HEAPD_RSEQ_BEGIN                          \
-	".pushsection __rseq_cs, \"aw\"\n\t"      \
-	".balign 32\n\t"                          \
-	"1:\n\t"                                  \
-	".long 0, 0\n\t"                          \
-	".quad 3f, (4f - 3f), 8f\n\t"             \
-	".popsection\n\t"                         \
+#define HEAPD_RSEQ_SET(scratch) \
+	".pushsection __rseq_cs, \"aw\"\n\t" \
+	".balign 32\n\t" \
+	"1:\n\t" \
+	".long 0, 0\n\t" \
+	".quad 3f, (4f - 3f), 8f\n\t" \
+	".popsection\n\t" \
 	".pushsection __rseq_failure, \"ax\"\n\t" \
-	".byte 0x0f, 0xb9, 0x3d\n\t"              \
-	".long 0x53053053\n\t"                    \
-	"8:\n\t"                                  \
-	"jmp 2f\n\t"                              \
-	".popsection\n\t"                         \
-	"2:\n\t"                                  \
-	"leaq 1b(%%rip), %[row]\n\t"              \
-	"movq %[row], %%fs:8(%[area])\n\t"        \
+	".byte 0x0f, 0xb9, 0x3d\n\t" \
+	".long 0x53053053\n\t" \
+	"8:\n\t" \
+	"jmp 2b\n\t" \
+	".popsection\n\t" \
+	"leaq 1b(%%rip), " scratch "\n\t" \
+	"movq " scratch ", %%fs:8(%[area])\n\t" \
 	"3:\n\t"
+#define HEAPD_RSEQ_BEGIN "2:\n\t" HEAPD_RSEQ_SET("%[row]")
 
-/* row = &rows[cpu_id][class]; jumps to 5 where the CPU has no row. */
-#define HEAPD_RSEQ_ROW                      \
+/* scratch = &rows[cpu_id][class]; jumps to `none` where the CPU has no row. */
+#define HEAPD_RSEQ_ROW_IN(scratch, none) \
+	"movl %%fs:4(%[area]), " scratch "d\n\t" \
+	"cmpl %[cpus], " scratch "d\n\t" \
+	"jae " none "\n\t" \
+	"shlq $15, " scratch "\n\t" \
+	"addq %[rows], " scratch "\n\t"
+#define HEAPD_RSEQ_ROW \
 	"movl %%fs:4(%[area]), %k[row]\n\t" \
-	"cmpl %[cpus], %k[row]\n\t"         \
-	"jae 5f\n\t"                        \
-	"shlq $15, %[row]\n\t"              \
+	"cmpl %[cpus], %k[row]\n\t" \
+	"jae 5f\n\t" \
+	"shlq $15, %[row]\n\t" \
 	"addq %[rows], %[row]\n\t"
 _Static_assert(HEAPD_ROW_SHIFT == 15, "the sequences find a row by this shift");
 _Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
@@ -116,47 +122,43 @@ enum heapd_push {
 	HEAPD_PUSH_DONE = 0,
 	HEAPD_PUSH_ELSEWHERE, /* the slab is not current here */
 	HEAPD_PUSH_DOUBLE,    /* the slot is free already */
-	HEAPD_PUSH_UNCLEAN, /* the slab's free slots are all zero: clear the slot, then say that it is clean */
+	HEAPD_PUSH_UNCLEAN,   /* the slab's free slots are all zero: clear the slot, then say that it is clean */
 };
 
 /*
  * Gives a slot back to this CPU's current slab, if that is the slab at `base` and it is not used up.
- * clean: 1 if the slot is all zero, else 0.
+ * clean: 1 if the slot is all zero, else 0. (differs: 0 the same slab; 1 the same, and known to be zero.)
  */
 static inline enum heapd_push heapd_rseq_push(struct heapd_current *column, uint32_t cpus, uint64_t base,
 					      uint64_t bit, uint64_t clean)
 {
-	uint64_t row, bits, differs;
-	uint32_t status;
-
-	__asm__ volatile(
-		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-		"movl $1, %[status]\n\t"
-		"movq 8(%[row]), %[bits]\n\t"
-		"testq %[bits], %[bits]\n\t"
-		"jz 6f\n\t"
-		"movq (%[row]), %[differs]\n\t"
-		"xorq %[base], %[differs]\n\t"
-		"cmpq $1, %[differs]\n\t"
-		"ja 6f\n\t"
-		"movl $2, %[status]\n\t"
-		"testq %[bit], %[bits]\n\t"
-		"jnz 6f\n\t"
-		"movl $3, %[status]\n\t"
-		"cmpq %[clean], %[differs]\n\t"
-		"ja 6f\n\t"
-		"xorl %[status], %[status]\n\t"
-		"orq %[bit], %[bits]\n\t" HEAPD_INJECT_ASM(2) "movq %[bits], 8(%[row])\n\t"
-							      "4:\n\t"
-							      "jmp 6f\n\t"
-							      "5:\n\t"
-							      "movl $1, %[status]\n\t"
-							      "6:\n\t"
-		: [row] "=&r"(row), [bits] "=&r"(bits), [status] "=&r"(status), [differs] "=&r"(differs)
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
-		  [bit] "r"(bit), [clean] "r"(clean)HEAPD_INJECT_IN
-		: "memory", "cc" HEAPD_INJECT_CLOBBER);
-	return (enum heapd_push)status;
+	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") HEAPD_RSEQ_ROW_IN("%%r8", "%l[elsewhere]")
+			     "movq 8(%%r8), %%r9\n\t"
+			     "movq (%%r8), %%rax\n\t"
+			     "testq %%r9, %%r9\n\t"
+			     "jz %l[elsewhere]\n\t"
+			     "xorq %[base], %%rax\n\t"
+			     "cmpq $1, %%rax\n\t"
+			     "ja %l[elsewhere]\n\t"
+			     "testq %[bit], %%r9\n\t"
+			     "jnz %l[twice]\n\t"
+			     "cmpq %[clean], %%rax\n\t"
+			     "ja %l[unclean]\n\t"
+			     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(2)
+			     "movq %%r9, 8(%%r8)\n\t"
+			     "4:\n\t"
+		     :
+		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base), [bit] "r"(bit),
+		       [clean] "re"(clean)HEAPD_INJECT_IN
+		     : "memory", "cc", "rax", "r8", "r9" HEAPD_INJECT_CLOBBER
+		     : elsewhere, twice, unclean);
+	return HEAPD_PUSH_DONE;
+elsewhere:
+	return HEAPD_PUSH_ELSEWHERE;
+twice:
+	return HEAPD_PUSH_DOUBLE;
+unclean:
+	return HEAPD_PUSH_UNCLEAN;
 }
 
 /* Makes {base, bits} this CPU's current slab if it has none: true if it did. */

@@ -39,6 +39,36 @@ static inline uint64_t heapd_span_magic(uint64_t elemsize)
 	       1; /* elemsize is no power of two or divides 2^64: both give the ceiling */
 }
 
+/*
+ * What heapd_free() needs of a page, in one load: kept beside page_span for every page of a span, written
+ * before it and cleared with it. The 32-bit magic (ceil(2^32 / elemsize), 0 for a large span) is exact for
+ * offsets below heapd_span_bytes_max(elemsize); no span of small slots is larger.
+ */
+struct heapd_page {
+	uint32_t first; /* 1 + the span's first page; 0: no span */
+	uint32_t magic;
+	uint32_t slab0;
+	uint16_t class;
+	uint16_t words; /* elemsize / 8; 0: large */
+};
+_Static_assert(sizeof(struct heapd_page) == 16, "four pages to a cache line");
+
+static inline uint32_t heapd_page_magic(uint64_t elemsize)
+{
+	return (uint32_t)((1ull << 32) / elemsize + ((1ull << 32) % elemsize != 0));
+}
+
+static inline uint32_t heapd_page_index(const struct heapd_page *page, uint64_t offset)
+{
+	return (uint32_t)(offset * page->magic >> 32);
+}
+
+/* The magic is too large by less than elemsize / 2^32: the error stays below one for offsets up to 2^32 / elemsize. */
+static inline uint64_t heapd_span_bytes_max(uint64_t elemsize)
+{
+	return (1ull << 32) / elemsize;
+}
+
 static inline uint32_t heapd_span_slabs(const struct heapd_span *s)
 {
 	return (s->nslots + s->slab_slots - 1u) / s->slab_slots;
@@ -106,9 +136,11 @@ struct heapd_root_record {
 };
 _Static_assert(sizeof(struct heapd_root_record) == 128, "two cache lines");
 
+#define HEAPD_SLAB_BYTES 16384u /* of a slab, where that is fewer than 64 slots and more than one */
+
 static inline uint32_t heapd_slab_slots(uint64_t slot_size)
 {
-	uint64_t n = 16384 / slot_size;
+	uint64_t n = HEAPD_SLAB_BYTES / slot_size;
 
 	return n < 1 ? 1 : n > 64 ? 64 : (uint32_t)n;
 }
