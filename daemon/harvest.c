@@ -187,6 +187,8 @@ static void release_batch(struct supply *supply, const struct heapd_batch *batch
 {
 	uint32_t first = heapd_entry_page(batch->entry);
 
+	/* Who hands back took it from the ring before: the head says so by now, our copy perhaps not yet. */
+	ring_note_taken(supply, (uint32_t)batch->class, clock_ns());
 	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(present), k = heapd_entry_slab(batch->entry) + i;
 

@@ -56,6 +56,7 @@ static void count_taken(struct supply_class *class, uint64_t bytes, uint64_t now
 	if (class->window_taken > class->worst_now)
 		class->worst_now = class->window_taken;
 	class->last_taken = now;
+	class->taken_ever += bytes;
 }
 
 void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)

@@ -8,8 +8,11 @@
  * pair: at least one of the two sees the other, so no demand is slept over. A hostile bell costs wake-ups
  * at most; a wait is bounded anyway.
  *
- * How full a ring is kept: twice the bytes taken in the worst 10 ms of the last second; doubled when it
- * was found empty; halved with each second in which nothing was taken.
+ * How full a ring is kept: twice the bytes taken in the worst 10 ms of the last second, but no more than
+ * what a cache holds (slots come back in the order in which they were freed, so a ring is as much memory
+ * as allocation walks through); doubled when it was found empty; halved with each second in which it was
+ * not, and again with each in which nothing was taken. What a small ring lacks, looking often makes up:
+ * the nap is as long as half a ring lasts at the rate of the last one.
  */
 #include <errno.h>
 #include <signal.h>
@@ -20,9 +23,10 @@
 #include "supply.h"
 #include "visit.h"
 
-#define NAP_NS     1000000u     /* between looks while something is being taken */
+#define NAP_NS     1000000u     /* between looks while something is being taken, at most */
+#define NAP_MIN_NS 30000u
 #define SLEEP_NS   10000000000u /* while nothing is */
-#define HARVEST_NS 10000000u    /* between harvests while napping */
+#define HARVEST_NS 200000u /* between harvests while napping: what was freed last is still in a cache */
 
 static uint64_t slab_bytes(const struct supply *supply, uint32_t class)
 {
@@ -46,12 +50,14 @@ static void adapt(struct supply *supply, uint32_t class, bool found_empty)
 	uint64_t worst = state->worst_now > state->worst_before ? state->worst_now : state->worst_before;
 	uint64_t most = target_max(supply, class), least = slab_bytes(supply, class);
 
+	worst = 2 * worst < SUPPLY_CACHE_BYTES ? 2 * worst : SUPPLY_CACHE_BYTES;
 	if (found_empty) {
 		state->target *= 2;
+		state->found_empty = true;
 		supply->heap->t.directory->stats.rings_found_empty++;
 	}
-	if (state->target < 2 * worst)
-		state->target = 2 * worst;
+	if (state->target < worst)
+		state->target = worst;
 	if (state->target < least)
 		state->target = least;
 	if (state->target > most)
@@ -99,6 +105,18 @@ static bool class_is_small(const struct supply *supply, uint32_t class)
 	return class < supply->heap->t.directory->nclasses && HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
 }
 
+/* Sleep no longer than half of what lies in the ring lasts, at the rate at which it was taken lately. */
+static void nap_for(struct supply *supply, uint32_t class, uint64_t now)
+{
+	struct supply_class *state = &supply->classes[class];
+	uint64_t taken = state->taken_ever - state->taken_before, passed = now - state->looked;
+
+	state->taken_before = state->taken_ever;
+	state->looked = now;
+	if (taken && state->bytes / 2 * passed < taken * supply->nap)
+		supply->nap = state->bytes / 2 * passed / taken;
+}
+
 /* One class: what was taken, what is wanted, and filling up. */
 static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t now)
 {
@@ -110,8 +128,8 @@ static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t
 	if (demanded)
 		adapt(supply, class, empty);
 	if (!demanded && (state->bytes * 2 > state->target || !state->target))
-		return;
-	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_NS) {
+		goto out;
+	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS) {
 		supply->last_harvest = now;
 		harvest_handback(supply);
 		harvest_freed(supply, false);
@@ -123,6 +141,8 @@ static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t
 	}
 	if (demanded)
 		ring_event(supply, class);
+out:
+	nap_for(supply, class, now);
 }
 
 /* Serves what clients ask for, then what runs low. Demand bits of classes that do not exist mean nothing. */
@@ -150,8 +170,10 @@ static void decay(struct supply *supply, uint32_t class, uint64_t now)
 	ring_note_taken(supply, class, now);
 	state->worst_before = state->worst_now;
 	state->worst_now = 0;
-	if (now - state->last_taken < SUPPLY_SECOND_NS)
+	if (state->found_empty || (now - state->last_taken < SUPPLY_SECOND_NS && state->target <= SUPPLY_CACHE_BYTES)) {
+		state->found_empty = false;
 		return;
+	}
 	state->target /= 2;
 	if (state->target < slab_bytes(supply, class))
 		state->target = 0;
@@ -189,6 +211,7 @@ static uint64_t work(struct supply *supply)
 	uint64_t now = clock_ns();
 	bool busy;
 
+	supply->nap = NAP_NS;
 	serve_all(supply, now);
 	now = clock_ns(); /* never before a time that was noted on the way */
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
@@ -202,7 +225,7 @@ static uint64_t work(struct supply *supply)
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
 	if (busy)
-		return NAP_NS;
+		return supply->nap < NAP_MIN_NS ? NAP_MIN_NS : supply->nap;
 	return anything_active(supply) ? SUPPLY_SECOND_NS : SLEEP_NS;
 }
 

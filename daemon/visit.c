@@ -17,6 +17,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "clock.h"
 #include "heapd/rseq.h"
 
 struct visit {
@@ -74,6 +75,7 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 	if (!taken->bits)
 		return;
 	pthread_mutex_lock(&supply->heap->lock);
+	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
 	if (held_resolve(supply->heap, class, taken->base, &first, &k) &&
 	    !slab_flag(span_state_of(&supply->spans, first)->ringed, k)) {
 		harvest_release(supply, first, k,

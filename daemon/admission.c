@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * admission.c - owns the decision who may attach, and the sentence for who may not.
+ *
+ * Right because it asks the configuration with what the kernel said about the peer. The list of heaps
+ * that a refusal gives has those that the peer may use, and no others.
+ */
+#include "admission.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+static int check_fingerprint(const struct heapd_hello *hello, struct refusal *why)
+{
+	uint64_t ours = heapd_layout_fingerprint();
+
+	if (hello->fingerprint == ours)
+		return 0;
+	return refuse(why, -EPROTO,
+		      "the daemon's memory layout is %016" PRIx64 ", the library's %016" PRIx64
+		      "; use the libheapd of the daemon's build",
+		      ours, hello->fingerprint);
+}
+
+/* A heap that is not in the configuration any more takes nobody in. */
+static enum config_access access_of(const struct heap *heap, const struct peer *peer)
+{
+	if (!heap->config)
+		return CONFIG_ACCESS_NONE;
+	return config_heap_access(heap->config, peer->uid, peer->groups, peer->ngroups);
+}
+
+static void list_heaps(const struct sessions *sessions, const struct peer *peer, char *list, size_t size)
+{
+	size_t used = 0;
+
+	list[0] = '\0';
+	for (size_t i = 0; i < sessions->nheaps && used < size; i++) {
+		const struct heap *heap = sessions->heaps[i];
+
+		if (access_of(heap, peer) != CONFIG_ACCESS_NONE)
+			used += (size_t)snprintf(list + used, size - used, "%s'%s'", used ? ", " : "",
+						 heap->name);
+	}
+	if (used >= size)
+		strcpy(list + size - sizeof("..."), "...");
+}
+
+static int refuse_unknown(const struct sessions *sessions, const struct peer *peer, const char *name,
+			  struct refusal *why)
+{
+	char list[128];
+
+	list_heaps(sessions, peer, list, sizeof(list));
+	if (!list[0])
+		return refuse(why, -ENOENT,
+			      "there is no heap '%s', and user %u may use none of the others; see "
+			      "AllowUsers= in heapd.conf",
+			      name, peer->uid);
+	return refuse(why, -ENOENT, "there is no heap '%s'; user %u may use %s", name, peer->uid, list);
+}
+
+static int check_access(const struct heap *heap, const struct peer *peer, bool read_only, struct refusal *why)
+{
+	enum config_access access = access_of(heap, peer);
+
+	if (access == CONFIG_ACCESS_WRITE || (access == CONFIG_ACCESS_READ && read_only))
+		return 0;
+	if (!heap->config)
+		return refuse(why, -EACCES,
+			      "heap '%s' is not configured any more and takes nobody in; restart heapd, or "
+			      "put [Heap %s] back and reload",
+			      heap->name, heap->name);
+	if (access == CONFIG_ACCESS_READ)
+		return refuse(why, -EACCES,
+			      "user %u may only read heap '%s'; attach read-only, or be added to AllowUsers= "
+			      "of [Heap %s]",
+			      peer->uid, heap->name, heap->name);
+	return refuse(why, -EACCES,
+		      "user %u may not use heap '%s'; be added to AllowUsers= or AllowGroups= of [Heap %s] "
+		      "in heapd.conf",
+		      peer->uid, heap->name, heap->name);
+}
+
+int admission_attach(struct sessions *sessions, const struct peer *peer, const struct heapd_hello *hello,
+		     struct session **session, struct refusal *why)
+{
+	struct session_owner owner = {
+		.pid = peer->pid,
+		.uid = peer->uid,
+		.read_only = hello->flags & HEAPD_HELLO_READ_ONLY,
+		.client = hello->client,
+	};
+	struct heap *heap;
+	int r;
+
+	r = check_fingerprint(hello, why);
+	if (r == 0)
+		r = refuse_name(why, "heap", hello->heap, sizeof(hello->heap));
+	if (r < 0)
+		return r;
+	if (hello->flags & ~HEAPD_HELLO_READ_ONLY)
+		return refuse(why, -EINVAL, "unknown flags 0x%x", hello->flags & ~HEAPD_HELLO_READ_ONLY);
+	heap = sessions_find_heap(sessions, hello->heap);
+	if (!heap)
+		return refuse_unknown(sessions, peer, hello->heap, why);
+	r = check_access(heap, peer, owner.read_only, why);
+	if (r < 0)
+		return r;
+	return session_open(sessions, heap, &owner, session, why);
+}
+
+int admission_fork(struct session *parent, struct session **child, struct refusal *why)
+{
+	struct session_owner owner = {
+		.uid = parent->uid,
+		.read_only = parent->read_only,
+		.client = parent->client,
+	};
+
+	return session_open(parent->sessions, parent->heap, &owner, child, why);
+}

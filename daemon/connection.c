@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * connection.c - owns the sockets of clients, and decides when a session has ended.
+ *
+ * Right because two signs end a session, whichever comes first, and each is enough: its process is gone (the
+ * pidfd, which no other process can keep from telling, also when a child holds the socket open or nobody waits
+ * for the dead), or its socket has ended. What a process sent before it died is answered first, so one that
+ * detached and exited has detached. Functions below the callbacks never end a connection: they return < 0, and the
+ * callback does.
+ */
+#include "connection.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "admission.h"
+#include "message.h"
+#include "peer.h"
+#include "wire.h"
+
+#define HELLO_SECONDS  10    /* for a process to say what it wants */
+#define UNATTACHED_MAX 64u   /* connections of one user that have not said it */
+#define BURST          16u   /* messages of one client before others have their turn */
+#define LAST_WORDS     1024u /* messages of the dead: more than a socket can hold */
+
+struct connection {
+	struct connections *connections;
+	int fd;
+	struct peer peer; /* a forked child that has not spoken: its parent */
+	bool child;       /* a forked child, expected to speak */
+	struct session *session;
+	struct event *readable;
+	struct event *gone; /* the peer's process is */
+	LIST_ENTRY(connection) link;
+};
+
+/* Descriptors that go with a reply, and those of them that are closed once it was sent. */
+struct enclosure {
+	int fds[WIRE_FDS_MAX];
+	size_t nfds;
+	int close_fd;             /* -1: none */
+	struct session *welcomed; /* whose welcome it is, or NULL */
+};
+
+static void event_drop(struct event **event)
+{
+	if (*event)
+		event_free(*event);
+	*event = NULL;
+}
+
+static void connection_free(struct connection *c)
+{
+	LIST_REMOVE(c, link);
+	event_drop(&c->readable);
+	event_drop(&c->gone);
+	peer_release(&c->peer);
+	if (c->fd >= 0)
+		close(c->fd);
+	free(c);
+}
+
+static void connection_end(struct connection *c, enum session_end end, const char *why)
+{
+	struct session *session = c->session;
+
+	/* A child that was never born, or never spoke, has not died. */
+	if (session)
+		session_close(session, session->pid ? end : SESSION_DETACHED, why);
+	connection_free(c);
+}
+
+static void refill_later(struct connections *connections)
+{
+	static const struct timeval soon = { .tv_usec = 1000 };
+
+	if (connections->sessions->nready < SESSIONS_READY / 2)
+		event_add(connections->refill, &soon);
+}
+
+static void on_refill(evutil_socket_t fd, short what, void *arg)
+{
+	struct connections *connections = arg;
+
+	(void)fd, (void)what;
+	sessions_refill(connections->sessions);
+}
+
+static int answer_hello(struct connection *c, struct heapd_message *m, struct enclosure *e,
+			struct refusal *why)
+{
+	struct connections *connections = c->connections;
+	int r;
+
+	if (c->session)
+		return refuse(why, -EISCONN, "this socket is attached to heap '%s' already",
+			      c->session->heap->name);
+	r = admission_attach(connections->sessions, &c->peer, &m->hello, &c->session, why);
+	if (r < 0)
+		return r;
+	event_remove_timer(c->readable); /* it has said hello */
+	e->welcomed = c->session;
+	e->nfds = session_welcome(c->session, &m->welcome, e->fds);
+	refill_later(connections);
+	return 0;
+}
+
+static struct connection *connection_new(struct connections *connections, int fd, struct peer *peer);
+
+/* Who is at the other end of a child's socket is said by each message, since its maker is the parent. */
+static int child_socket(int *ours, int *theirs)
+{
+	int pair[2], on = 1;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	if (setsockopt(pair[0], SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0) {
+		int r = -errno;
+
+		close(pair[0]);
+		close(pair[1]);
+		return r;
+	}
+	*ours = pair[0];
+	*theirs = pair[1];
+	return 0;
+}
+
+/* The connection on which the child will speak; takes the socket over. */
+static int expect_child(struct connection *parent, struct session *session, int fd)
+{
+	struct peer peer = {
+		.pid = parent->peer.pid,
+		.uid = parent->peer.uid,
+		.pidfd = fcntl(parent->peer.pidfd, F_DUPFD_CLOEXEC, 0),
+	};
+	int r = peer.pidfd < 0 ? -errno : -ENOMEM;
+	struct connection *c = peer.pidfd < 0 ? NULL : connection_new(parent->connections, fd, &peer);
+
+	if (!c) {
+		close(fd);
+		return r;
+	}
+	c->child = true;
+	c->session = session;
+	event_remove_timer(c->readable); /* a parent may take its time to fork */
+	return 0;
+}
+
+static int answer_fork(struct connection *c, struct heapd_message *m, struct enclosure *e,
+		       struct refusal *why)
+{
+	int ours = -1, theirs = -1, r;
+	struct session *child;
+
+	r = admission_fork(c->session, &child, why);
+	if (r < 0)
+		return r;
+	r = child_socket(&ours, &theirs);
+	if (r == 0)
+		r = expect_child(c, child, ours);
+	if (r < 0) {
+		if (theirs >= 0)
+			close(theirs);
+		session_close(child, SESSION_DETACHED, "no socket");
+		return refuse(why, r, "the daemon cannot make a socket for the child: %s", strerror(-r));
+	}
+	session_welcome(child, &m->welcome, e->fds);
+	e->fds[0] = e->close_fd = theirs;
+	e->fds[1] = child->memory.fd;
+	e->fds[2] = child->notify_client;
+	e->nfds = 3;
+	e->welcomed = child;
+	refill_later(c->connections);
+	return 0;
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg);
+
+/* A process that is gone by now is noticed at once: its pidfd is readable. */
+static int watch_peer(struct connection *c)
+{
+	c->gone = event_new(c->connections->base, c->peer.pidfd, EV_READ, on_gone, c);
+	return c->gone && event_add(c->gone, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static int answer_hello_child(struct connection *c, const struct ucred *credentials, struct refusal *why)
+{
+	struct peer child;
+	int r;
+
+	if (!c->child)
+		return refuse(why, -EPROTO,
+			      "this socket is not that of a forked child, or it has spoken already");
+	r = peer_of_child(credentials, &c->peer, &child);
+	if (r < 0)
+		return refuse(why, r, "process %d is not a child of process %d and its user",
+			      credentials->pid, c->peer.pid);
+	peer_release(&c->peer);
+	c->peer = child;
+	r = watch_peer(c);
+	if (r < 0)
+		return refuse(why, r, "the daemon is out of memory");
+	c->child = false;
+	session_claim(c->session, child.pid);
+	return 0;
+}
+
+/* What was handed back is collected before the reply: who has it may rely on that. */
+static int answer_bye(struct connection *c)
+{
+	session_close(c->session, SESSION_DETACHED, "it said so");
+	c->session = NULL;
+	return 0;
+}
+
+static int answer(struct connection *c, struct heapd_message *m, const struct ucred *credentials,
+		  struct enclosure *e, struct refusal *why)
+{
+	if (m->op == HEAPD_OP_HELLO)
+		return answer_hello(c, m, e, why);
+	if (m->op == HEAPD_OP_HELLO_CHILD)
+		return answer_hello_child(c, credentials, why);
+	if (c->child)
+		return refuse(why, -EPROTO, "a forked child says who it is first (HELLO_CHILD)");
+	if (!c->session)
+		return refuse(why, -ENOTCONN, "attach to a heap first (HELLO)");
+	if (m->op == HEAPD_OP_FORK)
+		return answer_fork(c, m, e, why);
+	if (m->op == HEAPD_OP_BYE)
+		return answer_bye(c);
+	return message_answer(c->session, m, why);
+}
+
+/* One that ended its socket gets no reply, but what it sent before counts. */
+static int send_reply(struct connection *c, struct heapd_message *m, struct enclosure *e)
+{
+	int r = wire_send(c->fd, m, e->fds, e->nfds);
+
+	if (e->close_fd >= 0)
+		close(e->close_fd);
+	if (e->welcomed)
+		session_welcomed(e->welcomed);
+	if (r == -EPIPE || r == -ECONNRESET)
+		return 0;
+	if (r < 0)
+		log_limited(c->connections->log, &c->connections->deaf, LOG_WARNING,
+			    "process %d of user %u cannot be answered, dropped: %s", c->peer.pid, c->peer.uid,
+			    r == -EAGAIN ? "it does not read" : strerror(-r));
+	return r;
+}
+
+/* < 0: the connection is to end. */
+static int serve(struct connection *c, struct heapd_message *m, const struct ucred *credentials)
+{
+	struct enclosure e = { .close_fd = -1 };
+	struct refusal why = { 0 };
+	bool bye = c->session && m->op == HEAPD_OP_BYE;
+	int r;
+
+	m->status = answer(c, m, credentials, &e, &why);
+	memcpy(m->text, why.text, sizeof(m->text));
+	r = send_reply(c, m, &e);
+	if (r == 0 && c->child && m->status < 0)
+		r = -EPROTO; /* whoever this is, it is not the child */
+	return r == 0 && bye ? -ESHUTDOWN : r;
+}
+
+static void log_malformed(struct connection *c)
+{
+	log_limited(c->connections->log, &c->connections->malformed, LOG_WARNING,
+		    "process %d of user %u sent something that is not a message, dropped", c->peer.pid,
+		    c->peer.uid);
+}
+
+/* 0: nothing is left, or the next turn's; < 0: the connection is to end. */
+static int read_some(struct connection *c, unsigned count)
+{
+	struct heapd_message m;
+	struct ucred credentials = { 0 };
+
+	while (count--) {
+		int r = wire_receive(c->fd, &m, c->child ? &credentials : NULL);
+
+		if (r == -EAGAIN)
+			return 0;
+		if (r == -EPROTO)
+			log_malformed(c);
+		if (r <= 0)
+			return r ? r : -ECONNRESET;
+		r = serve(c, &m, &credentials);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static void on_readable(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+	int r = -ETIMEDOUT;
+
+	(void)fd;
+	if (what & EV_READ)
+		r = read_some(c, BURST);
+	if (r == -ECONNRESET)
+		connection_end(c, SESSION_DIED, "its socket has ended");
+	else if (r < 0)
+		connection_end(c, SESSION_DROPPED, strerror(-r));
+}
+
+static void on_gone(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)fd, (void)what;
+	read_some(c, LAST_WORDS);
+	connection_end(c, SESSION_DIED, "its process is gone");
+}
+
+/* Takes over the peer, and the socket if it succeeds. */
+static struct connection *connection_new(struct connections *connections, int fd, struct peer *peer)
+{
+	static const struct timeval hello = { .tv_sec = HELLO_SECONDS };
+	struct connection *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		peer_release(peer);
+		return NULL;
+	}
+	*c = (struct connection){ .connections = connections, .fd = fd, .peer = *peer };
+	LIST_INSERT_HEAD(&connections->all, c, link);
+	c->readable = event_new(connections->base, fd, EV_READ | EV_PERSIST, on_readable, c);
+	if (c->readable && event_add(c->readable, &hello) == 0)
+		return c;
+	c->fd = -1;
+	connection_free(c);
+	return NULL;
+}
+
+static bool is_crowd(const struct connections *connections, uid_t uid)
+{
+	const struct connection *c;
+	unsigned n = 0;
+
+	LIST_FOREACH(c, &connections->all, link)
+		n += !c->session && c->peer.uid == uid;
+	return n >= UNATTACHED_MAX;
+}
+
+void connections_accept(struct connections *connections, int fd)
+{
+	struct connection *c = NULL;
+	struct peer peer;
+
+	if (peer_of_socket(fd, &peer) < 0) {
+		close(fd); /* gone before anybody asked who it was */
+		return;
+	}
+	if (is_crowd(connections, peer.uid)) {
+		log_limited(
+			connections->log, &connections->crowd, LOG_WARNING,
+			"user %u has %u connections that have not attached; one more is refused (process %d)",
+			peer.uid, UNATTACHED_MAX, peer.pid);
+		peer_release(&peer);
+	} else {
+		c = connection_new(connections, fd, &peer);
+	}
+	if (!c)
+		close(fd);
+	else if (watch_peer(c) < 0)
+		connection_free(c);
+}
+
+int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,
+		     struct log *log)
+{
+	*connections = (struct connections){
+		.base = base,
+		.sessions = sessions,
+		.log = log,
+		.malformed.what = "malformed messages",
+		.deaf.what = "clients that cannot be answered",
+		.crowd.what = "connections that do not attach",
+	};
+	LIST_INIT(&connections->all);
+	connections->refill = evtimer_new(base, on_refill, connections);
+	return connections->refill ? 0 : -ENOMEM;
+}
+
+void connections_deinit(struct connections *connections)
+{
+	struct connection *c;
+
+	while ((c = LIST_FIRST(&connections->all)))
+		connection_end(c, SESSION_DROPPED, "the daemon ends");
+	event_drop(&connections->refill);
+	log_limit_flush(connections->log, &connections->malformed, LOG_WARNING);
+	log_limit_flush(connections->log, &connections->deaf, LOG_WARNING);
+	log_limit_flush(connections->log, &connections->crowd, LOG_WARNING);
+}

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * daemon.c - owns the event loop, the heaps, and the order in which everything begins and ends.
+ *
+ * Right because the socket opens last and closes first: whoever gets in finds complete heaps, and heaps end
+ * after their sessions, with their suppliers stopped. A reload reads the whole configuration anew, and what it
+ * cannot use leaves the one in force untouched.
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "account.h"
+#include "clients.h"
+#include "clock.h"
+#include "connection.h"
+#include "heap.h"
+#include "ledger.h"
+#include "listener.h"
+#include "roots.h"
+#include "session.h"
+#include "supply.h"
+#include "types.h"
+
+#define TICKET_SECONDS    5  /* how long a ticket may hold its object beyond its time */
+#define FILES_PER_SESSION 5u /* its socket, pidfd, memory, notify socket, and one for a moment */
+#define FILES_OTHER       256u
+
+enum { SIGNAL_TERM, SIGNAL_INT, SIGNAL_HUP, SIGNALS };
+
+struct daemon {
+	const struct daemon_source *source;
+	struct log *log;
+	struct config config;
+	struct account account;
+	struct event_base *base;
+	struct event *signals[SIGNALS];
+	struct event *tickets;
+	struct heap *heaps[CONFIG_HEAPS_MAX];
+	size_t nheaps;
+	uint64_t next_base;
+	struct sessions sessions;
+	struct connections connections;
+	struct listener listener;
+};
+
+static int override_all(const struct daemon_source *source, struct config *config, struct log *log)
+{
+	struct config_error error;
+
+	for (size_t i = 0; i < source->noverrides; i++) {
+		int r = config_override(config, source->overrides[i], &error);
+
+		if (r == -EINVAL)
+			log_err(log, "command line: %s", error.text);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int daemon_configure(const struct daemon_source *source, struct config *config, struct log *log)
+{
+	struct config new;
+	int r;
+
+	r = config_init(&new);
+	if (r == 0)
+		r = config_load(&new, source->file, source->file_required, config_report_log, log);
+	if (r == 0)
+		r = override_all(source, &new, log);
+	if (r == 0)
+		r = config_check(&new, config_report_log, log);
+	if (r < 0) {
+		if (r != -EINVAL)
+			log_err(log, "cannot read the configuration: %s", strerror(-r));
+		config_free(&new);
+		return r;
+	}
+	*config = new;
+	return 0;
+}
+
+static void heap_close(struct heap *heap)
+{
+	if (!heap)
+		return;
+	roots_deinit(heap);
+	types_deinit(heap);
+	clients_deinit(heap);
+	heap_destroy(heap);
+}
+
+static int heap_prepare(struct heap *heap)
+{
+	int r;
+
+	r = clients_init(heap);
+	if (r == 0)
+		r = types_init(heap);
+	if (r == 0)
+		r = roots_init(heap);
+	if (r == 0)
+		r = supply_start(heap);
+	if (r < 0)
+		log_err(heap->log, "heap '%s' cannot be started: %s", heap->name, strerror(-r));
+	return r;
+}
+
+static int heap_open(struct daemon *daemon, const struct config_heap *config)
+{
+	struct heap_plan plan = {
+		.config = config,
+		.base = daemon->next_base,
+		.account = &daemon->account,
+		.log = daemon->log,
+	};
+	struct heap *heap = NULL;
+	int r;
+
+	r = heap_geometry(config, daemon->log, &plan.geometry);
+	if (r < 0)
+		return r;
+	plan.ledger_bytes = ledger_size(&plan.geometry);
+	r = heap_create(&plan, &heap);
+	if (r == 0)
+		r = heap_prepare(heap);
+	if (r < 0) {
+		heap_close(heap);
+		return r;
+	}
+	if (!config->base)
+		daemon->next_base = heap_next_base(heap);
+	daemon->heaps[daemon->nheaps++] = heap;
+	daemon->sessions.nheaps = daemon->nheaps;
+	log_info(daemon->log, "heap '%s': at 0x%" PRIx64 ", %s of addresses, limit %s", heap->name,
+		 heap->t.base, value_size_text(config->size).text, value_size_text(config->limit).text);
+	return 0;
+}
+
+/* Those that are not there yet. The ones that must lie at a certain address come first. */
+static int open_heaps(struct daemon *daemon)
+{
+	const struct config *config = &daemon->config;
+	int result = 0;
+
+	for (int automatic = 0; automatic < 2; automatic++) {
+		for (size_t i = 0; i < config->nheaps; i++) {
+			const struct config_heap *heap = &config->heaps[i];
+			int r;
+
+			if (automatic != !heap->base || sessions_find_heap(&daemon->sessions, heap->name))
+				continue;
+			if (daemon->nheaps == CONFIG_HEAPS_MAX)
+				return -E2BIG;
+			r = heap_open(daemon, heap);
+			if (r < 0)
+				result = r;
+		}
+	}
+	return result;
+}
+
+static void close_heaps(struct daemon *daemon)
+{
+	while (daemon->nheaps) {
+		struct heap *heap = daemon->heaps[--daemon->nheaps];
+
+		supply_stop(heap);
+		heap_close(heap);
+	}
+	daemon->sessions.nheaps = 0;
+}
+
+/* As many files as the kernel allows: each session needs some, and a limit that is met refuses processes. */
+static void raise_file_limit(struct daemon *daemon)
+{
+	rlim_t wanted = (rlim_t)FILES_PER_SESSION * daemon->config.max_sessions + FILES_OTHER;
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		log_warning(daemon->log, "cannot raise the limit of open files: %m");
+	else if (limit.rlim_cur < wanted)
+		log_warning(daemon->log,
+			    "MaxSessions=%u needs %" PRIu64 " open files, and %" PRIu64
+			    " are allowed; raise the limit (LimitNOFILE=)",
+			    daemon->config.max_sessions, (uint64_t)wanted, (uint64_t)limit.rlim_cur);
+}
+
+static void adopt_heap(struct heap *heap, const struct config_heap *new)
+{
+	const struct config_heap *old = heap->config;
+
+	heap->config = new;
+	if (!new) {
+		if (old)
+			log_warning(
+				heap->log,
+				"heap '%s' is not configured any more: it takes nobody in, and ends when heapd "
+				"does",
+				heap->name);
+		return;
+	}
+	/* A limit set by request stays, unless the configured one has changed. */
+	if (!old || old->limit != new->limit)
+		heap_set_limit(heap, new->limit);
+	if (new->size != heap->geometry.size || (new->base &&new->base != heap->t.base) ||
+	    (old && old->huge != new->huge))
+		log_warning(heap->log,
+			    "heap '%s': Size=, Base= and HugePages= change when heapd is restarted",
+			    heap->name);
+}
+
+static void adopt_config(struct daemon *daemon, struct config *new)
+{
+	struct config old = daemon->config;
+
+	if (strcmp(old.socket, new->socket) != 0 || old.socket_mode != new->socket_mode)
+		log_warning(daemon->log, "Socket= and SocketMode= change when heapd is restarted");
+	daemon->config = *new;
+	for (size_t i = 0; i < daemon->nheaps; i++)
+		adopt_heap(daemon->heaps[i], config_find_heap(&daemon->config, daemon->heaps[i]->name));
+	config_free(&old);
+	log_set_level(daemon->log, daemon->config.log_level);
+}
+
+static void on_reload(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct config new;
+
+	(void)fd, (void)what;
+	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_ns() / 1000);
+	if (daemon_configure(daemon->source, &new, daemon->log) < 0) {
+		log_err(daemon->log, "configuration not reloaded; what was in force stays");
+	} else {
+		adopt_config(daemon, &new);
+		if (open_heaps(daemon) < 0)
+			log_err(daemon->log, "configuration reloaded, but not all heaps could be made");
+		else
+			log_notice(daemon->log, "configuration reloaded");
+	}
+	sd_notify(0, "READY=1");
+}
+
+static void on_stop(evutil_socket_t number, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	(void)what;
+	log_notice(daemon->log, "SIG%s: stopping", sigabbrev_np((int)number));
+	event_base_loopbreak(daemon->base);
+}
+
+static void on_tickets(evutil_socket_t fd, short what, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	(void)fd, (void)what;
+	for (size_t i = 0; i < daemon->nheaps; i++)
+		roots_tickets_expire(daemon->heaps[i], clock_ns());
+}
+
+static int watch_signals(struct daemon *daemon)
+{
+	static const int numbers[SIGNALS] = {
+		[SIGNAL_TERM] = SIGTERM, [SIGNAL_INT] = SIGINT, [SIGNAL_HUP] = SIGHUP
+	};
+
+	for (size_t i = 0; i < SIGNALS; i++) {
+		daemon->signals[i] =
+			evsignal_new(daemon->base, numbers[i], i == SIGNAL_HUP ? on_reload : on_stop, daemon);
+		if (!daemon->signals[i] || event_add(daemon->signals[i], NULL) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int watch_tickets(struct daemon *daemon)
+{
+	static const struct timeval period = { .tv_sec = TICKET_SECONDS };
+
+	daemon->tickets = event_new(daemon->base, -1, EV_PERSIST, on_tickets, daemon);
+	return daemon->tickets && event_add(daemon->tickets, &period) == 0 ? 0 : -ENOMEM;
+}
+
+static int make_loop(struct daemon *daemon)
+{
+	int r = -ENOMEM;
+
+	daemon->base = event_base_new();
+	if (daemon->base)
+		r = watch_signals(daemon);
+	if (r == 0)
+		r = watch_tickets(daemon);
+	if (r == 0)
+		r = connections_init(&daemon->connections, daemon->base, &daemon->sessions, daemon->log);
+	if (r < 0)
+		log_err(daemon->log, "cannot make the event loop: %s", strerror(-r));
+	return r;
+}
+
+static void free_loop(struct daemon *daemon)
+{
+	if (daemon->connections.base)
+		connections_deinit(&daemon->connections);
+	for (size_t i = 0; i < SIGNALS; i++) {
+		if (daemon->signals[i])
+			event_free(daemon->signals[i]);
+	}
+	if (daemon->tickets)
+		event_free(daemon->tickets);
+	if (daemon->base)
+		event_base_free(daemon->base);
+}
+
+static int start(struct daemon *daemon)
+{
+	int r;
+
+	raise_file_limit(daemon);
+	account_init(&daemon->account);
+	r = make_loop(daemon);
+	if (r == 0)
+		r = open_heaps(daemon);
+	if (r < 0)
+		return r;
+	sessions_refill(&daemon->sessions);
+	return listener_start(&daemon->listener, daemon->base, &daemon->config, &daemon->connections,
+			      daemon->log);
+}
+
+static int run(struct daemon *daemon)
+{
+	const char *path = daemon->listener.path;
+	int r;
+
+	log_notice(daemon->log, "ready: %zu heaps, socket %s", daemon->nheaps,
+		   path[0] ? path : "of the service manager");
+	sd_notifyf(0, "READY=1\nSTATUS=%zu heaps", daemon->nheaps);
+	r = event_base_dispatch(daemon->base);
+	sd_notify(0, "STOPPING=1");
+	listener_stop(&daemon->listener);
+	if (r < 0)
+		log_err(daemon->log, "the event loop failed: %m");
+	return r < 0 ? -EIO : 0;
+}
+
+int daemon_run(const struct daemon_source *source, struct config *config, struct log *log)
+{
+	struct daemon *daemon = calloc(1, sizeof(*daemon));
+	int r;
+
+	if (!daemon) {
+		log_err(log, "out of memory");
+		config_free(config);
+		return -ENOMEM;
+	}
+	daemon->source = source;
+	daemon->log = log;
+	daemon->config = *config;
+	daemon->next_base = heap_first_base();
+	sessions_init(&daemon->sessions, log, &daemon->config);
+	daemon->sessions.heaps = daemon->heaps;
+	umask(0022);
+	signal(SIGPIPE, SIG_IGN);
+	r = start(daemon);
+	if (r == 0)
+		r = run(daemon);
+	free_loop(daemon);
+	close_heaps(daemon);
+	sessions_deinit(&daemon->sessions);
+	config_free(&daemon->config);
+	free(daemon);
+	return r;
+}

@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * message.c - owns what each request means.
+ *
+ * Right because a request is a copy of ours that no client can change under us, each field is checked where it
+ * is used, and a refused request has changed nothing. What a read-only session may not ask for is decided in
+ * one place, the table.
+ */
+#include "message.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "clock.h"
+#include "roots.h"
+#include "settings.h"
+#include "supply.h"
+#include "types.h"
+#include "verify.h"
+
+#define LARGE_ALIGN_MAX (UINT64_C(2) << 20)
+
+struct request {
+	int (*answer)(struct session *session, struct heapd_message *m, struct refusal *why);
+	bool writes; /* not for a read-only session */
+};
+
+static int answer_type(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	struct heapd_type_reply reply;
+	int r;
+
+	r = types_define(session->heap, &m->type, !session->read_only, &reply, why);
+	if (r == 0)
+		m->type_reply = reply;
+	return r;
+}
+
+static int answer_class(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return types_class(session->heap, &m->class, !session->read_only, &m->class.class, why);
+}
+
+static int check_large(const struct heap *heap, const struct heapd_large_request *large, struct refusal *why)
+{
+	const struct heapd_class *class = types_class_record(heap, large->class);
+
+	if (!class || class->slot_size)
+		return refuse(why, -EINVAL, "class %u of heap '%s' is not one of large objects", large->class,
+			      heap->name);
+	if (!large->bytes)
+		return refuse(why, -EINVAL, "an object of no bytes");
+	if (large->align > LARGE_ALIGN_MAX || large->align & (large->align - 1))
+		return refuse(why, -EINVAL,
+			      "alignment %" PRIu64 "; an alignment is a power of two up to 2 MiB",
+			      large->align);
+	if (large->bytes > heap->geometry.size)
+		return refuse(why, -ENOMEM, "an object of %" PRIu64 " bytes; heap '%s' has %s in all",
+			      large->bytes, heap->name, value_size_text(heap->geometry.size).text);
+	return 0;
+}
+
+static int answer_large(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	struct heapd_large_request *large = &m->large;
+	struct heap *heap = session->heap;
+	bool zeroed = false;
+	int r;
+
+	r = check_large(heap, large, why);
+	if (r < 0)
+		return r;
+	r = supply_large(heap, large->class, large->bytes, large->align ? large->align : 8, &large->address,
+			 &zeroed);
+	if (r == -ENOMEM)
+		return refuse(why, r,
+			      "no room for %" PRIu64 " bytes: heap '%s' has committed %" PRIu64
+			      " of the %" PRIu64 " that it may; free some, or raise Limit=",
+			      large->bytes, heap->name, heap->t.directory->stats.committed, heap_limit(heap));
+	if (r < 0)
+		return refuse(why, r, "heap '%s': no large object: %s", heap->name, strerror(-r));
+	large->zeroed = zeroed;
+	return 0;
+}
+
+static int answer_root(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return roots_change(session->heap, m->op, &m->root, why);
+}
+
+static int answer_ticket_issue(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return roots_ticket_issue(session->heap, &m->ticket, clock_ns(), why);
+}
+
+static int answer_ticket_take(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return roots_ticket_take(session->heap, &m->ticket, clock_ns(), why);
+}
+
+static int answer_get(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return settings_get(session, &m->setting, why);
+}
+
+static int answer_set(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return settings_set(session, &m->setting, why);
+}
+
+static int answer_verify(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	struct heapd_verify_reply reply = { 0 };
+	struct heap *heap = session->heap;
+	int r;
+
+	r = verify_heap(heap, &reply);
+	if (r < 0)
+		return refuse(why, r, "heap '%s' could not be verified: %s", heap->name, strerror(-r));
+	if (reply.faults)
+		log_err(heap->log, "heap '%s': %" PRIu64 " faults; the first: %s", heap->name, reply.faults,
+			reply.first);
+	m->verify = reply;
+	return 0;
+}
+
+static int answer_sync(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	int r = supply_sync(session->heap);
+
+	(void)m;
+	return r < 0 ? refuse(why, r, "heap '%s': %s", session->heap->name, strerror(-r)) : 0;
+}
+
+static int answer_collection(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	(void)m;
+	return refuse(why, -EOPNOTSUPP, "collection is off for heap '%s'", session->heap->name);
+}
+
+static const struct request requests[HEAPD_OP_COUNT] = {
+	[HEAPD_OP_TYPE] = { answer_type, false }, /* finding one is reading; types_define() is told */
+	[HEAPD_OP_CLASS] = { answer_class, false },
+	[HEAPD_OP_LARGE] = { answer_large, true },
+	[HEAPD_OP_ROOT_OFFER] = { answer_root, true },
+	[HEAPD_OP_ROOT_SET] = { answer_root, true },
+	[HEAPD_OP_ROOT_CAS] = { answer_root, true },
+	[HEAPD_OP_TICKET_ISSUE] = { answer_ticket_issue, false },
+	[HEAPD_OP_TICKET_TAKE] = { answer_ticket_take, false },
+	[HEAPD_OP_GET] = { answer_get, false },
+	[HEAPD_OP_SET] = { answer_set, false },
+	[HEAPD_OP_VERIFY] = { answer_verify, false },
+	[HEAPD_OP_SYNC] = { answer_sync, false },
+	[HEAPD_OP_COLLECT] = { answer_collection, false },
+	[HEAPD_OP_PATH] = { answer_collection, false },
+};
+
+int message_answer(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	const struct request *request = m->op < HEAPD_OP_COUNT ? &requests[m->op] : NULL;
+
+	if (!request || !request->answer)
+		return refuse(why, -EPROTO, "an attached process cannot ask for operation %u", m->op);
+	if (request->writes && session->read_only)
+		return refuse(why, -EROFS, "heap '%s' is attached read-only", session->heap->name);
+	return request->answer(session, m, why);
+}

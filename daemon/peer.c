@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peer.c - owns the identity of clients.
+ *
+ * Right because every fact comes from the kernel and is tied to a process, not to a number: the socket's own
+ * pidfd where the kernel has it, and otherwise a pidfd that was opened between two looks at one and the same
+ * start time, so that a number that was given to somebody else in between is noticed.
+ */
+#include "peer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77
+#endif
+
+#define GROUPS_MAX 65536u /* the kernel's NGROUPS_MAX */
+
+struct process {
+	pid_t parent;
+	uint64_t start; /* in ticks since boot */
+};
+
+static int read_proc(pid_t pid, const char *file, char *text, size_t size)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	n = read(fd, text, size - 1);
+	close(fd);
+	if (n <= 0)
+		return -ESRCH;
+	text[n] = '\0';
+	return 0;
+}
+
+/* The name, in parentheses, may hold anything; what follows the last one is numbers. */
+static int process_read(pid_t pid, struct process *process)
+{
+	char text[1024], state;
+	const char *rest;
+	int r;
+
+	r = read_proc(pid, "stat", text, sizeof(text));
+	if (r < 0)
+		return -ESRCH;
+	rest = strrchr(text, ')');
+	if (!rest ||
+	    sscanf(rest,
+		   ") %c %d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %" SCNu64,
+		   &state, &process->parent, &process->start) != 3)
+		return -EPROTO;
+	return 0;
+}
+
+static int open_pid(pid_t pid, struct process *process)
+{
+	struct process after;
+	int r, fd;
+
+	r = process_read(pid, process);
+	if (r < 0)
+		return r;
+	fd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (fd < 0)
+		return -errno;
+	r = process_read(pid, &after);
+	if (r == 0 && after.start != process->start)
+		r = -ESRCH;
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+/* Before kernel 6.5 a socket has no pidfd. One whose process is gone gives ESRCH, or ENODATA. */
+static int open_socket_pid(int fd, pid_t pid)
+{
+	socklen_t length = sizeof(int);
+	struct process process;
+	int pidfd = -1;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0)
+		return pidfd;
+	if (errno != ENOPROTOOPT && errno != EINVAL)
+		return errno == ENODATA ? -ESRCH : -errno;
+	return open_pid(pid, &process);
+}
+
+/* The primary group stands before the supplementary ones. */
+static int read_groups(int fd, gid_t primary, struct peer *peer)
+{
+	socklen_t length = 64 * sizeof(gid_t);
+
+	for (;;) {
+		gid_t *groups = malloc(sizeof(*groups) + length);
+
+		if (!groups)
+			return -ENOMEM;
+		groups[0] = primary;
+		if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups + 1, &length) == 0) {
+			peer->groups = groups;
+			peer->ngroups = 1 + length / sizeof(*groups);
+			return 0;
+		}
+		free(groups);
+		/* The kernel has set length to what it needs. */
+		if (errno != ERANGE || length > GROUPS_MAX * sizeof(gid_t))
+			return -errno;
+	}
+}
+
+int peer_of_socket(int fd, struct peer *peer)
+{
+	struct peer found = { .pidfd = -1 };
+	struct ucred credentials;
+	socklen_t length = sizeof(credentials);
+	int r;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+		return -errno;
+	if (credentials.pid <= 0)
+		return -ESRCH; /* of a pid namespace that this one cannot see */
+	found.pid = credentials.pid;
+	found.uid = credentials.uid;
+	found.pidfd = open_socket_pid(fd, credentials.pid);
+	if (found.pidfd < 0)
+		return found.pidfd;
+	r = read_groups(fd, credentials.gid, &found);
+	if (r < 0) {
+		peer_release(&found);
+		return r;
+	}
+	*peer = found;
+	return 0;
+}
+
+/* Credentials carry the real user, sockets the effective one. */
+static bool is_user(const struct ucred *credentials, uid_t uid)
+{
+	unsigned effective;
+	char text[4096];
+	const char *line;
+
+	if (credentials->uid == uid)
+		return true;
+	if (read_proc(credentials->pid, "status", text, sizeof(text)) < 0)
+		return false;
+	line = strstr(text, "\nUid:");
+	return line && sscanf(line, "\nUid: %*u %u", &effective) == 1 && effective == uid;
+}
+
+static bool is_gone_within(const struct peer *peer, int milliseconds)
+{
+	struct pollfd p = { .fd = peer->pidfd, .events = POLLIN };
+
+	return peer->pidfd < 0 || poll(&p, 1, milliseconds) > 0;
+}
+
+/*
+ * A parent that is gone has left its child to another: then the socket alone says whose child it is. The kernel
+ * gives the children away a moment before the pidfd tells.
+ */
+static bool is_child(const struct process *process, const struct peer *parent)
+{
+	return process->parent == parent->pid || is_gone_within(parent, 1);
+}
+
+int peer_of_child(const struct ucred *credentials, const struct peer *parent, struct peer *child)
+{
+	struct process process;
+	int pidfd;
+
+	if (credentials->pid <= 0 || credentials->pid == parent->pid)
+		return -EPERM;
+	pidfd = open_pid(credentials->pid, &process);
+	if (pidfd < 0)
+		return pidfd;
+	if (!is_child(&process, parent) || !is_user(credentials, parent->uid)) {
+		close(pidfd);
+		return -EPERM;
+	}
+	*child = (struct peer){ .pid = credentials->pid, .uid = parent->uid, .pidfd = pidfd };
+	return 0;
+}
+
+void peer_release(struct peer *peer)
+{
+	free(peer->groups);
+	if (peer->pidfd >= 0)
+		close(peer->pidfd);
+	*peer = (struct peer){ .pidfd = -1 };
+}
+
+bool peer_is_gone(const struct peer *peer)
+{
+	return is_gone_within(peer, 0);
+}
+
+bool peer_is_operator(uid_t uid)
+{
+	return uid == 0 || uid == geteuid();
+}

@@ -1,0 +1,271 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * roots.c - owns the named roots and tickets of a heap.
+ *
+ * Right because what a root is given must be the start of a slot of a span in use, so no request can make the
+ * collector look anywhere else, and because all requests run in one thread, one after the other: whoever
+ * offers first wins, and the others learn who did. Readers go to the directory: a record is complete before
+ * its state is stored (release), and its object is one word.
+ */
+#include "roots.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "heapd/atomic.h"
+#include "heapd/span.h"
+#include "types.h"
+
+#define TICKET_DIGITS 32u
+
+struct ticket {
+	char text[TICKET_DIGITS + 1];
+	uint64_t object;
+	uint64_t end;
+};
+
+struct roots {
+	struct ticket tickets[ROOTS_TICKETS_MAX]; /* the first ntickets are in use */
+	size_t ntickets;
+};
+
+int roots_init(struct heap *heap)
+{
+	heap->roots = calloc(1, sizeof(*heap->roots));
+	return heap->roots ? 0 : -ENOMEM;
+}
+
+void roots_deinit(struct heap *heap)
+{
+	free(heap->roots);
+	heap->roots = NULL;
+}
+
+/* With heap->lock held: spans come and go. */
+static bool is_slot_start(const struct heap *heap, uint64_t object)
+{
+	uint64_t offset = object - heap->t.base;
+	const struct heapd_span *span;
+	uint32_t first, index;
+
+	if (offset >= heap->t.size)
+		return false;
+	first = heap->t.page_span[offset >> HEAPD_PAGE_SHIFT];
+	if (!first)
+		return false;
+	span = &heap->t.spans[first - 1];
+	offset -= (uint64_t)(first - 1) << HEAPD_PAGE_SHIFT;
+	index = heapd_span_index(span, offset);
+	return index < span->nslots && index * span->elemsize == offset;
+}
+
+static int check_object(struct heap *heap, uint64_t object, struct refusal *why)
+{
+	bool good;
+
+	if (!object)
+		return 0;
+	pthread_mutex_lock(&heap->lock);
+	good = is_slot_start(heap, object);
+	pthread_mutex_unlock(&heap->lock);
+	if (good)
+		return 0;
+	return refuse(why, -EINVAL, "0x%" PRIx64 " is not the start of an object of heap '%s'", object,
+		      heap->name);
+}
+
+static struct heapd_root_record *root_find(const struct heap *heap, const char *name)
+{
+	uint32_t n = heap->t.directory->nroots;
+
+	for (uint32_t i = 0; i < n; i++) {
+		if (strcmp(heap->t.roots[i].name, name) == 0)
+			return &heap->t.roots[i];
+	}
+	return NULL;
+}
+
+static int root_make(struct heap *heap, const struct heapd_root_request *request,
+		     struct heapd_root_record **root, struct refusal *why)
+{
+	uint32_t n = heap->t.directory->nroots;
+	struct heapd_root_record *new = &heap->t.roots[n];
+
+	if (n == HEAPD_ROOT_MAX)
+		return refuse(why, -ENOSPC,
+			      "heap '%s' has all of its %u named roots; put a table of your own under one",
+			      heap->name, HEAPD_ROOT_MAX);
+	*new = (struct heapd_root_record){ .type = request->type };
+	memcpy(new->name, request->name, strlen(request->name));
+	HEAPD_STORE_RELEASE(&new->state, 1);
+	HEAPD_STORE_RELEASE(&heap->t.directory->nroots, n + 1);
+	*root = new;
+	return 0;
+}
+
+static void root_store(struct heapd_root_record *root, uint64_t object)
+{
+	HEAPD_STORE_RELEASE(&root->object, object);
+	HEAPD_STORE_RELEASE(&root->version, root->version + 1);
+}
+
+static int check_request(struct heap *heap, const struct heapd_root_request *request,
+			 const struct heapd_root_record *root, struct refusal *why)
+{
+	const struct heapd_type_record *type = types_record(heap, request->type);
+
+	if (!type)
+		return refuse(why, -EINVAL, "root '%s': heap '%s' has no type number %u", request->name,
+			      heap->name, request->type);
+	if (root && root->type != request->type)
+		return refuse(why, -EPROTOTYPE, "root '%s' holds objects of type '%s', not '%s'",
+			      request->name, heap->t.types[root->type].name, type->name);
+	return check_object(heap, request->object, why);
+}
+
+/* Whether the request's object is to be stored; held: what the root holds. */
+static bool is_won(enum heapd_op op, const struct heapd_root_request *request, uint64_t held)
+{
+	switch (op) {
+	case HEAPD_OP_ROOT_OFFER:
+		return !held;
+	case HEAPD_OP_ROOT_CAS:
+		return held == request->expected;
+	default:
+		return true;
+	}
+}
+
+/* root: NULL if the name is free, which counts as holding NULL. */
+static int change(struct heap *heap, enum heapd_op op, struct heapd_root_request *request,
+		  struct heapd_root_record *root, struct refusal *why)
+{
+	bool won = is_won(op, request, root ? root->object : 0);
+	int r = 0;
+
+	if (!root && !won) {
+		request->object = 0;
+		return refuse(why, -EAGAIN, "there is no root '%s' by now", request->name);
+	}
+	if (!root)
+		r = root_make(heap, request, &root, why);
+	if (r < 0)
+		return r;
+	if (won && request->object != root->object)
+		root_store(root, request->object);
+	request->object = root->object;
+	request->index = (uint32_t)(root - heap->t.roots);
+	if (won || op == HEAPD_OP_ROOT_OFFER)
+		return 0;
+	return refuse(why, -EAGAIN, "root '%s' holds another object by now", request->name);
+}
+
+int roots_change(struct heap *heap, enum heapd_op op, struct heapd_root_request *request, struct refusal *why)
+{
+	struct heapd_root_record *root;
+	int r;
+
+	r = refuse_name(why, "root", request->name, sizeof(request->name));
+	if (r < 0)
+		return r;
+	root = root_find(heap, request->name);
+	r = check_request(heap, request, root, why);
+	if (r < 0)
+		return r;
+	return change(heap, op, request, root, why);
+}
+
+static int draw_text(char text[TICKET_DIGITS + 1])
+{
+	static const char digits[] = "0123456789abcdef";
+	unsigned char bytes[TICKET_DIGITS / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -EIO;
+	for (size_t i = 0; i < sizeof(bytes); i++) {
+		text[2 * i] = digits[bytes[i] >> 4];
+		text[2 * i + 1] = digits[bytes[i] & 15];
+	}
+	text[TICKET_DIGITS] = '\0';
+	return 0;
+}
+
+static int check_ticket(struct heap *heap, const struct heapd_ticket *ticket, struct refusal *why)
+{
+	if (ticket->seconds > ROOTS_TICKET_SECONDS_MAX)
+		return refuse(why, -EINVAL, "a ticket for %u s; at most %u can be had", ticket->seconds,
+			      ROOTS_TICKET_SECONDS_MAX);
+	if (!ticket->object)
+		return refuse(why, -EINVAL, "a ticket is for an object; NULL has none");
+	if (heap->roots->ntickets == ROOTS_TICKETS_MAX)
+		return refuse(why, -ENOSPC,
+			      "heap '%s' has all of its %u tickets issued; take some, or issue them for "
+			      "a shorter time",
+			      heap->name, ROOTS_TICKETS_MAX);
+	return check_object(heap, ticket->object, why);
+}
+
+int roots_ticket_issue(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why)
+{
+	struct ticket *t;
+	int r;
+
+	roots_tickets_expire(heap, now);
+	r = check_ticket(heap, ticket, why);
+	if (r < 0)
+		return r;
+	if (!ticket->seconds)
+		ticket->seconds = ROOTS_TICKET_SECONDS;
+	t = &heap->roots->tickets[heap->roots->ntickets];
+	r = draw_text(t->text);
+	if (r < 0)
+		return refuse(why, r, "no random numbers are to be had; try again");
+	t->object = ticket->object;
+	t->end = now + ticket->seconds * UINT64_C(1000000000);
+	heap->roots->ntickets++;
+	memset(ticket->text, 0, sizeof(ticket->text));
+	memcpy(ticket->text, t->text, sizeof(t->text));
+	return 0;
+}
+
+static void ticket_end(struct roots *roots, size_t i)
+{
+	roots->tickets[i] = roots->tickets[--roots->ntickets];
+}
+
+int roots_ticket_take(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why)
+{
+	struct roots *roots = heap->roots;
+
+	roots_tickets_expire(heap, now);
+	for (size_t i = 0; i < roots->ntickets; i++) {
+		if (strncmp(roots->tickets[i].text, ticket->text, sizeof(ticket->text)) != 0)
+			continue;
+		ticket->object = roots->tickets[i].object;
+		ticket_end(roots, i);
+		return 0;
+	}
+	return refuse(why, -ENOENT,
+		      "heap '%s' has no such ticket: it was taken, its time has passed, or it belongs to "
+		      "another heap",
+		      heap->name);
+}
+
+void roots_tickets_expire(struct heap *heap, uint64_t now)
+{
+	struct roots *roots = heap->roots;
+
+	for (size_t i = roots->ntickets; i-- > 0;) {
+		if (roots->tickets[i].end <= now)
+			ticket_end(roots, i);
+	}
+}
+
+size_t roots_tickets(const struct heap *heap)
+{
+	return heap->roots->ntickets;
+}
