@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * connection.h - sockets of clients: from accept() to their end, and the death of who holds them.
+ *
+ * All in the main thread, in callbacks of the event loop.
+ */
+#ifndef HEAPD_DAEMON_CONNECTION_H
+#define HEAPD_DAEMON_CONNECTION_H
+
+#include <event2/event.h>
+#include <sys/queue.h>
+
+#include "log.h"
+#include "session.h"
+
+struct connections {
+	struct event_base *base;
+	struct sessions *sessions;
+	struct log *log;
+	struct event *refill; /* of sessions, when there is time */
+	LIST_HEAD(, connection) all;
+	struct log_limit malformed, deaf, crowd;
+};
+
+int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,
+		     struct log *log);
+
+/* Ends all connections and their sessions. */
+void connections_deinit(struct connections *connections);
+
+/* Takes the socket over, also when it fails. */
+void connections_accept(struct connections *connections, int fd);
+
+#endif

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * peer.h - who is at the other end of a socket, as the kernel says it.
+ */
+#ifndef HEAPD_DAEMON_PEER_H
+#define HEAPD_DAEMON_PEER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+struct peer {
+	pid_t pid;
+	uid_t uid;
+	gid_t *groups; /* the primary one first */
+	size_t ngroups;
+	int pidfd; /* readable once all threads of the process are gone, reaped or not */
+};
+
+/* Who connected; -ESRCH if that process is gone already. */
+int peer_of_socket(int fd, struct peer *peer);
+
+/*
+ * The process that sent these credentials, which must be a child of the process parent and of its user;
+ * -EPERM if it is not, -ESRCH if it is gone. It has no groups: it was let in with its parent.
+ */
+int peer_of_child(const struct ucred *credentials, const struct peer *parent, struct peer *child);
+
+void peer_release(struct peer *peer);
+bool peer_is_gone(const struct peer *peer);
+
+/* May do what is not for everybody: root, and the user that the daemon runs as. */
+bool peer_is_operator(uid_t uid);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * session.h - attached processes: their memory, their places in their heaps, and how many there may be.
+ *
+ * All of it belongs to the main thread, but for the table of session memories of each heap (clients.h).
+ */
+#ifndef HEAPD_DAEMON_SESSION_H
+#define HEAPD_DAEMON_SESSION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+#include <sys/types.h>
+
+#include "clients.h"
+#include "config.h"
+#include "heap.h"
+#include "heapd/message.h"
+#include "log.h"
+#include "refusal.h"
+
+#define SESSIONS_READY 8u /* memories made ahead, so that attaching is fast */
+
+struct session_memory {
+	int fd;
+	struct heapd_session *core; /* HEAPD_SESSION_CORE bytes */
+};
+
+struct session {
+	struct sessions *sessions;
+	struct heap *heap;
+	struct session_memory memory;
+	int notify;        /* the daemon's end */
+	int notify_client; /* the client's, until it was sent */
+	uint64_t id;       /* never reused */
+	unsigned index;    /* of heap->clients */
+	pid_t pid;         /* 0: of a forked child that has not spoken yet */
+	uid_t uid;
+	bool read_only;
+	char client[HEAPD_NAME_MAX]; /* what it calls itself; for people */
+	LIST_ENTRY(session) link;
+};
+
+struct sessions {
+	struct log *log;
+	const struct config *config; /* replaced when the configuration is read again */
+	struct heap **heaps;
+	size_t nheaps;
+	LIST_HEAD(, session) all;
+	unsigned count;
+	uint64_t next_id;
+	struct session_memory ready[SESSIONS_READY];
+	unsigned nready;
+};
+
+enum session_end {
+	SESSION_DETACHED, /* it said so */
+	SESSION_DIED,     /* its process is gone, or its socket ended */
+	SESSION_DROPPED,  /* the daemon ended it */
+};
+
+void sessions_init(struct sessions *sessions, struct log *log, const struct config *config);
+void sessions_deinit(struct sessions *sessions);
+
+/* Makes the memories that are missing; for moments when nobody waits. */
+void sessions_refill(struct sessions *sessions);
+
+struct heap *sessions_find_heap(const struct sessions *sessions, const char *name);
+
+/* Whom a session is made for. */
+struct session_owner {
+	pid_t pid; /* 0: not known yet */
+	uid_t uid;
+	bool read_only;
+	const char *client;
+};
+
+int session_open(struct sessions *sessions, struct heap *heap, const struct session_owner *owner,
+		 struct session **session, struct refusal *why);
+
+/* The forked child has spoken: the session is its. */
+void session_claim(struct session *session, pid_t pid);
+
+/*
+ * What it handed back is collected, then its memory, with its pins, is forgotten. why: how it ended, for the log.
+ */
+void session_close(struct session *session, enum session_end end, const char *why);
+
+/* What the client maps: the reply to HELLO. Returns the number of descriptors, which stay the session's. */
+size_t session_welcome(const struct session *session, struct heapd_welcome *welcome, int fds[5]);
+void session_welcomed(struct session *session);
+
+#endif
