@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The agent: one thread of the library's own in each attached process.
+ *
+ * It reads the daemon's notes, sees the daemon go, and looks at the words that heapd_wait_fd() was
+ * asked for. It blocks every signal, so that it never runs a handler of the program's, and it calls
+ * nothing of the program's either: what the program is to hear is left for a thread of its own. It
+ * holds no heap pointer but those whose objects others hold, so it has no thread record. Its eventfd
+ * wakes it, and ends it when its count says so: only detach does that.
+ */
+#include "agent.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "heapd/message.h"
+#include "watch.h"
+
+#define AGENT_STACK (128ul << 10)
+#define AGENT_END   (1ull << 32) /* added to the eventfd's count; a kick adds 1 */
+
+enum { POLL_STOP, POLL_NOTIFY, POLL_WATCHES };
+
+/* False when the daemon has closed the notify socket. */
+static bool notes_read(int fd)
+{
+	struct heapd_message m;
+
+	for (;;) {
+		ssize_t n = recv(fd, &m, sizeof(m), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return false;
+		if (n < 0 && errno == EAGAIN)
+			return true;
+	}
+}
+
+/* True when it is to end. */
+static bool kicks_read(int fd)
+{
+	eventfd_t count = 0;
+
+	return eventfd_read(fd, &count) == 0 && count >= AGENT_END;
+}
+
+static void *agent_main(void *arg)
+{
+	struct heapd_heap *heap = (struct heapd_heap *)arg;
+	struct pollfd p[POLL_WATCHES + WATCH_MAX] = {
+		[POLL_STOP] = { .fd = heap->agent_stop, .events = POLLIN },
+		[POLL_NOTIFY] = { .fd = heap->notify, .events = POLLIN },
+	};
+
+	prctl(PR_SET_NAME, "heapd-agent");
+	for (;;) {
+		nfds_t watches = watches_poll(heap, &p[POLL_WATCHES]);
+		if (poll(p, POLL_WATCHES + watches, watches ? WATCH_MS : -1) < 0)
+			continue;
+		if (p[POLL_STOP].revents && kicks_read(heap->agent_stop))
+			return NULL;
+		if (p[POLL_NOTIFY].revents && !notes_read(heap->notify)) {
+			atomic_store(&heap->away, 1);
+			p[POLL_NOTIFY].fd = -1;
+		}
+		watches_look(heap);
+	}
+}
+
+/* A program with much static TLS needs more than the small stack: pthread_create says so, and gets the default. */
+static int agent_create(struct heapd_heap *heap)
+{
+	pthread_attr_t attr;
+	int r = pthread_attr_init(&attr);
+
+	if (r)
+		return r;
+	r = pthread_attr_setstacksize(&attr, AGENT_STACK);
+	if (!r)
+		r = pthread_create(&heap->agent, &attr, agent_main, heap);
+	pthread_attr_destroy(&attr);
+	return r == EINVAL ? pthread_create(&heap->agent, NULL, agent_main, heap) : r;
+}
+
+int agent_start(struct heapd_heap *heap)
+{
+	sigset_t all, before;
+
+	heap->agent_stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (heap->agent_stop < 0)
+		return error_set(errno, "heap '%s': cannot make an eventfd: %s", heap->name, strerror(errno));
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int r = agent_create(heap);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!r)
+		return 0;
+	agent_forget(heap);
+	return error_set(
+		r,
+		"heap '%s': cannot start the agent thread: %s: allow one more thread (RLIMIT_NPROC, pids.max)",
+		heap->name, strerror(r));
+}
+
+void agent_end(struct heapd_heap *heap)
+{
+	if (heap->agent_stop < 0)
+		return;
+	eventfd_write(heap->agent_stop, AGENT_END);
+	pthread_join(heap->agent, NULL);
+	agent_forget(heap);
+}
+
+void agent_kick(struct heapd_heap *heap)
+{
+	eventfd_write(heap->agent_stop, 1);
+}
+
+void agent_forget(struct heapd_heap *heap)
+{
+	if (heap->agent_stop >= 0)
+		close(heap->agent_stop);
+	heap->agent_stop = -1;
+}

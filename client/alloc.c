@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The allocation fast path, and the entry points that lead to it.
+ *
+ * class_alloc() is: pop a slot from this CPU's current slab (one restartable sequence, one commit
+ * store, see heapd/rseq.h), zero it, return it. No lock, no atomic read-modify-write, no system call,
+ * no counter: what was allocated is known from what was supplied. Whoever is killed before the commit
+ * did nothing; after it, the slot is an object that nobody reaches.
+ *
+ * The slot's words are zeroed after the commit: nobody else can know its address, and the marker looks
+ * at nothing that a thread holds before that thread has answered its scan.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "current.h"
+#include "fork.h"
+#include "refill.h"
+
+/*
+ * Slots are a multiple of 8 bytes, 16 at least. Small ones are cleared by a loop of our own: a call costs
+ * more than the stores, and the compiler's idea of a memset in line (rep stos) ten times as much; the
+ * empty asm keeps it from having that idea.
+ */
+static inline void *slot_zero(void *slot, uint64_t bytes)
+{
+	typedef long long pair_of_words __attribute__((vector_size(16), aligned(8), may_alias));
+	char *at = slot, *last = at + bytes - 16;
+
+	if (unlikely(bytes > 256))
+		return memset(slot, 0, bytes);
+	for (; at < last; at += 16) {
+		*(pair_of_words *)(void *)at = (pair_of_words){ 0, 0 };
+		__asm__("" : "+r"(at));
+	}
+	*(pair_of_words *)(void *)last = (pair_of_words){ 0, 0 };
+	return slot;
+}
+
+/* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
+static inline void *slot_finish(uint64_t popped, uint64_t elemsize)
+{
+	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
+
+	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize);
+}
+
+static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap *heap, uint32_t class,
+							      uint64_t elemsize)
+{
+	uint64_t popped = refill_pop(heap, class, elemsize);
+
+	return popped ? slot_finish(popped, elemsize) : NULL;
+}
+
+static inline void *class_alloc_sized(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+	uint64_t popped = current_pop(heap, class, elemsize);
+
+	if (unlikely(!popped))
+		return class_alloc_slow(heap, class, elemsize);
+	return slot_finish(popped, elemsize);
+}
+
+void *class_alloc(struct heapd_heap *heap, uint32_t class)
+{
+	return class_alloc_sized(heap, class, heap->t.classes[class].slot_size);
+}
+
+static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_heap *heap)
+{
+	fork_heap_missing(heap);
+	return NULL;
+}
+
+/*
+ * One object of a built-in type. A size class's own size is computed, not looked up: its slots are
+ * exactly that large. (Those of a user's type may be larger, for its alignment.)
+ */
+static inline void *builtin_alloc(struct heapd_heap *heap, uint32_t type, size_t bytes)
+{
+	if (unlikely(!heap))
+		return heap_missing(heap);
+	if (unlikely(bytes > HEAPD_SMALL_MAX))
+		return large_alloc(heap, type * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE, bytes,
+				   HEAPD_PAGE_SIZE);
+	uint32_t sizeclass = heapd_sizeclass_of(bytes);
+	return class_alloc_sized(heap, type * HEAPD_SIZECLASS_TOTAL + sizeclass,
+				 heapd_sizeclass_size(sizeclass));
+}
+
+void *heapd_alloc(heapd_heap *heap, size_t bytes)
+{
+	return builtin_alloc(heap, HEAPD_TYPE_ANY, bytes);
+}
+
+void *heapd_alloc_leaf(heapd_heap *heap, size_t bytes)
+{
+	return builtin_alloc(heap, HEAPD_TYPE_LEAF, bytes);
+}
+
+void *heapd_alloc_aligned(heapd_heap *heap, size_t bytes, size_t align)
+{
+	if (!heap)
+		return heap_missing(heap);
+	if (!align || align & (align - 1) || align > HEAPD_CHUNK_SIZE)
+		return error_null(EINVAL,
+				  "heapd_alloc_aligned: alignment %zu is not a power of two up to 2 MiB",
+				  align);
+	if (bytes <= HEAPD_SMALL_MAX && align <= HEAPD_PAGE_SIZE)
+		for (uint32_t c = heapd_sizeclass_of(bytes); c < HEAPD_SIZECLASS_COUNT; c++)
+			if (heapd_sizeclass_size(c) % align == 0)
+				return class_alloc(heap, HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + c);
+	return large_alloc(heap, HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE,
+			   bytes ? bytes : 1, align);
+}
+
+size_t heapd_alloc_many(heapd_heap *heap, size_t bytes, size_t n, void **out)
+{
+	size_t i;
+
+	for (i = 0; i < n; i++)
+		if (!(out[i] = heapd_alloc(heap, bytes)))
+			break;
+	return i;
+}
+
+/* The class for `bytes` of the type in an array or flexible form, asked for once per process. */
+static void *type_alloc_variant(heapd_type *type, enum heapd_kind kind, uint64_t bytes)
+{
+	uint32_t sizeclass = bytes > HEAPD_SMALL_MAX ? HEAPD_SIZECLASS_LARGE : heapd_sizeclass_of(bytes);
+	int class = type_class(type, kind, sizeclass);
+
+	if (class < 0)
+		return NULL;
+	if (sizeclass == HEAPD_SIZECLASS_LARGE)
+		return large_alloc(type->heap, (uint32_t) class, bytes, HEAPD_PAGE_SIZE);
+	return class_alloc(type->heap, (uint32_t) class);
+}
+
+void *heapd_type_alloc(heapd_type *type, size_t bytes)
+{
+	if (unlikely(!type))
+		return error_null(EINVAL, "heapd_new: no type (did heapd_type_define fail?)");
+	if (unlikely(bytes != type->size))
+		return error_null(EINVAL, "heapd_new: the type's objects have %u bytes, not %zu", type->size,
+				  bytes);
+	if (unlikely(bytes > HEAPD_SMALL_MAX))
+		return large_alloc(type->heap, type->fixed_class, bytes, HEAPD_PAGE_SIZE);
+	return class_alloc(type->heap, type->fixed_class);
+}
+
+void *heapd_type_alloc_array(heapd_type *type, size_t bytes, size_t n)
+{
+	uint64_t total;
+
+	if (!type || bytes != type->size)
+		return error_null(EINVAL, "heapd_new_array: no type, or its objects do not have %zu bytes",
+				  bytes);
+	if (__builtin_mul_overflow(bytes, n, &total))
+		return error_null(ENOMEM, "heapd_new_array: %zu objects of %zu bytes are more than there is",
+				  n, bytes);
+	return type_alloc_variant(type, HEAPD_KIND_ARRAY, total ? total : 1);
+}
+
+void *heapd_type_alloc_flex(heapd_type *type, size_t bytes, size_t at, size_t elem, size_t n)
+{
+	uint64_t total;
+
+	if (!type || !(type->flags & HEAPD_TYPE_FLEX) || bytes != type->size || at != type->flex_at ||
+	    elem != type->flex_elem)
+		return error_null(EINVAL, "heapd_new_flex: not the flexible type that was defined");
+	if (__builtin_mul_overflow(elem, n, &total) || __builtin_add_overflow(total, at, &total))
+		return error_null(ENOMEM, "heapd_new_flex: %zu elements of %zu bytes are more than there is",
+				  n, elem);
+	return type_alloc_variant(type, HEAPD_KIND_FLEX, total < bytes ? bytes : total);
+}

@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store barrier with all its cases, and the exported function behind each macro of a field.
+ *
+ * The barrier is the hybrid of Yuasa's (the value that a store removes is shaded) and Dijkstra's (the
+ * value stored is shaded, too, until the thread has scanned its stack). Each word's check and store
+ * are one operation of the thread's gate: heapd.h does them inline while the barrier is off, and comes
+ * here, with the gate left, when it is on, to begin anew. What is removed is shaded before it is
+ * removed: whoever is killed in between has shaded too much and never too little.
+ *
+ * To shade is to append to the thread's barrier ring in its session: the thread writes the tail, the
+ * daemon the head. The filter spares the ring what this cycle has been told already; its last word
+ * says which cycle that is, so that it forgets with the next. A full ring never holds up a store: the
+ * entry is dropped, and the session's overflow word voids the cycle.
+ */
+#include "client/barrier.h"
+
+#include <errno.h>
+
+#include "client/gate.h"
+#include "heapd/session.h"
+
+#define FILTER_WORDS 3u
+#define FILTER_CYCLE 3u  /* the filter's last word: the cycle that the others are of */
+#define MOVE_WORDS   64u /* done in one operation, so that a long move does not hold up a handshake */
+
+_Static_assert(sizeof(((struct heapd_thread *)0)->barrier_filter) / 8 == FILTER_WORDS + 1,
+	       "the filter's words");
+_Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0, "the ring's places are found by a mask");
+
+static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_thread *self)
+{
+	uint64_t index = (uint64_t)(self - heap->threads);
+	char *rings = (char *)heap->session + HEAPD_SESSION_BARRIER_AT;
+
+	return (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING * 8);
+}
+
+/* The word's place in the filter, which knows nothing of earlier cycles. */
+static uint64_t *filter_place(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t word)
+{
+	uint64_t cycle = HEAPD_READ_ONCE(heap->t.directory->cycle.cycle);
+
+	if (self->barrier_filter[FILTER_CYCLE] != cycle) {
+		for (unsigned i = 0; i < FILTER_WORDS; i++)
+			self->barrier_filter[i] = 0;
+		self->barrier_filter[FILTER_CYCLE] = cycle;
+	}
+	return &self->barrier_filter[(word >> 4) % FILTER_WORDS];
+}
+
+void barrier_shade(struct heapd_thread *self, const void *value)
+{
+	struct heapd_heap *heap = heapd_process;
+	uint64_t word = (uint64_t)(uintptr_t)value, tail = self->barrier_tail, *known;
+
+	if (!heap_contains(heap, value))
+		return;
+	known = filter_place(heap, self, word);
+	if (*known == word)
+		return;
+	/* Pairs with the daemon's release of the head: an entry is read before its place is used again. */
+	if (tail - HEAPD_LOAD_ACQUIRE(&self->barrier_head) >= HEAPD_BARRIER_RING) {
+		HEAPD_WRITE_ONCE(heap->session->overflow, 1);
+		return;
+	}
+	barrier_ring(heap, self)[tail % HEAPD_BARRIER_RING] = word;
+	HEAPD_STORE_RELEASE(&self->barrier_tail, tail + 1);
+	*known = word;
+}
+
+/* What a store removes, and, until this thread has scanned, what it adds. */
+static void shade_both(struct heapd_thread *self, const void *old, const void *new)
+{
+	barrier_shade(self, old);
+	if (!HEAPD_READ_ONCE(self->scanned))
+		barrier_shade(self, new);
+}
+
+bool barrier_begin(struct heapd_thread **self)
+{
+	int error = errno;
+
+	*self = heapd_self;
+	if (unlikely(!*self)) {
+		if (!heapd_process)
+			return false;
+		*self = thread_self(heapd_process);
+		if (!*self) {
+			HEAPD_WRITE_ONCE(heapd_process->session->overflow, 1);
+			return false;
+		}
+		errno = error;
+	}
+	gate_enter(*self);
+	return HEAPD_READ_ONCE((*self)->gate.on);
+}
+
+void barrier_end(struct heapd_thread *self)
+{
+	if (self)
+		gate_leave(self);
+}
+
+void heapd_init_sym(void *field, void *value)
+{
+	heapd_init_word_(field, value);
+}
+
+void *heapd_load_sym(const void *field)
+{
+	return heapd_load_word_(field);
+}
+
+void *heapd_load_relaxed_sym(const void *field)
+{
+	return heapd_load_relaxed_word_(field);
+}
+
+void heapd_store_sym(void *field, void *value)
+{
+	struct heapd_thread *self;
+
+	if (barrier_begin(&self))
+		shade_both(self, heapd_load_relaxed_word_(field), value);
+	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
+	barrier_end(self);
+}
+
+void heapd_store_relaxed_sym(void *field, void *value)
+{
+	heapd_store_sym(field, value);
+}
+
+/* The pin holds its value all the while, so it does not matter that this thread's stack may not. */
+void heapd_store_pinned_sym(void *field, void *pin)
+{
+	heapd_store_sym(field, heapd_load_word_(pin));
+}
+
+/* With the barrier on, the value that goes must be known, and shaded, before it goes. */
+static void *exchange_shaded(struct heapd_thread *self, heapd_word_ *field, void *value)
+{
+	void *old = __atomic_load_n(field, __ATOMIC_RELAXED);
+
+	do
+		shade_both(self, old, value);
+	while (!__atomic_compare_exchange_n(field, &old, value, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
+	return old;
+}
+
+void *heapd_exchange_sym(void *field, void *value)
+{
+	struct heapd_thread *self;
+	void *old;
+
+	if (barrier_begin(&self))
+		old = exchange_shaded(self, HEAPD_WORD_(field), value);
+	else
+		old = __atomic_exchange_n(HEAPD_WORD_(field), value, __ATOMIC_ACQ_REL);
+	barrier_end(self);
+	return old;
+}
+
+void *heapd_exchange_relaxed_sym(void *field, void *value)
+{
+	return heapd_exchange_sym(field, value);
+}
+
+/* If the swap succeeds, what it removes is what was expected. */
+bool heapd_cas_sym(void *field, void *expected, void *value)
+{
+	struct heapd_thread *self;
+
+	if (barrier_begin(&self))
+		shade_both(self, *HEAPD_WORD_(expected), value);
+	bool done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false,
+						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	barrier_end(self);
+	return done;
+}
+
+bool heapd_cas_relaxed_sym(void *field, void *expected, void *value)
+{
+	return heapd_cas_sym(field, expected, value);
+}
+
+/* One operation's share of a move (from NULL: of a zeroing), upwards or downwards. */
+static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool down)
+{
+	struct heapd_thread *self;
+	bool on = barrier_begin(&self);
+
+	for (size_t k = 0; k < n; k++) {
+		size_t i = down ? n - 1 - k : k;
+		void *value = from ? __atomic_load_n(&from[i], __ATOMIC_RELAXED) : NULL;
+		if (on)
+			shade_both(self, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
+		__atomic_store_n(&to[i], value, __ATOMIC_RELEASE);
+	}
+	barrier_end(self);
+}
+
+void heapd_move_sym(void *to, const void *from, size_t n)
+{
+	heapd_word_ *t = HEAPD_WORD_(to);
+	const heapd_word_ *f = HEAPD_CONST_WORD_(from);
+	bool down = (uintptr_t)to - (uintptr_t)from <
+		    n * sizeof(void *); /* to lies in what is moved, above its start */
+
+	for (size_t done = 0; done < n;) {
+		size_t share = n - done < MOVE_WORDS ? n - done : MOVE_WORDS;
+		size_t at = down ? n - done - share : done;
+		words_write(t + at, f + at, share, down);
+		done += share;
+	}
+}
+
+void heapd_zero_sym(void *from, size_t n)
+{
+	heapd_word_ *words = HEAPD_WORD_(from);
+
+	for (size_t at = 0; at < n; at += MOVE_WORDS)
+		words_write(words + at, NULL, n - at < MOVE_WORDS ? n - at : MOVE_WORDS, false);
+}
+
+void *heapd_tag_sym(void *p, uintptr_t tag)
+{
+	return heapd_tag_word_(p, tag);
+}
+
+void *heapd_untag_sym(void *p)
+{
+	return heapd_untag_word_(p);
+}
+
+uintptr_t heapd_tag_of_sym(const void *p)
+{
+	return heapd_tag_of_word_(p);
+}
+
+void heapd_keep_sym(const void *p)
+{
+	heapd_keep(p);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The one attachment of this process, and this thread's part of it: what the files of the client
+ * library share. A process is attached to one heap at a time; attaching again to the same heap
+ * counts references.
+ */
+#ifndef HEAPD_CLIENT_H
+#define HEAPD_CLIENT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "heapd.h"
+#include "heapd/atomic.h"
+#include "heapd/geometry.h"
+
+#define hidden      __attribute__((visibility("hidden")))
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* A type as this process knows it. Allocated once, never freed while attached. */
+struct heapd_type {
+	struct heapd_heap *heap;
+	uint32_t index; /* of its record in the directory */
+	uint32_t size;  /* bytes of one object, without a flexible array */
+	uint32_t align;
+	uint32_t flags; /* HEAPD_TYPE_* */
+	uint32_t flex_at, flex_elem;
+	uint32_t fixed_class; /* for one object */
+	/* classes by size class for arrays and for the flexible form; 0: not asked for yet */
+	uint16_t array_class[HEAPD_SIZECLASS_TOTAL];
+	uint16_t flex_class[HEAPD_SIZECLASS_TOTAL];
+};
+
+struct heapd_heap {
+	struct heapd_tables t; /* first: the fast path reads it. Valid while attached */
+	struct heapd_session *session;
+	struct heapd_thread *threads; /* the session's thread records */
+	uint32_t path;                /* HEAPD_PATH_RSEQ or HEAPD_PATH_CAS; set once at attach */
+	uint32_t read_only;
+	_Atomic uint32_t away; /* the daemon's sockets have ended */
+	uint32_t index;        /* the daemon's place for the session */
+	uint64_t session_id;
+	_Atomic uint64_t *
+		prefaulted; /* one bit for each 64 KiB of heap: this process has it mapped; NULL: huge pages */
+	uint64_t supply_timeout_ns; /* how long an allocation waits for the daemon */
+	uint64_t request_timeout_ns;
+	char name[HEAPD_NAME_MAX];
+
+	pthread_mutex_t request_lock; /* one request at a time on the socket */
+	int socket, notify, event_fd;
+	uint32_t seq;
+	uint32_t references;
+	pthread_mutex_t lock; /* of this process alone: thread records, pins, ranges, types */
+	struct heapd_geometry geometry;
+	uint32_t options; /* HEAPD_ATTACH_* */
+	pthread_t agent;
+	int agent_stop; /* an eventfd that ends the agent */
+	void *private;  /* what attach.c, thread.c … keep beside */
+
+	/* map.c: open for the child of a fork, which maps them again; control is -1 when read-only */
+	int heap_fd, directory_fd, control_fd;
+	uint64_t prefaulted_size; /* bytes of the bitmap */
+	bool orphan;              /* in a forked child without a heap: only the directory is mapped */
+
+	/* thread.c, under lock: which records this process has claimed, and each one's thread-local words */
+	uint64_t threads_claimed[HEAPD_THREAD_MAX / 64];
+	struct thread_words *thread_words;
+
+	/* pin.c: free pins as a stack without a lock; {count of changes, 1 + pin} and each pin's next */
+	_Atomic uint64_t pin_free;
+	uint32_t *pin_next;
+	uint32_t pins; /* under lock: ever used; the session's npins is a copy */
+
+	struct fork_child *child; /* fork.c: what its handlers leave each other */
+	struct watches *watches;  /* watch.c: what heapd_wait_fd() was asked for */
+
+	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */
+	void *report_arg;
+	_Atomic uint32_t away_reported;
+
+	_Atomic(struct heapd_type *)
+		types[HEAPD_TYPE_MAX]; /* type.c: by number, made when first met, freed with the heap */
+};
+
+/* The attachment of this process, or NULL. Written by attach, detach and the fork handlers alone. */
+extern hidden struct heapd_heap *heapd_process;
+
+/*
+ * This thread's record in the session; NULL until the thread is attached. The public gate pointer
+ * (heapd_gate_, see heapd.h) points at the same record's gate, or at the unattached gate.
+ */
+extern hidden __thread struct heapd_thread *heapd_self __attribute__((tls_model("initial-exec")));
+
+/* thread.c: the calling thread's record, attaching it if need be; NULL and errno (with a sentence) if it cannot. */
+hidden struct heapd_thread *thread_self(struct heapd_heap *heap);
+
+/* error.c: sets errno and this thread's sentence; returns -error. */
+hidden int error_set(int error, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The same, returning NULL. */
+#define error_null(...) (error_set(__VA_ARGS__), (void *)0)
+
+/*
+ * request.c: sends m, waits for its reply into the same m. 0, or -errno with the sentence set:
+ * what the daemon said (its text is taken over), or -EAGAIN when the daemon is away. fds/nfds: room
+ * for descriptors (close-on-exec), *nfds set to how many came; NULL if none are expected.
+ */
+hidden int request_call(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *nfds);
+
+/* alloc.c, refill.c, free.c, large.c: */
+hidden void *class_alloc(struct heapd_heap *heap, uint32_t class); /* one zeroed slot of a small class */
+hidden void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align);
+hidden void thread_spares_return(struct heapd_heap *heap,
+				 struct heapd_thread *self); /* at thread exit and detach */
+hidden int free_slot(struct heapd_heap *heap, void *object, bool quiet);
+/* type.c: the class for (type, kind, size class), made by the daemon when new; -errno if it cannot be had. */
+hidden int type_class(struct heapd_type *type, enum heapd_kind kind, uint32_t sizeclass);
+
+/* type.c: the type with this number, from the process cache or the directory; NULL and errno. */
+hidden struct heapd_type *type_by_index(struct heapd_heap *heap, uint32_t index);
+/* type.c: with the attachment's end: all handles of types end. */
+hidden void types_free(struct heapd_heap *heap);
+
+static inline bool heap_contains(const struct heapd_heap *heap, const void *p)
+{
+	return (uint64_t)(uintptr_t)p - heap->t.base < heap->t.size;
+}
+
+#endif

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a program can ask of its heap: figures, which stand in shared memory and trouble nobody, and
+ * settings, collection, verification and paths, which are messages.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "heapd/message.h"
+#include "heapd/session.h"
+#include "thread.h"
+
+/* What stands in the caller's structure, cut to the size that it says it has. */
+static int sized_copy(void *to, const void *from, size_t known, const char *call)
+{
+	size_t size;
+
+	if (!to)
+		return error_set(EINVAL, "%s: no place for the result", call);
+	memcpy(&size, to, sizeof(size));
+	if (size < sizeof(size))
+		return error_set(EINVAL, "%s: the structure's size is not set: use HEAPD_SIZED()", call);
+	memcpy((char *)to + sizeof(size), (const char *)from + sizeof(size),
+	       (size < known ? size : known) - sizeof(size));
+	return 0;
+}
+
+/* Counted by the clients, on their slow paths; the daemon adds what it found itself. */
+static void info_counters(const struct heapd_heap *heap, struct heapd_info *info)
+{
+	info->double_frees = HEAPD_READ_ONCE(heap->t.directory->stats.double_frees);
+	for (uint64_t i = 0; i < heap->t.cpus && !heap->read_only; i++) {
+		info->double_frees += HEAPD_READ_ONCE(heap->t.counters[i].double_frees);
+		info->bad_frees += HEAPD_READ_ONCE(heap->t.counters[i].bad_frees);
+	}
+}
+
+int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
+{
+	if (!thread_self(heap))
+		return -errno;
+	const struct heapd_directory *d = heap->t.directory;
+	struct heapd_info now = {
+		.base = heap->t.base,
+		.heap_size = heap->t.size,
+		.limit = HEAPD_READ_ONCE(d->stats.limit),
+		.committed = HEAPD_READ_ONCE(d->stats.committed),
+		.in_spans = HEAPD_READ_ONCE(d->stats.in_spans),
+		.out = HEAPD_READ_ONCE(d->stats.out),
+		.in_rings = HEAPD_READ_ONCE(d->stats.in_rings),
+		.session = heap->session_id,
+		.sessions = HEAPD_READ_ONCE(d->stats.sessions),
+		.deaths = HEAPD_READ_ONCE(d->stats.deaths),
+		.path = heap->path,
+		.huge = d->huge,
+		.cpus = (uint32_t)heap->t.cpus,
+		.collecting = HEAPD_READ_ONCE(d->cycle.collecting),
+		.read_only = heap->read_only,
+		.daemon_away = atomic_load(&heap->away),
+	};
+
+	memcpy(now.name, heap->name, sizeof(now.name));
+	info_counters(heap, &now);
+	return sized_copy(info, &now, sizeof(now), "heapd_get_info");
+}
+
+static int setting_key(struct heapd_message *m, const char *key)
+{
+	if (!key || strnlen(key, sizeof(m->setting.key)) >= sizeof(m->setting.key))
+		return error_set(ENOENT, "there is no setting '%.64s'", key ? key : "");
+	strncpy(m->setting.key, key, sizeof(m->setting.key) - 1);
+	return 0;
+}
+
+int heapd_get(heapd_heap *heap, const char *key, char *value, size_t size)
+{
+	struct heapd_message m = { .op = HEAPD_OP_GET };
+	int r = thread_self(heap) ? setting_key(&m, key) : -errno;
+
+	if (r >= 0)
+		r = request_call(heap, &m, NULL, NULL);
+	if (r < 0)
+		return r;
+	m.setting.value[sizeof(m.setting.value) - 1] = 0;
+	if (!value || size <= strlen(m.setting.value))
+		return error_set(ERANGE, "setting '%s' needs room for %zu bytes", key,
+				 strlen(m.setting.value) + 1);
+	strcpy(value, m.setting.value);
+	return 0;
+}
+
+int heapd_set(heapd_heap *heap, const char *key, const char *value)
+{
+	struct heapd_message m = { .op = HEAPD_OP_SET };
+	int r = thread_self(heap) ? setting_key(&m, key) : -errno;
+
+	if (r < 0)
+		return r;
+	if (!value || strnlen(value, sizeof(m.setting.value)) >= sizeof(m.setting.value))
+		return error_set(EINVAL, "setting '%s': a value has at most %zu bytes", key,
+				 sizeof(m.setting.value) - 1);
+	strncpy(m.setting.value, value, sizeof(m.setting.value) - 1);
+	return request_call(heap, &m, NULL, NULL);
+}
+
+static int plain_request(struct heapd_heap *heap, enum heapd_op op)
+{
+	struct heapd_message m = { .op = op };
+
+	return thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+}
+
+int heapd_collect(heapd_heap *heap)
+{
+	return plain_request(heap, HEAPD_OP_COLLECT);
+}
+
+int heapd_sync(heapd_heap *heap)
+{
+	return plain_request(heap, HEAPD_OP_SYNC);
+}
+
+int heapd_verify(heapd_heap *heap, struct heapd_verify_result *result)
+{
+	struct heapd_message m = { .op = HEAPD_OP_VERIFY };
+	int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+
+	if (r < 0)
+		return r;
+	struct heapd_verify_result found = {
+		.faults = m.verify.faults,
+		.pages = m.verify.pages,
+		.spans = m.verify.spans,
+		.slabs = m.verify.slabs,
+		.out = m.verify.out,
+		.in_rings = m.verify.in_rings,
+		.in_currents = m.verify.in_currents,
+		.in_spares = m.verify.in_spares,
+		.freed_pending = m.verify.freed_pending,
+		.allocated = m.verify.allocated,
+	};
+	memcpy(found.first, m.verify.first, sizeof(found.first));
+	found.first[sizeof(found.first) - 1] = 0;
+	r = result ? sized_copy(result, &found, sizeof(found), "heapd_verify") : 0;
+	return r < 0 ? r : found.faults != 0;
+}
+
+int heapd_path_to(heapd_heap *heap, const void *object, char *text, size_t size)
+{
+	struct heapd_message m = { .op = HEAPD_OP_PATH };
+
+	if (!thread_self(heap))
+		return -errno;
+	if (!text || !size)
+		return error_set(EINVAL, "heapd_path_to: no room for the path");
+	m.address = (uint64_t)(uintptr_t)object;
+	int r = request_call(heap, &m, NULL, NULL);
+	if (r < 0)
+		return r;
+	int n = snprintf(text, size, "%.*s", (int)sizeof(m.text) - 1, m.text);
+	return (size_t)n < size ? n : (int)size - 1;
+}

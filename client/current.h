@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The current slab of this CPU, by whichever of the two paths this process uses: restartable
+ * sequences on the rseq rows (rseq.h) or a 16-byte compare-and-swap on the cas rows, as SLUB does.
+ * Both have one commit; the cas path's row index is only a way to spread contention: any row is right.
+ */
+#ifndef HEAPD_CLIENT_CURRENT_H
+#define HEAPD_CLIENT_CURRENT_H
+
+#include <sched.h>
+
+#include "client.h"
+#include "heapd/rseq.h"
+
+/* The same answers, whichever path gives them. */
+enum current_push {
+	CURRENT_PUSHED = 0,
+	CURRENT_ELSEWHERE,
+	CURRENT_DOUBLE,
+	CURRENT_UNCLEAN,
+};
+
+static inline struct heapd_current *current_column(const struct heapd_heap *heap, uint32_t class)
+{
+	return heap->t.rseq_rows + class;
+}
+
+hidden uint64_t current_pop_cas(struct heapd_heap *heap, uint32_t class, uint64_t elemsize);
+hidden enum current_push current_push_cas(struct heapd_heap *heap, uint32_t class, uint64_t base,
+					  uint64_t bit, uint64_t clean);
+hidden bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits);
+
+/* A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no current slab of the class. */
+static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+#if HEAPD_HAVE_RSEQ
+	if (likely(heap->path == HEAPD_PATH_RSEQ))
+		return heapd_rseq_pop(current_column(heap, class), (uint32_t)heap->t.cpus, elemsize);
+#endif
+	return current_pop_cas(heap, class, elemsize);
+}
+
+/* Sets a slot's bit, if its slab is current here and not used up; clean as heapd_rseq_push() has it. */
+static inline enum current_push current_push_rseq(struct heapd_heap *heap, uint32_t class, uint64_t base,
+						  uint64_t bit, uint64_t clean)
+{
+#if HEAPD_HAVE_RSEQ
+	return (enum current_push)heapd_rseq_push(current_column(heap, class), (uint32_t)heap->t.cpus, base, bit, clean);
+#else
+	return current_push_cas(heap, class, base, bit, clean);
+#endif
+}
+
+/* The same, by the path that this process uses. */
+static inline enum current_push current_push(struct heapd_heap *heap, uint32_t class, uint64_t base,
+					     uint64_t bit, uint64_t clean)
+{
+	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_push_rseq(heap, class, base, bit, clean)
+						     : current_push_cas(heap, class, base, bit, clean);
+}
+
+/* Makes {base, bits} current here if nothing is. */
+static inline bool current_install(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
+{
+#if HEAPD_HAVE_RSEQ
+	if (likely(heap->path == HEAPD_PATH_RSEQ))
+		return heapd_rseq_install(current_column(heap, class), (uint32_t)heap->t.cpus, base, bits);
+#endif
+	return current_install_cas(heap, class, base, bits);
+}
+
+/*
+ * Whether this thread, where it runs, has to work on the cas rows: always by that path; else while the
+ * kernel has no registration of it, or the heap no row for its CPU. Slow paths ask; a fast path by
+ * sequence just finds nothing then.
+ */
+static inline bool current_is_cas(const struct heapd_heap *heap)
+{
+#if HEAPD_HAVE_RSEQ
+	return heap->path != HEAPD_PATH_RSEQ || unlikely(!heapd_rseq_usable((uint32_t)heap->t.cpus));
+#else
+	(void)heap;
+	return true;
+#endif
+}
+
+/* Which row's counters to add to: relaxed, approximate. */
+static inline struct heapd_cpu_counters *current_counters(struct heapd_heap *heap)
+{
+	int cpu = sched_getcpu();
+
+	return &heap->t.counters[cpu < 0 ? 0 : (uint32_t)cpu % heap->t.cpus];
+}
+
+static inline void counter_add(uint64_t *counter, uint64_t n)
+{
+	HEAPD_WRITE_ONCE(*counter, HEAPD_READ_ONCE(*counter) + n);
+}
+
+#endif

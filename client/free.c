@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Explicit free: one bit. In this CPU's current slab, if the slot belongs to it (a restartable
+ * sequence), else by an atomic OR into the slab's freed word, which the daemon harvests.
+ *
+ * One store matters to others, the bit. The dirty bit that leads the daemon to the word is a hint: who
+ * dies between the two leaves a word that the next whole harvest finds.
+ *
+ * A bit that was set already is a double free, and so is a slot that the ledger has (its out bit is
+ * clear): refused and reported, nothing harmed. (As with every allocator, an address that was freed
+ * and given out again belongs to its new owner, and freeing it frees that.)
+ *
+ * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again
+ * in the cycle that still has to see what it pointed to. Check and store are one unit against the
+ * thread's handshake: both stand inside the gate.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "current.h"
+#include "fork.h"
+#include "gate.h"
+#include "place.h"
+#include "report.h"
+
+/* What there is to do for an object that begins at a slot's start. */
+struct target {
+	uint64_t base; /* address of slot 0 of the slab */
+	uint64_t bit;
+	uint32_t slab;
+	uint32_t class;
+};
+
+/*
+ * The short way from an address to its slot, by the page's record alone (place.h has the long one). False
+ * if no slot begins there; or the page lies in a gap of a span's end, where no slot is ever out.
+ */
+static inline __attribute__((always_inline)) bool target_find(const struct heapd_heap *heap, const void *object,
+							      struct target *to)
+{
+	uint64_t offset = (uint64_t)(uintptr_t)object - heap->t.base, within, elemsize;
+	const struct heapd_page *page = &heap->t.pages[offset >> HEAPD_PAGE_SHIFT];
+	uint32_t first, index, k, i;
+
+	if (unlikely(offset >= heap->t.size))
+		return false;
+	first = HEAPD_READ_ONCE(page->first);
+	within = offset - ((uint64_t)(first - 1) << HEAPD_PAGE_SHIFT);
+	elemsize = (uint64_t)page->words * 8;
+	index = heapd_page_index(page, within);
+	if (unlikely(index * elemsize != within || !first))
+		return false;
+	k = index / 64;
+	i = index % 64;
+	if (unlikely(elemsize > HEAPD_SLAB_BYTES / 64)) {
+		k = index / heapd_slab_slots(elemsize);
+		i = index % heapd_slab_slots(elemsize);
+	}
+	to->bit = 1ull << i;
+	to->base = (uint64_t)(uintptr_t)object - i * elemsize;
+	to->slab = page->slab0 + k;
+	to->class = page->class;
+	return true;
+}
+
+static int free_bad(struct heapd_heap *heap, const void *object, const char *what)
+{
+	int r = error_set(EINVAL, "heapd_free(%p): %s; nothing was freed", object, what);
+
+	if (!heap->read_only)
+		counter_add(&current_counters(heap)->bad_frees, 1);
+	report_send(heap, HEAPD_REPORT_BAD_FREE, heapd_error());
+	return r;
+}
+
+static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, const void *object)
+{
+	int r = error_set(EALREADY,
+			  "heapd_free(%p): this object is free already (double free); nothing was harmed",
+			  object);
+
+	counter_add(&current_counters(heap)->double_frees, 1);
+	report_send(heap, HEAPD_REPORT_DOUBLE_FREE, heapd_error());
+	return r;
+}
+
+/* In the ledger, or on its way there. Without this, a second free could put the slot into a current slab as well. */
+static inline bool is_free_already(const struct heapd_heap *heap, const struct target *to)
+{
+	return (~HEAPD_READ_ONCE(heap->t.out[to->slab]) | HEAPD_READ_ONCE(heap->t.freed[to->slab])) & to->bit;
+}
+
+static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)
+{
+	uint64_t *freed = &heap->t.freed[to->slab], old;
+	uint64_t *dirty = &heap->t.freed_dirty[to->slab / 64], bit = 1ull << (to->slab % 64);
+	struct place place;
+
+	/* The gap at a span's end can look like the first slot of a slab that is another span's. */
+	if (unlikely(to->bit == 1) && !place_find(heap, object, &place))
+		return free_bad(heap, object, "no object lies there");
+	/* Release: what this thread wrote to the object comes before anybody reuses it. */
+	old = __atomic_fetch_or(freed, to->bit, __ATOMIC_RELEASE);
+	if (unlikely(old & to->bit))
+		return free_double(heap, object);
+	if (!old && !(HEAPD_READ_ONCE(*dirty) & bit))
+		__atomic_fetch_or(dirty, bit, __ATOMIC_RELEASE);
+	return 0;
+}
+
+/*
+ * Into this CPU's current slab, inside the gate. A slab whose free slots are known to be zero stays so: the
+ * slot is cleared first.
+ */
+static enum current_push free_local(struct heapd_heap *heap, const struct target *to, void *object)
+{
+	enum current_push pushed = current_push(heap, to->class, to->base, to->bit, 0);
+
+	if (pushed == CURRENT_UNCLEAN) {
+		memset(object, 0, heap->t.classes[to->class].slot_size);
+		pushed = current_push(heap, to->class, to->base, to->bit, HEAPD_CURRENT_ZEROED);
+	}
+	return pushed;
+}
+
+static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to, void *object)
+{
+	enum current_push pushed = CURRENT_ELSEWHERE;
+
+	if (is_free_already(heap, to))
+		return free_double(heap, object);
+	gate_enter(self);
+	if (!HEAPD_READ_ONCE(self->gate.on))
+		pushed = free_local(heap, to, object);
+	gate_leave(self);
+	if (pushed == CURRENT_PUSHED)
+		return 0;
+	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
+}
+
+/* Whatever the fast path did not like: says why, or attaches the thread and frees. */
+static __attribute__((noinline)) int free_slow(void *object)
+{
+	struct heapd_heap *heap = heapd_process;
+	struct heapd_thread *self = heapd_self;
+	struct target to;
+	struct place place;
+
+	if (!object)
+		return 0;
+	if (!heap)
+		return fork_heap_missing(NULL);
+	if (heap->read_only)
+		return error_set(EROFS, "heap %s is attached read-only", heap->name);
+	if (self && target_find(heap, object, &to))
+		return free_target(heap, self, &to, object);
+	if (!place_find(heap, object, &place))
+		return free_bad(heap, object, heap_contains(heap, object) ? "no object lies there" : "it is not in the heap");
+	if (place.start != (uint64_t)(uintptr_t)object)
+		return free_bad(heap, object, "it points into an object, not to its start (heapd_start_of finds it)");
+	self = thread_self(heap);
+	if (!self)
+		return -errno;
+	if (!target_find(heap, object, &to))
+		return free_bad(heap, object, "no object lies there");
+	return free_target(heap, self, &to, object);
+}
+
+int heapd_free(void *object)
+{
+	struct heapd_heap *heap = heapd_process;
+	struct heapd_thread *self = heapd_self;
+	enum current_push pushed = CURRENT_ELSEWHERE;
+	struct target to;
+
+	if (unlikely(!self || !heap || heap->path != HEAPD_PATH_RSEQ || !target_find(heap, object, &to) ||
+		     is_free_already(heap, &to)))
+		return free_slow(object);
+	gate_enter(self);
+	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
+		pushed = current_push_rseq(heap, to.class, to.base, to.bit, 0);
+	gate_leave(self);
+	return likely(pushed == CURRENT_PUSHED) ? 0 : free_slow(object);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Large objects: more than HEAPD_SMALL_MAX bytes. Each has a span of its own, made by the daemon on
+ * request and freed as any object is, by its one bit. A request is a message: the daemon's answer and
+ * the object's existence are one step on its side, so a client that dies while waiting leaves an
+ * object that nobody reaches, like one that died just after an allocation.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "client.h"
+
+void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
+{
+	struct heapd_message m = { .op = HEAPD_OP_LARGE };
+
+	if (!thread_self(heap))
+		return NULL;
+	if (heap->read_only)
+		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
+	m.large = (struct heapd_large_request){ .bytes = bytes, .align = align, .class = class };
+	if (request_call(heap, &m, NULL, NULL) < 0)
+		return NULL;
+	void *object = (void *)(uintptr_t)m.large.address;
+	/* All that heapd_size() will say it has. */
+	if (!m.large.zeroed)
+		memset(object, 0, heapd_align_up(bytes, HEAPD_PAGE_SIZE));
+	return object;
+}

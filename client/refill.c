@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Refilling: from a thread's spare batch or the supply ring to this CPU's current slab.
+ *
+ * A slab is always in one place (I1): in the ring until the head's compare-and-swap; then in this
+ * thread's hands, noted in its spare batch; then installed. The masks are copied before the swap
+ * (supply.h says why). The spare is filled before anything of it is installed, and a slab's bit in the
+ * spare is cleared only after its install committed: the daemon, which reads spares before current
+ * slabs, sees a slab in one of the two at any time. Killed in between, a slab can be in both: that is
+ * why a dead thread's spares are forgotten, never returned.
+ *
+ * A spare that nobody needs goes back through the thread's handback ring; where that is full (the daemon
+ * is away or late), each of its free slots is freed, as heapd_free() would: one bit in a freed word. The
+ * spare is cleared first, so a death in between loses slots to the next cycle and gives none twice.
+ *
+ * All of it stands inside an operation of the thread's gate (inside is odd), so that the collector's
+ * first handshake waits for a slab on its way from the ring to the spare.
+ */
+#include "refill.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "current.h"
+#include "gate.h"
+#include "report.h"
+
+#define WAIT_STEP_NS (50 * CLOCK_MS)
+
+static void futex_wake(uint32_t *word)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
+}
+
+static void futex_wait(const uint32_t *word, uint32_t expected, uint64_t ns)
+{
+	struct timespec ts = clock_timespec(ns);
+
+	syscall(SYS_futex, word, FUTEX_WAIT, expected, &ts, NULL, 0);
+}
+
+/*
+ * The first time that this process meets 64 KiB of heap, one read maps all of it (fault-around), where
+ * each 4 KiB touched would be a fault of its own. The daemon has committed what it supplies.
+ */
+static void prefault(struct heapd_heap *heap, uint64_t start, uint64_t bytes)
+{
+	if (!heap->prefaulted)
+		return;
+	uint64_t first = (start - heap->t.base) >> HEAPD_PREFAULT_SHIFT;
+	uint64_t last = (start + bytes - 1 - heap->t.base) >> HEAPD_PREFAULT_SHIFT;
+
+	for (uint64_t block = first; block <= last; block++) {
+		_Atomic uint64_t *word = &heap->prefaulted[block / 64];
+		uint64_t bit = 1ull << (block % 64);
+
+		if (atomic_load_explicit(word, memory_order_relaxed) & bit)
+			continue;
+		(void)*(volatile char *)(uintptr_t)(heap->t.base + (block << HEAPD_PREFAULT_SHIFT));
+		atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
+	}
+}
+
+/* Tells the daemon that this class is wanted; `empty`: somebody waits, so wake it even from a nap. */
+static void bell_ring(struct heapd_heap *heap, uint32_t class, bool empty)
+{
+	struct heapd_control *control = heap->t.control;
+	uint64_t bit = 1ull << (class % 64);
+
+	if (!(HEAPD_READ_ONCE(control->demand[class / 64]) & bit))
+		__atomic_fetch_or(&control->demand[class / 64], bit, __ATOMIC_RELAXED);
+	/* Pairs with the supplier's fence between setting the bell and looking at demand: one of the two is seen. */
+	HEAPD_FENCE();
+	uint32_t bell = HEAPD_READ_ONCE(control->bell);
+	if ((bell == HEAPD_BELL_SLEEP || (empty && bell == HEAPD_BELL_NAP)) &&
+	    __atomic_compare_exchange_n(&control->bell, &bell, HEAPD_BELL_AWAKE, false, __ATOMIC_ACQ_REL,
+					__ATOMIC_RELAXED))
+		futex_wake(&control->bell);
+}
+
+static struct heapd_batch *spare_find(struct heapd_thread *self, uint32_t class)
+{
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		if (self->spares[i].entry && self->spares[i].class == class)
+			return &self->spares[i];
+	return NULL;
+}
+
+static void batch_copy(struct heapd_batch *to, const struct heapd_batch *from)
+{
+	to->class = from->class;
+	for (unsigned i = 0; i < HEAPD_BATCH_MAX; i++)
+		to->masks[i] = from->masks[i];
+	HEAPD_STORE_RELEASE(&to->entry, from->entry);
+}
+
+static void batch_free(struct heapd_heap *heap, const struct heapd_batch *batch)
+{
+	uint64_t slab = (uint64_t)heap->t.spans[heapd_entry_page(batch->entry)].slab0 +
+			heapd_entry_slab(batch->entry);
+
+	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(present);
+
+		__atomic_fetch_or(&heap->t.freed[slab + i], batch->masks[i], __ATOMIC_RELEASE);
+		__atomic_fetch_or(&heap->t.freed_dirty[(slab + i) / 64], 1ull << ((slab + i) % 64),
+				  __ATOMIC_RELEASE);
+	}
+}
+
+/* Gives a spare back to the daemon. */
+static void spare_return(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
+{
+	uint64_t tail = self->handback_tail;
+	struct heapd_batch copy = *spare;
+
+	HEAPD_STORE_RELEASE(&spare->entry, 0);
+	if (tail - HEAPD_LOAD_ACQUIRE(&self->handback_head) >= HEAPD_HANDBACK_COUNT) {
+		batch_free(heap, &copy);
+		return;
+	}
+	batch_copy(&self->handback[tail % HEAPD_HANDBACK_COUNT], &copy);
+	HEAPD_STORE_RELEASE(&self->handback_tail, tail + 1);
+	HEAPD_STORE_RELEASE(&heap->session->handback, 1);
+}
+
+/* An empty place for a batch. If all are taken, one goes back to the daemon. */
+static struct heapd_batch *spare_place(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class)
+{
+	struct heapd_batch *victim = &self->spares[class % HEAPD_SPARE_COUNT];
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		if (!self->spares[i].entry)
+			return &self->spares[i];
+	spare_return(heap, self, victim);
+	return victim;
+}
+
+/* Takes the ring's next entry into a spare: false if the ring is empty. */
+static bool ring_take(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class)
+{
+	struct heapd_ring *ring = &heap->t.rings[class];
+	uint64_t *head = &heap->t.heads[class].head, at = HEAPD_LOAD_ACQUIRE(head), tail;
+	struct heapd_batch *place = NULL, batch;
+
+	do {
+		tail = HEAPD_LOAD_ACQUIRE(&ring->tail);
+		if (at >= tail)
+			return false;
+		batch.entry = HEAPD_READ_ONCE(ring->slots[at % HEAPD_RING_SLOTS]);
+		batch.class = class;
+		uint64_t slab = (uint64_t)heap->t.spans[heapd_entry_page(batch.entry)].slab0 +
+				heapd_entry_slab(batch.entry);
+		for (unsigned i = 0; i < HEAPD_BATCH_MAX; i++)
+			batch.masks[i] = HEAPD_READ_ONCE(heap->t.supplied[slab + i]);
+		if (!place)
+			place = spare_place(heap, self, class);
+	} while (!__atomic_compare_exchange_n(head, &at, at + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
+
+	batch_copy(place, &batch);
+	counter_add(&current_counters(heap)->taken_slabs,
+		    (uint64_t)__builtin_popcount(heapd_entry_present(batch.entry)));
+	if (tail - at - 1 < HEAPD_READ_ONCE(ring->low))
+		bell_ring(heap, class, false);
+	return true;
+}
+
+/* The last slab of a span may be short, and what lies behind the span not committed. */
+static uint64_t slab_bytes(const struct heapd_span *span, uint32_t k)
+{
+	uint64_t slots = span->nslots - (uint64_t)k * span->slab_slots;
+
+	return (slots < span->slab_slots ? slots : span->slab_slots) * span->elemsize;
+}
+
+/* By sequence or by compare-and-swap, as this thread can at this moment. */
+static uint64_t pop_here(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+	return current_is_cas(heap) ? current_pop_cas(heap, class, elemsize)
+				    : current_pop(heap, class, elemsize);
+}
+
+static bool install_here(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
+{
+	return current_is_cas(heap) ? current_install_cas(heap, class, base, bits)
+				    : current_install(heap, class, base, bits);
+}
+
+/* Installs the batch's next slab here, unless somebody else was faster; then it stays a spare. */
+static void spare_install(struct heapd_heap *heap, struct heapd_batch *spare)
+{
+	uint64_t entry = spare->entry;
+	uint32_t i = (uint32_t)__builtin_ctz(heapd_entry_present(entry));
+	const struct heapd_span *span = &heap->t.spans[heapd_entry_page(entry)];
+	uint64_t base = heap->t.base + ((uint64_t)heapd_entry_page(entry) << HEAPD_PAGE_SHIFT) +
+			heapd_slab_offset(span, heapd_entry_slab(entry) + i);
+
+	prefault(heap, base, slab_bytes(span, heapd_entry_slab(entry) + i));
+	uint64_t word = base | (entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0);
+	if (!install_here(heap, (uint32_t)spare->class, word, spare->masks[i])) {
+		counter_add(&current_counters(heap)->install_lost, 1);
+		return;
+	}
+	counter_add(&current_counters(heap)->installs, 1);
+	entry = heapd_entry_without(entry, i);
+	HEAPD_STORE_RELEASE(&spare->entry, heapd_entry_present(entry) ? entry : 0);
+}
+
+static int supply_failed(struct heapd_heap *heap, int error)
+{
+	if (error == ENOMEM)
+		return error_set(
+			ENOMEM,
+			"heap '%s' is at its limit (%llu bytes committed): free something, or raise Limit=",
+			heap->name, (unsigned long long)HEAPD_READ_ONCE(heap->t.directory->stats.committed));
+	if (atomic_load(&heap->away)) {
+		report_away(heap);
+		return error_set(
+			EAGAIN,
+			"the daemon of heap '%s' is away, and what it had supplied of this size is used up here: see that heapd runs",
+			heap->name);
+	}
+	return error_set(
+		EAGAIN,
+		"heap '%s': no supply within the time allowed (%llu ms): the daemon is stopped or overloaded; try again",
+		heap->name, (unsigned long long)(heap->supply_timeout_ns / CLOCK_MS));
+}
+
+static void wait_count(struct heapd_heap *heap, struct heapd_thread *self, uint64_t ns)
+{
+	struct heapd_cpu_counters *counters = current_counters(heap);
+
+	counter_add(&counters->waits, 1);
+	counter_add(&counters->wait_ns, ns);
+	self->wait_ns += ns;
+}
+
+/*
+ * Asks for supply and waits a while for the ring to change. 0: look again (and ask again: a bell can be
+ * lost with whoever rang it). ENOMEM and EAGAIN as supply_failed() has them.
+ */
+static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t deadline)
+{
+	struct heapd_ring *ring = &heap->t.rings[class];
+	uint32_t event = HEAPD_LOAD_ACQUIRE(&ring->event), refused = HEAPD_READ_ONCE(ring->refused);
+	uint64_t begin = clock_now(), left = begin < deadline ? deadline - begin : 0;
+
+	if (HEAPD_LOAD_ACQUIRE(&heap->t.heads[class].head) < HEAPD_LOAD_ACQUIRE(&ring->tail))
+		return 0;
+	if (atomic_load(&heap->away))
+		return EAGAIN;
+	bell_ring(heap, class, true);
+	if (!left)
+		return EAGAIN;
+	gate_leave(self);
+	futex_wait(&ring->event, event, left < WAIT_STEP_NS ? left : WAIT_STEP_NS);
+	gate_enter(self);
+	wait_count(heap, self, clock_now() - begin);
+	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
+}
+
+/* A batch of the class, in a spare of this thread: NULL if the ring is empty. */
+static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class)
+{
+	struct heapd_batch *spare = spare_find(self, class);
+
+	if (!spare && ring_take(heap, self, class))
+		spare = spare_find(self, class);
+	return spare;
+}
+
+/* Inside the gate. 0, or the error. */
+static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t elemsize,
+		       uint64_t *popped)
+{
+	uint64_t deadline = 0;
+	int error = 0;
+
+	while (!error && !(*popped = pop_here(heap, class, elemsize))) {
+		struct heapd_batch *spare = spare_get(heap, self, class);
+
+		if (spare) {
+			spare_install(heap, spare);
+			continue;
+		}
+		if (!deadline)
+			deadline = clock_deadline(heap->supply_timeout_ns);
+		error = ring_wait(heap, self, class, deadline);
+	}
+	return error;
+}
+
+uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+	struct heapd_thread *self = thread_self(heap);
+	uint64_t popped = 0;
+	int error;
+
+	if (!self)
+		return 0;
+	if (heap->read_only)
+		return error_set(EROFS, "heap '%s' is attached read-only", heap->name), 0;
+	gate_enter(self);
+	error = refill_loop(heap, self, class, elemsize, &popped);
+	gate_leave(self);
+	if (error)
+		supply_failed(heap, error);
+	return popped;
+}
+
+void thread_spares_return(struct heapd_heap *heap, struct heapd_thread *self)
+{
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		if (self->spares[i].entry)
+			spare_return(heap, self, &self->spares[i]);
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HEAPD_CLIENT_REFILL_H
+#define HEAPD_CLIENT_REFILL_H
+
+#include "client.h"
+
+/*
+ * Gets this CPU a current slab of the class and pops a slot from it (as current_pop): from the thread's
+ * spares, else from the supply ring, else by waiting for the daemon. 0 with errno and a sentence:
+ * ENOMEM (the heap is at its limit), EAGAIN (the daemon is away or silent), EROFS (attached read-only).
+ */
+hidden uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize);
+
+#endif

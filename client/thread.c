@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The threads of this process in its session: claiming a record, coming online, going offline, and
+ * giving the record back when the thread ends.
+ *
+ * A record belongs to the thread that claimed it; who claims and frees holds heap->lock, so the
+ * daemon sees whole steps only: FREE, CLAIMED (ours, and being set up), ONLINE or OFFLINE. What stands
+ * in a record for the daemon to fetch (what was handed back, the barrier ring) outlives its thread:
+ * the next one that claims the record goes on from there.
+ *
+ * Coming up, a thread registers, executes a full fence, then reads the phase (phase.h). Between its
+ * reading "idle" and its switching the barrier off, the daemon may switch the barrier on: so the
+ * switch is a compare-and-swap from a value of its own, GATE_UNSURE, which the daemon's store
+ * replaces. To the barrier, any value but 0 is "on".
+ *
+ * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it.
+ */
+#include "thread.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "attach.h"
+#include "fork.h"
+#include "gate.h"
+#include "range.h"
+
+#define GATE_UNSURE 2u
+
+static struct heapd_gate_ gate_of_nobody = { .on = 1 };
+
+__thread struct heapd_thread *heapd_self;
+__thread struct heapd_gate_ *heapd_gate_ = &gate_of_nobody;
+
+_Static_assert(sizeof(struct heapd_gate_) == sizeof(struct heapd_thread_gate) &&
+		       offsetof(struct heapd_gate_, inside) == offsetof(struct heapd_thread_gate, inside),
+	       "heapd.h and session.h have one gate");
+
+static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
+static pthread_key_t exit_key;
+static int exit_key_error;
+
+/* The record's number, or -ENOSPC. */
+static int record_claim(struct heapd_heap *heap)
+{
+	int found = -ENOSPC;
+
+	pthread_mutex_lock(&heap->lock);
+	for (uint32_t i = 0; found < 0 && i < HEAPD_THREAD_MAX / 64; i++) {
+		uint64_t claimed = heap->threads_claimed[i];
+		if (claimed != UINT64_MAX)
+			found = (int)(i * 64 + (uint32_t)__builtin_ctzll(~claimed));
+	}
+	if (found >= 0) {
+		uint32_t index = (uint32_t)found;
+		heap->threads_claimed[index / 64] |= 1ull << (index % 64);
+		HEAPD_STORE_RELEASE(&heap->threads[index].state, HEAPD_THREAD_CLAIMED);
+		if (heap->session->nthreads <= index)
+			HEAPD_STORE_RELEASE(&heap->session->nthreads, index + 1);
+	}
+	pthread_mutex_unlock(&heap->lock);
+	if (found < 0)
+		error_set(
+			ENOSPC,
+			"heap '%s': this process has %u attached threads already: end or heapd_thread_detach() some",
+			heap->name, HEAPD_THREAD_MAX);
+	return found;
+}
+
+static void record_free(struct heapd_heap *heap, uint32_t index)
+{
+	pthread_mutex_lock(&heap->lock);
+	heap->thread_words[index] = (struct thread_words){ 0 };
+	ranges_end(heap, index);
+	HEAPD_STORE_RELEASE(&heap->threads[index].state, HEAPD_THREAD_FREE);
+	heap->threads_claimed[index / 64] &= ~(1ull << (index % 64));
+	pthread_mutex_unlock(&heap->lock);
+}
+
+static void stack_bounds(struct heapd_thread *self)
+{
+	pthread_attr_t attr;
+	void *low = NULL;
+	size_t bytes = 0;
+
+	if (pthread_getattr_np(pthread_self(), &attr))
+		return;
+	pthread_attr_getstack(&attr, &low, &bytes);
+	pthread_attr_destroy(&attr);
+	self->stack_low = (uint64_t)(uintptr_t)low;
+	self->stack_high = self->stack_low + bytes;
+}
+
+/* What the record says of the thread before this one; what the daemon has yet to fetch stays. */
+static void record_reset(struct heapd_thread *self)
+{
+	self->scanned = self->answered = 0;
+	self->stack_low = self->stack_high = self->saved_sp = 0;
+	self->pause_ns = self->barrier_ns = self->wait_ns = 0;
+	self->published_count = 0;
+	memset(self->saved_regs, 0, sizeof(self->saved_regs));
+	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
+	memset(self->edits, 0, sizeof(self->edits));
+}
+
+/* The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. */
+static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state)
+{
+	uint32_t unsure = GATE_UNSURE;
+
+	HEAPD_WRITE_ONCE(self->gate.on, GATE_UNSURE);
+	HEAPD_STORE_RELEASE(&self->state, state);
+	HEAPD_FENCE();
+	uint32_t phase = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase);
+	__atomic_compare_exchange_n(&self->gate.on, &unsure, phase != HEAPD_PHASE_IDLE, false,
+				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static void words_set(struct heapd_heap *heap, struct heapd_thread *self)
+{
+	heapd_self = self;
+	heapd_gate_ = (struct heapd_gate_ *)(void *)&self->gate;
+	pthread_mutex_lock(&heap->lock);
+	heap->thread_words[thread_index(heap, self)] = (struct thread_words){ &heapd_self, &heapd_gate_ };
+	pthread_mutex_unlock(&heap->lock);
+}
+
+/* Makes record `index`, claimed already, the calling thread's. */
+static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t index)
+{
+	struct heapd_thread *self = &heap->threads[index];
+	bool away = heap->options & HEAPD_ATTACH_THREADS_AWAY;
+
+	if (pthread_setspecific(exit_key, self))
+		return error_null(ENOMEM, "heap '%s': no memory to attach a thread", heap->name);
+	record_reset(self);
+	self->tid = (uint32_t)gettid();
+	stack_bounds(self);
+	/* Away from the start, it holds nothing: all of its stack is below the saved pointer. */
+	self->saved_sp = self->stack_high;
+	self->gate.attached = 1;
+	words_set(heap, self);
+	record_show(heap, self, away ? HEAPD_THREAD_OFFLINE : HEAPD_THREAD_ONLINE);
+	return self;
+}
+
+struct heapd_thread *thread_self(struct heapd_heap *heap)
+{
+	if (likely(heapd_self && heap == heapd_process))
+		return heapd_self;
+	if (!heap || heap != heapd_process) {
+		fork_heap_missing(heap);
+		return NULL;
+	}
+	int index = record_claim(heap);
+	if (index < 0)
+		return NULL;
+	struct heapd_thread *self = thread_come_up(heap, (uint32_t)index);
+	if (!self)
+		record_free(heap, (uint32_t)index);
+	return self;
+}
+
+void thread_abandon(void)
+{
+	heapd_self = NULL;
+	heapd_gate_ = &gate_of_nobody;
+}
+
+/* The calling thread holds nothing any more. */
+static void thread_release(struct heapd_heap *heap, struct heapd_thread *self)
+{
+	thread_spares_return(heap, self);
+	thread_abandon();
+	self->gate.attached = 0;
+	record_free(heap, thread_index(heap, self));
+}
+
+/* Runs as the thread ends; a destructor that runs later and calls heapd attaches it once more. */
+static void thread_exit(void *unused)
+{
+	(void)unused;
+	attach_lock();
+	if (heapd_process && heapd_self)
+		thread_release(heapd_process, heapd_self);
+	attach_unlock();
+}
+
+static void exit_key_make(void)
+{
+	exit_key_error = pthread_key_create(&exit_key, thread_exit);
+}
+
+int threads_init(struct heapd_heap *heap)
+{
+	pthread_once(&exit_once, exit_key_make);
+	if (exit_key_error)
+		return error_set(exit_key_error,
+				 "no thread key is left in this process (pthread_key_create: %s)",
+				 strerror(exit_key_error));
+	heap->thread_words = (struct thread_words *)calloc(HEAPD_THREAD_MAX, sizeof(*heap->thread_words));
+	if (!heap->thread_words)
+		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+	return 0;
+}
+
+void threads_free(struct heapd_heap *heap)
+{
+	free(heap->thread_words);
+	heap->thread_words = NULL;
+}
+
+void threads_leave(struct heapd_heap *heap)
+{
+	pthread_mutex_lock(&heap->lock);
+	for (uint32_t i = 0; i < HEAPD_THREAD_MAX; i++) {
+		struct thread_words *w = &heap->thread_words[i];
+		if (!w->self)
+			continue;
+		thread_spares_return(heap, &heap->threads[i]);
+		*w->self = NULL;
+		*w->gate = &gate_of_nobody;
+		*w = (struct thread_words){ 0 };
+	}
+	pthread_mutex_unlock(&heap->lock);
+}
+
+void threads_forked(struct heapd_heap *heap, uint32_t state)
+{
+	struct heapd_thread *self = heapd_self;
+	uint32_t index = thread_index(heap, self);
+
+	memset(heap->threads_claimed, 0, sizeof(heap->threads_claimed));
+	memset(heap->thread_words, 0, HEAPD_THREAD_MAX * sizeof(*heap->thread_words));
+	heap->threads_claimed[index / 64] = 1ull << (index % 64);
+	heap->thread_words[index] = (struct thread_words){ &heapd_self, &heapd_gate_ };
+	self->tid = (uint32_t)gettid();
+	record_show(heap, self, state);
+}
+
+int heapd_thread_attach(heapd_heap *heap)
+{
+	return thread_self(heap) ? 0 : -errno;
+}
+
+int heapd_thread_detach(heapd_heap *heap)
+{
+	if (!heap || heap != heapd_process)
+		return fork_heap_missing(heap);
+	struct heapd_thread *self = heapd_self;
+	if (!self)
+		return 0;
+	for (unsigned i = 0; i < HEAPD_EDIT_COUNT; i++)
+		if (self->edits[i].bytes)
+			return error_set(EBUSY,
+					 "heapd_thread_detach: an edit is open: call heapd_edit_end() first");
+	pthread_setspecific(exit_key, NULL);
+	thread_release(heap, self);
+	return 0;
+}
+
+#define THREAD_REGISTERS 6u
+
+/* The rest of heapd_thread_offline(), called from its assembly: sp and registers are its caller's. */
+hidden int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[THREAD_REGISTERS]);
+int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[THREAD_REGISTERS])
+{
+	struct heapd_thread *self = thread_self(heap);
+
+	if (!self)
+		return -errno;
+	if (self->state == HEAPD_THREAD_OFFLINE)
+		return 0;
+	self->saved_sp = sp;
+	for (unsigned i = 0; i < THREAD_REGISTERS; i++)
+		self->saved_regs[i] = registers[i];
+	/* Pairs with the agent's acquire load of the state: what was saved is there. */
+	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
+	return 0;
+}
+
+#if defined(__x86_64__)
+/*
+ * The registers must be the caller's own, and the caller's frame is what stays when this returns: no
+ * compiled function can promise either, so the entry is written out.
+ */
+__attribute__((naked)) int heapd_thread_offline(heapd_heap *heap __attribute__((unused)))
+{
+	__asm__("leaq 8(%rsp), %rsi\n\t"
+		"subq $56, %rsp\n\t"
+		".cfi_adjust_cfa_offset 56\n\t"
+		"movq %rbx, 0(%rsp)\n\t"
+		"movq %rbp, 8(%rsp)\n\t"
+		"movq %r12, 16(%rsp)\n\t"
+		"movq %r13, 24(%rsp)\n\t"
+		"movq %r14, 32(%rsp)\n\t"
+		"movq %r15, 40(%rsp)\n\t"
+		"movq %rsp, %rdx\n\t"
+		"call thread_offline_with\n\t"
+		"addq $56, %rsp\n\t"
+		".cfi_adjust_cfa_offset -56\n\t"
+		"ret");
+}
+#else
+/* Where it is not known how to save the registers a thread stays online: slower for the collector, and right. */
+int heapd_thread_offline(heapd_heap *heap)
+{
+	return heapd_thread_attach(heap);
+}
+#endif
+
+int heapd_thread_online(heapd_heap *heap)
+{
+	struct heapd_thread *self = thread_self(heap);
+
+	if (!self)
+		return -errno;
+	if (self->state != HEAPD_THREAD_OFFLINE)
+		return 0;
+	gate_enter(self);
+	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
+	HEAPD_FENCE();
+	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase) != HEAPD_PHASE_IDLE)
+		HEAPD_WRITE_ONCE(self->gate.on, 1);
+	gate_leave(self);
+	return 0;
+}
+
+struct thread_start {
+	heapd_heap *heap;
+	void *(*start)(void *);
+	void **pin; /* holds the argument */
+	uint32_t index;
+};
+
+static void *thread_begin(void *arg)
+{
+	struct thread_start begin = *(struct thread_start *)arg;
+	void *value;
+
+	free(arg);
+	if (!thread_come_up(begin.heap, begin.index))
+		record_free(begin.heap, begin.index);
+	value = heapd_load(begin.pin);
+	heapd_unpin(begin.pin);
+	return begin.start(value);
+}
+
+/* Record and pin are had before there is a thread, so that whoever creates it hears what failed. */
+int heapd_thread_create_sym(heapd_heap *heap, void *thread, const void *attr, void *(*start)(void *),
+			    void *arg)
+{
+	struct thread_start *begin;
+	int index, r;
+
+	if (!thread_self(heap))
+		return -errno;
+	begin = (struct thread_start *)malloc(sizeof(*begin));
+	if (!begin)
+		return error_set(ENOMEM, "heapd_thread_create: no memory");
+	*begin = (struct thread_start){ .heap = heap, .start = start };
+	index = record_claim(heap);
+	if (index < 0) {
+		r = index;
+		goto free_begin;
+	}
+	begin->index = (uint32_t)index;
+	begin->pin = (void **)heapd_pin_sym(heap, arg);
+	if (!begin->pin) {
+		r = -errno;
+		goto free_record;
+	}
+	r = pthread_create((pthread_t *)thread, (const pthread_attr_t *)attr, thread_begin, begin);
+	if (!r)
+		return 0;
+	r = error_set(r, "heapd_thread_create: cannot create a thread: %s", strerror(r));
+	heapd_unpin(begin->pin);
+free_record:
+	record_free(heap, begin->index);
+free_begin:
+	free(begin);
+	return r;
+}
