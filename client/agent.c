@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "attach.h"
 #include "heapd/message.h"
 #include "watch.h"
 
@@ -58,6 +59,8 @@ static void *agent_main(void *arg)
 	};
 
 	prctl(PR_SET_NAME, "heapd-agent");
+	if (heap->barriers_late)
+		attach_barriers_register();
 	for (;;) {
 		nfds_t watches = watches_poll(heap, &p[POLL_WATCHES]);
 		if (poll(p, POLL_WATCHES + watches, watches ? WATCH_MS : -1) < 0)

@@ -17,28 +17,40 @@
 #include "fork.h"
 #include "refill.h"
 
-/*
- * Slots are a multiple of 8 bytes, 16 at least. Small ones are cleared by a loop of our own: a call costs
- * more than the stores, and the compiler's idea of a memset in line (rep stos) ten times as much; the
- * empty asm keeps it from having that idea.
- */
-static inline void *slot_zero(void *slot, uint64_t bytes)
-{
-	typedef long long pair_of_words __attribute__((vector_size(16), aligned(8), may_alias));
-	char *at = slot, *last = at + bytes - 16;
+typedef long long two_words __attribute__((vector_size(16), aligned(8), may_alias));
 
-	if (unlikely(bytes > 256))
+static inline void clear16(char *at)
+{
+	*(two_words *)(void *)at = (two_words){ 0, 0 };
+}
+
+/*
+ * Slots are a multiple of 8 bytes, 16 at least. Small ones are cleared in line, from both ends, the stores
+ * overlapping in the middle: a call costs more than the stores.
+ */
+static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes)
+{
+	char *at = slot, *end = at + bytes;
+
+	if (unlikely(bytes > 128))
 		return memset(slot, 0, bytes);
-	for (; at < last; at += 16) {
-		*(pair_of_words *)(void *)at = (pair_of_words){ 0, 0 };
-		__asm__("" : "+r"(at));
-	}
-	*(pair_of_words *)(void *)last = (pair_of_words){ 0, 0 };
+	clear16(at);
+	clear16(end - 16);
+	if (bytes <= 32)
+		return slot;
+	clear16(at + 16);
+	clear16(end - 32);
+	if (bytes <= 64)
+		return slot;
+	clear16(at + 32);
+	clear16(at + 48);
+	clear16(end - 64);
+	clear16(end - 48);
 	return slot;
 }
 
 /* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
-static inline void *slot_finish(uint64_t popped, uint64_t elemsize)
+static inline __attribute__((always_inline)) void *slot_finish(uint64_t popped, uint64_t elemsize)
 {
 	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
 
@@ -53,13 +65,19 @@ static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap 
 	return popped ? slot_finish(popped, elemsize) : NULL;
 }
 
-static inline void *class_alloc_sized(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+/*
+ * A thread that is not attached yet, a process without sequences, a used-up slab: all take the slow way,
+ * and nothing on the fast one is a call.
+ */
+static inline __attribute__((always_inline)) void *class_alloc_sized(struct heapd_heap *heap, uint32_t class,
+								     uint64_t elemsize)
 {
-	uint64_t popped = current_pop(heap, class, elemsize);
+	uint64_t popped;
 
-	if (unlikely(!popped))
+	if (unlikely(!heapd_self || heap->path != HEAPD_PATH_RSEQ))
 		return class_alloc_slow(heap, class, elemsize);
-	return slot_finish(popped, elemsize);
+	popped = current_pop_rseq(heap, class, elemsize);
+	return likely(popped) ? slot_finish(popped, elemsize) : class_alloc_slow(heap, class, elemsize);
 }
 
 void *class_alloc(struct heapd_heap *heap, uint32_t class)
@@ -77,7 +95,7 @@ static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_hea
  * One object of a built-in type. A size class's own size is computed, not looked up: its slots are
  * exactly that large. (Those of a user's type may be larger, for its alignment.)
  */
-static inline void *builtin_alloc(struct heapd_heap *heap, uint32_t type, size_t bytes)
+static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_heap *heap, uint32_t type, size_t bytes)
 {
 	if (unlikely(!heap))
 		return heap_missing(heap);

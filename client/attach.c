@@ -13,6 +13,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/single_threaded.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -140,14 +141,30 @@ static int daemon_connect(const struct heapd_options *options)
 	return fd < 0 ? connect_failed(options->socket, -fd) : fd;
 }
 
-int attach_barriers(const struct heapd_heap *heap)
+static long membarrier(int command)
 {
-	if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0) == 0)
-		return 0;
-	return error_set(
-		errno,
-		"heap '%s': cannot take part in memory barriers (membarrier): %s: Linux 4.16 is needed, and a seccomp filter must allow it",
-		heap->name, strerror(errno));
+	return syscall(SYS_membarrier, command, 0, 0);
+}
+
+void attach_barriers_register(void)
+{
+	membarrier(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED);
+}
+
+int attach_barriers(struct heapd_heap *heap)
+{
+	long known = membarrier(MEMBARRIER_CMD_QUERY);
+
+	if (known < 0 || !(known & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED))
+		return error_set(
+			ENOSYS,
+			"heap '%s': this process cannot take part in memory barriers (membarrier): Linux 4.16 is needed, and a seccomp filter must allow it",
+			heap->name);
+	heap->barriers_late = !__libc_single_threaded &&
+			      !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting);
+	if (!heap->barriers_late)
+		attach_barriers_register();
+	return 0;
 }
 
 void attach_hang_up(struct heapd_heap *heap)

@@ -11,8 +11,13 @@
 hidden void attach_lock(void);
 hidden void attach_unlock(void);
 
-/* Tells the kernel that this process takes part in the daemon's membarriers; -errno and the sentence. */
-hidden int attach_barriers(const struct heapd_heap *heap);
+/*
+ * Has this process take part in the daemon's membarriers; -errno and the sentence if it cannot. With
+ * several threads that takes the kernel 5 to 20 ms, so where no collection can be under way it is left
+ * to the agent (barriers_late).
+ */
+hidden int attach_barriers(struct heapd_heap *heap);
+hidden void attach_barriers_register(void);
 
 /* Closes the sockets. */
 hidden void attach_hang_up(struct heapd_heap *heap);

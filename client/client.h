@@ -64,10 +64,12 @@ struct heapd_heap {
 	/* map.c: open for the child of a fork, which maps them again; control is -1 when read-only */
 	int heap_fd, directory_fd, control_fd;
 	uint64_t prefaulted_size; /* bytes of the bitmap */
+	bool barriers_late;       /* attach.c: the agent is to register for membarriers */
 	bool orphan;              /* in a forked child without a heap: only the directory is mapped */
 
 	/* thread.c, under lock: which records this process has claimed, and each one's thread-local words */
 	uint64_t threads_claimed[HEAPD_THREAD_MAX / 64];
+	uint64_t threads_mapped[HEAPD_THREAD_MAX / 64]; /* those whose parts of the session are open */
 	struct thread_words *thread_words;
 
 	/* pin.c: free pins as a stack without a lock; {count of changes, 1 + pin} and each pin's next */

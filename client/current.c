@@ -44,13 +44,12 @@ enum current_push current_push_cas(struct heapd_heap *heap, uint32_t class, uint
 	do {
 		if (!seen.second || (seen.first ^ base) > HEAPD_CURRENT_ZEROED)
 			return CURRENT_ELSEWHERE;
-		if (seen.second & bit)
-			return CURRENT_DOUBLE;
-		if ((seen.first ^ base) > clean)
+		if (!(seen.second & bit) && (seen.first ^ base) > clean)
 			return CURRENT_UNCLEAN;
 		next = (struct heapd_pair){ seen.first, seen.second | bit };
 	} while (!heapd_pair_cas(pair, &seen, next));
-	return CURRENT_PUSHED;
+	/* Judged after the swap: the first look may have read the two words of two slabs. */
+	return seen.second & bit ? CURRENT_DOUBLE : CURRENT_PUSHED;
 }
 
 bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)

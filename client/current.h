@@ -20,7 +20,7 @@ enum current_push {
 	CURRENT_UNCLEAN,
 };
 
-static inline struct heapd_current *current_column(const struct heapd_heap *heap, uint32_t class)
+static inline struct heapd_rseq_entry *current_column(const struct heapd_heap *heap, uint32_t class)
 {
 	return heap->t.rseq_rows + class;
 }
@@ -30,14 +30,21 @@ hidden enum current_push current_push_cas(struct heapd_heap *heap, uint32_t clas
 					  uint64_t bit, uint64_t clean);
 hidden bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits);
 
-/* A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no current slab of the class. */
-static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+/* A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no slab of the class to allocate from. */
+static inline uint64_t current_pop_rseq(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 #if HEAPD_HAVE_RSEQ
-	if (likely(heap->path == HEAPD_PATH_RSEQ))
-		return heapd_rseq_pop(current_column(heap, class), (uint32_t)heap->t.cpus, elemsize);
-#endif
+	return heapd_rseq_pop(current_column(heap, class), (uint32_t)heap->t.cpus, elemsize);
+#else
 	return current_pop_cas(heap, class, elemsize);
+#endif
+}
+
+/* The same, by the path that this process uses. */
+static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_pop_rseq(heap, class, elemsize)
+						     : current_pop_cas(heap, class, elemsize);
 }
 
 /* Sets a slot's bit, if its slab is current here and not used up; clean as heapd_rseq_push() has it. */
@@ -59,14 +66,28 @@ static inline enum current_push current_push(struct heapd_heap *heap, uint32_t c
 						     : current_push_cas(heap, class, base, bit, clean);
 }
 
-/* Makes {base, bits} current here if nothing is. */
-static inline bool current_install(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
+/* In owner[]: on a cas row. */
+#define CURRENT_OWNER_CAS UINT16_MAX
+
+/* Makes {base, bits} the slab that is allocated from here, if there is none: its owner then, else 0. */
+static inline uint32_t current_install(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
 {
 #if HEAPD_HAVE_RSEQ
 	if (likely(heap->path == HEAPD_PATH_RSEQ))
-		return heapd_rseq_install(current_column(heap, class), (uint32_t)heap->t.cpus, base, bits);
+		return heapd_rseq_install(current_column(heap, class), (uint32_t)heap->t.cpus, base, bits,
+					  HEAPD_WAY_ALLOCATING);
 #endif
-	return current_install_cas(heap, class, base, bits);
+	return current_install_cas(heap, class, base, bits) ? CURRENT_OWNER_CAS : 0;
+}
+
+/* When the slab that is allocated from is used up: goes on with the one that collected frees, if there is one. */
+static inline bool current_turn(struct heapd_heap *heap, uint32_t class)
+{
+#if HEAPD_HAVE_RSEQ
+	if (likely(heap->path == HEAPD_PATH_RSEQ))
+		return heapd_rseq_turn(current_column(heap, class), (uint32_t)heap->t.cpus);
+#endif
+	return false;
 }
 
 /*

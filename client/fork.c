@@ -248,15 +248,14 @@ static int child_attach(struct heapd_heap *heap, struct fork_child *c)
 	ends_replace(heap, c);
 	if (r >= 0)
 		r = map_again(heap, c->fds[CHILD_SESSION]);
-	if (r >= 0)
-		r = attach_barriers(heap);
+	attach_barriers_register();
 	if (r >= 0)
 		r = request_exchange(heap, &m, NULL, NULL);
 	if (r >= 0)
-		r = agent_start(heap);
+		r = threads_forked(heap, c->state);
 	if (r >= 0)
-		threads_forked(heap, c->state);
-	else if (c->result >= 0)
+		r = agent_start(heap);
+	if (r < 0 && c->result >= 0)
 		child_refuse(c, r);
 	child_fds_close(c);
 	return r;

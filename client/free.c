@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Explicit free: one bit. In this CPU's current slab, if the slot belongs to it (a restartable
- * sequence), else by an atomic OR into the slab's freed word, which the daemon harvests.
+ * Explicit free: one bit. In one of this CPU's two current slabs, if the slot belongs to it (a restartable
+ * sequence), else by an atomic OR into the slab's freed word, which the daemon harvests. Of a slab that this
+ * CPU had last (owner[], percpu.h), the second free in a row makes it the one that collects, so that a run
+ * of frees costs one atomic operation a slab.
  *
  * One store matters to others, the bit. The dirty bit that leads the daemon to the word is a hint: who
  * dies between the two leaves a word that the next whole harvest finds.
@@ -19,6 +21,7 @@
 
 #include "current.h"
 #include "fork.h"
+#include "freed.h"
 #include "gate.h"
 #include "place.h"
 #include "report.h"
@@ -27,6 +30,7 @@
 struct target {
 	uint64_t base; /* address of slot 0 of the slab */
 	uint64_t bit;
+	uint64_t elemsize; /* 0: large */
 	uint32_t slab;
 	uint32_t class;
 };
@@ -60,6 +64,7 @@ static inline __attribute__((always_inline)) bool target_find(const struct heapd
 	to->base = (uint64_t)(uintptr_t)object - i * elemsize;
 	to->slab = page->slab0 + k;
 	to->class = page->class;
+	to->elemsize = elemsize;
 	return true;
 }
 
@@ -92,20 +97,12 @@ static inline bool is_free_already(const struct heapd_heap *heap, const struct t
 
 static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)
 {
-	uint64_t *freed = &heap->t.freed[to->slab], old;
-	uint64_t *dirty = &heap->t.freed_dirty[to->slab / 64], bit = 1ull << (to->slab % 64);
 	struct place place;
 
 	/* The gap at a span's end can look like the first slot of a slab that is another span's. */
 	if (unlikely(to->bit == 1) && !place_find(heap, object, &place))
 		return free_bad(heap, object, "no object lies there");
-	/* Release: what this thread wrote to the object comes before anybody reuses it. */
-	old = __atomic_fetch_or(freed, to->bit, __ATOMIC_RELEASE);
-	if (unlikely(old & to->bit))
-		return free_double(heap, object);
-	if (!old && !(HEAPD_READ_ONCE(*dirty) & bit))
-		__atomic_fetch_or(dirty, bit, __ATOMIC_RELEASE);
-	return 0;
+	return freed_set_one(heap, to->slab, to->bit) ? free_double(heap, object) : 0;
 }
 
 /*
@@ -117,21 +114,69 @@ static enum current_push free_local(struct heapd_heap *heap, const struct target
 	enum current_push pushed = current_push(heap, to->class, to->base, to->bit, 0);
 
 	if (pushed == CURRENT_UNCLEAN) {
-		memset(object, 0, heap->t.classes[to->class].slot_size);
+		memset(object, 0, to->elemsize);
 		pushed = current_push(heap, to->class, to->base, to->bit, HEAPD_CURRENT_ZEROED);
 	}
 	return pushed;
 }
 
+#if HEAPD_HAVE_RSEQ
+/* The slab that collected frees here until now goes to the daemon. What dies on the way, the next cycle finds. */
+static void collecting_flush(struct heapd_heap *heap, uint32_t class, uint32_t cpu)
+{
+	struct heapd_rseq_entry *column = current_column(heap, class);
+	uint64_t way = HEAPD_READ_ONCE(column[(uint64_t)cpu * HEAPD_CLASS_MAX].way) & 16;
+	struct heapd_current taken;
+	struct place place;
+
+	if (!heapd_rseq_take(column, (uint32_t)heap->t.cpus, way ^ HEAPD_WAY_COLLECTING, &taken))
+		return;
+	if (place_find(heap, (void *)(uintptr_t)(taken.base & ~HEAPD_CURRENT_ZEROED), &place))
+		freed_set(heap, place.slab, taken.bits);
+}
+
+/* Makes the slab the one that collects frees here, with this first one in it: false if it is not this CPU's. */
+static bool collecting_begin(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to)
+{
+	uint32_t here = heapd_rseq_cpu(), owner = HEAPD_READ_ONCE(heap->t.owner[to->slab]);
+
+	if (heap->path != HEAPD_PATH_RSEQ || here - 1 >= heap->t.cpus || (owner && owner != here) ||
+	    !to->elemsize)
+		return false;
+	if (self->missed_slab != to->slab) {
+		self->missed_slab = to->slab;
+		return false;
+	}
+	collecting_flush(heap, to->class, here - 1);
+	owner = heapd_rseq_install(current_column(heap, to->class), (uint32_t)heap->t.cpus, to->base, to->bit,
+				   HEAPD_WAY_COLLECTING);
+	if (owner)
+		HEAPD_WRITE_ONCE(heap->t.owner[to->slab], (uint16_t)owner);
+	return owner;
+}
+#else
+static bool collecting_begin(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to)
+{
+	(void)heap, (void)self, (void)to;
+	return false;
+}
+#endif
+
 static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to, void *object)
 {
 	enum current_push pushed = CURRENT_ELSEWHERE;
+	struct place place;
 
+	/* The gap at a span's end has slots of no slab: none of them is ever out. */
 	if (is_free_already(heap, to))
-		return free_double(heap, object);
+		return place_find(heap, object, &place) ? free_double(heap, object)
+							: free_bad(heap, object, "no object lies there");
 	gate_enter(self);
-	if (!HEAPD_READ_ONCE(self->gate.on))
+	if (!HEAPD_READ_ONCE(self->gate.on)) {
 		pushed = free_local(heap, to, object);
+		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
+			pushed = CURRENT_PUSHED;
+	}
 	gate_leave(self);
 	if (pushed == CURRENT_PUSHED)
 		return 0;

@@ -6,7 +6,8 @@
  * Nothing that is there already is ever covered: MAP_FIXED_NOREPLACE refuses, and the sentence names
  * what is in the way. Everything is MADV_DONTFORK, so a child that fork()'s handlers did not see
  * faults at its first touch and never shares a session; and MADV_DONTDUMP, or each core dump would
- * hold the whole heap. The table of what is mapped is derived from the geometry on every use, so
+ * hold the whole heap. Of the session's 9 GiB only what is in use may be touched: reading a hole would
+ * make it memory, and some tools read all that a process can. The table of what is mapped is derived from the geometry on every use, so
  * mapping, mapping again in a child and unmapping cannot disagree.
  */
 #include "map.h"
@@ -45,7 +46,7 @@ static void regions_list(const struct heapd_heap *heap, int session, struct regi
 	r[REGION_CONTROL] = (struct region){ "control", heap->t.base + g->control_at, g->control_size,
 					     heap->control_fd, rw };
 	r[REGION_SESSION] = (struct region){ "session", (uint64_t)(uintptr_t)heap->session,
-					     HEAPD_SESSION_SIZE, session, rw };
+					     HEAPD_SESSION_SIZE, session, PROT_NONE };
 }
 
 static bool region_wanted(const struct heapd_heap *heap, unsigned i)
@@ -53,8 +54,8 @@ static bool region_wanted(const struct heapd_heap *heap, unsigned i)
 	return i != REGION_CONTROL || !heap->read_only;
 }
 
-/* The line of /proc/self/maps for the first mapping that overlaps the region, without its newline. */
-static void occupant_find(const struct region *r, char *line, size_t size)
+/* The line of /proc/self/maps for the first mapping that overlaps the region; false: there is none. */
+static bool occupant_find(const struct region *r, char *line, size_t size)
 {
 	unsigned long long low, high;
 	bool found = false;
@@ -66,22 +67,28 @@ static void occupant_find(const struct region *r, char *line, size_t size)
 	}
 	if (f)
 		fclose(f);
-	if (!found)
-		snprintf(line, size, "unknown");
+	return found;
+}
+
+static int region_occupied(const struct heapd_heap *heap, const struct region *r)
+{
+	char line[256];
+
+	if (!occupant_find(r, line, sizeof(line)))
+		strcpy(line, "?");
+	return error_set(
+		EADDRINUSE,
+		"heap '%s' cannot be mapped: its %s must lie at %#llx to %#llx, where this is: %s: %s",
+		heap->name, r->what, (unsigned long long)r->at, (unsigned long long)(r->at + r->bytes), line,
+		r->at == (uint64_t)(uintptr_t)heap->session
+			? "no handler of fork() that runs before heapd's may map memory"
+			: "choose another Base= in heapd.conf, with room in all of its clients");
 }
 
 static int region_failed(const struct heapd_heap *heap, const struct region *r, int error)
 {
-	char line[256];
-
-	if (error == EEXIST) {
-		occupant_find(r, line, sizeof(line));
-		return error_set(
-			EADDRINUSE,
-			"heap '%s' cannot be mapped: of its addresses %#llx to %#llx something lies at %s: choose another Base= for it in heapd.conf, free in all of its clients",
-			heap->name, (unsigned long long)heap->t.base,
-			(unsigned long long)(heap->t.base + heap->geometry.total), line);
-	}
+	if (error == EEXIST)
+		return region_occupied(heap, r);
 	if (error == ENOMEM)
 		return error_set(
 			ENOMEM,
@@ -90,18 +97,33 @@ static int region_failed(const struct heapd_heap *heap, const struct region *r, 
 	return error_set(error, "heap '%s': cannot map its %s: %s", heap->name, r->what, strerror(error));
 }
 
-static int region_map(const struct heapd_heap *heap, const struct region *r, void **at)
+/* The mapping, or MAP_FAILED. */
+static void *region_place(const struct region *r)
 {
 	int flags = MAP_SHARED | MAP_NORESERVE | (r->at ? MAP_FIXED_NOREPLACE : 0);
 	void *p = mmap((void *)(uintptr_t)r->at, r->bytes, r->prot, flags, r->fd, 0);
 
+	/* A kernel that does not know the flag takes the address for a wish. */
+	if (p != MAP_FAILED && r->at && (uint64_t)(uintptr_t)p != r->at) {
+		munmap(p, r->bytes);
+		errno = EEXIST;
+		return MAP_FAILED;
+	}
+	return p;
+}
+
+static int region_map(const struct heapd_heap *heap, const struct region *r, void **at)
+{
+	char line[256];
+	void *p = region_place(r);
+
+	/* valgrind keeps books of its own and does not know MADV_DONTFORK: in a child it believes in the parent's. */
+	if (p == MAP_FAILED && errno == EEXIST && !occupant_find(r, line, sizeof(line))) {
+		munmap((void *)(uintptr_t)r->at, r->bytes);
+		p = region_place(r);
+	}
 	if (p == MAP_FAILED)
 		return region_failed(heap, r, errno);
-	/* A kernel that does not know the flag takes the address for a wish. */
-	if (r->at && (uint64_t)(uintptr_t)p != r->at) {
-		munmap(p, r->bytes);
-		return region_failed(heap, r, EEXIST);
-	}
 	if (madvise(p, r->bytes, MADV_DONTFORK) < 0) {
 		int error = errno;
 		munmap(p, r->bytes);
@@ -219,6 +241,27 @@ static void heap_unmap(struct heapd_heap *heap)
 	heap->threads = NULL;
 }
 
+static int session_open(struct heapd_heap *heap, uint64_t at, uint64_t bytes)
+{
+	if (mprotect((char *)heap->session + at, bytes, PROT_READ | PROT_WRITE) == 0)
+		return 0;
+	return error_set(
+		errno,
+		"heap '%s': cannot open its session's memory: %s: have fewer mappings (vm.max_map_count)",
+		heap->name, strerror(errno));
+}
+
+int map_thread(struct heapd_heap *heap, uint32_t index)
+{
+	uint64_t ring = HEAPD_BARRIER_RING * 8ul;
+	int r = session_open(heap, HEAPD_SESSION_BARRIER_AT + index * ring, ring);
+
+	if (r < 0)
+		return r;
+	return session_open(heap, HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES,
+			    HEAPD_PUBLISHED_BYTES);
+}
+
 int map_heap(struct heapd_heap *heap, const struct heapd_welcome *w, const int fds[4])
 {
 	int r = welcome_check(heap, w);
@@ -234,6 +277,8 @@ int map_heap(struct heapd_heap *heap, const struct heapd_welcome *w, const int f
 		tables_set(heap);
 		r = directory_check(heap);
 	}
+	if (r >= 0)
+		r = session_open(heap, 0, HEAPD_SESSION_CORE);
 	if (r >= 0)
 		r = prefaulted_map(heap);
 	if (r < 0) {
@@ -254,7 +299,7 @@ int map_again(struct heapd_heap *heap, int session)
 		return r;
 	}
 	tables_set(heap);
-	return 0;
+	return session_open(heap, 0, HEAPD_SESSION_CORE);
 }
 
 void map_orphan(struct heapd_heap *heap)

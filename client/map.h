@@ -12,6 +12,9 @@
  */
 hidden int map_heap(struct heapd_heap *heap, const struct heapd_welcome *w, const int fds[4]);
 
+/* Opens the parts of the session that belong to thread record `index`: its barrier ring, its published words. */
+hidden int map_thread(struct heapd_heap *heap, uint32_t index);
+
 /* In a forked child, where none of it is mapped: the same again at the same addresses. */
 hidden int map_again(struct heapd_heap *heap, int session);
 

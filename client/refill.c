@@ -25,6 +25,7 @@
 
 #include "clock.h"
 #include "current.h"
+#include "freed.h"
 #include "gate.h"
 #include "report.h"
 
@@ -105,9 +106,7 @@ static void batch_free(struct heapd_heap *heap, const struct heapd_batch *batch)
 	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(present);
 
-		__atomic_fetch_or(&heap->t.freed[slab + i], batch->masks[i], __ATOMIC_RELEASE);
-		__atomic_fetch_or(&heap->t.freed_dirty[(slab + i) / 64], 1ull << ((slab + i) % 64),
-				  __ATOMIC_RELEASE);
+		freed_set(heap, (uint32_t)slab + i, batch->masks[i]);
 	}
 }
 
@@ -183,10 +182,26 @@ static uint64_t pop_here(struct heapd_heap *heap, uint32_t class, uint64_t elems
 				    : current_pop(heap, class, elemsize);
 }
 
-static bool install_here(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
+/* The slab's new owner, or 0. */
+static uint32_t install_here(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)
 {
-	return current_is_cas(heap) ? current_install_cas(heap, class, base, bits)
-				    : current_install(heap, class, base, bits);
+	if (!current_is_cas(heap))
+		return current_install(heap, class, base, bits);
+	return current_install_cas(heap, class, base, bits) ? CURRENT_OWNER_CAS : 0;
+}
+
+/*
+ * Slots in a spare are free: a freed bit of theirs can only be a double free that came while they lay in a
+ * ring or here. It is taken back before they are given out, or it would free their next owner's object.
+ */
+static void late_frees_drop(struct heapd_heap *heap, uint32_t slab, uint64_t mask)
+{
+	uint64_t late = HEAPD_READ_ONCE(heap->t.freed[slab]) & mask;
+
+	if (likely(!late))
+		return;
+	late &= __atomic_fetch_and(&heap->t.freed[slab], ~late, __ATOMIC_RELAXED);
+	counter_add(&current_counters(heap)->double_frees, (uint64_t)__builtin_popcountll(late));
 }
 
 /* Installs the batch's next slab here, unless somebody else was faster; then it stays a spare. */
@@ -200,10 +215,13 @@ static void spare_install(struct heapd_heap *heap, struct heapd_batch *spare)
 
 	prefault(heap, base, slab_bytes(span, heapd_entry_slab(entry) + i));
 	uint64_t word = base | (entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0);
-	if (!install_here(heap, (uint32_t)spare->class, word, spare->masks[i])) {
+	late_frees_drop(heap, span->slab0 + heapd_entry_slab(entry) + i, spare->masks[i]);
+	uint32_t owner = install_here(heap, (uint32_t)spare->class, word, spare->masks[i]);
+	if (!owner) {
 		counter_add(&current_counters(heap)->install_lost, 1);
 		return;
 	}
+	HEAPD_WRITE_ONCE(heap->t.owner[span->slab0 + heapd_entry_slab(entry) + i], (uint16_t)owner);
 	counter_add(&current_counters(heap)->installs, 1);
 	entry = heapd_entry_without(entry, i);
 	HEAPD_STORE_RELEASE(&spare->entry, heapd_entry_present(entry) ? entry : 0);
@@ -280,8 +298,11 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint3
 	int error = 0;
 
 	while (!error && !(*popped = pop_here(heap, class, elemsize))) {
-		struct heapd_batch *spare = spare_get(heap, self, class);
+		struct heapd_batch *spare;
 
+		if (current_turn(heap, class))
+			continue;
+		spare = spare_get(heap, self, class);
 		if (spare) {
 			spare_install(heap, spare);
 			continue;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The threads of this process in its session: claiming a record, coming online, going offline, and
- * giving the record back when the thread ends.
+ * The threads of this process in its session: claiming a record, coming up, and giving the record back
+ * when the thread ends. Going offline is offline.c's.
  *
  * A record belongs to the thread that claimed it; who claims and frees holds heap->lock, so the
  * daemon sees whole steps only: FREE, CLAIMED (ours, and being set up), ONLINE or OFFLINE. What stands
@@ -24,7 +24,7 @@
 
 #include "attach.h"
 #include "fork.h"
-#include "gate.h"
+#include "map.h"
 #include "range.h"
 
 #define GATE_UNSURE 2u
@@ -42,31 +42,55 @@ static pthread_once_t exit_once = PTHREAD_ONCE_INIT;
 static pthread_key_t exit_key;
 static int exit_key_error;
 
-/* The record's number, or -ENOSPC. */
-static int record_claim(struct heapd_heap *heap)
+static bool bit_test(const uint64_t *words, uint32_t i)
 {
-	int found = -ENOSPC;
+	return words[i / 64] >> (i % 64) & 1;
+}
 
-	pthread_mutex_lock(&heap->lock);
-	for (uint32_t i = 0; found < 0 && i < HEAPD_THREAD_MAX / 64; i++) {
-		uint64_t claimed = heap->threads_claimed[i];
-		if (claimed != UINT64_MAX)
-			found = (int)(i * 64 + (uint32_t)__builtin_ctzll(~claimed));
-	}
-	if (found >= 0) {
-		uint32_t index = (uint32_t)found;
-		heap->threads_claimed[index / 64] |= 1ull << (index % 64);
-		HEAPD_STORE_RELEASE(&heap->threads[index].state, HEAPD_THREAD_CLAIMED);
-		if (heap->session->nthreads <= index)
-			HEAPD_STORE_RELEASE(&heap->session->nthreads, index + 1);
-	}
-	pthread_mutex_unlock(&heap->lock);
-	if (found < 0)
-		error_set(
+static void bit_set(uint64_t *words, uint32_t i)
+{
+	words[i / 64] |= 1ull << (i % 64);
+}
+
+static void bit_clear(uint64_t *words, uint32_t i)
+{
+	words[i / 64] &= ~(1ull << (i % 64));
+}
+
+/* The lowest record that nobody has; HEAPD_THREAD_MAX: there is none. */
+static uint32_t record_find(const struct heapd_heap *heap)
+{
+	for (uint32_t i = 0; i < HEAPD_THREAD_MAX / 64; i++)
+		if (heap->threads_claimed[i] != UINT64_MAX)
+			return i * 64 + (uint32_t)__builtin_ctzll(~heap->threads_claimed[i]);
+	return HEAPD_THREAD_MAX;
+}
+
+static int record_take(struct heapd_heap *heap, uint32_t index)
+{
+	if (index == HEAPD_THREAD_MAX)
+		return error_set(
 			ENOSPC,
 			"heap '%s': this process has %u attached threads already: end or heapd_thread_detach() some",
 			heap->name, HEAPD_THREAD_MAX);
-	return found;
+	int r = bit_test(heap->threads_mapped, index) ? 0 : map_thread(heap, index);
+	if (r < 0)
+		return r;
+	bit_set(heap->threads_mapped, index);
+	bit_set(heap->threads_claimed, index);
+	HEAPD_STORE_RELEASE(&heap->threads[index].state, HEAPD_THREAD_CLAIMED);
+	if (heap->session->nthreads <= index)
+		HEAPD_STORE_RELEASE(&heap->session->nthreads, index + 1);
+	return (int)index;
+}
+
+/* The number of a record that is the caller's now, or -errno. */
+static int record_claim(struct heapd_heap *heap)
+{
+	pthread_mutex_lock(&heap->lock);
+	int index = record_take(heap, record_find(heap));
+	pthread_mutex_unlock(&heap->lock);
+	return index;
 }
 
 static void record_free(struct heapd_heap *heap, uint32_t index)
@@ -75,7 +99,7 @@ static void record_free(struct heapd_heap *heap, uint32_t index)
 	heap->thread_words[index] = (struct thread_words){ 0 };
 	ranges_end(heap, index);
 	HEAPD_STORE_RELEASE(&heap->threads[index].state, HEAPD_THREAD_FREE);
-	heap->threads_claimed[index / 64] &= ~(1ull << (index % 64));
+	bit_clear(heap->threads_claimed, index);
 	pthread_mutex_unlock(&heap->lock);
 }
 
@@ -227,17 +251,24 @@ void threads_leave(struct heapd_heap *heap)
 	pthread_mutex_unlock(&heap->lock);
 }
 
-void threads_forked(struct heapd_heap *heap, uint32_t state)
+int threads_forked(struct heapd_heap *heap, uint32_t state)
 {
 	struct heapd_thread *self = heapd_self;
 	uint32_t index = thread_index(heap, self);
 
+	int r = map_thread(heap, index);
+
+	if (r < 0)
+		return r;
 	memset(heap->threads_claimed, 0, sizeof(heap->threads_claimed));
+	memset(heap->threads_mapped, 0, sizeof(heap->threads_mapped));
 	memset(heap->thread_words, 0, HEAPD_THREAD_MAX * sizeof(*heap->thread_words));
-	heap->threads_claimed[index / 64] = 1ull << (index % 64);
+	bit_set(heap->threads_claimed, index);
+	bit_set(heap->threads_mapped, index);
 	heap->thread_words[index] = (struct thread_words){ &heapd_self, &heapd_gate_ };
 	self->tid = (uint32_t)gettid();
 	record_show(heap, self, state);
+	return 0;
 }
 
 int heapd_thread_attach(heapd_heap *heap)
@@ -258,73 +289,6 @@ int heapd_thread_detach(heapd_heap *heap)
 					 "heapd_thread_detach: an edit is open: call heapd_edit_end() first");
 	pthread_setspecific(exit_key, NULL);
 	thread_release(heap, self);
-	return 0;
-}
-
-#define THREAD_REGISTERS 6u
-
-/* The rest of heapd_thread_offline(), called from its assembly: sp and registers are its caller's. */
-hidden int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[THREAD_REGISTERS]);
-int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[THREAD_REGISTERS])
-{
-	struct heapd_thread *self = thread_self(heap);
-
-	if (!self)
-		return -errno;
-	if (self->state == HEAPD_THREAD_OFFLINE)
-		return 0;
-	self->saved_sp = sp;
-	for (unsigned i = 0; i < THREAD_REGISTERS; i++)
-		self->saved_regs[i] = registers[i];
-	/* Pairs with the agent's acquire load of the state: what was saved is there. */
-	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
-	return 0;
-}
-
-#if defined(__x86_64__)
-/*
- * The registers must be the caller's own, and the caller's frame is what stays when this returns: no
- * compiled function can promise either, so the entry is written out.
- */
-__attribute__((naked)) int heapd_thread_offline(heapd_heap *heap __attribute__((unused)))
-{
-	__asm__("leaq 8(%rsp), %rsi\n\t"
-		"subq $56, %rsp\n\t"
-		".cfi_adjust_cfa_offset 56\n\t"
-		"movq %rbx, 0(%rsp)\n\t"
-		"movq %rbp, 8(%rsp)\n\t"
-		"movq %r12, 16(%rsp)\n\t"
-		"movq %r13, 24(%rsp)\n\t"
-		"movq %r14, 32(%rsp)\n\t"
-		"movq %r15, 40(%rsp)\n\t"
-		"movq %rsp, %rdx\n\t"
-		"call thread_offline_with\n\t"
-		"addq $56, %rsp\n\t"
-		".cfi_adjust_cfa_offset -56\n\t"
-		"ret");
-}
-#else
-/* Where it is not known how to save the registers a thread stays online: slower for the collector, and right. */
-int heapd_thread_offline(heapd_heap *heap)
-{
-	return heapd_thread_attach(heap);
-}
-#endif
-
-int heapd_thread_online(heapd_heap *heap)
-{
-	struct heapd_thread *self = thread_self(heap);
-
-	if (!self)
-		return -errno;
-	if (self->state != HEAPD_THREAD_OFFLINE)
-		return 0;
-	gate_enter(self);
-	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
-	HEAPD_FENCE();
-	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase) != HEAPD_PHASE_IDLE)
-		HEAPD_WRITE_ONCE(self->gate.on, 1);
-	gate_leave(self);
 	return 0;
 }
 

@@ -24,7 +24,7 @@ hidden void threads_free(struct heapd_heap *heap);
  * In the child of a fork, under heap->lock: this thread alone is left. Its record is at the same
  * place of the child's session; it goes on there in the state that it had, online or offline.
  */
-hidden void threads_forked(struct heapd_heap *heap, uint32_t state);
+hidden int threads_forked(struct heapd_heap *heap, uint32_t state);
 
 /* In the child of a fork that gets no heap: the thread is an unattached one. */
 hidden void thread_abandon(void);

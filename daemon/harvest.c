@@ -183,6 +183,17 @@ void harvest_freed(struct supply *supply, bool whole)
 	judge_all(supply);
 }
 
+/*
+ * Slots of slab k that lie in a ring: not the client's to return. Others of the same slab may be: they
+ * were taken by a client before those in the ring were freed.
+ */
+uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k)
+{
+	if (!slab_flag(span_state_of(&supply->spans, first)->ringed, k))
+		return 0;
+	return supply->heap->t.supplied[supply->heap->t.spans[first].slab0 + k];
+}
+
 static void release_batch(struct supply *supply, const struct heapd_batch *batch)
 {
 	uint32_t first = heapd_entry_page(batch->entry);
@@ -192,13 +203,10 @@ static void release_batch(struct supply *supply, const struct heapd_batch *batch
 	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(present), k = heapd_entry_slab(batch->entry) + i;
 
-		/* The span may be gone with the batch's first slabs, and a slab in a ring was not the client's to return. */
+		/* The span may be gone with the batch's first slabs. */
 		if (supply->heap->t.page_span[first] != first + 1)
 			return;
-		if (slab_flag(span_state_of(&supply->spans, first)->ringed, k))
-			continue;
-		harvest_release(supply, first, k,
-				batch->masks[i] & heapd_slab_valid(&supply->heap->t.spans[first], k));
+		harvest_release(supply, first, k, batch->masks[i] & ~harvest_ringed(supply, first, k));
 		supply->heap->t.directory->stats.handed_back_slabs++;
 	}
 }

@@ -168,14 +168,21 @@ static int open_files(struct heap *heap)
 	return r;
 }
 
-static int map_file(struct heap *heap, int fd, uint64_t at, uint64_t bytes, int flags)
+static int map_at(int fd, uint64_t at, uint64_t bytes, int flags)
 {
 	void *p = mmap(heap_at(at), bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | flags, fd, 0);
 
-	if (p != MAP_FAILED)
-		return 0;
-	log_err(heap->log, "heap '%s': cannot map %s: %m", heap->name, value_size_text(bytes).text);
-	return -errno;
+	return p == MAP_FAILED ? -errno : 0;
+}
+
+static int map_file(struct heap *heap, int fd, uint64_t at, uint64_t bytes)
+{
+	int r = map_at(fd, at, bytes, MAP_NORESERVE);
+
+	if (r < 0)
+		log_err(heap->log, "heap '%s': cannot map %s: %s", heap->name, value_size_text(bytes).text,
+			strerror(-r));
+	return r;
 }
 
 /*
@@ -188,14 +195,14 @@ static int map_objects(struct heap *heap)
 	int r;
 
 	if (heap->config->huge != CONFIG_HUGE_HUGETLB)
-		return map_file(heap, heap->heap_fd, heap->t.base, size, MAP_NORESERVE);
-	r = map_file(heap, heap->heap_fd, heap->t.base, size, 0);
+		return map_file(heap, heap->heap_fd, heap->t.base, size);
+	r = map_at(heap->heap_fd, heap->t.base, size, 0);
 	if (r < 0)
 		log_err(heap->log,
 			"heap '%s': HugePages=hugetlb needs %" PRIu64
-			" free huge pages of 2 MiB for Size=%s; raise "
-			"vm.nr_hugepages, or lower Size=",
-			heap->name, size >> HEAPD_CHUNK_SHIFT, value_size_text(size).text);
+			" free huge pages of 2 MiB for Size=%s (%s); "
+			"raise vm.nr_hugepages, or lower Size=",
+			heap->name, size >> HEAPD_CHUNK_SHIFT, value_size_text(size).text, strerror(-r));
 	return r;
 }
 
@@ -207,10 +214,9 @@ static int map_files(struct heap *heap)
 
 	r = map_objects(heap);
 	if (r == 0)
-		r = map_file(heap, heap->directory_fd, base + g->directory_at, g->directory_size,
-			     MAP_NORESERVE);
+		r = map_file(heap, heap->directory_fd, base + g->directory_at, g->directory_size);
 	if (r == 0)
-		r = map_file(heap, heap->control_fd, base + g->control_at, g->control_size, MAP_NORESERVE);
+		r = map_file(heap, heap->control_fd, base + g->control_at, g->control_size);
 	if (r < 0)
 		return r;
 	heap->ledger_memory = mmap(NULL, heap->ledger_bytes, PROT_READ | PROT_WRITE,
@@ -249,7 +255,8 @@ static int write_head(struct heap *heap)
 /* Control's rows, which every processor that runs a client touches, and an estimate of the rest. */
 static int charge_tables(struct heap *heap)
 {
-	uint64_t bytes = HEAP_HEAD_CHARGE + (2 * heap->geometry.cpus << HEAPD_ROW_SHIFT);
+	uint64_t bytes = HEAP_HEAD_CHARGE + (heap->geometry.cpus << HEAPD_ROW_SHIFT) +
+			 (heap->geometry.cpus << HEAPD_RSEQ_ROW_SHIFT);
 	int r;
 
 	r = heap_charge(heap, bytes);

@@ -109,7 +109,7 @@ bool held_resolve(const struct heap *heap, uint32_t class, uint64_t base, uint32
 		return false;
 	span = &heap->t.spans[owner - 1];
 	offset -= (uint64_t)(owner - 1) << HEAPD_PAGE_SHIFT;
-	if (span->class != class || !span->magic)
+	if (span->class != class || !span->magic || !span->slab_slots)
 		return false;
 	*first = owner - 1;
 	*k = heapd_span_index(span, offset) / span->slab_slots;
@@ -127,7 +127,8 @@ bool held_batch_valid(const struct heap *heap, const struct heapd_batch *batch)
 	span = &heap->t.spans[first];
 	last = heapd_entry_slab(batch->entry) + 31u -
 	       (uint32_t)__builtin_clz(heapd_entry_present(batch->entry));
-	return span->magic && span->class == batch->class && last < heapd_span_slabs(span);
+	return span->magic && span->slab_slots && span->class == batch->class &&
+	       last < heapd_span_slabs(span);
 }
 
 void held_batch_read(struct heapd_batch *copy, const struct heapd_batch *shared)
@@ -230,15 +231,16 @@ static void add_current(struct held *held, const struct heap *heap, uint32_t cla
 
 static void gather_currents(struct held *held, struct heap *heap)
 {
-	uint32_t classes = heap->t.directory->nclasses;
+	uint32_t classes = HEAPD_LOAD_ACQUIRE(&heap->t.directory->nclasses);
 
 	for (uint64_t cpu = 0; cpu < heap->geometry.cpus; cpu++)
-		for (uint32_t class = 0; class < classes; class ++) {
+		for (uint32_t class = 0; class < classes; ++class) {
 			uint64_t at = (cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT)) + class;
 
 			if (!heap->t.class_stats[class].spans)
 				continue;
-			add_current(held, heap, class, &heap->t.rseq_rows[at]);
+			add_current(held, heap, class, &heap->t.rseq_rows[at].slabs[0]);
+			add_current(held, heap, class, &heap->t.rseq_rows[at].slabs[1]);
 			add_current(held, heap, class,
 				    (const struct heapd_current *)(const void *)&heap->t.cas_rows[at]);
 		}

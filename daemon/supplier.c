@@ -74,7 +74,7 @@ static void scrape_together(struct supply *supply, uint32_t class)
 {
 	harvest_handback(supply);
 	harvest_freed(supply, true);
-	for (uint32_t c = 0; c < supply->heap->t.directory->nclasses; c++) {
+	for (uint32_t c = 0; c < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses); c++) {
 		if (c != class)
 			ring_withdraw(supply, c, 0);
 		if (supply->spans.ready[c] != SPAN_NONE && c != class)
@@ -102,7 +102,7 @@ static bool class_is_small(const struct supply *supply, uint32_t class)
 {
 	const struct heapd_class *c = &supply->heap->t.classes[class];
 
-	return class < supply->heap->t.directory->nclasses && HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
+	return class < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses) && HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
 }
 
 /* Sleep no longer than half of what lies in the ring lasts, at the rate at which it was taken lately. */

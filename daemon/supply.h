@@ -78,6 +78,8 @@ void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep);
 /* harvest.c, with heap->lock held: */
 void harvest_freed(struct supply *supply, bool whole);
 void harvest_handback(struct supply *supply);
+/* Slots of slab k that lie in its class's ring. */
+uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k);
 /* Slots of slab k come back to the ledger; a span that is wholly free goes back to the page heap. */
 void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask);
 /* Spans that were kept for their class's next refill, of classes that are not supplied any more. */

@@ -137,7 +137,7 @@ static void verify_ring(struct verifier *v, uint32_t class)
 
 static void verify_rings(struct verifier *v)
 {
-	for (uint32_t class = 0; class < HEAPD_CLASS_MAX; class ++)
+	for (uint32_t class = 0; class < HEAPD_CLASS_MAX; ++class)
 		verify_ring(v, class);
 	if (v->reply->in_rings != v->supply->ring_bytes)
 		fault(v, "I14: %llu bytes in rings, counted as %llu", (unsigned long long)v->reply->in_rings,
@@ -394,7 +394,7 @@ static int verify_locked(struct verifier *v)
 
 	if (r < 0)
 		return r;
-	for (uint32_t class = 0; class < HEAPD_CLASS_MAX; class ++)
+	for (uint32_t class = 0; class < HEAPD_CLASS_MAX; ++class)
 		if (v->supply->ledger.rings[class].tail)
 			ring_note_taken(v->supply, class, clock_ns());
 	verify_rings(v);

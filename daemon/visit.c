@@ -21,7 +21,7 @@
 #include "heapd/rseq.h"
 
 struct visit {
-	struct heapd_current *rseq_seen; /* by row and class: what was there at the last look */
+	struct heapd_current *rseq_seen; /* by row, class and way: what was there at the last look */
 	struct heapd_current *cas_seen;
 	size_t set_bytes; /* of these two: all possible CPUs */
 	cpu_set_t *home, *one;
@@ -44,7 +44,7 @@ int visit_init(struct supply *supply)
 	if (!visit)
 		return -ENOMEM;
 	supply->visit = visit;
-	visit->rseq_seen = calloc(n, sizeof(*visit->rseq_seen));
+	visit->rseq_seen = calloc(n, 2 * sizeof(*visit->rseq_seen));
 	visit->cas_seen = calloc(n, sizeof(*visit->cas_seen));
 	visit->set_bytes = CPU_ALLOC_SIZE(cpus);
 	visit->home = CPU_ALLOC(cpus);
@@ -76,10 +76,8 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 		return;
 	pthread_mutex_lock(&supply->heap->lock);
 	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
-	if (held_resolve(supply->heap, class, taken->base, &first, &k) &&
-	    !slab_flag(span_state_of(&supply->spans, first)->ringed, k)) {
-		harvest_release(supply, first, k,
-				taken->bits & heapd_slab_valid(&supply->heap->t.spans[first], k));
+	if (held_resolve(supply->heap, class, taken->base, &first, &k)) {
+		harvest_release(supply, first, k, taken->bits & ~harvest_ringed(supply, first, k));
 		supply->heap->t.directory->stats.withdrawals++;
 	} else {
 		supply->heap->t.directory->stats.corrupt++;
@@ -117,31 +115,44 @@ static void visit_cas_row(struct supply *supply, uint32_t cpu)
 	uint64_t row = (uint64_t)cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT);
 	struct heapd_pair *pairs = &supply->heap->t.cas_rows[row];
 
-	for (uint32_t class = 0; class < supply->heap->t.directory->nclasses; class ++)
+	for (uint32_t class = 0; class < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses); ++class)
 		if (unchanged((const struct heapd_current *)(const void *)&pairs[class],
 			      &supply->visit->cas_seen[row + class]))
 			take_cas(supply, class, &pairs[class]);
 }
 
 /* Taken on the CPU itself: moves there if there is something. */
+static bool visit_rseq_slab(struct supply *supply, uint32_t cpu, uint32_t class, unsigned i, bool there)
+{
+	uint64_t at = ((uint64_t)cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT)) + class;
+	struct heapd_rseq_entry *rows = supply->heap->t.rseq_rows;
+
+	if (!unchanged(&rows[at].slabs[i], &supply->visit->rseq_seen[at * 2 + i]))
+		return there;
+	if (!there && !move_to(supply->visit, cpu))
+		return false;
+#if HEAPD_HAVE_RSEQ
+	struct heapd_current taken;
+
+	if (heapd_rseq_take(rows + class, (uint32_t)supply->heap->geometry.cpus, i * sizeof(taken), &taken))
+		give_back(supply, class, &taken);
+#endif
+	return true;
+}
+
 static void visit_rseq_row(struct supply *supply, uint32_t cpu)
 {
-	struct heapd_current *rows = supply->heap->t.rseq_rows;
-	uint64_t row = (uint64_t)cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT);
+	uint32_t classes = HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses);
 	bool there = false;
 
-	for (uint32_t class = 0; class < supply->heap->t.directory->nclasses; class ++) {
-		if (!unchanged(&rows[row + class], &supply->visit->rseq_seen[row + class]))
-			continue;
-		if (!there && !(there = move_to(supply->visit, cpu)))
-			return;
-#if HEAPD_HAVE_RSEQ
-		struct heapd_current taken;
+	for (uint32_t class = 0; class < classes; ++class)
+		for (unsigned i = 0; i < 2; i++)
+			there = visit_rseq_slab(supply, cpu, class, i, there);
+}
 
-		if (heapd_rseq_take(rows + class, cpu, &taken))
-			give_back(supply, class, &taken);
-#endif
-	}
+static uint64_t slots_of(uint64_t bits)
+{
+	return (uint64_t)__builtin_popcountll(bits);
 }
 
 static uint64_t current_bytes(struct supply *supply)
@@ -150,11 +161,12 @@ static uint64_t current_bytes(struct supply *supply)
 	uint64_t bytes = 0;
 
 	for (uint64_t cpu = 0; cpu < heap->geometry.cpus; cpu++)
-		for (uint32_t class = 0; class < heap->t.directory->nclasses; class ++) {
+		for (uint32_t class = 0; class < HEAPD_LOAD_ACQUIRE(&heap->t.directory->nclasses); ++class) {
 			uint64_t at = (cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT)) + class;
-			uint64_t slots =
-				(uint64_t)__builtin_popcountll(HEAPD_READ_ONCE(heap->t.rseq_rows[at].bits)) +
-				(uint64_t)__builtin_popcountll(HEAPD_READ_ONCE(heap->t.cas_rows[at].second));
+			const struct heapd_rseq_entry *entry = &heap->t.rseq_rows[at];
+			uint64_t slots = slots_of(HEAPD_READ_ONCE(entry->slabs[0].bits)) +
+					 slots_of(HEAPD_READ_ONCE(entry->slabs[1].bits)) +
+					 slots_of(HEAPD_READ_ONCE(heap->t.cas_rows[at].second));
 
 			bytes += slots * heap->t.classes[class].slot_size;
 		}

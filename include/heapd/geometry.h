@@ -54,11 +54,12 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 
 	end = 4096;
 	g->head_at = heapd_geometry_place(&end, HEAPD_CLASS_MAX * sizeof(struct heapd_ring_head));
-	g->rseq_row_at = heapd_geometry_place(&end, cpus << HEAPD_ROW_SHIFT);
+	g->rseq_row_at = heapd_geometry_place(&end, cpus << HEAPD_RSEQ_ROW_SHIFT);
 	g->cas_row_at = heapd_geometry_place(&end, cpus << HEAPD_ROW_SHIFT);
 	g->counter_at = heapd_geometry_place(&end, cpus * sizeof(struct heapd_cpu_counters));
 	g->freed_dirty_at = heapd_geometry_place(&end, heapd_align_up(g->slabs, 64) / 8);
 	g->freed_at = heapd_geometry_place(&end, g->slabs * 8);
+	g->owner_at = heapd_geometry_place(&end, g->slabs * 2);
 	g->control_at = g->directory_at + g->directory_size;
 	g->control_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 	g->total = g->control_at + g->control_size;
@@ -115,7 +116,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.cas_row_at,
 		g.counter_at,
 		g.freed_dirty_at,
-		g.freed_at,
+		g.freed_at, g.owner_at,
 		g.control_size,
 	};
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -143,11 +144,12 @@ struct heapd_tables {
 	uint64_t *out;      /* by slab: 1 = given out by the ledger */
 	struct heapd_control *control;
 	struct heapd_ring_head *heads;
-	struct heapd_current *rseq_rows;
+	struct heapd_rseq_entry *rseq_rows;
 	struct heapd_pair *cas_rows;
 	struct heapd_cpu_counters *counters;
 	uint64_t *freed_dirty;
 	uint64_t *freed;
+	uint16_t *owner;
 };
 
 /* directory and control are where the two are mapped: the daemon may have them anywhere. */
@@ -174,11 +176,12 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.out = (uint64_t *)(void *)(d + g->out_at),
 		.control = (struct heapd_control *)control,
 		.heads = (struct heapd_ring_head *)(void *)(c + g->head_at),
-		.rseq_rows = (struct heapd_current *)(void *)(c + g->rseq_row_at),
+		.rseq_rows = (struct heapd_rseq_entry *)(void *)(c + g->rseq_row_at),
 		.cas_rows = (struct heapd_pair *)(void *)(c + g->cas_row_at),
 		.counters = (struct heapd_cpu_counters *)(void *)(c + g->counter_at),
 		.freed_dirty = (uint64_t *)(void *)(c + g->freed_dirty_at),
 		.freed = (uint64_t *)(void *)(c + g->freed_at),
+		.owner = (uint16_t *)(void *)(c + g->owner_at),
 	};
 }
 

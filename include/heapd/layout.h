@@ -70,6 +70,7 @@ struct heapd_geometry {
 	uint64_t counter_at;
 	uint64_t freed_dirty_at;
 	uint64_t freed_at;
+	uint64_t owner_at;
 
 	uint64_t total; /* bytes of address space from the heap's base on */
 };

@@ -1,15 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The current slab of each (CPU, class): what the allocation fast path works on, shared by all
- * processes of the heap.
+ * The current slabs of each (CPU, class): what the fast paths work on, shared by all processes of the heap.
  *
  * Two tables, because restartable sequences and compare-and-swap do not exclude each other:
  *   rseq rows: read and written only inside a restartable sequence that runs on that row's CPU,
- *              committing with one store; the daemon withdraws from one by moving a thread onto the CPU;
- *   cas rows:  for clients without rseq, changed only by a 16-byte compare-and-swap.
+ *              committing with one store; the daemon withdraws from one by moving a thread onto the CPU.
+ *              An entry has two slabs: one is allocated from, the other collects what is freed; when the
+ *              first is used up the two change places (one store, `way`). So what a CPU frees it allocates
+ *              again, out of its cache, without the daemon;
+ *   cas rows:  for clients without rseq, one slab each, changed only by a 16-byte compare-and-swap.
  *
- * {base, bits}: bits == 0 means "no current slab", whatever base says. Bit 0 of base says that the
- * slab's free slots are known to be all zero.
+ * {base, bits}: bits == 0 means "no slab", whatever base says. Bit 0 of base says that the slab's free
+ * slots are known to be all zero.
+ *
+ * owner[slab]: 1 + the CPU whose entry had the slab last, or 0; a hint. Only the owner's CPU collects the
+ * slab's frees in its entry, all others set freed bits: so a slab lies with one CPU, and a slot freed
+ * twice is found there, whoever frees it.
  */
 #ifndef HEAPD_PERCPU_H
 #define HEAPD_PERCPU_H
@@ -22,6 +28,15 @@ struct heapd_current {
 } __attribute__((aligned(16)));
 _Static_assert(sizeof(struct heapd_current) == 16, "current slabs are found by a shift");
 
+struct heapd_rseq_entry {
+	struct heapd_current slabs[2];
+	uint64_t way; /* offset of the slab that is allocated from: 0 or 16 */
+	uint64_t unused[3];
+} __attribute__((aligned(64)));
+_Static_assert(sizeof(struct heapd_rseq_entry) == 64, "an entry is a cache line, found by a shift");
+
+#define HEAPD_RSEQ_ENTRY_SHIFT 6
+#define HEAPD_RSEQ_ROW_SHIFT   (HEAPD_RSEQ_ENTRY_SHIFT + 11)
 #define HEAPD_CURRENT_ZEROED 1ull
 #define HEAPD_CURRENT_SHIFT  4
 #define HEAPD_ROW_SHIFT      (HEAPD_CURRENT_SHIFT + 11) /* HEAPD_CLASS_MAX entries in a row */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The restartable sequences on the rseq rows (percpu.h): pop, push, install, take.
+ * The restartable sequences on the rseq rows (percpu.h): pop, push, install, turn, take.
  *
  * A sequence runs on one CPU from its first to its last instruction or not at all: if its thread is
  * preempted, migrated or signalled in between, the kernel sends it to the abort handler, which begins
@@ -33,18 +33,20 @@
 #include <sys/rseq.h>
 
 #ifdef HEAPD_RSEQ_INJECT
-extern uint32_t heapd_inject[8];
-/* Spins heapd_inject[n] times; the counter is saved below the red zone's end, in a register of our own. */
-#define HEAPD_INJECT_ASM(n)                   \
-	"movl %[inject]+4*" #n ", %%r11d\n\t" \
-	"7" #n ":\n\t"                        \
-	"subl $1, %%r11d\n\t"                 \
+#define HEAPD_INJECT_POINTS 8
+extern uint32_t heapd_inject[HEAPD_INJECT_POINTS] __attribute__((visibility("hidden")));
+extern uint64_t heapd_inject_aborted __attribute__((visibility("hidden")));
+/* Spins heapd_inject[n] times, in a register of its own. */
+#define HEAPD_INJECT_ASM(n)                               \
+	"movl heapd_inject+4*" #n "(%%rip), %%r11d\n\t" \
+	"7" #n ":\n\t"                                  \
+	"subl $1, %%r11d\n\t"                           \
 	"jns 7" #n "b\n\t"
-#define HEAPD_INJECT_IN      , [inject] "m"(heapd_inject[0])
+#define HEAPD_INJECT_ABORT   "lock incq heapd_inject_aborted(%%rip)\n\t"
 #define HEAPD_INJECT_CLOBBER , "r11"
 #else
 #define HEAPD_INJECT_ASM(n)
-#define HEAPD_INJECT_IN
+#define HEAPD_INJECT_ABORT
 #define HEAPD_INJECT_CLOBBER
 #endif
 
@@ -63,7 +65,7 @@ extern uint32_t heapd_inject[8];
 	".pushsection __rseq_failure, \"ax\"\n\t" \
 	".byte 0x0f, 0xb9, 0x3d\n\t" \
 	".long 0x53053053\n\t" \
-	"8:\n\t" \
+	"8:\n\t" HEAPD_INJECT_ABORT \
 	"jmp 2b\n\t" \
 	".popsection\n\t" \
 	"leaq 1b(%%rip), " scratch "\n\t" \
@@ -76,45 +78,44 @@ extern uint32_t heapd_inject[8];
 	"movl %%fs:4(%[area]), " scratch "d\n\t" \
 	"cmpl %[cpus], " scratch "d\n\t" \
 	"jae " none "\n\t" \
-	"shlq $15, " scratch "\n\t" \
+	"shlq $17, " scratch "\n\t" \
 	"addq %[rows], " scratch "\n\t"
 #define HEAPD_RSEQ_ROW \
 	"movl %%fs:4(%[area]), %k[row]\n\t" \
 	"cmpl %[cpus], %k[row]\n\t" \
 	"jae 5f\n\t" \
-	"shlq $15, %[row]\n\t" \
+	"shlq $17, %[row]\n\t" \
 	"addq %[rows], %[row]\n\t"
-_Static_assert(HEAPD_ROW_SHIFT == 15, "the sequences find a row by this shift");
+_Static_assert(HEAPD_RSEQ_ROW_SHIFT == 17, "the sequences find a row by this shift");
 _Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
 
 /*
- * Takes one free slot of the class's current slab: its address, plus HEAPD_CURRENT_ZEROED if the slot
- * is all zero; 0 if there is no current slab (or no row for this CPU). `column` is the class's entry
- * in row 0.
+ * Takes one free slot of the slab that is allocated from: its address, plus HEAPD_CURRENT_ZEROED if the
+ * slot is all zero; 0 if there is none (or no row for this CPU). `column` is the class's entry in row 0.
  */
-static inline uint64_t heapd_rseq_pop(const struct heapd_current *column, uint32_t cpus, uint64_t elemsize)
+static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uint32_t cpus, uint64_t elemsize)
 {
 	uint64_t row, bits, next, object;
 
-	__asm__ volatile(
-		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-		"movq 8(%[row]), %[bits]\n\t"
-		"testq %[bits], %[bits]\n\t"
-		"jz 5f\n\t"
-		"tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(
-			0) "imulq %[elemsize], %[object]\n\t"
-			   "leaq -1(%[bits]), %[next]\n\t"
-			   "addq (%[row]), %[object]\n\t"
-			   "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1) "movq %[next], 8(%[row])\n\t"
-									   "4:\n\t"
-									   "jmp 6f\n\t"
-									   "5:\n\t"
-									   "xorl %k[object], %k[object]\n\t"
-									   "6:\n\t"
-		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus),
-		  [elemsize] "r"(elemsize)HEAPD_INJECT_IN
-		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+			 "addq 32(%[row]), %[row]\n\t"
+			 "movq 8(%[row]), %[bits]\n\t"
+			 "testq %[bits], %[bits]\n\t"
+			 "jz 5f\n\t"
+			 "tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(0)
+			 "imulq %[elemsize], %[object]\n\t"
+			 "leaq -1(%[bits]), %[next]\n\t"
+			 "addq (%[row]), %[object]\n\t"
+			 "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1)
+			 "movq %[next], 8(%[row])\n\t"
+			 "4:\n\t"
+			 "jmp 6f\n\t"
+			 "5:\n\t"
+			 "xorl %k[object], %k[object]\n\t"
+			 "6:\n\t"
+			 : [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
+			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [elemsize] "r"(elemsize)
+			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
 	return object;
 }
 
@@ -126,31 +127,52 @@ enum heapd_push {
 };
 
 /*
- * Gives a slot back to this CPU's current slab, if that is the slab at `base` and it is not used up.
- * clean: 1 if the slot is all zero, else 0. (differs: 0 the same slab; 1 the same, and known to be zero.)
+ * Gives a slot back to the slab at `base`, if that is one of this CPU's two: to the collecting one first,
+ * so that freeing does not wait for what the last allocation stored. A slab whose bits are 0 will do if its
+ * base is right: with a slot of it in hand, {base, bit} is true whatever was there before. clean: 1 if the
+ * slot is all zero, else 0.
+ *
+ * r8 the slab to give to, r10 the one that is allocated from; rax how its base word differs (0: the same
+ * slab; 1: the same, and known to be zero).
  */
-static inline enum heapd_push heapd_rseq_push(struct heapd_current *column, uint32_t cpus, uint64_t base,
+static inline enum heapd_push heapd_rseq_push(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
 					      uint64_t bit, uint64_t clean)
 {
 	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") HEAPD_RSEQ_ROW_IN("%%r8", "%l[elsewhere]")
-			     "movq 8(%%r8), %%r9\n\t"
-			     "movq (%%r8), %%rax\n\t"
-			     "testq %%r9, %%r9\n\t"
-			     "jz %l[elsewhere]\n\t"
-			     "xorq %[base], %%rax\n\t"
-			     "cmpq $1, %%rax\n\t"
-			     "ja %l[elsewhere]\n\t"
-			     "testq %[bit], %%r9\n\t"
-			     "jnz %l[twice]\n\t"
-			     "cmpq %[clean], %%rax\n\t"
-			     "ja %l[unclean]\n\t"
-			     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(2)
-			     "movq %%r9, 8(%%r8)\n\t"
-			     "4:\n\t"
+		     "movq 32(%%r8), %%rax\n\t"
+		     "leaq (%%r8,%%rax), %%r10\n\t"
+		     "xorl $16, %%eax\n\t"
+		     "addq %%rax, %%r8\n\t"
+		     "movq (%%r10), %%rax\n\t"
+		     "xorq %[base], %%rax\n\t"
+		     "cmpq $1, %%rax\n\t"
+		     "ja 91f\n\t"
+		     "testq %[bit], 8(%%r10)\n\t"
+		     "jnz %l[twice]\n\t"
+		     "movq (%%r8), %%r9\n\t"
+		     "xorq %[base], %%r9\n\t"
+		     "cmpq $1, %%r9\n\t"
+		     "cmovbeq %%r9, %%rax\n\t"
+		     "cmovaq %%r10, %%r8\n\t"
+		     "jmp 92f\n\t"
+		     "91:\n\t"
+		     "movq (%%r8), %%rax\n\t"
+		     "xorq %[base], %%rax\n\t"
+		     "cmpq $1, %%rax\n\t"
+		     "ja %l[elsewhere]\n\t"
+		     "92:\n\t"
+		     "movq 8(%%r8), %%r9\n\t"
+		     "testq %[bit], %%r9\n\t"
+		     "jnz %l[twice]\n\t"
+		     "cmpq %[clean], %%rax\n\t"
+		     "ja %l[unclean]\n\t"
+		     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(2)
+		     "movq %%r9, 8(%%r8)\n\t"
+		     "4:\n\t"
 		     :
 		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base), [bit] "r"(bit),
-		       [clean] "re"(clean)HEAPD_INJECT_IN
-		     : "memory", "cc", "rax", "r8", "r9" HEAPD_INJECT_CLOBBER
+		       [clean] "re"(clean)
+		     : "memory", "cc", "rax", "r8", "r9", "r10" HEAPD_INJECT_CLOBBER
 		     : elsewhere, twice, unclean);
 	return HEAPD_PUSH_DONE;
 elsewhere:
@@ -161,58 +183,100 @@ unclean:
 	return HEAPD_PUSH_UNCLEAN;
 }
 
-/* Makes {base, bits} this CPU's current slab if it has none: true if it did. */
-static inline bool heapd_rseq_install(struct heapd_current *column, uint32_t cpus, uint64_t base,
-				      uint64_t bits)
+/* Which of an entry's two slabs. */
+#define HEAPD_WAY_ALLOCATING 0ul
+#define HEAPD_WAY_COLLECTING 16ul
+
+/* Makes {base, bits} this CPU's slab of that way if it has none: 1 + the CPU if it did, else 0. */
+static inline uint32_t heapd_rseq_install(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base, uint64_t bits,
+					  uint64_t way)
 {
-	uint64_t row;
+	uint64_t row, at;
 	uint32_t done;
 
-	__asm__ volatile(
-		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-		"cmpq $0, 8(%[row])\n\t"
-		"jne 5f\n\t"
-		"movl $1, %[done]\n\t" HEAPD_INJECT_ASM(3) "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(
-			4) "movq %[bits], 8(%[row])\n\t"
-			   "4:\n\t"
-			   "jmp 6f\n\t"
-			   "5:\n\t"
-			   "xorl %[done], %[done]\n\t"
-			   "6:\n\t"
-		: [row] "=&r"(row), [done] "=&r"(done)
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
-		  [bits] "r"(bits)HEAPD_INJECT_IN
-		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+			 "movl %%fs:4(%[area]), %[done]\n\t"
+			 "addl $1, %[done]\n\t"
+			 "movq 32(%[row]), %[at]\n\t"
+			 "xorq %[way], %[at]\n\t"
+			 "addq %[at], %[row]\n\t"
+			 "cmpq $0, 8(%[row])\n\t"
+			 "jne 5f\n\t" HEAPD_INJECT_ASM(3)
+			 "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(4)
+			 "movq %[bits], 8(%[row])\n\t"
+			 "4:\n\t"
+			 "jmp 6f\n\t"
+			 "5:\n\t"
+			 "xorl %[done], %[done]\n\t"
+			 "6:\n\t"
+			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
+			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
+			   [bits] "r"(bits), [way] "r"(way)
+			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
 	return done;
 }
 
-/* Takes the current slab of CPU `cpu` away, running there: true, with what it was, or false if this thread is elsewhere. */
-static inline bool heapd_rseq_take(struct heapd_current *column, uint32_t cpu, struct heapd_current *taken)
+/* Lets this CPU's two slabs change places if the first is used up and the second is not: true if it did. */
+static inline bool heapd_rseq_turn(struct heapd_rseq_entry *column, uint32_t cpus)
 {
-	uint64_t row, base, bits;
+	uint64_t row, at;
 	uint32_t done;
 
-	__asm__ volatile(HEAPD_RSEQ_BEGIN
-			 "movl %%fs:4(%[area]), %k[row]\n\t"
-			 "cmpl %[cpu], %k[row]\n\t"
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+			 "movq 32(%[row]), %[at]\n\t"
+			 "cmpq $0, 8(%[row],%[at])\n\t"
 			 "jne 5f\n\t"
-			 "shlq $15, %[row]\n\t"
-			 "addq %[rows], %[row]\n\t"
-			 "movl $1, %[done]\n\t"
+			 "xorq $16, %[at]\n\t"
+			 "cmpq $0, 8(%[row],%[at])\n\t"
+			 "je 5f\n\t"
+			 "movl $1, %[done]\n\t" HEAPD_INJECT_ASM(6)
+			 "movq %[at], 32(%[row])\n\t"
+			 "4:\n\t"
+			 "jmp 6f\n\t"
+			 "5:\n\t"
+			 "xorl %[done], %[done]\n\t"
+			 "6:\n\t"
+			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
+			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus)
+			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
+	return done;
+}
+
+/*
+ * Takes one of this CPU's two slabs away, the one at offset `at` of the entry (0 or 16), if there is
+ * something in it: true, with what it was. It does not look at `way`: the daemon uses this too, and `way` is
+ * client-writable. What is taken is in the caller's hands alone: dying now leaves its slots to the next cycle.
+ */
+static inline bool heapd_rseq_take(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t at,
+				   struct heapd_current *taken)
+{
+	uint64_t row, base, bits;
+
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+			 "addq %[at], %[row]\n\t"
 			 "movq (%[row]), %[base]\n\t"
-			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5) "movq $0, 8(%[row])\n\t"
-									   "4:\n\t"
-									   "jmp 6f\n\t"
-									   "5:\n\t"
-									   "xorl %[done], %[done]\n\t"
-									   "xorl %k[base], %k[base]\n\t"
-									   "xorl %k[bits], %k[bits]\n\t"
-									   "6:\n\t"
-			 : [row] "=&r"(row), [base] "=&r"(base), [bits] "=&r"(bits), [done] "=&r"(done)
-			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpu] "r"(cpu)HEAPD_INJECT_IN
+			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5)
+			 "movq $0, 8(%[row])\n\t"
+			 "4:\n\t"
+			 "jmp 6f\n\t"
+			 "5:\n\t"
+			 "xorl %k[base], %k[base]\n\t"
+			 "xorl %k[bits], %k[bits]\n\t"
+			 "6:\n\t"
+			 : [row] "=&r"(row), [base] "=&r"(base), [bits] "=&r"(bits)
+			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [at] "r"(at)
 			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
 	*taken = (struct heapd_current){ .base = base, .bits = bits };
-	return done;
+	return bits != 0;
+}
+
+/* 1 + the CPU that this thread runs on now. */
+static inline uint32_t heapd_rseq_cpu(void)
+{
+	uint32_t cpu;
+
+	__asm__ volatile("movl %%fs:4(%1), %0" : "=r"(cpu) : "r"(__rseq_offset));
+	return cpu + 1;
 }
 
 /* Whether this thread has a registration that the sequences can rely on. */
