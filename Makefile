@@ -206,6 +206,21 @@ $(O)/%.o: %.cc $(O)/.flags
 $(O)/libheapd.so: $(LIB_OBJ) client/libheapd.map $(O)/.sources
 	$(call run,LD,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(LIB_LDFLAGS) -o $@ $(LIB_OBJ) && ln -sf $(@F) $(O)/$(SONAME))
 
+# The library once more, with delays inside its sequences: check_inject runs with it.
+INJECT_OBJ := $(patsubst $(O)/%,$(O)/inject/%,$(LIB_OBJ))
+
+$(O)/inject/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CC,$(CC) $(ALL_CFLAGS) $(LIB_FLAGS) -DHEAPD_RSEQ_INJECT $(werror) -MMD -MP -c -o $@ $< $(lax))
+
+$(O)/inject/libheapd.map: client/libheapd.map
+	@mkdir -p $(@D)
+	@sed 's/^\tglobal:/&\n\t\theapd_inject_aborts;\n\t\theapd_inject_points;/' $< >$@
+
+$(O)/inject/libheapd.so: $(INJECT_OBJ) $(O)/inject/libheapd.map $(O)/.sources
+	$(call run,LD,$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) $(subst client/libheapd.map,$(O)/inject/libheapd.map,$(LIB_LDFLAGS)) -o $@ $(INJECT_OBJ) \
+		&& ln -sf $(@F) $(@D)/$(SONAME))
+
 $(INNER): $(LIB_OBJ)
 $(LIBHEAPDD): $(DAEMON_OBJ)
 $(FIXTURE): $(FIXTURE_OBJ)
@@ -234,6 +249,8 @@ comma := ,
 $(foreach s,$(TEST_SRC),$(eval $(call program,$s,tests)))
 $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
+
+$(O)/tests/check_inject: | $(O)/inject/libheapd.so
 
 $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@

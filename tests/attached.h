@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/* For tests of the client library: a daemon of the test's own, and this process attached to its heap. */
+#ifndef HEAPD_TESTS_ATTACHED_H
+#define HEAPD_TESTS_ATTACHED_H
+
+#include <check.h>
+#include <stdlib.h>
+
+#include "client/range.h"
+#include "client/thread.h"
+#include "fixture.h"
+
+static struct fixture fixture;
+static heapd_heap *heap;
+
+/* A call that must succeed, with the library's sentence if it does not. */
+#define ck_call(call)                                                                        \
+	do {                                                                                 \
+		int ck_result_ = (call);                                                     \
+		ck_assert_msg(ck_result_ >= 0, #call ": %d: %s", ck_result_, heapd_error()); \
+	} while (0)
+
+/* A call that must return -error, with a sentence that holds the text. */
+#define ck_refused(call, error, text)                                                                 \
+	do {                                                                                          \
+		int ck_result_ = (call);                                                              \
+		ck_assert_msg(ck_result_ == -(error), #call ": %d, not %d: %s", ck_result_, -(error), \
+			      heapd_error());                                                         \
+		ck_assert_msg(strstr(heapd_error(), (text)), "'%s' does not say '%s'", heapd_error(), \
+			      (text));                                                                \
+	} while (0)
+
+/* As above, of a call that returns a pointer. */
+#define ck_null(call, error)                                                                            \
+	do {                                                                                            \
+		void *ck_result_ = (call);                                                              \
+		int ck_errno_ = errno;                                                                  \
+		ck_assert_ptr_null(ck_result_);                                                         \
+		ck_assert_msg(ck_errno_ == (error), #call ": errno %d, not %d: %s", ck_errno_, (error), \
+			      heapd_error());                                                           \
+	} while (0)
+
+static inline void attached_start(void)
+{
+	fixture_start(&fixture, NULL);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+}
+
+static inline void attached_stop(void)
+{
+	ck_call(heapd_detach(heap));
+	fixture_stop(&fixture);
+}
+
+static inline int attached_run(TCase *tcase, Suite *suite)
+{
+	suite_add_tcase(suite, tcase);
+	SRunner *runner = srunner_create(suite);
+
+	srunner_run_all(runner, CK_NORMAL);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+#endif

@@ -1,0 +1,432 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store barrier against its rules: what is logged, in which order, when, and what is not. The
+ * test plays the daemon: it turns the barrier on and reads the thread's ring.
+ */
+#include "client/client.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "alone.h"
+
+#define WORDS 260
+
+static struct heapd_heap *heap;
+static void **objects; /* WORDS pointer words of heap memory */
+static uint64_t seen;  /* ring entries looked at */
+
+static void *address(unsigned i)
+{
+	return (char *)(uintptr_t)heap->t.base + (1ul << 20) + i * 64ul;
+}
+
+static void setup(void)
+{
+	heap = alone_attach();
+	objects = (void **)(uintptr_t)heap->t.base;
+	seen = 0;
+}
+
+static void barrier_on(void)
+{
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	heapd_self->gate.on = 1;
+}
+
+/* The next entry of this thread's ring; NULL when there is none. */
+static void *entry_next(void)
+{
+	uint64_t index = (uint64_t)(heapd_self - heap->threads);
+	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT) +
+			 index * HEAPD_BARRIER_RING;
+
+	if (seen == heapd_self->barrier_tail)
+		return NULL;
+	return (void *)(uintptr_t)ring[seen++ % HEAPD_BARRIER_RING];
+}
+
+#define ck_logged(p)        ck_assert_ptr_eq(entry_next(), p)
+#define ck_nothing_logged() ck_assert_ptr_null(entry_next())
+
+static void cycle_next(void)
+{
+	heap->t.directory->cycle.cycle++;
+}
+
+START_TEST(first_store_attaches)
+{
+	errno = 77;
+	ck_assert_ptr_null(heapd_self);
+	heapd_store(&objects[0], address(1));
+	ck_assert_int_eq(errno, 77);
+	ck_assert_ptr_eq(objects[0], address(1));
+	ck_assert_ptr_nonnull(heapd_self);
+	ck_assert_ptr_eq(heapd_gate_, (struct heapd_gate_ *)(void *)&heapd_self->gate);
+	ck_assert_uint_eq(heapd_self->gate.on, 0);
+	ck_assert_uint_eq(heapd_self->gate.inside % 2, 0);
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_ONLINE);
+}
+END_TEST
+
+START_TEST(off_logs_nothing)
+{
+	void *expected = address(1);
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	uint64_t inside = heapd_self->gate.inside;
+	heapd_store(&objects[0], address(1));
+	ck_assert(heapd_cas(&objects[0], &expected, address(2)));
+	ck_assert_ptr_eq(heapd_exchange(&objects[0], address(3)), address(2));
+	heapd_move(&objects[1], &objects[0], 1);
+	heapd_zero(&objects[0], 1);
+	ck_assert_ptr_eq(objects[1], address(3));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.inside, inside + 10);
+}
+END_TEST
+
+START_TEST(store_logs_old_then_new)
+{
+	objects[0] = address(1);
+	barrier_on();
+	heapd_store(&objects[0], address(2));
+	ck_assert_ptr_eq(objects[0], address(2));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.inside % 2, 0);
+}
+END_TEST
+
+START_TEST(scanned_thread_logs_old_only)
+{
+	objects[0] = address(1);
+	barrier_on();
+	heapd_self->scanned = 1;
+	heapd_store(&objects[0], address(2));
+	ck_logged(address(1));
+	ck_nothing_logged();
+}
+END_TEST
+
+/* A record that is not sure whether the barrier is on counts as on. */
+START_TEST(unsure_is_on)
+{
+	objects[0] = address(1);
+	barrier_on();
+	heapd_self->gate.on = 2;
+	heapd_store(&objects[0], NULL);
+	ck_logged(address(1));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(null_and_foreign_are_skipped)
+{
+	static int foreign;
+
+	barrier_on();
+	heapd_store(&objects[0], (void *)&foreign);
+	heapd_store(&objects[0], NULL);
+	objects[0] = (void *)(uintptr_t)(heap->t.base + heap->t.size);
+	heapd_store(&objects[0], (void *)(uintptr_t)(heap->t.base - 1));
+	ck_nothing_logged();
+	objects[0] = (void *)(uintptr_t)(heap->t.base + heap->t.size - 1);
+	heapd_store(&objects[0], (void *)(uintptr_t)heap->t.base);
+	ck_logged((void *)(uintptr_t)(heap->t.base + heap->t.size - 1));
+	ck_logged((void *)(uintptr_t)heap->t.base);
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(filter_forgets_with_the_cycle)
+{
+	barrier_on();
+	heapd_store(&objects[0], address(1));
+	heapd_store(&objects[1], address(1));
+	heapd_store(&objects[0], address(1));
+	ck_logged(address(1));
+	ck_nothing_logged();
+	cycle_next();
+	heapd_store(&objects[0], NULL);
+	ck_logged(address(1));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(filter_holds_back_nothing_else)
+{
+	barrier_on();
+	for (unsigned i = 0; i < 1000; i++)
+		heapd_store(&objects[0], address(i));
+	for (unsigned i = 0; i < 1000; i++)
+		ck_logged(address(i));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(exchange_logs)
+{
+	objects[0] = address(1);
+	barrier_on();
+	ck_assert_ptr_eq(heapd_exchange(&objects[0], address(2)), address(1));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_assert_ptr_eq(heapd_exchange_relaxed(&objects[0], NULL), address(2));
+	ck_nothing_logged(); /* the filter knows it */
+	cycle_next();
+	objects[0] = address(3);
+	ck_assert_ptr_eq(heapd_exchange_relaxed(&objects[0], NULL), address(3));
+	ck_logged(address(3));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(cas_logs_what_it_removes)
+{
+	void *expected = address(1);
+
+	objects[0] = address(1);
+	barrier_on();
+	ck_assert(heapd_cas(&objects[0], &expected, address(2)));
+	ck_assert_ptr_eq(objects[0], address(2));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	expected = address(3);
+	ck_assert(!heapd_cas_relaxed(&objects[0], &expected, address(4)));
+	ck_assert_ptr_eq(expected, address(2));
+	ck_assert_ptr_eq(objects[0], address(2));
+}
+END_TEST
+
+/* As memmove does, for each way in which two runs of more than one share can lie; _i: how far apart. */
+START_TEST(move_is_memmove)
+{
+	static const int shifts[] = { -70, -64, -1, 0, 1, 63, 64, 70 };
+	static const size_t lengths[] = { 0, 1, 63, 64, 65, 120 };
+	void *model[WORDS];
+
+	for (int on = 0; on < 2; on++) {
+		for (size_t k = 0; k < sizeof(lengths) / sizeof(lengths[0]); k++) {
+			for (unsigned i = 0; i < WORDS; i++)
+				model[i] = objects[i] = address(i);
+			ck_assert_int_eq(heapd_thread_attach(heap), 0);
+			heapd_self->gate.on = (uint32_t)on;
+			void **from = &objects[70], **to = from + shifts[_i];
+			heapd_move(to, from, lengths[k]);
+			memmove(&model[70 + shifts[_i]], &model[70], lengths[k] * sizeof(void *));
+			ck_assert_mem_eq(objects, model, sizeof(model));
+		}
+	}
+}
+END_TEST
+
+START_TEST(move_logs_each_word)
+{
+	for (unsigned i = 0; i < 5; i++)
+		objects[i] = address(i);
+	barrier_on();
+	heapd_self->scanned = 1;
+	heapd_move(&objects[1], &objects[0], 3);
+	ck_logged(address(3));
+	ck_logged(address(2));
+	ck_logged(address(1));
+	ck_nothing_logged();
+	cycle_next();
+	heapd_self->scanned = 0;
+	heapd_move(&objects[0], &objects[4], 1);
+	ck_logged(address(0));
+	ck_logged(address(4));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(zero_logs_each_word)
+{
+	for (unsigned i = 0; i < 130; i++)
+		objects[i] = address(i);
+	barrier_on();
+	heapd_zero(objects, 129);
+	for (unsigned i = 0; i < 129; i++) {
+		ck_logged(address(i));
+		ck_assert_ptr_null(objects[i]);
+	}
+	ck_nothing_logged();
+	ck_assert_ptr_eq(objects[129], address(129));
+}
+END_TEST
+
+START_TEST(pinned_and_relaxed_stores)
+{
+	void *pin = address(5);
+
+	objects[0] = address(1);
+	barrier_on();
+	heapd_store_pinned(&objects[0], &pin);
+	ck_assert_ptr_eq(objects[0], address(5));
+	ck_logged(address(1));
+	ck_logged(address(5));
+	heapd_store_relaxed(&objects[0], address(6));
+	ck_assert_ptr_eq(objects[0], address(6));
+	ck_logged(address(6));
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(ring_wraps)
+{
+	barrier_on();
+	seen = heapd_self->barrier_tail = heapd_self->barrier_head = HEAPD_BARRIER_RING - 1;
+	heapd_store(&objects[0], address(1));
+	heapd_store(&objects[0], address(2));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_nothing_logged();
+}
+END_TEST
+
+/* The store is done, the cycle voided, and nothing that is still to be read is written over. */
+START_TEST(full_ring_voids_the_cycle)
+{
+	barrier_on();
+	seen = heapd_self->barrier_tail = HEAPD_BARRIER_RING + 7;
+	heapd_self->barrier_head = 8;
+	heapd_store(&objects[0], address(1));
+	ck_logged(address(1));
+	ck_assert_uint_eq(heap->session->overflow, 0);
+	heapd_store(&objects[0], address(2));
+	ck_assert_ptr_eq(objects[0], address(2));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heap->session->overflow, 1);
+	heapd_self->barrier_head++;
+	heapd_store(&objects[1], address(2));
+	ck_logged(address(2)); /* what was dropped is not taken for known */
+}
+END_TEST
+
+static void *store_elsewhere(void *unused)
+{
+	(void)unused;
+	errno = 0;
+	heapd_store(&objects[0], address(9));
+	return NULL;
+}
+
+START_TEST(thread_that_cannot_attach_voids_the_cycle)
+{
+	pthread_t thread;
+
+	barrier_on();
+	for (unsigned i = 0; i < HEAPD_THREAD_MAX / 64; i++)
+		heap->threads_claimed[i] = UINT64_MAX;
+	ck_assert_int_eq(pthread_create(&thread, NULL, store_elsewhere, NULL), 0);
+	pthread_join(thread, NULL);
+	ck_assert_ptr_eq(objects[0], address(9));
+	ck_assert_uint_eq(heap->session->overflow, 1);
+}
+END_TEST
+
+START_TEST(without_attachment_a_plain_store)
+{
+	void *word = NULL, *expected = address(1);
+
+	heapd_process = NULL;
+	heapd_store(&word, address(1));
+	ck_assert(heapd_cas(&word, &expected, address(2)));
+	ck_assert_ptr_eq(heapd_exchange(&word, NULL), address(2));
+	ck_assert_ptr_null(heapd_self);
+	ck_assert_int_eq(heapd_edit_begin(&word, 8), -ENODEV);
+}
+END_TEST
+
+START_TEST(edit_shades_at_both_ends)
+{
+	objects[0] = address(1);
+	objects[1] = address(2);
+	barrier_on();
+	ck_assert_int_eq(heapd_edit_begin(&objects[0], 16), 0);
+	ck_assert_uint_eq(heapd_self->edits[0].start, (uint64_t)(uintptr_t)&objects[0]);
+	ck_assert_uint_eq(heapd_self->edits[0].bytes, 16);
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_nothing_logged();
+	objects[0] = address(3);
+	objects[1] = NULL;
+	ck_assert_int_eq(heapd_edit_end(&objects[0]), 0);
+	ck_logged(address(3));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->edits[0].start, 0);
+	ck_assert_uint_eq(heapd_self->edits[0].bytes, 0);
+}
+END_TEST
+
+START_TEST(edit_off_records_only)
+{
+	objects[0] = address(1);
+	ck_assert_int_eq(heapd_edit_begin((char *)&objects[0] + 3, 6), 0);
+	ck_assert_uint_eq(heapd_self->edits[0].start, (uint64_t)(uintptr_t)&objects[0]);
+	ck_assert_uint_eq(heapd_self->edits[0].bytes, 16);
+	ck_assert_int_eq(heapd_edit_end((char *)&objects[0] + 3), 0);
+	ck_nothing_logged();
+}
+END_TEST
+
+START_TEST(edit_refuses)
+{
+	for (unsigned i = 0; i < HEAPD_EDIT_COUNT; i++)
+		ck_assert_int_eq(heapd_edit_begin(&objects[i], 8), 0);
+	ck_assert_int_eq(heapd_edit_begin(&objects[9], 8), -ENOSPC);
+	ck_assert_int_eq(heapd_edit_end(&objects[9]), -EINVAL);
+	ck_assert_int_eq(heapd_edit_end(&objects[1]), 0);
+	ck_assert_int_eq(heapd_edit_end(&objects[1]), -EINVAL);
+	ck_assert_int_eq(heapd_edit_begin(&objects[0], HEAPD_EDIT_MAX + 1ul), -E2BIG);
+	ck_assert_int_eq(heapd_edit_begin(&objects[0], 0), -EINVAL);
+	ck_assert_int_eq(heapd_edit_begin(NULL, 8), -EINVAL);
+	ck_assert_int_eq(heapd_edit_end(NULL), -EINVAL);
+	ck_assert_int_eq(heapd_edit_begin(&objects[9], 8), 0);
+	ck_assert_int_eq(heapd_thread_detach(heap), -EBUSY);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("barrier");
+	TCase *stores = tcase_create("stores"), *edits = tcase_create("edits");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(stores, setup, NULL);
+	tcase_add_test(stores, first_store_attaches);
+	tcase_add_test(stores, off_logs_nothing);
+	tcase_add_test(stores, store_logs_old_then_new);
+	tcase_add_test(stores, scanned_thread_logs_old_only);
+	tcase_add_test(stores, unsure_is_on);
+	tcase_add_test(stores, null_and_foreign_are_skipped);
+	tcase_add_test(stores, filter_forgets_with_the_cycle);
+	tcase_add_test(stores, filter_holds_back_nothing_else);
+	tcase_add_test(stores, exchange_logs);
+	tcase_add_test(stores, cas_logs_what_it_removes);
+	tcase_add_loop_test(stores, move_is_memmove, 0, 8);
+	tcase_add_test(stores, move_logs_each_word);
+	tcase_add_test(stores, zero_logs_each_word);
+	tcase_add_test(stores, pinned_and_relaxed_stores);
+	tcase_add_test(stores, ring_wraps);
+	tcase_add_test(stores, full_ring_voids_the_cycle);
+	tcase_add_test(stores, thread_that_cannot_attach_voids_the_cycle);
+	tcase_add_test(stores, without_attachment_a_plain_store);
+	suite_add_tcase(suite, stores);
+	tcase_add_checked_fixture(edits, setup, NULL);
+	tcase_add_test(edits, edit_shades_at_both_ends);
+	tcase_add_test(edits, edit_off_records_only);
+	tcase_add_test(edits, edit_refuses);
+	suite_add_tcase(suite, edits);
+
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

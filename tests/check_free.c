@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heapd_free() of everything that it must refuse: addresses that are no object's start, and objects
+ * that are free already, wherever their bit stands by then. Each is refused with its error and a
+ * sentence, is reported, and harms nothing: what is alive stays as it was, and the heap verifies.
+ */
+#include <stdlib.h>
+#include <time.h>
+
+#include "heapd/geometry.h"
+
+#include "objects.h"
+
+#define KEPT 100u
+
+static struct fixture fixture;
+static heapd_heap *heap;
+static void *kept[KEPT]; /* alive throughout */
+static unsigned reports[8];
+
+static void on_report(void *arg, int kind, const char *text)
+{
+	ck_assert_ptr_eq(arg, reports);
+	ck_assert_int_lt(kind, 8);
+	ck_assert_msg(strlen(text) > 10, "%s", text);
+	reports[kind]++;
+}
+
+static void setup(void)
+{
+	fixture_start(&fixture, NULL);
+	memset(reports, 0, sizeof(reports));
+}
+
+static void teardown(void)
+{
+	fixture_stop(&fixture);
+}
+
+static void nap_ms(unsigned ms)
+{
+	const struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+/* Attached, on one CPU, with objects of several sizes alive. */
+static void begin(int path)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+
+	cpu_pin(sched_getcpu());
+	options.flags = path_flags(path);
+	options.report = on_report;
+	options.report_arg = reports;
+	ck_assert_msg(heapd_attach(&heap, FIXTURE_HEAP, &options) == 0, "%s", heapd_error());
+	for (unsigned i = 0; i < KEPT; i++) {
+		kept[i] = heapd_alloc(heap, 16u << (i % 13));
+		ck_assert_ptr_nonnull(kept[i]);
+		pattern_fill(kept[i], heapd_size(kept[i]), i + 1);
+	}
+	/* The rings are filled by then, and pages stay what they are. */
+	nap_ms(30);
+}
+
+/* Nothing was harmed: all of it is whole, is free now, and there was no more. */
+static void end(void)
+{
+	for (unsigned i = 0; i < KEPT; i++)
+		ck_assert(pattern_whole(kept[i], heapd_size(kept[i]), i + 1));
+	heap_verify(heap, NULL);
+	for (unsigned i = 0; i < KEPT; i++)
+		ck_assert_int_eq(heapd_free(kept[i]), 0);
+	ck_assert_uint_eq(heap_allocated(heap), 0);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+
+static void ck_bad(void *p, const char *word)
+{
+	unsigned before = reports[HEAPD_REPORT_BAD_FREE];
+
+	ck_assert_int_eq(heapd_free(p), -EINVAL);
+	ck_said(EINVAL, word);
+	ck_said(EINVAL, "nothing was freed");
+	ck_assert_uint_eq(reports[HEAPD_REPORT_BAD_FREE], before + 1);
+}
+
+static void ck_double(void *p)
+{
+	unsigned before = reports[HEAPD_REPORT_DOUBLE_FREE];
+
+	ck_assert_int_eq(heapd_free(p), -EALREADY);
+	ck_said(EALREADY, "double free");
+	ck_assert_uint_eq(reports[HEAPD_REPORT_DOUBLE_FREE], before + 1);
+}
+
+START_TEST(null_and_foreign)
+{
+	int on_stack;
+	void *on_heap = malloc(100);
+
+	ck_assert_int_eq(heapd_free(NULL), 0);
+	ck_assert_int_eq(heapd_free(&on_stack), -ENODEV);
+	ck_said(ENODEV, "heapd_attach");
+	begin(_i);
+	ck_assert_int_eq(heapd_free(NULL), 0);
+	ck_bad(&on_stack, "not in the heap");
+	ck_bad(on_heap, "not in the heap");
+	ck_bad(&fixture, "not in the heap");
+	ck_bad((void *)(uintptr_t)1, "not in the heap");
+	ck_bad((void *)(uintptr_t)UINT64_MAX, "not in the heap");
+	ck_assert_uint_eq(heapd_size(&on_stack), 0);
+	ck_said(EINVAL, "no object");
+	ck_assert_ptr_null(heapd_type_of(on_heap));
+	ck_assert_ptr_null(heapd_start_of(on_heap));
+	ck_assert_ptr_null(heapd_heap_of(on_heap));
+	ck_assert_ptr_null(heapd_realloc(heap, on_heap, 10));
+	ck_said(EINVAL, "no object of this heap begins there");
+	free(on_heap);
+	end();
+}
+END_TEST
+
+START_TEST(interior)
+{
+	begin(_i);
+	for (unsigned i = 0; i < KEPT; i++) {
+		char *p = (char *)kept[i];
+
+		ck_bad(p + 1, "into an object");
+		ck_bad(p + 8, "heapd_start_of");
+		ck_bad(p + heapd_size(p) - 1, "into an object");
+		ck_assert_ptr_null(heapd_realloc(heap, p + 8, 100));
+	}
+	struct heapd_info info = HEAPD_SIZED(info);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	ck_assert_uint_eq(info.bad_frees, 3 * KEPT);
+	end();
+}
+END_TEST
+
+/* Addresses of the heap's own memory where no object is: each kind of page. */
+START_TEST(wild)
+{
+	struct heapd_geometry g;
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	begin(_i);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	ck_assert(heapd_geometry_compute(&g, info.heap_size, info.cpus));
+	char *base = (char *)(uintptr_t)info.base;
+	ck_bad(base + g.size - 16, "no object lies there");
+	ck_bad(base + info.committed + (64u << 20), "no object lies there");
+	ck_bad(base + g.size, "not in the heap");
+	ck_bad(base + g.directory_at + g.span_at, "not in the heap");
+	ck_bad(base + g.control_at + g.freed_at, "not in the heap");
+	ck_bad(base + g.total, "not in the heap");
+	ck_bad(base - 16, "not in the heap");
+	/* A span that is gone. */
+	char *gone = (char *)heapd_alloc(heap, 1 << 20);
+	ck_assert_int_eq(heapd_free(gone), 0);
+	ck_assert_int_eq(heapd_sync(heap), 0);
+	ck_bad(gone, "no object lies there");
+	ck_bad(gone + 4096, "no object lies there");
+	end();
+}
+END_TEST
+
+/* The end of a span that no slot covers. */
+START_TEST(beyond_the_last_slot)
+{
+	begin(_i);
+	for (size_t bytes = 16; bytes <= 32768; bytes += bytes < 4096 ? 16 : 2048) {
+		char *p = (char *)heapd_alloc(heap, bytes), *q;
+		size_t size = heapd_size(p);
+
+		for (q = p; heapd_start_of(q); q += size)
+			;
+		ck_bad(q, "no object lies there");
+		ck_assert_int_eq(heapd_free(p), 0);
+	}
+	end();
+}
+END_TEST
+
+/* The slot lies free in this CPU's current slab; whether that slab is known to be zero or not. */
+START_TEST(double_in_current)
+{
+	begin(_i);
+	for (unsigned round = 0; round < 3; round++)
+		for (size_t bytes = 16; bytes <= 4096; bytes *= 2) {
+			void *p, *q;
+
+			/* What comes again at once lies in the slab that is allocated from. */
+			while ((p = heapd_alloc(heap, bytes))) {
+				ck_assert_int_eq(heapd_free(p), 0);
+				q = heapd_alloc(heap, bytes);
+				if (q == p)
+					break;
+			}
+			q = heapd_alloc(heap, bytes);
+			memset(p, 0xff, bytes);
+			ck_assert_int_eq(heapd_free(p), 0);
+			ck_double(p);
+			ck_double(p);
+			ck_assert_int_eq(heapd_free(q), 0);
+			ck_double(q);
+			ck_double(p);
+		}
+	heap_verify(heap, NULL);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
+/* More slabs than one: what lies in those before is freed by way of the daemon. */
+START_TEST(double_in_freed_word)
+{
+	void *p[300];
+
+	begin(_i);
+	ck_assert_uint_eq(heapd_alloc_many(heap, 96, 300, p), 300);
+	nap_ms(30);
+	ck_assert_int_eq(heapd_free(p[0]), 0);
+	ck_double(p[0]);
+	ck_double(p[0]);
+	/* Taken back: the ledger has it. The others of its slab stay. */
+	ck_assert_int_eq(heapd_sync(heap), 0);
+	ck_double(p[0]);
+	for (unsigned i = 1; i < 300; i++)
+		ck_assert_int_eq(heapd_free(p[i]), 0);
+	end();
+}
+END_TEST
+
+START_TEST(double_large)
+{
+	begin(_i);
+	void *p = heapd_alloc(heap, 200000);
+	ck_assert_int_eq(heapd_free(p), 0);
+	/* Its bit waits for the daemon, or its span is gone by now. */
+	int r = heapd_free(p);
+	ck_assert_msg(r == -EALREADY || r == -EINVAL, "%d", r);
+	ck_assert_int_eq(heapd_sync(heap), 0);
+	ck_bad(p, "no object lies there");
+	end();
+}
+END_TEST
+
+#define CROWD 2000u
+
+/* Freed slots go around, from ledger to ring to current slab: a second free is noticed wherever one is. */
+START_TEST(double_anywhere)
+{
+	static void *p[CROWD];
+	static bool freed[CROWD];
+	struct heapd_info info = HEAPD_SIZED(info);
+	unsigned doubles = 0;
+	uint64_t seed = fixture_seed();
+
+	begin(_i);
+	srand48((long)seed);
+	ck_assert_uint_eq(heapd_alloc_many(heap, 64, CROWD, p), CROWD);
+	for (unsigned step = 0; step < 20000; step++) {
+		unsigned i = (unsigned)(drand48() * CROWD);
+
+		if (!p[i])
+			continue;
+		if (!freed[i]) {
+			pattern_fill(p[i], 64, i + 1);
+			ck_assert_int_eq(heapd_free(p[i]), 0);
+			freed[i] = true;
+		} else if (step % 4 == 0) {
+			int r = heapd_free(p[i]);
+
+			/* EINVAL: the whole span had been given back. */
+			ck_assert_msg(r == 0 || r == -EALREADY || r == -EINVAL, "%d: %s", r, heapd_error());
+			doubles += r != -EINVAL;
+			if (r == 0)
+				ck_assert_int_eq(heapd_sync(heap), 0);
+		} else {
+			void *again = heapd_alloc(heap, 64);
+
+			ck_assert(bytes_zero(again, 64));
+			p[i] = again;
+			freed[i] = false;
+			/* Whoever had that address before has none now. */
+			for (unsigned j = 0; j < CROWD; j++)
+				if (j != i && p[j] == again)
+					p[j] = NULL;
+		}
+	}
+	/* One that lies in a spare of this thread is judged when the spare has gone back. */
+	ck_assert_int_eq(heapd_thread_detach(heap), 0);
+	ck_assert_int_eq(heapd_sync(heap), 0);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	/* A few may have gone unsaid with a span that was given back whole; none is told of that was not. */
+	ck_assert_uint_le(info.double_frees, doubles);
+	ck_assert_uint_ge(info.double_frees + doubles / 50, doubles);
+	ck_assert_uint_gt(doubles, 100);
+	for (unsigned i = 0; i < CROWD; i++)
+		if (p[i] && !freed[i])
+			ck_assert_int_eq(heapd_free(p[i]), 0);
+	end();
+}
+END_TEST
+
+static int free_it(void *p)
+{
+	return heapd_free(p) == 0 && heapd_free(p) == -EALREADY ? 0 : 1;
+}
+
+/* Freed by another process: a child of fork() is a client of its own. */
+START_TEST(by_another_process)
+{
+	begin(_i);
+	void *p = heapd_alloc(heap, 500);
+	memset(p, 1, 500);
+	fixture_wait(fixture_client_fork(free_it, p), 0);
+	ck_assert_int_eq(heapd_free(p), -EALREADY);
+	end();
+}
+END_TEST
+
+int main(void)
+{
+	const TTest *const tests[] = { null_and_foreign,     interior,          wild,
+				       beyond_the_last_slot, double_in_current, double_in_freed_word,
+				       double_large,         double_anywhere,   by_another_process };
+	Suite *suite = suite_create("free");
+	TCase *tc = tcase_create("free");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 60);
+	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
+		tcase_add_loop_test(tc, tests[i], 0, OBJECTS_PATHS);
+	suite_add_tcase(suite, tc);
+	SRunner *runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

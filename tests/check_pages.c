@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/* The page heap: what is committed, when, at whose cost; what is known to be zero; where it ends. */
+#include "testheap.h"
+
+static struct testheap t;
+static struct pages pages;
+
+static void open_pages(uint64_t size, uint64_t limit, enum config_huge huge)
+{
+	testheap_init_with(&t, size, limit, huge, 0);
+	ck_assert_int_eq(pages_init(&pages, t.heap), 0);
+}
+
+static void close_pages(void)
+{
+	pages_deinit(&pages);
+	testheap_deinit(&t);
+}
+
+static char *page_at(uint64_t page)
+{
+	return (char *)(uintptr_t)(t.heap->t.base +
+				   (page << HEAPD_PAGE_SHIFT)); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static bool all_zero(uint64_t first, uint64_t n)
+{
+	const char *p = page_at(first);
+
+	return !p[0] && memcmp(p, p + 1, (n << HEAPD_PAGE_SHIFT) - 1) == 0;
+}
+
+/* mincore() of a shared mapping tells what the file has. */
+static uint64_t resident_chunks(void)
+{
+	static unsigned char vec[HEAPD_CHUNK_SIZE / 4096];
+	uint64_t n = 0;
+
+	for (uint64_t chunk = 0; chunk < pages.chunks; chunk++) {
+		ck_assert_int_eq(mincore(page_at(chunk * HEAPD_CHUNK_PAGES), HEAPD_CHUNK_SIZE, vec), 0);
+		n += (vec[0] & 1) && (vec[sizeof(vec) - 1] & 1);
+	}
+	return n;
+}
+
+START_TEST(takes_commit_whole_chunks_and_charge_them)
+{
+	uint64_t first, before;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	before = account_taken(&t.account);
+	ck_assert_uint_eq(resident_chunks(), 0);
+	ck_assert_int_eq(pages_take(&pages, 3, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, 0);
+	ck_assert(zeroed && all_zero(first, 3));
+	ck_assert_uint_eq(account_taken(&t.account) - before, HEAPD_CHUNK_SIZE);
+	ck_assert_uint_eq(testheap_stats(&t)->committed, HEAPD_CHUNK_SIZE);
+	ck_assert_uint_eq(testheap_stats(&t)->in_spans, 3 * HEAPD_PAGE_SIZE);
+	ck_assert_uint_eq(resident_chunks(), 1);
+	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, 3);
+	ck_assert_uint_eq(resident_chunks(), 2);
+	ck_assert_uint_eq(account_taken(&t.account) - before, 2 * HEAPD_CHUNK_SIZE);
+	close_pages();
+}
+END_TEST
+
+START_TEST(zero_is_said_only_of_pages_that_nobody_had)
+{
+	uint64_t first, again;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	ck_assert_int_eq(pages_take(&pages, 10, 1, &first, &zeroed), 0);
+	memset(page_at(first + 9), 0xff, HEAPD_PAGE_SIZE);
+	pages_give(&pages, first, 10);
+	ck_assert_uint_eq(testheap_stats(&t)->in_spans, 0);
+	ck_assert_int_eq(pages_take(&pages, 20, 1, &again, &zeroed), 0);
+	ck_assert_uint_eq(again, first);
+	ck_assert(!zeroed);
+	ck_assert_int_eq(pages_take(&pages, 5, 1, &again, &zeroed), 0);
+	ck_assert(zeroed && all_zero(again, 5));
+	close_pages();
+}
+END_TEST
+
+START_TEST(the_heap_s_limit_refuses_and_gives_again)
+{
+	uint64_t first[4], more;
+	bool zeroed;
+
+	open_pages(64 * MIB, 8 * MIB, CONFIG_HUGE_NEVER);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first[i], &zeroed), 0);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &more, &zeroed), -ENOMEM);
+	ck_assert_uint_eq(testheap_stats(&t)->committed, 8 * MIB);
+	ck_assert(!pages_commit_ahead(&pages));
+	pages_give(&pages, first[2], HEAPD_CHUNK_PAGES);
+	ck_assert_int_eq(pages_take(&pages, 2 * HEAPD_CHUNK_PAGES, 1, &more, &zeroed), -ENOMEM);
+	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &more, &zeroed), 0);
+	ck_assert_uint_eq(more, first[2]);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &more, &zeroed), -ENOMEM);
+	heap_set_limit(t.heap, 10 * MIB);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &more, &zeroed), 0);
+	close_pages();
+}
+END_TEST
+
+START_TEST(the_account_refuses_too)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	t.account.maximum = account_taken(&t.account) + 2 * HEAPD_CHUNK_SIZE;
+	ck_assert_int_eq(pages_take(&pages, 3 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), -ENOMEM);
+	ck_assert_uint_le(account_taken(&t.account), t.account.maximum);
+	ck_assert_uint_eq(pages.in_spans, 0);
+	ck_assert_int_eq(pages_take(&pages, 2 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, 0);
+	close_pages();
+}
+END_TEST
+
+START_TEST(address_space_ends)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 128 * MIB, CONFIG_HUGE_NEVER);
+	ck_assert_int_eq(pages_take(&pages, 64 * MIB / HEAPD_PAGE_SIZE + 1, 1, &first, &zeroed), -ENOMEM);
+	ck_assert_int_eq(pages_take(&pages, 64 * MIB / HEAPD_PAGE_SIZE, 1, &first, &zeroed), 0);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), -ENOMEM);
+	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert_uint_eq(resident_chunks(), 32);
+	close_pages();
+}
+END_TEST
+
+START_TEST(alignment)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), 0);
+	for (uint64_t align = 2; align <= HEAPD_CHUNK_PAGES; align *= 2) {
+		ck_assert_int_eq(pages_take(&pages, 1, align, &first, &zeroed), 0);
+		ck_assert_uint_eq(first % align, 0);
+	}
+	close_pages();
+}
+END_TEST
+
+/* One chunk at a time, an eighth of what is committed, and never for a heap that nobody uses. */
+START_TEST(commits_ahead_of_need)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(256 * MIB, 256 * MIB, CONFIG_HUGE_NEVER);
+	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert_uint_eq(pages.committed_chunks, 0);
+	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert(pages_commit_ahead(&pages));
+	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert_uint_eq(pages.committed_chunks, 2);
+	ck_assert_int_eq(pages_take(&pages, 79 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	while (pages_commit_ahead(&pages))
+		;
+	ck_assert_uint_eq(pages.committed_chunks, 91);
+	ck_assert_uint_eq(resident_chunks(), 91);
+	close_pages();
+}
+END_TEST
+
+START_TEST(no_huge_pages_where_they_are_not_wanted)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	ck_assert_int_eq(pages_take(&pages, 4 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(testheap_stats(&t)->committed_huge, 0);
+	close_pages();
+}
+END_TEST
+
+/* Of the mapping, in KiB: what /proc says of huge pages behind it. */
+static uint64_t huge_kib(void)
+{
+	char line[512], start[32];
+	uint64_t kib = 0, n;
+	bool here = false;
+	FILE *f = fopen("/proc/self/smaps", "re");
+
+	ck_assert_ptr_nonnull(f);
+	snprintf(start, sizeof(start), "%llx-", (unsigned long long)t.heap->t.base);
+	while (fgets(line, sizeof(line), f)) {
+		if (strncmp(line, start, strlen(start)) == 0)
+			here = true;
+		else if (here && sscanf(line, "ShmemPmdMapped: %lu kB", &n) == 1)
+			kib = n, here = false;
+	}
+	fclose(f);
+	return kib;
+}
+
+START_TEST(huge_pages_where_they_can_be_had)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_AUTO);
+	ck_assert_int_eq(pages_take(&pages, 8 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert(zeroed && all_zero(first, 8 * HEAPD_CHUNK_PAGES));
+	ck_assert_uint_eq(resident_chunks(), 8);
+	ck_assert_uint_eq(huge_kib() * 1024, testheap_stats(&t)->committed_huge);
+	if (!testheap_stats(&t)->committed_huge)
+		printf("SKIP huge_pages_where_they_can_be_had: the kernel gives none\n");
+	close_pages();
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("pages");
+	TCase *tests = tcase_create("pages");
+
+	tcase_set_timeout(tests, 30);
+	tcase_add_test(tests, takes_commit_whole_chunks_and_charge_them);
+	tcase_add_test(tests, zero_is_said_only_of_pages_that_nobody_had);
+	tcase_add_test(tests, the_heap_s_limit_refuses_and_gives_again);
+	tcase_add_test(tests, the_account_refuses_too);
+	tcase_add_test(tests, address_space_ends);
+	tcase_add_test(tests, alignment);
+	tcase_add_test(tests, commits_ahead_of_need);
+	tcase_add_test(tests, no_huge_pages_where_they_are_not_wanted);
+	tcase_add_test(tests, huge_pages_where_they_can_be_had);
+	suite_add_tcase(suite, tests);
+	return testheap_run(suite);
+}

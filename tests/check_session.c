@@ -1,0 +1,596 @@
+/* SPDX-License-Identifier: MIT */
+/* Attaching, by raw messages: who is let in, what it is given, and what becomes of nonsense. */
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fixture.h"
+#include "heapd/geometry.h"
+
+#define NOBODY 65534
+
+static struct fixture f;
+
+static void setup(void)
+{
+	static const char *const settings[] = {
+		"heap.reading.Size=64M",
+		"heap.reading.Limit=16M",
+		"heap.reading.ReadOnlyUsers=65534",
+		"heap.open.Size=64M",
+		"heap.open.Limit=16M",
+		"heap.open.AllowGroups=65533",
+		"daemon.MaxSessions=8",
+		NULL,
+	};
+
+	fixture_start(&f, settings);
+}
+
+static void teardown(void)
+{
+	fixture_stop(&f);
+}
+
+/* Attaches, and expects that status. The socket if it is 0, else -1; the reply stays in m. */
+static int attach(const char *heap, uint32_t flags, int status, struct heapd_message *m,
+		  struct fixture_fds *fds)
+{
+	struct fixture_fds none = { .n = 0 };
+	int fd;
+
+	fd = fixture_attach(&f, heap, flags, m, fds ? fds : &none);
+	ck_assert_msg(fd == status || (fd >= 0 && status == 0), "%s: %d, not %d: %s", heap, fd, status,
+		      m->text);
+	if (!fds)
+		fixture_close(&none);
+	return fd;
+}
+
+static int call(int fd, struct heapd_message *m, enum heapd_op op)
+{
+	m->op = op;
+	ck_assert_int_eq(fixture_call(fd, m, NULL), 0);
+	return m->status;
+}
+
+/* Runs fn as a user with no rights of its own, and with that group beside. */
+struct as_nobody {
+	gid_t group;
+	int (*fn)(void);
+};
+
+static int drop_rights(void *arg)
+{
+	const struct as_nobody *as = arg;
+
+	if (setgroups(1, &as->group) < 0 || setgid(NOBODY) < 0 || setuid(NOBODY) < 0)
+		return 99;
+	return as->fn();
+}
+
+static void run_as_nobody(const char *test, int (*fn)(void), gid_t group)
+{
+	struct as_nobody as = { group, fn };
+
+	if (getuid() != 0) {
+		printf("SKIP %s: needs root, to become another user\n", test);
+		return;
+	}
+	fixture_wait(fixture_client_fork(drop_rights, &as), 0);
+}
+
+START_TEST(welcome_says_where_the_heap_lies)
+{
+	struct heapd_geometry g;
+	struct fixture_fds fds;
+	struct heapd_message m;
+	int fd = attach(FIXTURE_HEAP, 0, 0, &m, &fds);
+
+	ck_assert_uint_eq(fds.n, 5);
+	ck_assert_uint_eq(m.nfds, 5);
+	ck_assert_uint_eq(m.welcome.fingerprint, heapd_layout_fingerprint());
+	ck_assert_uint_eq(m.welcome.size, 1ul << 30);
+	ck_assert_uint_eq(m.welcome.base % HEAPD_CHUNK_SIZE, 0);
+	ck_assert_uint_eq(m.welcome.session_size, HEAPD_SESSION_SIZE);
+	ck_assert_uint_eq(m.welcome.flags, 0);
+	ck_assert(heapd_geometry_compute(&g, m.welcome.size, m.welcome.cpus));
+
+	struct heapd_directory *d = mmap(NULL, 65536, PROT_READ, MAP_SHARED, fds.fd[1], 0);
+	ck_assert_ptr_ne(d, MAP_FAILED);
+	ck_assert_uint_eq(d->magic, HEAPD_DIRECTORY_MAGIC);
+	ck_assert_uint_eq(d->base, m.welcome.base);
+	ck_assert_str_eq(d->name, FIXTURE_HEAP);
+	ck_assert_mem_eq(&d->geometry, &g, sizeof(g));
+	ck_assert_uint_eq(d->stats.sessions, 1);
+	ck_assert_uint_eq(d->stats.limit, 256ul << 20);
+	ck_assert_uint_ne(d->id, 0);
+	munmap(d, 65536);
+
+	struct heapd_session *s = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fds.fd[3], 0);
+	ck_assert_ptr_ne(s, MAP_FAILED);
+	ck_assert_uint_eq(s->magic, HEAPD_SESSION_MAGIC);
+	ck_assert_uint_eq(s->id, m.welcome.session);
+	ck_assert_uint_eq(s->index, m.welcome.index);
+	munmap(s, 4096);
+	fixture_close(&fds);
+	close(fd);
+}
+END_TEST
+
+/* A memory file as a client gets it: sealed, private to its owner, and of that length. */
+static void check_file(int fd, uint64_t size, int access)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fcntl(fd, F_GET_SEALS) & (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL),
+			 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	ck_assert_int_eq(fcntl(fd, F_GETFL) & O_ACCMODE, access);
+	ck_assert_int_eq(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_uint_eq(st.st_mode & 07777, 0600);
+	ck_assert_uint_eq((uint64_t)st.st_size, size);
+	ck_assert_int_eq(ftruncate(fd, 4096), -1);
+}
+
+static void check_unwritable(int fd)
+{
+	ck_assert_ptr_eq(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0), MAP_FAILED);
+	ck_assert_int_eq(errno, EACCES);
+	void *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	ck_assert_int_eq(mprotect(p, 4096, PROT_READ | PROT_WRITE), -1);
+	ck_assert_int_eq(pwrite(fd, "x", 1, 0), -1);
+	munmap(p, 4096);
+}
+
+START_TEST(files_are_sealed_and_of_the_right_mode)
+{
+	struct heapd_geometry g;
+	struct fixture_fds fds;
+	struct heapd_message m;
+	int fd = attach(FIXTURE_HEAP, 0, 0, &m, &fds);
+
+	ck_assert(heapd_geometry_compute(&g, m.welcome.size, m.welcome.cpus));
+	check_file(fds.fd[0], g.size, O_RDWR);
+	check_file(fds.fd[1], g.directory_size, O_RDONLY);
+	check_unwritable(fds.fd[1]);
+	check_file(fds.fd[2], g.control_size, O_RDWR);
+	check_file(fds.fd[3], HEAPD_SESSION_SIZE, O_RDWR);
+	fixture_close(&fds);
+	close(fd);
+}
+END_TEST
+
+START_TEST(read_only_session_can_write_nothing_of_the_heap)
+{
+	struct fixture_fds fds;
+	struct heapd_message m;
+	int fd = attach(FIXTURE_HEAP, HEAPD_HELLO_READ_ONLY, 0, &m, &fds);
+
+	ck_assert_uint_eq(fds.n, 4);
+	ck_assert_uint_eq(m.welcome.flags, HEAPD_HELLO_READ_ONLY);
+	check_file(fds.fd[0], 1ul << 30, O_RDONLY);
+	check_unwritable(fds.fd[0]);
+	check_unwritable(fds.fd[1]);
+	check_file(fds.fd[2], HEAPD_SESSION_SIZE, O_RDWR);
+
+	m = (struct heapd_message){ .root.name = "r" };
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_ROOT_SET), -EROFS);
+	m = (struct heapd_message){ .large = { .bytes = 100000, .class = HEAPD_SIZECLASS_LARGE } };
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_LARGE), -EROFS);
+	m = (struct heapd_message){ .type = { .name = "t", .size = 16, .align = 8 } };
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_TYPE), -EROFS);
+	fixture_close(&fds);
+	close(fd);
+}
+END_TEST
+
+/* What another user was given it cannot open again for more, by whatever way. */
+static int nobody_reads(void)
+{
+	struct fixture_fds fds;
+	struct heapd_message m;
+	char path[64];
+	int fd = fixture_attach(&f, "reading", 0, &m, NULL);
+
+	if (fd != -EACCES || !strstr(m.text, "read-only") || !strstr(m.text, "AllowUsers="))
+		return 1;
+	fd = fixture_attach(&f, "reading", HEAPD_HELLO_READ_ONLY, &m, &fds);
+	if (fd < 0 || fds.n != 4)
+		return 2;
+	for (size_t i = 0; i < 2; i++) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", fds.fd[i]);
+		if (open(path, O_RDWR) >= 0 || errno != EACCES)
+			return 3;
+		if (mmap(NULL, 4096, PROT_WRITE, MAP_SHARED, fds.fd[i], 0) != MAP_FAILED || errno != EACCES)
+			return 4;
+		if (fchmod(fds.fd[i], 0666) == 0)
+			return 5;
+	}
+	return 0;
+}
+
+START_TEST(reader_of_another_user_stays_a_reader)
+{
+	run_as_nobody("reader_of_another_user_stays_a_reader", nobody_reads, NOBODY);
+}
+END_TEST
+
+static int nobody_is_refused(void)
+{
+	struct heapd_message m;
+
+	if (fixture_attach(&f, FIXTURE_HEAP, 0, &m, NULL) != -EACCES || !strstr(m.text, "AllowUsers="))
+		return 1;
+	if (!strstr(m.text, "65534") || !strstr(m.text, "'" FIXTURE_HEAP "'"))
+		return 2;
+	if (fixture_attach(&f, FIXTURE_HEAP, HEAPD_HELLO_READ_ONLY, &m, NULL) != -EACCES)
+		return 3;
+	if (fixture_attach(&f, "open", 0, &m, NULL) != -EACCES)
+		return 4;
+	/* Heaps that it may not use are not listed. */
+	if (fixture_attach(&f, "missing", 0, &m, NULL) != -ENOENT || !strstr(m.text, "'reading'"))
+		return 5;
+	return strstr(m.text, "'open'") || strstr(m.text, "'" FIXTURE_HEAP "'") ? 6 : 0;
+}
+
+START_TEST(user_who_is_not_allowed_is_refused)
+{
+	run_as_nobody("user_who_is_not_allowed_is_refused", nobody_is_refused, NOBODY);
+}
+END_TEST
+
+static int nobody_has_the_group(void)
+{
+	struct heapd_message m;
+	int fd = fixture_attach(&f, "open", 0, &m, NULL);
+
+	if (fd < 0)
+		return 1;
+	m = (struct heapd_message){ .setting = { .key = "memory.limit", .value = "8M" } };
+	m.op = HEAPD_OP_SET;
+	if (fixture_call(fd, &m, NULL) < 0 || m.status != -EPERM)
+		return 2;
+	return 0;
+}
+
+START_TEST(supplementary_group_lets_in_and_operator_settings_stay_closed)
+{
+	run_as_nobody("supplementary_group_lets_in_and_operator_settings_stay_closed", nobody_has_the_group,
+		      65533);
+}
+END_TEST
+
+START_TEST(other_layout_is_refused)
+{
+	struct heapd_message m;
+	char number[32];
+	int fd = fixture_connect(&f);
+
+	fixture_hello(&m, FIXTURE_HEAP, 0);
+	m.hello.fingerprint ^= 1;
+	ck_assert_int_eq(fixture_call(fd, &m, NULL), 0);
+	ck_assert_int_eq(m.status, -EPROTO);
+	for (uint64_t flip = 0; flip < 2; flip++) {
+		snprintf(number, sizeof(number), "%016lx",
+			 (unsigned long)(heapd_layout_fingerprint() ^ flip));
+		ck_assert_ptr_ne(strstr(m.text, number), NULL);
+	}
+	ck_assert_ptr_ne(strstr(m.text, "use the libheapd of the daemon's build"), NULL);
+	/* The connection is as good as before. */
+	fixture_hello(&m, FIXTURE_HEAP, 0);
+	ck_assert_int_eq(fixture_call(fd, &m, NULL), 0);
+	ck_assert_int_eq(m.status, 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(unknown_heap_is_refused_with_a_list)
+{
+	struct heapd_message m;
+
+	attach("missing", 0, -ENOENT, &m, NULL);
+	ck_assert_ptr_ne(strstr(m.text, "'missing'"), NULL);
+	ck_assert_ptr_ne(strstr(m.text, "'" FIXTURE_HEAP "'"), NULL);
+	ck_assert_ptr_ne(strstr(m.text, "'reading'"), NULL);
+	attach("", 0, -EINVAL, &m, NULL);
+	attach("a\x1b[2Jb", 0, -EINVAL, &m, NULL);
+	attach(FIXTURE_HEAP, 6, -EINVAL, &m, NULL);
+
+	int fd = fixture_connect(&f);
+	fixture_hello(&m, "", 0);
+	memset(m.hello.heap, 'x', sizeof(m.hello.heap));
+	ck_assert_int_eq(fixture_call(fd, &m, NULL), 0);
+	ck_assert_int_eq(m.status, -EINVAL);
+	close(fd);
+}
+END_TEST
+
+START_TEST(sessions_are_capped)
+{
+	struct heapd_message m;
+	int fds[8];
+
+	for (int i = 0; i < 8; i++)
+		fds[i] = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	attach(FIXTURE_HEAP, 0, -EUSERS, &m, NULL);
+	ck_assert_ptr_ne(strstr(m.text, "MaxSessions="), NULL);
+	m = (struct heapd_message){ 0 };
+	ck_assert_int_eq(call(fds[3], &m, HEAPD_OP_FORK), -EUSERS);
+	ck_assert_int_eq(call(fds[3], &m, HEAPD_OP_BYE), 0);
+	fds[3] = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	for (int i = 0; i < 8; i++)
+		close(fds[i]);
+}
+END_TEST
+
+START_TEST(sessions_of_one_user_are_capped)
+{
+	static const char *const settings[] = { "daemon.MaxSessionsPerUser=2", NULL };
+	struct heapd_message m;
+	int a, b;
+
+	fixture_start(&f, settings);
+	a = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	b = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	attach(FIXTURE_HEAP, 0, -EUSERS, &m, NULL);
+	ck_assert_ptr_ne(strstr(m.text, "MaxSessionsPerUser="), NULL);
+	close(a);
+	close(b);
+	fixture_stop(&f);
+}
+END_TEST
+
+START_TEST(requests_come_after_hello)
+{
+	struct heapd_message m = { 0 };
+	int fd = fixture_connect(&f);
+
+	for (uint32_t op = 0; op < HEAPD_OP_COUNT + 2u; op++) {
+		if (op == HEAPD_OP_HELLO)
+			continue;
+		ck_assert_int_eq(call(fd, &m, op), op == HEAPD_OP_HELLO_CHILD ? -EPROTO : -ENOTCONN);
+		ck_assert_str_ne(m.text, "");
+	}
+	fixture_hello(&m, FIXTURE_HEAP, 0);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_HELLO), 0);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_HELLO), -EISCONN);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_NONE), -EPROTO);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_COUNT), -EPROTO);
+	ck_assert_int_eq(call(fd, &m, 0xffffffff), -EPROTO);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_COLLECT), -EOPNOTSUPP);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_PATH), -EOPNOTSUPP);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_SYNC), 0);
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_BYE), 0);
+	ck_assert_int_eq(fixture_receive(fd, &m, NULL), -ECONNRESET);
+	close(fd);
+}
+END_TEST
+
+/* Anything but one message of the right size ends the connection, and nothing else. */
+START_TEST(malformed_messages_end_the_session)
+{
+	static const size_t sizes[] = { 0, 1, 16, 1023, 1025, 4096 };
+	char bytes[4096] = { HEAPD_OP_GET };
+	struct heapd_message m;
+
+	for (size_t i = 0; i < 2 * sizeof(sizes) / sizeof(sizes[0]); i++) {
+		int fd = i % 2 ? fixture_connect(&f) : attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+
+		ck_assert_int_eq(send(fd, bytes, sizes[i / 2], 0), (ssize_t)sizes[i / 2]);
+		ck_assert_int_eq(fixture_receive(fd, &m, NULL), -ECONNRESET);
+		close(fd);
+	}
+	ck_assert(fixture_logged(&f, "is not a message"));
+}
+END_TEST
+
+static uint64_t random_next(uint64_t *state)
+{
+	*state += 0x9e3779b97f4a7c15ull;
+	uint64_t z = (*state ^ *state >> 30) * 0xbf58476d1ce4e5b9ull;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
+	return z ^ z >> 31;
+}
+
+/* Bytes of all kinds: small numbers, large ones, names, noise. */
+static void fill_randomly(struct heapd_message *m, uint64_t *seed)
+{
+	unsigned char *bytes = (unsigned char *)m;
+
+	for (size_t i = 0; i < sizeof(*m); i += 8) {
+		uint64_t word = random_next(seed);
+
+		word >>= random_next(seed) % 8 * 8;
+		if (random_next(seed) % 4 == 0)
+			word = random_next(seed) % 4;
+		memcpy(bytes + i, &word, 8);
+	}
+	m->op = (uint32_t)(random_next(seed) % (HEAPD_OP_COUNT + 2u));
+	if (m->op == HEAPD_OP_LARGE)
+		m->large.bytes %= 1u << 22;
+	if (random_next(seed) % 2)
+		snprintf(m->bytes, sizeof(m->bytes), "name%u", (unsigned)(random_next(seed) % 4));
+}
+
+/* Each nonsense gets its reply; the heap stays whole, which teardown verifies. */
+START_TEST(nonsense_of_the_right_size_is_answered)
+{
+	uint64_t seed = fixture_seed();
+	struct heapd_message m;
+	int fd = -1;
+
+	for (int i = 0; i < 3000; i++) {
+		if (fd < 0)
+			fd = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+		fill_randomly(&m, &seed);
+		uint32_t op = m.op;
+		ck_assert_int_eq(fixture_call(fd, &m, NULL), 0);
+		ck_assert(m.status <= 0);
+		if (op == HEAPD_OP_BYE) {
+			close(fd);
+			fd = -1;
+		}
+	}
+	close(fd);
+}
+END_TEST
+
+static unsigned count_files(pid_t pid)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
+	dir = opendir(path);
+	ck_assert_ptr_ne(dir, NULL);
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
+START_TEST(descriptors_of_clients_are_not_taken)
+{
+	_Alignas(struct cmsghdr) char room[CMSG_SPACE(4 * sizeof(int))] = { 0 };
+	struct heapd_message m;
+	struct iovec iov = { &m, sizeof(m) };
+	struct msghdr h = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&h);
+	int four[4] = { 0, 1, 2, 0 }, fd = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	unsigned before;
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(four));
+	memcpy(CMSG_DATA(c), four, sizeof(four));
+	m = (struct heapd_message){ .setting.key = "heap.name" };
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_GET), 0);
+	before = count_files(f.daemon);
+	for (int i = 0; i < 10; i++) {
+		ck_assert_int_eq(sendmsg(fd, &h, 0), sizeof(m));
+		ck_assert_int_eq(fixture_receive(fd, &m, NULL), 0);
+		ck_assert_int_eq(m.status, 0);
+	}
+	ck_assert_uint_eq(count_files(f.daemon), before);
+	close(fd);
+}
+END_TEST
+
+START_TEST(client_that_does_not_read_is_dropped)
+{
+	struct heapd_message m = { .op = HEAPD_OP_GET, .setting.key = "heap.name" };
+	int fd, other, i = 0;
+
+	fd = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	other = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+	m = (struct heapd_message){ .op = HEAPD_OP_GET, .setting.key = "heap.name" };
+	while (i < 100000 && send(fd, &m, sizeof(m), MSG_NOSIGNAL) > 0)
+		i++;
+	ck_assert_int_lt(i, 100000);
+	ck_assert(fixture_logged(&f, "it does not read"));
+	ck_assert_int_eq(call(other, &m, HEAPD_OP_GET), 0);
+	close(fd);
+	close(other);
+}
+END_TEST
+
+START_TEST(crowd_of_silent_connections_is_kept_out)
+{
+	static const struct timeval patience = { .tv_sec = 5 };
+	struct heapd_message m = { 0 };
+	int fds[64], fd;
+
+	for (int i = 0; i < 64; i++)
+		fds[i] = fixture_connect(&f);
+	ck_assert_int_eq(call(fds[63], &m, HEAPD_OP_GET), -ENOTCONN);
+	fd = fixture_connect(&f);
+	/* At once, and not when its time to say hello has passed. */
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+	ck_assert_int_eq(fixture_receive(fd, &m, NULL), -ECONNRESET);
+	close(fd);
+	for (int i = 0; i < 64; i++)
+		close(fds[i]);
+	/* Once they have been noticed to be gone, there is room again. */
+	do
+		fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, NULL);
+	while (fd == -ECONNRESET && usleep(1000) == 0);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+}
+END_TEST
+
+static int compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The daemon's part of attaching. The bound is loose; the figure is printed. */
+START_TEST(attaching_is_quick)
+{
+	struct heapd_message m;
+	uint64_t ns[101];
+
+	for (size_t i = 0; i < 101; i++) {
+		uint64_t begin = fixture_now_ns();
+		int fd = attach(FIXTURE_HEAP, 0, 0, &m, NULL);
+
+		ns[i] = fixture_now_ns() - begin;
+		call(fd, &m, HEAPD_OP_BYE);
+		close(fd);
+	}
+	qsort(ns, 101, sizeof(ns[0]), compare);
+	printf("attach and welcome: median %.0f us, worst %.0f us\n", (double)ns[50] / 1e3,
+	       (double)ns[100] / 1e3);
+	ck_assert_uint_lt(ns[50], 5000000);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("session");
+	TCase *tcase = tcase_create("session"), *user = tcase_create("user");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_set_timeout(tcase, 60);
+	tcase_add_checked_fixture(tcase, setup, teardown);
+	tcase_add_test(tcase, welcome_says_where_the_heap_lies);
+	tcase_add_test(tcase, files_are_sealed_and_of_the_right_mode);
+	tcase_add_test(tcase, read_only_session_can_write_nothing_of_the_heap);
+	tcase_add_test(tcase, reader_of_another_user_stays_a_reader);
+	tcase_add_test(tcase, user_who_is_not_allowed_is_refused);
+	tcase_add_test(tcase, supplementary_group_lets_in_and_operator_settings_stay_closed);
+	tcase_add_test(tcase, other_layout_is_refused);
+	tcase_add_test(tcase, unknown_heap_is_refused_with_a_list);
+	tcase_add_test(tcase, sessions_are_capped);
+	tcase_add_test(tcase, requests_come_after_hello);
+	tcase_add_test(tcase, malformed_messages_end_the_session);
+	tcase_add_test(tcase, nonsense_of_the_right_size_is_answered);
+	tcase_add_test(tcase, descriptors_of_clients_are_not_taken);
+	tcase_add_test(tcase, client_that_does_not_read_is_dropped);
+	tcase_add_test(tcase, crowd_of_silent_connections_is_kept_out);
+	tcase_add_test(tcase, attaching_is_quick);
+	tcase_add_test(user, sessions_of_one_user_are_capped);
+	suite_add_tcase(suite, tcase);
+	suite_add_tcase(suite, user);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? 1 : 0;
+}

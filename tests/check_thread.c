@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: MIT */
+/* Threads: their records, coming and going, offline and online, ranges of theirs, pins between them. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "attached.h"
+#include "client/client.h"
+
+static void *allocate_once(void *arg)
+{
+	ck_assert_ptr_null(heapd_self);
+	ck_assert_ptr_nonnull(heapd_alloc(heap, 64));
+	ck_call(heapd_thread_attach(heap));
+	ck_assert_ptr_nonnull(heapd_self);
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_ONLINE);
+	ck_assert_uint_eq(heapd_self->tid, (uint32_t)gettid());
+	ck_assert_ptr_eq(heapd_gate_, (struct heapd_gate_ *)(void *)&heapd_self->gate);
+	/* A local variable lies in the stack that the record names. */
+	uint64_t here = (uint64_t)(uintptr_t)&arg;
+	ck_assert_uint_lt(heapd_self->stack_low, here);
+	ck_assert_uint_gt(heapd_self->stack_high, here);
+	return arg;
+}
+
+START_TEST(records_are_used_again)
+{
+	for (int i = 0; i < 200; i++) {
+		pthread_t threads[2];
+		for (int k = 0; k < 2; k++)
+			ck_assert_int_eq(pthread_create(&threads[k], NULL, allocate_once, NULL), 0);
+		for (int k = 0; k < 2; k++)
+			pthread_join(threads[k], NULL);
+	}
+	ck_assert_uint_le(heap->session->nthreads, 3);
+	for (uint32_t i = 0; i < heap->session->nthreads; i++)
+		ck_assert_uint_eq(heap->threads[i].state,
+				  &heap->threads[i] == heapd_self ? HEAPD_THREAD_ONLINE : HEAPD_THREAD_FREE);
+}
+END_TEST
+
+static void main_stack_known(void)
+{
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+
+	ck_assert_uint_lt(heapd_self->stack_low, here);
+	ck_assert_uint_gt(heapd_self->stack_high, here);
+}
+
+START_TEST(first_store_attaches)
+{
+	void **word = (void **)heapd_alloc(heap, 64);
+
+	ck_call(heapd_thread_detach(heap));
+	ck_assert_ptr_null(heapd_self);
+	ck_assert_uint_eq(heap->threads[0].state, HEAPD_THREAD_FREE);
+	heapd_store(word, (void *)word);
+	ck_assert_ptr_nonnull(heapd_self);
+	ck_assert_ptr_eq(*word, word);
+	main_stack_known();
+	ck_call(heapd_thread_detach(heap));
+	ck_call(heapd_thread_detach(heap));
+}
+END_TEST
+
+static pthread_barrier_t all_there;
+
+static void *stay_attached(void *result)
+{
+	*(int *)result = heapd_thread_attach(heap);
+	pthread_barrier_wait(&all_there);
+	pthread_barrier_wait(&all_there);
+	return NULL;
+}
+
+static void *is_attached(void *arg)
+{
+	ck_assert_ptr_nonnull(heapd_self);
+	return arg;
+}
+
+START_TEST(too_many_threads)
+{
+	enum { MANY = HEAPD_THREAD_MAX + 5 };
+	static pthread_t threads[MANY];
+	static int results[MANY];
+	pthread_attr_t attr;
+	unsigned refused = 0;
+	pthread_t one;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	pthread_barrier_init(&all_there, NULL, MANY + 1);
+	for (int i = 0; i < MANY; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], &attr, stay_attached, &results[i]), 0);
+	pthread_barrier_wait(&all_there);
+	for (int i = 0; i < MANY; i++)
+		refused += results[i] == -ENOSPC;
+	ck_assert_uint_eq(refused, MANY - (HEAPD_THREAD_MAX - 1));
+	ck_refused(heapd_thread_create(heap, &one, NULL, is_attached, NULL), ENOSPC, "1024");
+	pthread_barrier_wait(&all_there);
+	for (int i = 0; i < MANY; i++)
+		pthread_join(threads[i], NULL);
+	ck_call(heapd_thread_create(heap, &one, NULL, is_attached, NULL));
+	pthread_join(one, NULL);
+}
+END_TEST
+
+static void *argument_arrives(void *arg)
+{
+	ck_assert_ptr_nonnull(heapd_self);
+	ck_assert_int_eq(*(int *)arg, 42);
+	*(int *)arg = 43;
+	return arg;
+}
+
+START_TEST(created_with_an_argument)
+{
+	int *object = (int *)heapd_alloc_leaf(heap, 16);
+	pthread_t thread;
+	void *returned;
+
+	*object = 42;
+	ck_call(heapd_thread_create(heap, &thread, NULL, argument_arrives, object));
+	pthread_join(thread, &returned);
+	ck_assert_ptr_eq(returned, object);
+	ck_assert_int_eq(*object, 43);
+	/* The pin that held it has ended: the next is the same one. */
+	ck_assert_uint_eq(heap->session->npins, 1);
+	void **pin = heapd_pin(heap, (void *)object);
+	ck_assert_uint_eq(heap->session->npins, 1);
+	ck_call(heapd_unpin(pin));
+}
+END_TEST
+
+#if defined(__x86_64__)
+/* Goes offline with known values in the callee-saved registers; *sp is what the stack pointer was at the call. */
+__attribute__((noinline)) static int offline_with_values(heapd_heap *h, uint64_t *sp)
+{
+	int result;
+
+	__asm__ volatile(
+		"movq %[sp], %%r10\n\t"
+		"pushq %%rbx\n\tpushq %%rbp\n\tpushq %%r12\n\tpushq %%r13\n\tpushq %%r14\n\tpushq %%r15\n\t"
+		"movq %%rsp, %%r11\n\t"
+		"andq $-16, %%rsp\n\t"
+		"pushq %%r11\n\tpushq %%r11\n\t"
+		"movq %%rsp, (%%r10)\n\t"
+		"movl $101, %%ebx\n\tmovl $102, %%ebp\n\tmovl $103, %%r12d\n\t"
+		"movl $104, %%r13d\n\tmovl $105, %%r14d\n\tmovl $106, %%r15d\n\t"
+		"call heapd_thread_offline\n\t"
+		"popq %%rsp\n\t"
+		"popq %%r15\n\tpopq %%r14\n\tpopq %%r13\n\tpopq %%r12\n\tpopq %%rbp\n\tpopq %%rbx\n\t"
+		: "=a"(result), "+D"(h)
+		: [sp] "r"(sp)
+		: "rsi", "rdx", "rcx", "r8", "r9", "r10", "r11", "memory", "cc");
+	return result;
+}
+
+START_TEST(offline_saves_registers)
+{
+	uint64_t sp = 0;
+
+	ck_call(offline_with_values(heap, &sp));
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_OFFLINE);
+	ck_assert_uint_eq(heapd_self->saved_sp, sp);
+	for (unsigned i = 0; i < 6; i++)
+		ck_assert_uint_eq(heapd_self->saved_regs[i], 101 + i);
+	/* Offline twice is offline: what was saved first counts. */
+	ck_call(heapd_thread_offline(heap));
+	ck_assert_uint_eq(heapd_self->saved_sp, sp);
+	ck_assert_uint_eq(heapd_self->saved_regs[0], 101);
+	ck_call(heapd_thread_online(heap));
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_ONLINE);
+	ck_call(heapd_thread_online(heap));
+}
+END_TEST
+#endif
+
+/* A pin of what a field holds, by a thread that is offline and stays so. */
+START_TEST(pinned_while_offline)
+{
+	void **object = (void **)heapd_alloc(heap, 16), **pin;
+	uint64_t sp;
+
+	heapd_store(object, (void *)object);
+	ck_call(heapd_thread_offline(heap));
+	sp = heapd_self->saved_sp;
+	pin = heapd_pin_field(heap, object);
+	ck_assert_ptr_nonnull(pin);
+	ck_assert_ptr_eq(*pin, object);
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_OFFLINE);
+	ck_assert_uint_eq(heapd_self->saved_sp, sp);
+	ck_call(heapd_thread_online(heap));
+	ck_assert_ptr_eq(heapd_take(pin), object);
+}
+END_TEST
+
+START_TEST(away_unless_told)
+{
+	struct heapd_options options = heapd_options_default();
+
+	ck_call(heapd_detach(heap));
+	options.flags = HEAPD_ATTACH_THREADS_AWAY;
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_OFFLINE);
+	ck_assert_uint_eq(heapd_self->saved_sp, heapd_self->stack_high);
+	ck_call(heapd_thread_online(heap));
+	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_ONLINE);
+}
+END_TEST
+
+/* The phase is read after the record shows: whoever comes up in a cycle has its barrier on. */
+static void *gate_of_new_thread(void *on)
+{
+	ck_call(heapd_thread_attach(heap));
+	*(uint32_t *)on = heapd_self->gate.on;
+	return NULL;
+}
+
+START_TEST(barrier_of_new_threads)
+{
+	static const uint32_t phases[] = { HEAPD_PHASE_IDLE, HEAPD_PHASE_BARRIER, HEAPD_PHASE_MARK };
+	static struct heapd_directory own;
+	pthread_t thread;
+	uint32_t on = 77;
+
+	own = *heap->t.directory;
+	heap->t.directory = &own;
+	own.cycle.phase = phases[_i];
+	ck_assert_uint_eq(heapd_self->gate.on, 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, gate_of_new_thread, &on), 0);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(on, _i != 0);
+	ck_call(heapd_thread_offline(heap));
+	ck_call(heapd_thread_online(heap));
+	ck_assert_uint_eq(heapd_self->gate.on, _i != 0);
+	heap->t.directory = (struct heapd_directory *)(uintptr_t)(heap->t.base + heap->geometry.directory_at);
+}
+END_TEST
+
+static void *detached_under(void *arg)
+{
+	void **word = (void **)arg;
+
+	ck_call(heapd_thread_attach(heap));
+	pthread_barrier_wait(&all_there);
+	/* Here the other one detaches. */
+	pthread_barrier_wait(&all_there);
+	ck_assert_ptr_null(heapd_self);
+	heapd_store(word, (void *)word); /* of this process's own memory now */
+	ck_refused(heapd_thread_attach(heap), ENODEV, "not attached");
+	pthread_barrier_wait(&all_there);
+	/* Here it attaches again. */
+	pthread_barrier_wait(&all_there);
+	ck_call(heapd_thread_attach(heap));
+	ck_assert_ptr_nonnull(heapd_alloc(heap, 64));
+	return NULL;
+}
+
+START_TEST(detach_under_a_thread)
+{
+	pthread_t thread;
+	void *word = NULL;
+
+	pthread_barrier_init(&all_there, NULL, 2);
+	ck_assert_int_eq(pthread_create(&thread, NULL, detached_under, &word), 0);
+	pthread_barrier_wait(&all_there);
+	ck_call(heapd_detach(heap));
+	pthread_barrier_wait(&all_there);
+	pthread_barrier_wait(&all_there);
+	ck_assert_ptr_eq(word, &word);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+	pthread_barrier_wait(&all_there);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(heap->session->nthreads, 2);
+	ck_assert_uint_eq(heap->threads[1].state, HEAPD_THREAD_FREE);
+}
+END_TEST
+
+static uint64_t local_words[4];
+
+static void *local_range(void *arg)
+{
+	ck_call(heapd_local_add(heap, local_words, sizeof(local_words)));
+	ck_refused(heapd_local_add(heap, local_words, 8), EEXIST, "already");
+	ck_assert_uint_eq(range_at(heap->session, 0)->thread, 1 + thread_index(heap, heapd_self));
+	ck_refused(heapd_range_remove(heap, local_words), EINVAL, "no range");
+	return arg;
+}
+
+START_TEST(ranges)
+{
+	static uint64_t words[HEAPD_RANGE_MAX + 1];
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, local_range, NULL), 0);
+	pthread_join(thread, NULL);
+	/* It ended with its thread. */
+	ck_assert_uint_eq(range_at(heap->session, 0)->start, 0);
+	ck_refused(heapd_range_add(heap, (char *)words + 4, 8), EINVAL, "8-byte");
+	ck_refused(heapd_range_add(heap, words, 0), EINVAL, "8-byte");
+	ck_refused(heapd_range_add(heap, words, SIZE_MAX & ~7ul), EINVAL, "8-byte");
+	ck_refused(heapd_range_remove(heap, words), EINVAL, "no range");
+	for (unsigned i = 0; i < HEAPD_RANGE_MAX; i++)
+		ck_call(heapd_range_add(heap, &words[i], 8));
+	ck_refused(heapd_range_add(heap, &words[HEAPD_RANGE_MAX], 8), ENOSPC, "1024");
+	ck_call(heapd_range_remove(heap, &words[500]));
+	ck_call(heapd_range_add(heap, &words[HEAPD_RANGE_MAX], 8));
+	ck_assert_uint_eq(heap->session->nranges, HEAPD_RANGE_MAX);
+}
+END_TEST
+
+/* A range that ends with the barrier on was a root until then: its words are logged. */
+START_TEST(range_shaded_at_its_end)
+{
+	static void *words[2];
+	void *object = heapd_alloc(heap, 16);
+
+	ck_call(heapd_range_add(heap, words, sizeof(words)));
+	heapd_store(&words[1], object);
+	heapd_self->scanned = 1;
+	heapd_self->gate.on = 1;
+	ck_call(heapd_range_remove(heap, words));
+	heapd_self->gate.on = 0;
+	ck_assert_uint_eq(heapd_self->barrier_tail, 1);
+	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT);
+	ck_assert_uint_eq(ring[thread_index(heap, heapd_self) * HEAPD_BARRIER_RING],
+			  (uint64_t)(uintptr_t)object);
+	ck_assert_ptr_eq(words[1], object);
+}
+END_TEST
+
+int main(void)
+{
+	TCase *tcase = tcase_create("thread");
+
+	tcase_set_timeout(tcase, 30);
+	tcase_add_checked_fixture(tcase, attached_start, attached_stop);
+	tcase_add_test(tcase, records_are_used_again);
+	tcase_add_test(tcase, first_store_attaches);
+	tcase_add_test(tcase, too_many_threads);
+	tcase_add_test(tcase, created_with_an_argument);
+#if defined(__x86_64__)
+	tcase_add_test(tcase, offline_saves_registers);
+#endif
+	tcase_add_test(tcase, pinned_while_offline);
+	tcase_add_test(tcase, away_unless_told);
+	tcase_add_loop_test(tcase, barrier_of_new_threads, 0, 3);
+	tcase_add_test(tcase, detach_under_a_thread);
+	tcase_add_test(tcase, ranges);
+	tcase_add_test(tcase, range_shaded_at_its_end);
+	return attached_run(tcase, suite_create("thread"));
+}
