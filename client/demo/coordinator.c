@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * coordinator.c - owns the order of things: daemon, index, workers, readers and grep, verify, summary.
+ *
+ * The coordinator is a client of the heap like the others: it makes the empty index and the table of files,
+ * and names the index as a root. From then on the heap's contents are everybody's, and the coordinator
+ * starts and kills processes. What it started is ended on every way out of run().
+ */
+#include "coordinator.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "claims.h"
+#include "index.h"
+#include "say.h"
+#include "summary.h"
+
+#define CHECKS_MAX 3
+
+static const char *const default_directories[] = { "/usr/share/doc", "/usr/include" };
+
+/* Of the directories that nobody named, those that are not there do not matter. */
+static int find_default_files(struct corpus *corpus)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < sizeof(default_directories) / sizeof(default_directories[0]) && r == 0; i++) {
+		if (access(default_directories[i], R_OK) == 0)
+			r = corpus_find(corpus, default_directories[i]);
+	}
+	return r;
+}
+
+static int find_files(const struct options *options, struct corpus *corpus)
+{
+	int r = options->narguments ? 0 : find_default_files(corpus);
+
+	for (size_t i = 0; i < options->narguments && r == 0; i++)
+		r = corpus_find(corpus, options->arguments[i]);
+	if (r == 0 && !corpus->nfiles) {
+		say_error(0, "there is nothing to index; name a directory with text in it");
+		return -ENOENT;
+	}
+	corpus_sort(corpus);
+	return r;
+}
+
+/* Only when the root leads to it can others find the index, so it is complete before that. */
+static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
+{
+	struct schema schema;
+	struct table *table;
+	struct index *index;
+	int r = schema_define(&schema, heap);
+
+	if (r < 0)
+		return NULL;
+	table = claims_new(&schema, heap, corpus);
+	index = table ? index_new(&schema, corpus->bytes, table) : NULL;
+	r = index ? heapd_root_set(heap, INDEX_ROOT, index) : -errno;
+	if (r == 0)
+		return index;
+	say_heapd_error(r, "cannot make the index");
+	return NULL;
+}
+
+static int build(const struct options *options, struct host *host, const struct index *index,
+		 struct summary *summary)
+{
+	int r = crew_run(options, host, index->table, &summary->crew);
+
+	if (r < 0)
+		return r;
+	say_done(options->quiet, "Files indexed: %llu, in %.1f s; workers killed: %u",
+		 (unsigned long long)index->table->nfiles, summary->crew.seconds, summary->crew.killed);
+	claims_mark_changed(index->table);
+	return 0;
+}
+
+/* A machine at work may change a file between reader and grep: that is no fault of the index. */
+static int check(const struct options *options, const struct index *index, struct summary *summary)
+{
+	int r = check_run(options, index->table, &summary->check);
+
+	for (unsigned i = 1; i < CHECKS_MAX && r == 0 && summary->check.differs; i++) {
+		if (!claims_mark_changed(index->table))
+			break;
+		say_error(0, "files have changed while answers were compared: comparing again");
+		r = check_run(options, index->table, &summary->check);
+	}
+	return r;
+}
+
+static int verify(heapd_heap *heap, struct summary *summary)
+{
+	struct heapd_verify_result *v = &summary->verify;
+	int r = heapd_verify(heap, v);
+
+	if (r < 0)
+		return say_heapd_error(r, "cannot verify the heap");
+	if (r > 0)
+		say_error(0, "verify: %llu faults, the first: %s", (unsigned long long)v->faults, v->first);
+	return 0;
+}
+
+/* Everything that can be counted is, before the heap goes. */
+static int measure(heapd_heap *heap, struct index *index, struct summary *summary)
+{
+	int r = heapd_get_info(heap, &summary->info);
+
+	if (r < 0)
+		return say_heapd_error(r, "cannot read the heap's counters");
+	claims_count(index->table, &summary->files);
+	if (summary->files.unfinished) {
+		say_error(0, "%llu files were not finished", (unsigned long long)summary->files.unfinished);
+		summary->check.differs = true;
+	}
+	index_prune(index, &summary->index);
+	return verify(heap, summary);
+}
+
+static int build_and_check(const struct options *options, struct host *host, heapd_heap *heap,
+			   struct summary *summary)
+{
+	struct index *index = make_index(heap, &summary->corpus);
+	int r = index ? build(options, host, index, summary) : -EIO;
+
+	if (r == 0)
+		r = check(options, index, summary);
+	if (r == 0)
+		r = host_check(host);
+	if (r == 0)
+		r = measure(heap, index, summary);
+	return r;
+}
+
+static int attach_and_run(const struct options *options, struct host *host, struct summary *summary)
+{
+	heapd_heap *heap;
+	int r = options_attach(options, 0, &heap);
+
+	if (r < 0)
+		return r;
+	r = build_and_check(options, host, heap, summary);
+	heapd_detach(heap);
+	if (r < 0)
+		return r;
+	if (!options->quiet)
+		summary_print(summary, options);
+	return summary->check.differs || summary->verify.faults;
+}
+
+static uint64_t heap_size(const struct options *options, const struct corpus *corpus)
+{
+	return options->heap_size ? options->heap_size : (512ull << 20) + 4 * corpus->bytes;
+}
+
+/* Once. A heap of one's own unless another was named. */
+static int run(const struct options *options, bool last)
+{
+	struct summary summary = {
+		.info = HEAPD_SIZED(summary.info),
+		.verify = HEAPD_SIZED(summary.verify),
+		.private = !options->socket && !options->heap,
+	};
+	struct options with = *options;
+	struct host host = { 0 };
+	int r = find_files(options, &summary.corpus);
+
+	if (r == 0 && summary.private) {
+		r = host_start(&host, heap_size(options, &summary.corpus), options->keep);
+		with.socket = host.socket;
+		with.heap = HOST_HEAP;
+	}
+	if (r == 0)
+		r = attach_and_run(&with, &host, &summary);
+	if (summary.private && options->keep && (r > 0 || (r == 0 && last)))
+		host_keep(&host);
+	else
+		host_stop(&host);
+	corpus_free(&summary.corpus);
+	return r;
+}
+
+int coordinator_run(const struct options *options)
+{
+	struct options with = *options;
+	int r = signals_init();
+
+	for (unsigned i = 0; i < options->repeat && r == 0; i++) {
+		if (options->repeat > 1)
+			say_done(options->quiet, "Run %u of %u, seed %llu", i + 1, options->repeat,
+				 (unsigned long long)with.seed);
+		r = run(&with, i + 1 == options->repeat);
+		with.seed++;
+	}
+	return r;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * summary.h - what a run has found out.
+ */
+#pragma once
+
+#include <heapd.h>
+#include <stdbool.h>
+
+#include "check.h"
+#include "claims.h"
+#include "corpus.h"
+#include "crew.h"
+#include "index.h"
+
+struct summary {
+	bool private; /* nobody else uses the heap */
+	struct corpus corpus;
+	struct crew_report crew;
+	struct check_report check;
+	struct claims_census files;
+	struct index_census index;
+	struct heapd_info info;
+	struct heapd_verify_result verify;
+};
+
+void summary_print(const struct summary *summary, const struct options *options);
