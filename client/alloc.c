@@ -95,7 +95,8 @@ static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_hea
  * One object of a built-in type. A size class's own size is computed, not looked up: its slots are
  * exactly that large. (Those of a user's type may be larger, for its alignment.)
  */
-static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_heap *heap, uint32_t type, size_t bytes)
+static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_heap *heap, uint32_t type,
+								 size_t bytes)
 {
 	if (unlikely(!heap))
 		return heap_missing(heap);

@@ -52,7 +52,8 @@ static inline enum current_push current_push_rseq(struct heapd_heap *heap, uint3
 						  uint64_t bit, uint64_t clean)
 {
 #if HEAPD_HAVE_RSEQ
-	return (enum current_push)heapd_rseq_push(current_column(heap, class), (uint32_t)heap->t.cpus, base, bit, clean);
+	return (enum current_push)heapd_rseq_push(current_column(heap, class), (uint32_t)heap->t.cpus, base,
+						  bit, clean);
 #else
 	return current_push_cas(heap, class, base, bit, clean);
 #endif

@@ -39,8 +39,8 @@ struct target {
  * The short way from an address to its slot, by the page's record alone (place.h has the long one). False
  * if no slot begins there; or the page lies in a gap of a span's end, where no slot is ever out.
  */
-static inline __attribute__((always_inline)) bool target_find(const struct heapd_heap *heap, const void *object,
-							      struct target *to)
+static inline __attribute__((always_inline)) bool target_find(const struct heapd_heap *heap,
+							      const void *object, struct target *to)
 {
 	uint64_t offset = (uint64_t)(uintptr_t)object - heap->t.base, within, elemsize;
 	const struct heapd_page *page = &heap->t.pages[offset >> HEAPD_PAGE_SHIFT];
@@ -162,7 +162,8 @@ static bool collecting_begin(struct heapd_heap *heap, struct heapd_thread *self,
 }
 #endif
 
-static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to, void *object)
+static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to,
+		       void *object)
 {
 	enum current_push pushed = CURRENT_ELSEWHERE;
 	struct place place;
@@ -200,9 +201,12 @@ static __attribute__((noinline)) int free_slow(void *object)
 	if (self && target_find(heap, object, &to))
 		return free_target(heap, self, &to, object);
 	if (!place_find(heap, object, &place))
-		return free_bad(heap, object, heap_contains(heap, object) ? "no object lies there" : "it is not in the heap");
+		return free_bad(heap, object,
+				heap_contains(heap, object) ? "no object lies there"
+							    : "it is not in the heap");
 	if (place.start != (uint64_t)(uintptr_t)object)
-		return free_bad(heap, object, "it points into an object, not to its start (heapd_start_of finds it)");
+		return free_bad(heap, object,
+				"it points into an object, not to its start (heapd_start_of finds it)");
 	self = thread_self(heap);
 	if (!self)
 		return -errno;

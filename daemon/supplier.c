@@ -23,10 +23,10 @@
 #include "supply.h"
 #include "visit.h"
 
-#define NAP_NS     1000000u     /* between looks while something is being taken, at most */
+#define NAP_NS     1000000u /* between looks while something is being taken, at most */
 #define NAP_MIN_NS 30000u
 #define SLEEP_NS   10000000000u /* while nothing is */
-#define HARVEST_NS 200000u /* between harvests while napping: what was freed last is still in a cache */
+#define HARVEST_NS 200000u      /* between harvests while napping: what was freed last is still in a cache */
 
 static uint64_t slab_bytes(const struct supply *supply, uint32_t class)
 {
@@ -102,7 +102,8 @@ static bool class_is_small(const struct supply *supply, uint32_t class)
 {
 	const struct heapd_class *c = &supply->heap->t.classes[class];
 
-	return class < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses) && HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
+	return class < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses) &&
+	       HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
 }
 
 /* Sleep no longer than half of what lies in the ring lasts, at the rate at which it was taken lately. */
@@ -170,7 +171,8 @@ static void decay(struct supply *supply, uint32_t class, uint64_t now)
 	ring_note_taken(supply, class, now);
 	state->worst_before = state->worst_now;
 	state->worst_now = 0;
-	if (state->found_empty || (now - state->last_taken < SUPPLY_SECOND_NS && state->target <= SUPPLY_CACHE_BYTES)) {
+	if (state->found_empty ||
+	    (now - state->last_taken < SUPPLY_SECOND_NS && state->target <= SUPPLY_CACHE_BYTES)) {
 		state->found_empty = false;
 		return;
 	}

@@ -27,7 +27,7 @@ struct supply_class {
 	uint64_t worst_now, worst_before; /* most bytes taken in one window, this second and the last */
 	uint64_t last_taken;              /* when */
 	uint64_t taken_ever, taken_before, looked; /* bytes; as of the last look; when that was */
-	bool found_empty;			   /* in this second */
+	bool found_empty;                          /* in this second */
 };
 
 struct freed_word {

@@ -538,7 +538,8 @@ START_TEST(stranded_rseq_currents_are_withdrawn)
 	sched_setaffinity(0, sizeof(before), &before);
 	stranded_comes_back(bytes);
 	for (uint64_t at = 0; at < t.heap->geometry.cpus * HEAPD_CLASS_MAX; at++)
-		ck_assert_uint_eq(t.heap->t.rseq_rows[at].slabs[0].bits | t.heap->t.rseq_rows[at].slabs[1].bits, 0);
+		ck_assert_uint_eq(
+			t.heap->t.rseq_rows[at].slabs[0].bits | t.heap->t.rseq_rows[at].slabs[1].bits, 0);
 #else
 	printf("SKIP stranded_rseq_currents_are_withdrawn: no restartable sequences on this machine\n");
 #endif

@@ -37,9 +37,9 @@ _Static_assert(sizeof(struct heapd_rseq_entry) == 64, "an entry is a cache line,
 
 #define HEAPD_RSEQ_ENTRY_SHIFT 6
 #define HEAPD_RSEQ_ROW_SHIFT   (HEAPD_RSEQ_ENTRY_SHIFT + 11)
-#define HEAPD_CURRENT_ZEROED 1ull
-#define HEAPD_CURRENT_SHIFT  4
-#define HEAPD_ROW_SHIFT      (HEAPD_CURRENT_SHIFT + 11) /* HEAPD_CLASS_MAX entries in a row */
+#define HEAPD_CURRENT_ZEROED   1ull
+#define HEAPD_CURRENT_SHIFT    4
+#define HEAPD_ROW_SHIFT        (HEAPD_CURRENT_SHIFT + 11) /* HEAPD_CLASS_MAX entries in a row */
 _Static_assert(HEAPD_CLASS_MAX == 1u << 11, "a row is found by a shift");
 
 /* Counted on slow paths only, relaxed, by whoever runs on the CPU; a lost update is a lost count. */

@@ -37,7 +37,7 @@
 extern uint32_t heapd_inject[HEAPD_INJECT_POINTS] __attribute__((visibility("hidden")));
 extern uint64_t heapd_inject_aborted __attribute__((visibility("hidden")));
 /* Spins heapd_inject[n] times, in a register of its own. */
-#define HEAPD_INJECT_ASM(n)                               \
+#define HEAPD_INJECT_ASM(n)                             \
 	"movl heapd_inject+4*" #n "(%%rip), %%r11d\n\t" \
 	"7" #n ":\n\t"                                  \
 	"subl $1, %%r11d\n\t"                           \
@@ -55,36 +55,35 @@ extern uint64_t heapd_inject_aborted __attribute__((visibility("hidden")));
  * commit; 8: the abort handler. The four bytes before the handler are the signature that the kernel
  * demands. rseq_cs is at offset 8 of the registered area, cpu_id at 4.
  */
-#define HEAPD_RSEQ_SET(scratch) \
-	".pushsection __rseq_cs, \"aw\"\n\t" \
-	".balign 32\n\t" \
-	"1:\n\t" \
-	".long 0, 0\n\t" \
-	".quad 3f, (4f - 3f), 8f\n\t" \
-	".popsection\n\t" \
+#define HEAPD_RSEQ_SET(scratch)                   \
+	".pushsection __rseq_cs, \"aw\"\n\t"      \
+	".balign 32\n\t"                          \
+	"1:\n\t"                                  \
+	".long 0, 0\n\t"                          \
+	".quad 3f, (4f - 3f), 8f\n\t"             \
+	".popsection\n\t"                         \
 	".pushsection __rseq_failure, \"ax\"\n\t" \
-	".byte 0x0f, 0xb9, 0x3d\n\t" \
-	".long 0x53053053\n\t" \
-	"8:\n\t" HEAPD_INJECT_ABORT \
-	"jmp 2b\n\t" \
-	".popsection\n\t" \
-	"leaq 1b(%%rip), " scratch "\n\t" \
-	"movq " scratch ", %%fs:8(%[area])\n\t" \
+	".byte 0x0f, 0xb9, 0x3d\n\t"              \
+	".long 0x53053053\n\t"                    \
+	"8:\n\t" HEAPD_INJECT_ABORT "jmp 2b\n\t"  \
+	".popsection\n\t"                         \
+	"leaq 1b(%%rip), " scratch "\n\t"         \
+	"movq " scratch ", %%fs:8(%[area])\n\t"   \
 	"3:\n\t"
 #define HEAPD_RSEQ_BEGIN "2:\n\t" HEAPD_RSEQ_SET("%[row]")
 
 /* scratch = &rows[cpu_id][class]; jumps to `none` where the CPU has no row. */
-#define HEAPD_RSEQ_ROW_IN(scratch, none) \
+#define HEAPD_RSEQ_ROW_IN(scratch, none)         \
 	"movl %%fs:4(%[area]), " scratch "d\n\t" \
-	"cmpl %[cpus], " scratch "d\n\t" \
-	"jae " none "\n\t" \
-	"shlq $17, " scratch "\n\t" \
+	"cmpl %[cpus], " scratch "d\n\t"         \
+	"jae " none "\n\t"                       \
+	"shlq $17, " scratch "\n\t"              \
 	"addq %[rows], " scratch "\n\t"
-#define HEAPD_RSEQ_ROW \
+#define HEAPD_RSEQ_ROW                      \
 	"movl %%fs:4(%[area]), %k[row]\n\t" \
-	"cmpl %[cpus], %k[row]\n\t" \
-	"jae 5f\n\t" \
-	"shlq $17, %[row]\n\t" \
+	"cmpl %[cpus], %k[row]\n\t"         \
+	"jae 5f\n\t"                        \
+	"shlq $17, %[row]\n\t"              \
 	"addq %[rows], %[row]\n\t"
 _Static_assert(HEAPD_RSEQ_ROW_SHIFT == 17, "the sequences find a row by this shift");
 _Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
@@ -97,25 +96,25 @@ static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uin
 {
 	uint64_t row, bits, next, object;
 
-	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-			 "addq 32(%[row]), %[row]\n\t"
-			 "movq 8(%[row]), %[bits]\n\t"
-			 "testq %[bits], %[bits]\n\t"
-			 "jz 5f\n\t"
-			 "tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(0)
-			 "imulq %[elemsize], %[object]\n\t"
-			 "leaq -1(%[bits]), %[next]\n\t"
-			 "addq (%[row]), %[object]\n\t"
-			 "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1)
-			 "movq %[next], 8(%[row])\n\t"
-			 "4:\n\t"
-			 "jmp 6f\n\t"
-			 "5:\n\t"
-			 "xorl %k[object], %k[object]\n\t"
-			 "6:\n\t"
-			 : [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
-			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [elemsize] "r"(elemsize)
-			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
+	__asm__ volatile(
+		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+		"addq 32(%[row]), %[row]\n\t"
+		"movq 8(%[row]), %[bits]\n\t"
+		"testq %[bits], %[bits]\n\t"
+		"jz 5f\n\t"
+		"tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(
+			0) "imulq %[elemsize], %[object]\n\t"
+			   "leaq -1(%[bits]), %[next]\n\t"
+			   "addq (%[row]), %[object]\n\t"
+			   "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1) "movq %[next], 8(%[row])\n\t"
+									   "4:\n\t"
+									   "jmp 6f\n\t"
+									   "5:\n\t"
+									   "xorl %k[object], %k[object]\n\t"
+									   "6:\n\t"
+		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [elemsize] "r"(elemsize)
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
 	return object;
 }
 
@@ -123,7 +122,7 @@ enum heapd_push {
 	HEAPD_PUSH_DONE = 0,
 	HEAPD_PUSH_ELSEWHERE, /* the slab is not current here */
 	HEAPD_PUSH_DOUBLE,    /* the slot is free already */
-	HEAPD_PUSH_UNCLEAN,   /* the slab's free slots are all zero: clear the slot, then say that it is clean */
+	HEAPD_PUSH_UNCLEAN, /* the slab's free slots are all zero: clear the slot, then say that it is clean */
 };
 
 /*
@@ -138,40 +137,40 @@ enum heapd_push {
 static inline enum heapd_push heapd_rseq_push(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
 					      uint64_t bit, uint64_t clean)
 {
-	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") HEAPD_RSEQ_ROW_IN("%%r8", "%l[elsewhere]")
-		     "movq 32(%%r8), %%rax\n\t"
-		     "leaq (%%r8,%%rax), %%r10\n\t"
-		     "xorl $16, %%eax\n\t"
-		     "addq %%rax, %%r8\n\t"
-		     "movq (%%r10), %%rax\n\t"
-		     "xorq %[base], %%rax\n\t"
-		     "cmpq $1, %%rax\n\t"
-		     "ja 91f\n\t"
-		     "testq %[bit], 8(%%r10)\n\t"
-		     "jnz %l[twice]\n\t"
-		     "movq (%%r8), %%r9\n\t"
-		     "xorq %[base], %%r9\n\t"
-		     "cmpq $1, %%r9\n\t"
-		     "cmovbeq %%r9, %%rax\n\t"
-		     "cmovaq %%r10, %%r8\n\t"
-		     "jmp 92f\n\t"
-		     "91:\n\t"
-		     "movq (%%r8), %%rax\n\t"
-		     "xorq %[base], %%rax\n\t"
-		     "cmpq $1, %%rax\n\t"
-		     "ja %l[elsewhere]\n\t"
-		     "92:\n\t"
-		     "movq 8(%%r8), %%r9\n\t"
-		     "testq %[bit], %%r9\n\t"
-		     "jnz %l[twice]\n\t"
-		     "cmpq %[clean], %%rax\n\t"
-		     "ja %l[unclean]\n\t"
-		     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(2)
-		     "movq %%r9, 8(%%r8)\n\t"
-		     "4:\n\t"
+	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") HEAPD_RSEQ_ROW_IN(
+			     "%%r8", "%l[elsewhere]") "movq 32(%%r8), %%rax\n\t"
+						      "leaq (%%r8,%%rax), %%r10\n\t"
+						      "xorl $16, %%eax\n\t"
+						      "addq %%rax, %%r8\n\t"
+						      "movq (%%r10), %%rax\n\t"
+						      "xorq %[base], %%rax\n\t"
+						      "cmpq $1, %%rax\n\t"
+						      "ja 91f\n\t"
+						      "testq %[bit], 8(%%r10)\n\t"
+						      "jnz %l[twice]\n\t"
+						      "movq (%%r8), %%r9\n\t"
+						      "xorq %[base], %%r9\n\t"
+						      "cmpq $1, %%r9\n\t"
+						      "cmovbeq %%r9, %%rax\n\t"
+						      "cmovaq %%r10, %%r8\n\t"
+						      "jmp 92f\n\t"
+						      "91:\n\t"
+						      "movq (%%r8), %%rax\n\t"
+						      "xorq %[base], %%rax\n\t"
+						      "cmpq $1, %%rax\n\t"
+						      "ja %l[elsewhere]\n\t"
+						      "92:\n\t"
+						      "movq 8(%%r8), %%r9\n\t"
+						      "testq %[bit], %%r9\n\t"
+						      "jnz %l[twice]\n\t"
+						      "cmpq %[clean], %%rax\n\t"
+						      "ja %l[unclean]\n\t"
+						      "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(
+							      2) "movq %%r9, 8(%%r8)\n\t"
+								 "4:\n\t"
 		     :
-		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base), [bit] "r"(bit),
-		       [clean] "re"(clean)
+		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
+		       [bit] "r"(bit), [clean] "re"(clean)
 		     : "memory", "cc", "rax", "r8", "r9", "r10" HEAPD_INJECT_CLOBBER
 		     : elsewhere, twice, unclean);
 	return HEAPD_PUSH_DONE;
@@ -188,8 +187,8 @@ unclean:
 #define HEAPD_WAY_COLLECTING 16ul
 
 /* Makes {base, bits} this CPU's slab of that way if it has none: 1 + the CPU if it did, else 0. */
-static inline uint32_t heapd_rseq_install(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base, uint64_t bits,
-					  uint64_t way)
+static inline uint32_t heapd_rseq_install(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
+					  uint64_t bits, uint64_t way)
 {
 	uint64_t row, at;
 	uint32_t done;
@@ -201,14 +200,13 @@ static inline uint32_t heapd_rseq_install(struct heapd_rseq_entry *column, uint3
 			 "xorq %[way], %[at]\n\t"
 			 "addq %[at], %[row]\n\t"
 			 "cmpq $0, 8(%[row])\n\t"
-			 "jne 5f\n\t" HEAPD_INJECT_ASM(3)
-			 "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(4)
-			 "movq %[bits], 8(%[row])\n\t"
-			 "4:\n\t"
-			 "jmp 6f\n\t"
-			 "5:\n\t"
-			 "xorl %[done], %[done]\n\t"
-			 "6:\n\t"
+			 "jne 5f\n\t" HEAPD_INJECT_ASM(3) "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(
+				 4) "movq %[bits], 8(%[row])\n\t"
+				    "4:\n\t"
+				    "jmp 6f\n\t"
+				    "5:\n\t"
+				    "xorl %[done], %[done]\n\t"
+				    "6:\n\t"
 			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
 			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
 			   [bits] "r"(bits), [way] "r"(way)
@@ -229,13 +227,12 @@ static inline bool heapd_rseq_turn(struct heapd_rseq_entry *column, uint32_t cpu
 			 "xorq $16, %[at]\n\t"
 			 "cmpq $0, 8(%[row],%[at])\n\t"
 			 "je 5f\n\t"
-			 "movl $1, %[done]\n\t" HEAPD_INJECT_ASM(6)
-			 "movq %[at], 32(%[row])\n\t"
-			 "4:\n\t"
-			 "jmp 6f\n\t"
-			 "5:\n\t"
-			 "xorl %[done], %[done]\n\t"
-			 "6:\n\t"
+			 "movl $1, %[done]\n\t" HEAPD_INJECT_ASM(6) "movq %[at], 32(%[row])\n\t"
+								    "4:\n\t"
+								    "jmp 6f\n\t"
+								    "5:\n\t"
+								    "xorl %[done], %[done]\n\t"
+								    "6:\n\t"
 			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
 			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus)
 			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
@@ -255,14 +252,13 @@ static inline bool heapd_rseq_take(struct heapd_rseq_entry *column, uint32_t cpu
 	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
 			 "addq %[at], %[row]\n\t"
 			 "movq (%[row]), %[base]\n\t"
-			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5)
-			 "movq $0, 8(%[row])\n\t"
-			 "4:\n\t"
-			 "jmp 6f\n\t"
-			 "5:\n\t"
-			 "xorl %k[base], %k[base]\n\t"
-			 "xorl %k[bits], %k[bits]\n\t"
-			 "6:\n\t"
+			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5) "movq $0, 8(%[row])\n\t"
+									   "4:\n\t"
+									   "jmp 6f\n\t"
+									   "5:\n\t"
+									   "xorl %k[base], %k[base]\n\t"
+									   "xorl %k[bits], %k[bits]\n\t"
+									   "6:\n\t"
 			 : [row] "=&r"(row), [base] "=&r"(base), [bits] "=&r"(bits)
 			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [at] "r"(at)
 			 : "memory", "cc" HEAPD_INJECT_CLOBBER);

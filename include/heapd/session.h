@@ -51,9 +51,9 @@ struct heapd_thread {
 	uint64_t stack_low, stack_high;
 	uint64_t saved_sp;      /* while offline */
 	uint64_t saved_regs[8]; /* while offline: the callee-saved ones */
-	uint32_t missed_slab; /* of the last free that found its slab not current here */
+	uint32_t missed_slab;   /* of the last free that found its slab not current here */
 	uint32_t unused0;
-	uint64_t pause_ns;      /* spent in handshakes; with the next two, what a pause is here */
+	uint64_t pause_ns; /* spent in handshakes; with the next two, what a pause is here */
 	uint64_t barrier_ns;
 	uint64_t wait_ns;
 
