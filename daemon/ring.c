@@ -48,13 +48,6 @@ static void ring_bytes_sub(struct supply *supply, uint32_t class, uint64_t bytes
 
 static void count_taken(struct supply_class *class, uint64_t bytes, uint64_t now)
 {
-	if (now >= class->window_end) {
-		class->window_end = now + SUPPLY_WINDOW_NS;
-		class->window_taken = 0;
-	}
-	class->window_taken += bytes;
-	if (class->window_taken > class->worst_now)
-		class->worst_now = class->window_taken;
 	class->last_taken = now;
 	class->taken_ever += bytes;
 }

@@ -8,16 +8,17 @@
  * pair: at least one of the two sees the other, so no demand is slept over. A hostile bell costs wake-ups
  * at most; a wait is bounded anyway.
  *
- * How full a ring is kept: twice the bytes taken in the worst 10 ms of the last second, but no more than
- * what a cache holds (slots come back in the order in which they were freed, so a ring is as much memory
- * as allocation walks through); doubled when it was found empty; halved with each second in which it was
- * not, and again with each in which nothing was taken. What a small ring lacks, looking often makes up:
- * the nap is as long as half a ring lasts at the rate of the last one.
+ * How full a ring is kept: twice the most that was taken from it between two looks of the last second. So a
+ * ring that is found empty doubles by itself, and one that is not stays small: slots come back in the order
+ * in which they were freed, so a ring is as much memory as allocation walks through, and what exceeds a cache
+ * is paid for with every object. The nap between two looks is as long as half a ring lasts at the rate of the
+ * last one. A second in which nothing is taken halves the ring.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 
 #include "clock.h"
 #include "supply.h"
@@ -44,24 +45,18 @@ static uint64_t target_max(const struct supply *supply, uint32_t class)
 	return share < slab ? slab : share;
 }
 
-static void adapt(struct supply *supply, uint32_t class, bool found_empty)
+static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
 {
-	struct supply_class *state = &supply->classes[class];
-	uint64_t worst = state->worst_now > state->worst_before ? state->worst_now : state->worst_before;
-	uint64_t most = target_max(supply, class), least = slab_bytes(supply, class);
+	return n < least ? least : n > most ? most : n;
+}
 
-	worst = 2 * worst < SUPPLY_CACHE_BYTES ? 2 * worst : SUPPLY_CACHE_BYTES;
-	if (found_empty) {
-		state->target *= 2;
-		state->found_empty = true;
-		supply->heap->t.directory->stats.rings_found_empty++;
-	}
-	if (state->target < worst)
-		state->target = worst;
-	if (state->target < least)
-		state->target = least;
-	if (state->target > most)
-		state->target = most;
+/* What the last second says. */
+static uint64_t target_wanted(const struct supply *supply, uint32_t class)
+{
+	const struct supply_class *state = &supply->classes[class];
+	uint64_t worst = state->worst_now > state->worst_before ? state->worst_now : state->worst_before;
+
+	return clamp(2 * worst, slab_bytes(supply, class), target_max(supply, class));
 }
 
 static bool ring_is_empty(const struct supply *supply, uint32_t class)
@@ -106,44 +101,50 @@ static bool class_is_small(const struct supply *supply, uint32_t class)
 	       HEAPD_LOAD_ACQUIRE(&c->kind) && c->slot_size;
 }
 
-/* Sleep no longer than half of what lies in the ring lasts, at the rate at which it was taken lately. */
-static void nap_for(struct supply *supply, uint32_t class, uint64_t now)
+/* What was taken since the last look: for the ring's target, and for how long this thread may sleep. */
+static void look(struct supply *supply, uint32_t class, uint64_t now)
 {
 	struct supply_class *state = &supply->classes[class];
-	uint64_t taken = state->taken_ever - state->taken_before, passed = now - state->looked;
-
-	state->taken_before = state->taken_ever;
-	state->looked = now;
-	if (taken && state->bytes / 2 * passed < taken * supply->nap)
-		supply->nap = state->bytes / 2 * passed / taken;
-}
-
-/* One class: what was taken, what is wanted, and filling up. */
-static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t now)
-{
-	struct supply_class *state = &supply->classes[class];
-	bool empty;
+	uint64_t taken, passed = now - state->looked;
 
 	ring_note_taken(supply, class, now);
-	empty = ring_is_empty(supply, class);
-	if (demanded)
-		adapt(supply, class, empty);
-	if (!demanded && (state->bytes * 2 > state->target || !state->target))
-		goto out;
+	taken = state->taken_ever - state->taken_before;
+	state->taken_before = state->taken_ever;
+	state->looked = now;
+	if (taken > state->worst_now)
+		state->worst_now = taken;
+	if (taken && state->target / 2 * passed < taken * supply->nap)
+		supply->nap = state->target / 2 * passed / taken;
+}
+
+static void fill_or_refuse(struct supply *supply, uint32_t class, uint64_t now)
+{
 	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS) {
 		supply->last_harvest = now;
 		harvest_handback(supply);
 		harvest_freed(supply, false);
 	}
-	if (ring_fill(supply, class) < 0) {
-		scrape_together(supply, class);
-		if (ring_fill(supply, class) < 0)
-			refuse_class(supply, class);
-	}
+	if (ring_fill(supply, class) == 0)
+		return;
+	scrape_together(supply, class);
+	if (ring_fill(supply, class) < 0)
+		refuse_class(supply, class);
+}
+
+/* One class: what was taken, what is wanted, and filling up. A ring that was never asked for has no target. */
+static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t now)
+{
+	struct supply_class *state = &supply->classes[class];
+
+	look(supply, class, now);
+	if (demanded || state->target)
+		state->target = clamp(target_wanted(supply, class), state->target, UINT64_MAX);
+	if (demanded && ring_is_empty(supply, class))
+		supply->heap->t.directory->stats.rings_found_empty++;
+	if (demanded || state->bytes * 2 < state->target)
+		fill_or_refuse(supply, class, now);
 	if (demanded)
 		ring_event(supply, class);
-out:
-	nap_for(supply, class, now);
 }
 
 /* Serves what clients ask for, then what runs low. Demand bits of classes that do not exist mean nothing. */
@@ -163,7 +164,7 @@ static void serve_all(struct supply *supply, uint64_t now)
 	}
 }
 
-/* Once a second: what nobody took from shrinks. */
+/* Once a second: a ring shrinks to what the last second says, and one that nobody took from by half. */
 static void decay(struct supply *supply, uint32_t class, uint64_t now)
 {
 	struct supply_class *state = &supply->classes[class];
@@ -171,14 +172,10 @@ static void decay(struct supply *supply, uint32_t class, uint64_t now)
 	ring_note_taken(supply, class, now);
 	state->worst_before = state->worst_now;
 	state->worst_now = 0;
-	if (state->found_empty ||
-	    (now - state->last_taken < SUPPLY_SECOND_NS && state->target <= SUPPLY_CACHE_BYTES)) {
-		state->found_empty = false;
-		return;
-	}
-	state->target /= 2;
-	if (state->target < slab_bytes(supply, class))
-		state->target = 0;
+	if (now - state->last_taken < SUPPLY_SECOND_NS)
+		state->target = target_wanted(supply, class);
+	else
+		state->target = state->target / 2 < slab_bytes(supply, class) ? 0 : state->target / 2;
 	ring_withdraw(supply, class, state->target);
 	if (!state->target && ring_is_empty(supply, class)) {
 		harvest_unused_spans(supply, class);
@@ -256,6 +253,7 @@ static void *supplier(void *arg)
 	struct supply *supply = arg;
 	struct heap *heap = supply->heap;
 
+	prctl(PR_SET_TIMERSLACK, 1000ul); /* naps are short */
 	while (!HEAPD_READ_ONCE(supply->stop)) {
 		uint64_t ns, begin = clock_ns();
 		bool look_again;

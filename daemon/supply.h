@@ -14,20 +14,16 @@
 #include "pages.h"
 #include "spans.h"
 
-#define SUPPLY_WINDOW_NS    10000000u    /* the worst window counts ... */
-#define SUPPLY_SECOND_NS    1000000000u  /* ... of a second */
+#define SUPPLY_SECOND_NS    1000000000u
 #define SUPPLY_CLASS_BYTES  (16ul << 20) /* no ring's target is above this */
-#define SUPPLY_CACHE_BYTES  (1ul << 19)  /* a target above this is for rings that were found empty */
 #define SUPPLY_STRANDED_MIN (4ul << 20)
 
 struct supply_class {
-	uint64_t target; /* bytes that the ring is filled to; 0: the class is not supplied */
-	uint64_t bytes;  /* free bytes in the ring */
-	uint64_t window_end, window_taken;
-	uint64_t worst_now, worst_before; /* most bytes taken in one window, this second and the last */
+	uint64_t target;                  /* bytes that the ring is filled to; 0: the class is not supplied */
+	uint64_t bytes;                   /* free bytes in the ring */
+	uint64_t worst_now, worst_before; /* most bytes taken between two looks, this second and the last */
 	uint64_t last_taken;              /* when */
 	uint64_t taken_ever, taken_before, looked; /* bytes; as of the last look; when that was */
-	bool found_empty;                          /* in this second */
 };
 
 struct freed_word {
