@@ -16,6 +16,7 @@
 #include "current.h"
 #include "fork.h"
 #include "refill.h"
+#include "thread.h"
 
 typedef long long two_words __attribute__((vector_size(16), aligned(8), may_alias));
 
@@ -54,15 +55,23 @@ static inline __attribute__((always_inline)) void *slot_finish(uint64_t popped, 
 {
 	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
 
+	HEAPD_TSAN_ACQUIRE(slot, elemsize);
 	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize);
 }
 
 static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap *heap, uint32_t class,
 							      uint64_t elemsize)
 {
-	uint64_t popped = refill_pop(heap, class, elemsize);
+	uint64_t popped = 0;
+	void *slot = NULL;
+	bool away;
 
-	return popped ? slot_finish(popped, elemsize) : NULL;
+	if (thread_enter(heap, &away))
+		popped = refill_pop(heap, class, elemsize);
+	if (popped)
+		slot = slot_finish(popped, elemsize);
+	thread_leave(away);
+	return slot;
 }
 
 /*
@@ -136,11 +145,13 @@ void *heapd_alloc_aligned(heapd_heap *heap, size_t bytes, size_t align)
 
 size_t heapd_alloc_many(heapd_heap *heap, size_t bytes, size_t n, void **out)
 {
-	size_t i;
+	size_t i = 0;
+	bool away;
 
-	for (i = 0; i < n; i++)
-		if (!(out[i] = heapd_alloc(heap, bytes)))
-			break;
+	if (thread_enter(heap, &away))
+		while (i < n && (out[i] = heapd_alloc(heap, bytes)))
+			i++;
+	thread_leave(away);
 	return i;
 }
 

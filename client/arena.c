@@ -104,12 +104,13 @@ static void arena_adopt(struct heapd_arena *arena)
 	arena->session = arena->heap->session_id;
 }
 
-/* 0, with the calling thread attached and the arena this process's own. */
-static int arena_enter(struct heapd_arena *arena)
+/* 0, with the calling thread online, for thread_leave(), and the arena this process's own. */
+static int arena_enter(struct heapd_arena *arena, bool *away)
 {
+	*away = false;
 	if (!arena)
 		return error_set(EINVAL, "no arena (did heapd_arena_create() fail?)");
-	if (!thread_self(arena->heap))
+	if (!thread_enter(arena->heap, away))
 		return -errno;
 	if (arena->session != arena->heap->session_id)
 		arena_adopt(arena);
@@ -137,10 +138,8 @@ heapd_arena *heapd_arena_create(heapd_heap *heap, size_t chunk)
 	return arena;
 }
 
-void *heapd_arena_alloc(heapd_arena *arena, size_t bytes)
+static void *arena_take(struct heapd_arena *arena, size_t bytes)
 {
-	if (arena_enter(arena) < 0)
-		return NULL;
 	if (bytes > arena->heap->t.size)
 		return error_null(ENOMEM, "heapd_arena_alloc: %zu bytes are more than heap '%s' has", bytes,
 				  arena->heap->name);
@@ -150,6 +149,15 @@ void *heapd_arena_alloc(heapd_arena *arena, size_t bytes)
 		return NULL;
 	void *p = (char *)arena->last + arena->used;
 	arena->used += room;
+	return p;
+}
+
+void *heapd_arena_alloc(heapd_arena *arena, size_t bytes)
+{
+	bool away;
+	void *p = arena_enter(arena, &away) < 0 ? NULL : arena_take(arena, bytes);
+
+	thread_leave(away);
 	return p;
 }
 
@@ -163,16 +171,12 @@ static void chunks_free(struct chunk *c, const struct chunk *end)
 	}
 }
 
-int heapd_arena_reset(heapd_arena *arena)
+static void arena_empty(struct heapd_arena *arena)
 {
-	int r = arena_enter(arena);
-	struct chunk *first;
+	struct chunk *first = arena_first(arena);
 
-	if (r < 0)
-		return r;
-	first = arena_first(arena);
 	if (!first)
-		return 0;
+		return;
 	uint64_t used = arena->last == first ? arena->used : arena->first_used;
 	struct chunk *others = (struct chunk *)heapd_load_sym(&first->next);
 	heapd_store_sym(&first->next, first);
@@ -181,20 +185,23 @@ int heapd_arena_reset(heapd_arena *arena)
 	arena->last = first;
 	arena->used = sizeof(*first);
 	arena->next_bytes = arena->step ? arena->step : CHUNK_FIRST;
-	return 0;
 }
 
-int heapd_arena_destroy(heapd_arena *arena)
+int heapd_arena_reset(heapd_arena *arena)
 {
-	struct chunk *first;
-	int r;
+	bool away;
+	int r = arena_enter(arena, &away);
 
-	if (!arena)
-		return 0;
-	r = arena_enter(arena);
-	if (r < 0)
-		return r;
-	first = arena_first(arena);
+	if (r >= 0)
+		arena_empty(arena);
+	thread_leave(away);
+	return r;
+}
+
+static void arena_end(struct heapd_arena *arena)
+{
+	struct chunk *first = arena_first(arena);
+
 	if (first) {
 		chunks_free((struct chunk *)heapd_load_sym(&first->next), first);
 		heapd_unpin(arena->pin);
@@ -202,5 +209,18 @@ int heapd_arena_destroy(heapd_arena *arena)
 	}
 	heapd_unpin(arena->inherited);
 	free(arena);
-	return 0;
+}
+
+int heapd_arena_destroy(heapd_arena *arena)
+{
+	bool away;
+	int r;
+
+	if (!arena)
+		return 0;
+	r = arena_enter(arena, &away);
+	if (r >= 0)
+		arena_end(arena);
+	thread_leave(away);
+	return r;
 }

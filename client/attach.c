@@ -21,6 +21,7 @@
 
 #include "agent.h"
 #include "clock.h"
+#include "copies.h"
 #include "fork.h"
 #include "map.h"
 #include "path.h"
@@ -338,8 +339,11 @@ static int name_check(const char *name)
 static int attach_new(const char *name, const struct heapd_options *options)
 {
 	struct heapd_heap *heap;
-	int socket = daemon_connect(options), r;
+	int r = copies_check(), socket;
 
+	if (r < 0)
+		return r;
+	socket = daemon_connect(options);
 	if (socket < 0)
 		return socket;
 	attach_lock();

@@ -5,8 +5,8 @@
 #include "client.h"
 
 /*
- * The lock of heapd_process. Taken first of all: then heap->lock, then request_lock. Nobody waits for
- * more than one request while holding it.
+ * The lock of heapd_process. Taken first of all: then heap->lock, then request_lock, then the watches'.
+ * Nobody waits for more than one request while holding it.
  */
 hidden void attach_lock(void);
 hidden void attach_unlock(void);

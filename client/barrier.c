@@ -18,6 +18,7 @@
 #include <errno.h>
 
 #include "client/gate.h"
+#include "client/thread.h"
 #include "heapd/session.h"
 
 #define FILTER_WORDS 3u
@@ -77,29 +78,31 @@ static void shade_both(struct heapd_thread *self, const void *old, const void *n
 		barrier_shade(self, new);
 }
 
-bool barrier_begin(struct heapd_thread **self)
+bool barrier_begin(struct barrier *b)
 {
 	int error = errno;
 
-	*self = heapd_self;
-	if (unlikely(!*self)) {
+	*b = (struct barrier){ .self = heapd_self };
+	if (unlikely(!b->self)) {
 		if (!heapd_process)
 			return false;
-		*self = thread_self(heapd_process);
-		if (!*self) {
+		b->self = thread_enter(heapd_process, &b->away);
+		if (!b->self) {
 			HEAPD_WRITE_ONCE(heapd_process->session->overflow, 1);
 			return false;
 		}
 		errno = error;
 	}
-	gate_enter(*self);
-	return HEAPD_READ_ONCE((*self)->gate.on);
+	gate_enter(b->self);
+	return HEAPD_READ_ONCE(b->self->gate.on);
 }
 
-void barrier_end(struct heapd_thread *self)
+void barrier_end(const struct barrier *b)
 {
-	if (self)
-		gate_leave(self);
+	if (!b->self)
+		return;
+	gate_leave(b->self);
+	thread_leave(b->away);
 }
 
 void heapd_init_sym(void *field, void *value)
@@ -119,12 +122,12 @@ void *heapd_load_relaxed_sym(const void *field)
 
 void heapd_store_sym(void *field, void *value)
 {
-	struct heapd_thread *self;
+	struct barrier b;
 
-	if (barrier_begin(&self))
-		shade_both(self, heapd_load_relaxed_word_(field), value);
+	if (barrier_begin(&b))
+		shade_both(b.self, heapd_load_relaxed_word_(field), value);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
-	barrier_end(self);
+	barrier_end(&b);
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)
@@ -151,14 +154,14 @@ static void *exchange_shaded(struct heapd_thread *self, heapd_word_ *field, void
 
 void *heapd_exchange_sym(void *field, void *value)
 {
-	struct heapd_thread *self;
+	struct barrier b;
 	void *old;
 
-	if (barrier_begin(&self))
-		old = exchange_shaded(self, HEAPD_WORD_(field), value);
+	if (barrier_begin(&b))
+		old = exchange_shaded(b.self, HEAPD_WORD_(field), value);
 	else
 		old = __atomic_exchange_n(HEAPD_WORD_(field), value, __ATOMIC_ACQ_REL);
-	barrier_end(self);
+	barrier_end(&b);
 	return old;
 }
 
@@ -170,13 +173,13 @@ void *heapd_exchange_relaxed_sym(void *field, void *value)
 /* If the swap succeeds, what it removes is what was expected. */
 bool heapd_cas_sym(void *field, void *expected, void *value)
 {
-	struct heapd_thread *self;
+	struct barrier b;
 
-	if (barrier_begin(&self))
-		shade_both(self, *HEAPD_WORD_(expected), value);
+	if (barrier_begin(&b))
+		shade_both(b.self, *HEAPD_WORD_(expected), value);
 	bool done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	barrier_end(self);
+	barrier_end(&b);
 	return done;
 }
 
@@ -188,17 +191,17 @@ bool heapd_cas_relaxed_sym(void *field, void *expected, void *value)
 /* One operation's share of a move (from NULL: of a zeroing), upwards or downwards. */
 static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool down)
 {
-	struct heapd_thread *self;
-	bool on = barrier_begin(&self);
+	struct barrier b;
+	bool on = barrier_begin(&b);
 
 	for (size_t k = 0; k < n; k++) {
 		size_t i = down ? n - 1 - k : k;
 		void *value = from ? __atomic_load_n(&from[i], __ATOMIC_RELAXED) : NULL;
 		if (on)
-			shade_both(self, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
+			shade_both(b.self, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
 		__atomic_store_n(&to[i], value, __ATOMIC_RELEASE);
 	}
-	barrier_end(self);
+	barrier_end(&b);
 }
 
 void heapd_move_sym(void *to, const void *from, size_t n)

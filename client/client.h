@@ -51,7 +51,7 @@ struct heapd_heap {
 	char name[HEAPD_NAME_MAX];
 
 	pthread_mutex_t request_lock; /* one request at a time on the socket */
-	int socket, notify, event_fd;
+	int socket, notify;
 	uint32_t seq;
 	uint32_t references;
 	pthread_mutex_t lock; /* of this process alone: thread records, pins, ranges, types */
@@ -59,7 +59,6 @@ struct heapd_heap {
 	uint32_t options; /* HEAPD_ATTACH_* */
 	pthread_t agent;
 	int agent_stop; /* an eventfd that ends the agent */
-	void *private;  /* what attach.c, thread.c … keep beside */
 
 	/* map.c: open for the child of a fork, which maps them again; control is -1 when read-only */
 	int heap_fd, directory_fd, control_fd;
@@ -92,12 +91,17 @@ struct heapd_heap {
 extern hidden struct heapd_heap *heapd_process;
 
 /*
- * This thread's record in the session; NULL until the thread is attached. The public gate pointer
- * (heapd_gate_, see heapd.h) points at the same record's gate, or at the unattached gate.
+ * This thread's record in the session; NULL until the thread is attached. heapd_self is the same while the
+ * thread is online, and NULL while it is offline: the fast paths look at that alone. The public gate pointer
+ * (heapd_gate_, see heapd.h) goes with heapd_self: at the record's gate, or at one of nobody's.
  */
+extern hidden __thread struct heapd_thread *heapd_record __attribute__((tls_model("initial-exec")));
 extern hidden __thread struct heapd_thread *heapd_self __attribute__((tls_model("initial-exec")));
 
-/* thread.c: the calling thread's record, attaching it if need be; NULL and errno (with a sentence) if it cannot. */
+/*
+ * thread.c: the calling thread's record, online or offline, attaching it if need be; NULL and errno (with a
+ * sentence) if it cannot. What touches objects or the record's gate brackets itself with thread_enter().
+ */
 hidden struct heapd_thread *thread_self(struct heapd_heap *heap);
 
 /* error.c: sets errno and this thread's sentence; returns -error. */
@@ -117,7 +121,6 @@ hidden void *class_alloc(struct heapd_heap *heap, uint32_t class); /* one zeroed
 hidden void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align);
 hidden void thread_spares_return(struct heapd_heap *heap,
 				 struct heapd_thread *self); /* at thread exit and detach */
-hidden int free_slot(struct heapd_heap *heap, void *object, bool quiet);
 /* type.c: the class for (type, kind, size class), made by the daemon when new; -errno if it cannot be had. */
 hidden int type_class(struct heapd_type *type, enum heapd_kind kind, uint32_t sizeclass);
 

@@ -74,13 +74,14 @@ int heapd_edit_begin(void *start, size_t bytes)
 				 HEAPD_EDIT_COUNT);
 
 	struct edit e = edit_of(start, bytes);
-	bool on = barrier_begin(&self);
+	struct barrier b;
+	bool on = barrier_begin(&b);
 	edit_record(self, i, &e);
 	if (on)
 		edit_shade(self, &e);
 	/* What was shaded is in the ring before any plain store of the caller's. */
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	barrier_end(self);
+	barrier_end(&b);
 	return 0;
 }
 
@@ -97,9 +98,10 @@ int heapd_edit_end(void *start)
 		return error_set(EINVAL, "heapd_edit_end: this thread has no edit open at %p", start);
 
 	struct edit e = { self->edits[i].start, self->edits[i].bytes };
-	if (barrier_begin(&self))
+	struct barrier b;
+	if (barrier_begin(&b))
 		edit_shade(self, &e);
 	edit_forget(self, i);
-	barrier_end(self);
+	barrier_end(&b);
 	return 0;
 }

@@ -13,9 +13,12 @@
  * addresses, so that every pointer, every pin and the thread's record stay where they were.
  *
  * The handlers hold all locks of the library across the fork, in their order, so the child finds
- * nothing half done. A child that could not be made a client has no heap: the reason waits in
- * heapd_error(). It keeps the directory mapped and no CPU's row, so that calls with the old handle
- * fail with that reason; its objects are gone.
+ * nothing half done. The watches' lock comes last, and only when the child is prepared: the agent takes
+ * it, and must not wait for the daemon's answer. No agent of the child's looks at the parent's watches, so
+ * they end in the child; their pins, which it has copies of, end with its first heapd_wait_fd(). A child
+ * that could not be made a client has no heap: the reason waits in heapd_error(). It keeps the
+ * directory mapped and no CPU's row, so that calls with the old handle fail with that reason; its
+ * objects are gone.
  */
 #include "fork.h"
 
@@ -33,6 +36,7 @@
 #include "request.h"
 #include "stack.h"
 #include "thread.h"
+#include "watch.h"
 
 enum { CHILD_SOCKET, CHILD_SESSION, CHILD_NOTIFY, CHILD_FDS };
 
@@ -203,6 +207,7 @@ static void fork_prepare(void)
 		int r = child_prepare(heap, heap->child, self);
 		if (r < 0)
 			child_refuse(heap->child, r);
+		watches_lock(heap);
 	}
 	errno = error;
 }
@@ -210,6 +215,7 @@ static void fork_prepare(void)
 static void locks_release(struct heapd_heap *heap)
 {
 	if (heap) {
+		watches_unlock(heap);
 		pthread_mutex_unlock(&heap->request_lock);
 		pthread_mutex_unlock(&heap->lock);
 	}
@@ -232,6 +238,7 @@ static void ends_replace(struct heapd_heap *heap, struct fork_child *c)
 {
 	attach_hang_up(heap);
 	agent_forget(heap);
+	watches_forget(heap);
 	heap->socket = c->fds[CHILD_SOCKET];
 	heap->notify = c->fds[CHILD_NOTIFY];
 	c->fds[CHILD_SOCKET] = c->fds[CHILD_NOTIFY] = -1;

@@ -25,6 +25,7 @@
 #include "gate.h"
 #include "place.h"
 #include "report.h"
+#include "thread.h"
 
 /* What there is to do for an object that begins at a slot's start. */
 struct target {
@@ -115,6 +116,7 @@ static enum current_push free_local(struct heapd_heap *heap, const struct target
 
 	if (pushed == CURRENT_UNCLEAN) {
 		memset(object, 0, to->elemsize);
+		HEAPD_TSAN_RELEASE(object, to->elemsize);
 		pushed = current_push(heap, to->class, to->base, to->bit, HEAPD_CURRENT_ZEROED);
 	}
 	return pushed;
@@ -172,6 +174,7 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	if (is_free_already(heap, to))
 		return place_find(heap, object, &place) ? free_double(heap, object)
 							: free_bad(heap, object, "no object lies there");
+	HEAPD_TSAN_RELEASE(object, to->elemsize);
 	gate_enter(self);
 	if (!HEAPD_READ_ONCE(self->gate.on)) {
 		pushed = free_local(heap, to, object);
@@ -191,6 +194,8 @@ static __attribute__((noinline)) int free_slow(void *object)
 	struct heapd_thread *self = heapd_self;
 	struct target to;
 	struct place place;
+	bool away;
+	int r;
 
 	if (!object)
 		return 0;
@@ -207,12 +212,13 @@ static __attribute__((noinline)) int free_slow(void *object)
 	if (place.start != (uint64_t)(uintptr_t)object)
 		return free_bad(heap, object,
 				"it points into an object, not to its start (heapd_start_of finds it)");
-	self = thread_self(heap);
+	self = thread_enter(heap, &away);
 	if (!self)
 		return -errno;
-	if (!target_find(heap, object, &to))
-		return free_bad(heap, object, "no object lies there");
-	return free_target(heap, self, &to, object);
+	r = target_find(heap, object, &to) ? free_target(heap, self, &to, object)
+					   : free_bad(heap, object, "no object lies there");
+	thread_leave(away);
+	return r;
 }
 
 int heapd_free(void *object)
@@ -225,6 +231,7 @@ int heapd_free(void *object)
 	if (unlikely(!self || !heap || heap->path != HEAPD_PATH_RSEQ || !target_find(heap, object, &to) ||
 		     is_free_already(heap, &to)))
 		return free_slow(object);
+	HEAPD_TSAN_RELEASE(object, to.elemsize);
 	gate_enter(self);
 	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
 		pushed = current_push_rseq(heap, to.class, to.base, to.bit, 0);

@@ -8,14 +8,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "client.h"
+#include "thread.h"
 
-void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
+static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
 {
 	struct heapd_message m = { .op = HEAPD_OP_LARGE };
 
-	if (!thread_self(heap))
-		return NULL;
 	if (heap->read_only)
 		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
 	m.large = (struct heapd_large_request){ .bytes = bytes, .align = align, .class = class };
@@ -25,5 +23,16 @@ void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint6
 	/* All that heapd_size() will say it has. */
 	if (!m.large.zeroed)
 		memset(object, 0, heapd_align_up(bytes, HEAPD_PAGE_SIZE));
+	return object;
+}
+
+void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
+{
+	bool away;
+	void *object = NULL;
+
+	if (thread_enter(heap, &away))
+		object = large_alloc_online(heap, class, bytes, align);
+	thread_leave(away);
 	return object;
 }

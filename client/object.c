@@ -9,6 +9,7 @@
 #include "client.h"
 #include "fork.h"
 #include "place.h"
+#include "thread.h"
 
 size_t heapd_size(const void *object)
 {
@@ -100,15 +101,11 @@ static void content_move(void *to, const struct place *from, size_t bytes)
 	memcpy((char *)to + (n & ~7ul), (const char *)(uintptr_t)from->start + (n & ~7ul), n & 7);
 }
 
-void *heapd_realloc(heapd_heap *heap, void *object, size_t bytes)
+static void *realloc_online(struct heapd_heap *heap, void *object, size_t bytes)
 {
 	struct place place;
 	void *new;
 
-	if (!object)
-		return heapd_alloc(heap, bytes);
-	if (!heap || heap != heapd_process)
-		return fork_heap_missing(heap), NULL;
 	if (!place_find(heap, object, &place) || place.start != (uint64_t)(uintptr_t)object)
 		return error_null(EINVAL, "heapd_realloc(%p): no object of this heap begins there", object);
 	if (heap->read_only)
@@ -128,11 +125,30 @@ void *heapd_realloc(heapd_heap *heap, void *object, size_t bytes)
 	return NULL;
 }
 
+void *heapd_realloc(heapd_heap *heap, void *object, size_t bytes)
+{
+	bool away;
+	void *new = NULL;
+
+	if (!object)
+		return heapd_alloc(heap, bytes);
+	if (thread_enter(heap, &away))
+		new = realloc_online(heap, object, bytes);
+	thread_leave(away);
+	return new;
+}
+
 void *heapd_memdup(heapd_heap *heap, const void *from, size_t bytes)
 {
-	void *copy = heapd_alloc_leaf(heap, bytes);
+	bool away;
+	void *copy = NULL;
 
-	return copy ? memcpy(copy, from, bytes) : NULL;
+	if (thread_enter(heap, &away))
+		copy = heapd_alloc_leaf(heap, bytes);
+	if (copy)
+		memcpy(copy, from, bytes);
+	thread_leave(away);
+	return copy;
 }
 
 char *heapd_strdup(heapd_heap *heap, const char *from)

@@ -6,6 +6,22 @@
  * What was saved is written before the state (release). Coming back, the state is written, then a full
  * fence, then the phase is read (phase.h); and it counts as inside an operation meanwhile, so that a
  * handshake that begins in between waits for its end.
+ *
+ * Calls of an offline thread. Its arguments are held without it: by what it saved, or by a root; that is the
+ * rule for offline threads. So a call has to be online only while it holds, on its own frames, what nothing
+ * else holds yet (a new object that is still to be zeroed, filled or linked), or while it uses the record's
+ * gate, whose `on` is only then this thread's to rely on. Those parts stand between thread_enter() and
+ * thread_leave(). Inside, the thread is online like any other and answers for its whole stack itself;
+ * afterwards what it saved stands again, and is right again: the frames from the saved stack pointer upwards
+ * cannot have returned meanwhile, and the frames below it, with all that the call held, are gone. What the
+ * call returns is held by nothing then, unless the call made a root of it.
+ *
+ * That this costs an online thread nothing rests on heapd_self, which is NULL while the thread is offline:
+ * the fast paths of heapd_alloc() and heapd_free() look at it anyway, and so take their slow ways, which
+ * bracket themselves. In the same way the gate pointer leads to nobody's gate, which is always on: the inline
+ * barrier of an offline thread goes to the functions behind it (barrier.c), which bracket themselves, too.
+ * So a store by an offline thread is logged as any other is. It is right only if what it stores is held
+ * all the while: by what the thread saved, or by a pin (heapd_store_pinned()).
  */
 #include <errno.h>
 
@@ -13,6 +29,38 @@
 #include "thread.h"
 
 #define THREAD_REGISTERS 6u
+
+/* What is saved in the record is there already, from now or from before. */
+void thread_leave_away(void)
+{
+	struct heapd_thread *self = heapd_record;
+
+	thread_words_offline();
+	/* Pairs with the agent's acquire load of the state: what was saved is there. */
+	if (self)
+		HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
+}
+
+static void thread_return(struct heapd_heap *heap, struct heapd_thread *self)
+{
+	gate_enter(self);
+	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
+	HEAPD_FENCE();
+	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase) != HEAPD_PHASE_IDLE)
+		HEAPD_WRITE_ONCE(self->gate.on, 1);
+	gate_leave(self);
+	thread_words_online(self);
+}
+
+struct heapd_thread *thread_enter_away(struct heapd_heap *heap, bool *away)
+{
+	struct heapd_thread *self = thread_self(heap);
+
+	*away = self && !heapd_self;
+	if (*away)
+		thread_return(heap, self);
+	return self;
+}
 
 /* The rest of heapd_thread_offline(), called from its assembly: sp and registers are its caller's. */
 hidden int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[THREAD_REGISTERS]);
@@ -22,13 +70,12 @@ int thread_offline_with(heapd_heap *heap, uint64_t sp, const uint64_t registers[
 
 	if (!self)
 		return -errno;
-	if (self->state == HEAPD_THREAD_OFFLINE)
+	if (!heapd_self)
 		return 0;
 	self->saved_sp = sp;
 	for (unsigned i = 0; i < THREAD_REGISTERS; i++)
 		self->saved_regs[i] = registers[i];
-	/* Pairs with the agent's acquire load of the state: what was saved is there. */
-	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
+	thread_leave_away();
 	return 0;
 }
 
@@ -68,13 +115,7 @@ int heapd_thread_online(heapd_heap *heap)
 
 	if (!self)
 		return -errno;
-	if (self->state != HEAPD_THREAD_OFFLINE)
-		return 0;
-	gate_enter(self);
-	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
-	HEAPD_FENCE();
-	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase) != HEAPD_PHASE_IDLE)
-		HEAPD_WRITE_ONCE(self->gate.on, 1);
-	gate_leave(self);
+	if (!heapd_self)
+		thread_return(heap, self);
 	return 0;
 }

@@ -81,7 +81,8 @@ static uint32_t pin_fresh(struct heapd_heap *heap)
 
 	pthread_mutex_lock(&heap->lock);
 	if (heap->pins < HEAPD_PIN_MAX) {
-		i = heap->pins++;
+		i = heap->pins;
+		HEAPD_WRITE_ONCE(heap->pins, i + 1);
 		HEAPD_WRITE_ONCE(heap->pin_next[i], PIN_USED);
 		HEAPD_STORE_RELEASE(&heap->session->npins, heap->pins);
 	}
@@ -106,15 +107,14 @@ void *heapd_pin_sym(heapd_heap *heap, const void *p)
 /* An offline thread is online for the time between reading the field and the pin. */
 void *heapd_pin_field_sym(heapd_heap *heap, const void *field)
 {
-	struct heapd_thread *self = thread_self(heap);
+	bool away;
 
-	if (!self)
+	if (!thread_enter(heap, &away))
 		return NULL;
-	bool offline = thread_enter(heap, self);
 	void *p = heapd_load_sym(field);
 	void *pin = heapd_pin_sym(heap, p);
 	heapd_keep(p);
-	thread_leave(self, offline);
+	thread_leave(away);
 	return pin;
 }
 

@@ -117,9 +117,12 @@ int heapd_range_add(heapd_heap *heap, void *start, size_t bytes)
 
 int heapd_range_remove(heapd_heap *heap, void *start)
 {
-	struct heapd_thread *self = thread_self(heap);
+	bool away;
+	struct heapd_thread *self = thread_enter(heap, &away);
+	int r = self ? range_remove(heap, self, start, 0) : -errno;
 
-	return self ? range_remove(heap, self, start, 0) : -errno;
+	thread_leave(away);
+	return r;
 }
 
 int heapd_local_add(heapd_heap *heap, void *start, size_t bytes)

@@ -43,6 +43,12 @@ static void futex_wait(const uint32_t *word, uint32_t expected, uint64_t ns)
 	syscall(SYS_futex, word, FUTEX_WAIT, expected, &ts, NULL, 0);
 }
 
+/* Whose memory it is may write it now: what is read means nothing. */
+static __attribute__((noinline, no_sanitize("thread"))) void touch(uint64_t address)
+{
+	(void)*(volatile char *)(uintptr_t)address;
+}
+
 /*
  * The first time that this process meets 64 KiB of heap, one read maps all of it (fault-around), where
  * each 4 KiB touched would be a fault of its own. The daemon has committed what it supplies.
@@ -60,7 +66,7 @@ static void prefault(struct heapd_heap *heap, uint64_t start, uint64_t bytes)
 
 		if (atomic_load_explicit(word, memory_order_relaxed) & bit)
 			continue;
-		(void)*(volatile char *)(uintptr_t)(heap->t.base + (block << HEAPD_PREFAULT_SHIFT));
+		touch(heap->t.base + (block << HEAPD_PREFAULT_SHIFT));
 		atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
 	}
 }

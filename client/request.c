@@ -18,6 +18,8 @@
 
 #include "clock.h"
 #include "fork.h"
+#include "freed.h"
+#include "place.h"
 #include "report.h"
 
 struct received {
@@ -130,22 +132,35 @@ static int message_receive(int fd, struct heapd_message *m, struct received *r, 
 	return -EPROTO;
 }
 
-/* A late reply, whose caller gave up: what came with it is given back, as far as that needs no message. */
-static void reply_drop(struct received *r, const struct heapd_message *m)
+/* By its freed bit, which needs neither an attached thread nor a message; nobody ever had the object. */
+static void late_object_free(struct heapd_heap *heap, const void *object)
 {
-	received_close(r);
-	if (m->op == HEAPD_OP_LARGE && m->status == 0 && heapd_self)
-		heapd_free((void *)(uintptr_t)m->large.address);
+	struct place place;
+
+	if (!heap->read_only && place_find(heap, object, &place) &&
+	    place.start == (uint64_t)(uintptr_t)object)
+		freed_set(heap, place.slab, place.bit);
 }
 
-/* The reply to request seq; older ones are dropped. */
-static int reply_receive(int fd, uint32_t seq, struct heapd_message *m, struct received *r, uint64_t deadline)
+/* A late reply, whose caller gave up: what came with it is given back. */
+static void reply_drop(struct heapd_heap *heap, struct received *r, const struct heapd_message *m)
 {
+	received_close(r);
+	if (m->op == HEAPD_OP_LARGE && m->status == 0)
+		late_object_free(heap, (const void *)(uintptr_t)m->large.address);
+}
+
+/* The reply to request m->seq, into the same m; older ones are dropped. */
+static int reply_receive(struct heapd_heap *heap, struct heapd_message *m, struct received *r,
+			 uint64_t deadline)
+{
+	uint32_t seq = m->seq;
+
 	for (;;) {
-		int n = message_receive(fd, m, r, deadline);
+		int n = message_receive(heap->socket, m, r, deadline);
 		if (n < 0 || m->seq == seq)
 			return n;
-		reply_drop(r, m);
+		reply_drop(heap, r, m);
 	}
 }
 
@@ -225,7 +240,7 @@ int request_exchange(struct heapd_heap *heap, struct heapd_message *m, int *fds,
 	m->nfds = 0;
 	r = message_send(heap->socket, m, deadline);
 	if (r >= 0)
-		r = reply_receive(heap->socket, heap->seq, m, &got, deadline);
+		r = reply_receive(heap, m, &got, deadline);
 	r = r < 0 ? failure(heap, r) : reply_accept(heap, m, &got, fds, nfds);
 	pthread_setcancelstate(cancel, NULL);
 	return r;

@@ -157,12 +157,10 @@ void *heapd_root_offer(heapd_heap *heap, const char *name, void *object)
 	return root_change(heap, &m, name, object) < 0 ? NULL : (void *)(uintptr_t)m.root.object;
 }
 
-void *heapd_root_sym(heapd_heap *heap, const char *name, size_t size, heapd_type *type)
+static void *root_make(struct heapd_heap *heap, const char *name, size_t size, heapd_type *type)
 {
 	void *held, *own;
 
-	if (!type)
-		return error_null(EINVAL, "heapd_root: no type (did heapd_type_define() fail?)");
 	held = heapd_root_get(heap, name, type);
 	if (held || (errno && errno != ENOENT))
 		return held;
@@ -175,6 +173,19 @@ void *heapd_root_sym(heapd_heap *heap, const char *name, size_t size, heapd_type
 		heapd_free(own);
 		errno = error;
 	}
+	return held;
+}
+
+void *heapd_root_sym(heapd_heap *heap, const char *name, size_t size, heapd_type *type)
+{
+	bool away;
+	void *held = NULL;
+
+	if (!type)
+		return error_null(EINVAL, "heapd_root: no type (did heapd_type_define() fail?)");
+	if (thread_enter(heap, &away))
+		held = root_make(heap, name, size, type);
+	thread_leave(away);
 	return held;
 }
 

@@ -13,7 +13,8 @@
  * switch is a compare-and-swap from a value of its own, GATE_UNSURE, which the daemon's store
  * replaces. To the barrier, any value but 0 is "on".
  *
- * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it.
+ * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it. The same
+ * gate stands for a thread that is offline (offline.c).
  */
 #include "thread.h"
 
@@ -31,6 +32,7 @@
 
 static struct heapd_gate_ gate_of_nobody = { .on = 1 };
 
+__thread struct heapd_thread *heapd_record;
 __thread struct heapd_thread *heapd_self;
 __thread struct heapd_gate_ *heapd_gate_ = &gate_of_nobody;
 
@@ -129,6 +131,18 @@ static void record_reset(struct heapd_thread *self)
 	memset(self->edits, 0, sizeof(self->edits));
 }
 
+void thread_words_online(struct heapd_thread *self)
+{
+	heapd_self = self;
+	heapd_gate_ = (struct heapd_gate_ *)(void *)&self->gate;
+}
+
+void thread_words_offline(void)
+{
+	heapd_self = NULL;
+	heapd_gate_ = &gate_of_nobody;
+}
+
 /* The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. */
 static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state)
 {
@@ -140,22 +154,27 @@ static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint
 	uint32_t phase = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase);
 	__atomic_compare_exchange_n(&self->gate.on, &unsure, phase != HEAPD_PHASE_IDLE, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	if (state == HEAPD_THREAD_ONLINE)
+		thread_words_online(self);
 }
 
-static void words_set(struct heapd_heap *heap, struct heapd_thread *self)
+static struct thread_words words_here(void)
 {
-	heapd_self = self;
-	heapd_gate_ = (struct heapd_gate_ *)(void *)&self->gate;
+	return (struct thread_words){ &heapd_record, &heapd_self, &heapd_gate_ };
+}
+
+static void record_set(struct heapd_heap *heap, struct heapd_thread *self)
+{
+	heapd_record = self;
 	pthread_mutex_lock(&heap->lock);
-	heap->thread_words[thread_index(heap, self)] = (struct thread_words){ &heapd_self, &heapd_gate_ };
+	heap->thread_words[thread_index(heap, self)] = words_here();
 	pthread_mutex_unlock(&heap->lock);
 }
 
 /* Makes record `index`, claimed already, the calling thread's. */
-static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t index)
+static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t index, uint32_t state)
 {
 	struct heapd_thread *self = &heap->threads[index];
-	bool away = heap->options & HEAPD_ATTACH_THREADS_AWAY;
 
 	if (pthread_setspecific(exit_key, self))
 		return error_null(ENOMEM, "heap '%s': no memory to attach a thread", heap->name);
@@ -165,8 +184,8 @@ static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t ind
 	/* Away from the start, it holds nothing: all of its stack is below the saved pointer. */
 	self->saved_sp = self->stack_high;
 	self->gate.attached = 1;
-	words_set(heap, self);
-	record_show(heap, self, away ? HEAPD_THREAD_OFFLINE : HEAPD_THREAD_ONLINE);
+	record_set(heap, self);
+	record_show(heap, self, state);
 	return self;
 }
 
@@ -178,10 +197,14 @@ struct heapd_thread *thread_self(struct heapd_heap *heap)
 		fork_heap_missing(heap);
 		return NULL;
 	}
+	if (heapd_record)
+		return heapd_record;
 	int index = record_claim(heap);
 	if (index < 0)
 		return NULL;
-	struct heapd_thread *self = thread_come_up(heap, (uint32_t)index);
+	bool away = heap->options & HEAPD_ATTACH_THREADS_AWAY;
+	struct heapd_thread *self =
+		thread_come_up(heap, (uint32_t)index, away ? HEAPD_THREAD_OFFLINE : HEAPD_THREAD_ONLINE);
 	if (!self)
 		record_free(heap, (uint32_t)index);
 	return self;
@@ -189,8 +212,8 @@ struct heapd_thread *thread_self(struct heapd_heap *heap)
 
 void thread_abandon(void)
 {
-	heapd_self = NULL;
-	heapd_gate_ = &gate_of_nobody;
+	heapd_record = NULL;
+	thread_words_offline();
 }
 
 /* The calling thread holds nothing any more. */
@@ -207,8 +230,8 @@ static void thread_exit(void *unused)
 {
 	(void)unused;
 	attach_lock();
-	if (heapd_process && heapd_self)
-		thread_release(heapd_process, heapd_self);
+	if (heapd_process && heapd_record)
+		thread_release(heapd_process, heapd_record);
 	attach_unlock();
 }
 
@@ -244,7 +267,7 @@ void threads_leave(struct heapd_heap *heap)
 		if (!w->self)
 			continue;
 		thread_spares_return(heap, &heap->threads[i]);
-		*w->self = NULL;
+		*w->record = *w->self = NULL;
 		*w->gate = &gate_of_nobody;
 		*w = (struct thread_words){ 0 };
 	}
@@ -253,7 +276,7 @@ void threads_leave(struct heapd_heap *heap)
 
 int threads_forked(struct heapd_heap *heap, uint32_t state)
 {
-	struct heapd_thread *self = heapd_self;
+	struct heapd_thread *self = heapd_record;
 	uint32_t index = thread_index(heap, self);
 
 	int r = map_thread(heap, index);
@@ -265,7 +288,7 @@ int threads_forked(struct heapd_heap *heap, uint32_t state)
 	memset(heap->thread_words, 0, HEAPD_THREAD_MAX * sizeof(*heap->thread_words));
 	bit_set(heap->threads_claimed, index);
 	bit_set(heap->threads_mapped, index);
-	heap->thread_words[index] = (struct thread_words){ &heapd_self, &heapd_gate_ };
+	heap->thread_words[index] = words_here();
 	self->tid = (uint32_t)gettid();
 	record_show(heap, self, state);
 	return 0;
@@ -280,7 +303,7 @@ int heapd_thread_detach(heapd_heap *heap)
 {
 	if (!heap || heap != heapd_process)
 		return fork_heap_missing(heap);
-	struct heapd_thread *self = heapd_self;
+	struct heapd_thread *self = heapd_record;
 	if (!self)
 		return 0;
 	for (unsigned i = 0; i < HEAPD_EDIT_COUNT; i++)
@@ -299,13 +322,14 @@ struct thread_start {
 	uint32_t index;
 };
 
+/* Online whatever the options say: it holds its argument. */
 static void *thread_begin(void *arg)
 {
 	struct thread_start begin = *(struct thread_start *)arg;
 	void *value;
 
 	free(arg);
-	if (!thread_come_up(begin.heap, begin.index))
+	if (!thread_come_up(begin.heap, begin.index, HEAPD_THREAD_ONLINE))
 		record_free(begin.heap, begin.index);
 	value = heapd_load(begin.pin);
 	heapd_unpin(begin.pin);

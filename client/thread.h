@@ -7,7 +7,7 @@
 
 /* The thread-local words of an attached thread, so that detach can clear them in threads that live on. */
 struct thread_words {
-	struct heapd_thread **self;
+	struct heapd_thread **record, **self;
 	struct heapd_gate_ **gate;
 };
 
@@ -29,19 +29,31 @@ hidden int threads_forked(struct heapd_heap *heap, uint32_t state);
 /* In the child of a fork that gets no heap: the thread is an unattached one. */
 hidden void thread_abandon(void);
 
-/* Brackets what an offline thread must be online for; what was saved when it went offline stands. */
-static inline bool thread_enter(struct heapd_heap *heap, struct heapd_thread *self)
+/* The calling thread's own words (heapd_self, the gate pointer) for being online as `self`, and for being offline. */
+hidden void thread_words_online(struct heapd_thread *self);
+hidden void thread_words_offline(void);
+
+/* offline.c: what follows, for threads that are not attached or not online. */
+hidden struct heapd_thread *thread_enter_away(struct heapd_heap *heap, bool *away);
+hidden void thread_leave_away(void);
+
+/*
+ * Brackets a call, or a part of one, that an offline thread must be online for (offline.c says which).
+ * The record, attaching the thread if need be; NULL and errno if it cannot, and then there is nothing to
+ * leave. *away: it is to go offline again, which thread_leave() does. Brackets nest.
+ */
+static inline struct heapd_thread *thread_enter(struct heapd_heap *heap, bool *away)
 {
-	if (likely(self->state != HEAPD_THREAD_OFFLINE))
-		return false;
-	heapd_thread_online(heap);
-	return true;
+	*away = false;
+	if (likely(heapd_self && heap == heapd_process))
+		return heapd_self;
+	return thread_enter_away(heap, away);
 }
 
-static inline void thread_leave(struct heapd_thread *self, bool was_offline)
+static inline void thread_leave(bool away)
 {
-	if (unlikely(was_offline))
-		HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
+	if (unlikely(away))
+		thread_leave_away();
 }
 
 static inline uint32_t thread_index(const struct heapd_heap *heap, const struct heapd_thread *self)

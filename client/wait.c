@@ -32,15 +32,14 @@ static int futex_wait(const uint32_t *word, uint32_t expected, int timeout_ms)
 
 int heapd_wait(heapd_heap *heap, uint32_t *word, uint32_t expected, int timeout_ms)
 {
-	struct heapd_thread *self = thread_self(heap);
 	int r;
 
-	if (!self)
+	if (!thread_self(heap))
 		return -errno;
 	r = word_check(heap, "heapd_wait", word);
 	if (r < 0)
 		return r;
-	bool was_offline = self->state == HEAPD_THREAD_OFFLINE;
+	bool was_offline = !heapd_self;
 	if (!was_offline)
 		heapd_thread_offline(heap);
 	r = futex_wait(word, expected, timeout_ms);

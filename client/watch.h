@@ -17,9 +17,10 @@ hidden nfds_t watches_poll(struct heapd_heap *heap, struct pollfd p[WATCH_MAX]);
 /* The agent's: tells the readers of the words that have changed, and ends the watches whose readers went. */
 hidden void watches_look(struct heapd_heap *heap);
 
-/* Around a fork, and in the child, which has no watches. */
+/* Held around a fork; taken last of all locks, and nothing is waited for while it is held. */
 hidden void watches_lock(struct heapd_heap *heap);
 hidden void watches_unlock(struct heapd_heap *heap);
+/* In the child of a fork, with the lock held: it has no watches. Their pins are dropped by the next heapd_wait_fd(). */
 hidden void watches_forget(struct heapd_heap *heap);
 
 #endif

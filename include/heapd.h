@@ -111,9 +111,9 @@ typedef struct heapd_arena heapd_arena;
 /* ---- Attach ------------------------------------------------------------------------------------ */
 
 #define HEAPD_ATTACH_READ_ONLY     1u  /* map the heap read-only: no allocation, no store */
-#define HEAPD_ATTACH_THREADS_AWAY  2u  /* threads are offline unless they say otherwise: bindings, plugins */
+#define HEAPD_ATTACH_THREADS_AWAY  2u  /* threads are offline unless they say otherwise: see Threads */
 #define HEAPD_ATTACH_FORK_DETACHED 4u  /* a child of fork() has no heap */
-#define HEAPD_ATTACH_NO_WAIT       8u  /* allocation never waits for the daemon: EAGAIN at once */
+#define HEAPD_ATTACH_NO_WAIT       8u  /* attaching and allocating never wait for the daemon: EAGAIN */
 #define HEAPD_ATTACH_NO_RSEQ       16u /* allocate by compare-and-swap even where rseq works */
 
 /* What a report is about: the kind that options.report gets. */
@@ -155,16 +155,18 @@ HEAPD_INLINE_ struct heapd_options heapd_options_default(void)
 /*
  * Attaches this process to the heap `name` and the calling thread with it. options may be NULL; the
  * strings in it are copied. Attaching again to the same heap counts; each needs its own detach.
- * -ENOENT: no such heap, or no daemon at the socket; -EACCES: not allowed in; -EBUSY: attached to
- * another heap already, or two copies of the library; -EADDRINUSE: the heap's addresses are taken
- * here; -EPROTO: built for another layout than the daemon.
+ * -ENOENT: the daemon has no such heap; -EAGAIN: no daemon answers at the socket; -EACCES: not allowed
+ * in; -EBUSY: attached already to another heap, or to this one for reading only, or a second copy of the
+ * library is loaded (one in another namespace, or without our soname, may go unseen);
+ * -EADDRINUSE: the heap's addresses are taken here; -EPROTO: built for another layout than the daemon.
  */
 HEAPD_API HEAPD_MUST_USE_ int heapd_attach(heapd_heap **heap, const char *name,
 					   const struct heapd_options *options);
 
 /*
  * Ends one attachment. With the last one the heap is unmapped: no thread may touch it any more, all
- * pins, types and arenas of the process end. -EBUSY: other threads are still attached.
+ * pins, types and arenas of the process end. Other threads need not be detached before: those that are
+ * attached become unattached ones. None may be inside a heapd call.
  */
 HEAPD_API int heapd_detach(heapd_heap *heap);
 
@@ -273,7 +275,13 @@ HEAPD_API HEAPD_MUST_USE_ void *heapd_memdup(heapd_heap *heap, const void *bytes
 /*
  * Gives an object back at once. Only for what nobody else can hold: on shared lock-free nodes it
  * would bring ABA back. NULL is allowed. 0; -EINVAL: not the start of an object (foreign, interior
- * or wild address); -EALREADY: freed already. Either is reported and harms nothing.
+ * or wild address); -EALREADY: free already. Either is reported and harms nothing.
+ *
+ * A double free is EALREADY while the slot is free and this call can see it: freed and not yet taken back,
+ * in the daemon's stock, or in the slabs that this CPU allocates from. Elsewhere (another CPU's slabs, a
+ * supply ring, another thread's hands) the call says 0; the daemon, or whoever takes the slot next, finds it
+ * if the slot is still free then, drops it and counts it (heapd_info.double_frees). Once the slot has been
+ * given out again, a double free frees the new owner's object, as with any allocator.
  */
 HEAPD_API int heapd_free(void *object);
 
@@ -400,8 +408,9 @@ HEAPD_API int heapd_unpin(void *pin);
 
 /*
  * A range of this process's memory whose aligned words are roots (globals, tables), written with
- * heapd_store(). It may not be unmapped while it is registered. -ENOSPC: a process has 1024 ranges
- * and locals together; -EINVAL: not aligned to 8 bytes, empty, or (remove) none begins there.
+ * heapd_store(). It may not be unmapped while it is registered. -EEXIST: one begins there already;
+ * -ENOSPC: a process has 1024 ranges and locals together; -EINVAL: not aligned to 8 bytes, empty, or
+ * (remove) none begins there.
  */
 HEAPD_API int heapd_range_add(heapd_heap *heap, void *start, size_t bytes);
 HEAPD_API int heapd_range_remove(heapd_heap *heap, void *start);
@@ -431,8 +440,8 @@ HEAPD_API int heapd_thread_attach(heapd_heap *heap);
 HEAPD_API int heapd_thread_detach(heapd_heap *heap);
 /*
  * int heapd_thread_create(heap, pthread_t *, const pthread_attr_t *, void *(*start)(void *), void *arg)
- *     pthread_create() whose `arg` may be a heap pointer: it is held until the new thread holds it.
- *     Needs <pthread.h> where it is used. -errno, as all here.
+ *     pthread_create() whose `arg` may be a heap pointer: it is held until the new thread holds it,
+ *     which begins online. Needs <pthread.h> where it is used. -errno, as all here.
  */
 HEAPD_API int heapd_thread_create_sym(heapd_heap *heap, void *thread, const void *attr,
 				      void *(*start)(void *), void *arg);
@@ -440,9 +449,17 @@ HEAPD_API int heapd_thread_create_sym(heapd_heap *heap, void *thread, const void
  * Offline and online (liburcu's words): a thread that is about to block, or to stay away from the
  * heap, goes offline: its registers and stack pointer are saved, and the stack above counts as it
  * was then. Until it is online again it may not read, write or hold anything new of the heap, nor
- * return from the function that called; heapd calls but those named for offline threads bring it
- * online for as long as they take. A few nanoseconds each, no system call. Not counted: offline
+ * return from the function that called. A few nanoseconds each, no system call. Not counted: offline
  * twice is offline.
+ *
+ * It may call heapd: a call that needs it online brings it online for as long as it takes. What it gives to
+ * a call must be held meanwhile, by what was saved or by a root; what a call returns is held by nothing
+ * afterwards, unless it is a root (a pin, a named root). So a thread that is offline can free, pin
+ * (heapd_pin_field()), unpin, and store what a pin holds (heapd_store_pinned(); a heapd_store() of what
+ * nothing holds breaks rule 1). To allocate, or to follow pointers, it goes online first.
+ *
+ * With HEAPD_ATTACH_THREADS_AWAY, for bindings and plugins, each thread but those of heapd_thread_create()
+ * is offline from the start, and its stack holds nothing until it has been online.
  */
 HEAPD_API int heapd_thread_offline(heapd_heap *heap);
 HEAPD_API int heapd_thread_online(heapd_heap *heap);

@@ -36,7 +36,7 @@ static inline struct heapd_heap *alone_attach(void)
 	heap->session = (struct heapd_session *)alone_memory(HEAPD_SESSION_SIZE);
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	strcpy(heap->name, "test");
-	heap->socket = heap->notify = heap->event_fd = -1;
+	heap->socket = heap->notify = -1;
 	atomic_store(&heap->away, 1);
 	atomic_store(&heap->away_reported, 1);
 	pthread_mutex_init(&heap->lock, NULL);

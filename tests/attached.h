@@ -4,7 +4,9 @@
 #define HEAPD_TESTS_ATTACHED_H
 
 #include <check.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <sys/wait.h>
 
 #include "client/range.h"
 #include "client/thread.h"
@@ -50,6 +52,15 @@ static inline void attached_stop(void)
 {
 	ck_call(heapd_detach(heap));
 	fixture_stop(&fixture);
+}
+
+/* Until SIGCONT: it answers nobody from when this returns. */
+static inline void attached_daemon_stop(void)
+{
+	siginfo_t info;
+
+	kill(fixture.daemon, SIGSTOP);
+	ck_assert_int_eq(waitid(P_PID, (id_t)fixture.daemon, &info, WSTOPPED), 0);
 }
 
 static inline int attached_run(TCase *tcase, Suite *suite)

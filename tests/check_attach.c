@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Attaching and detaching: handles, refusals, what is left behind, and the agent. */
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <sched.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 
 #include "attached.h"
 #include "client/client.h"
+#include "daemon/heap.h"
 
 static unsigned entries(const char *path)
 {
@@ -45,7 +47,7 @@ START_TEST(one_handle_counted)
 
 	ck_call(heapd_get_info(heap, &info));
 	ck_assert_str_eq(info.name, FIXTURE_HEAP);
-	ck_assert_uint_eq(info.base, HEAPD_BASE_DEFAULT);
+	ck_assert_uint_eq(info.base, heap_first_base());
 	ck_assert_uint_eq(info.path, HEAPD_PATH_RSEQ);
 	ck_assert_uint_eq(info.sessions, 1);
 	ck_call(heapd_attach(&again, FIXTURE_HEAP, NULL));
@@ -394,6 +396,25 @@ START_TEST(info_and_settings)
 }
 END_TEST
 
+START_TEST(two_copies)
+{
+	const char *build = getenv("HEAPD_TEST_BUILD");
+	heapd_heap *again;
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/libheapd.so", build ? build : "build");
+	/* This program has the library's objects in it: with the shared one there are two. */
+	ck_assert_msg(dlopen(path, RTLD_NOW | RTLD_LOCAL) != NULL, "%s", dlerror());
+	ck_call(heapd_attach(&again, FIXTURE_HEAP, NULL)); /* this one's attachment stands */
+	ck_call(heapd_detach(again));
+	ck_call(heapd_detach(heap));
+	ck_refused(heapd_attach(&again, FIXTURE_HEAP, NULL), EBUSY, path);
+	ck_refused(heapd_detach(heap), ENODEV, "not attached");
+	fixture_stop(&fixture);
+	_exit(0); /* what the fixture's end would detach is detached */
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = tcase_create("attach");
@@ -413,5 +434,6 @@ int main(void)
 	tcase_add_test(tcase, signals_during_requests);
 	tcase_add_test(tcase, cancelled_requests);
 	tcase_add_test(tcase, info_and_settings);
+	tcase_add_test(tcase, two_copies);
 	return attached_run(tcase, suite_create("attach"));
 }

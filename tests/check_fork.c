@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /* fork(): what the child is and has, from which threads and at which moments it works, and what it does without. */
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -199,6 +202,124 @@ START_TEST(amid_other_threads)
 }
 END_TEST
 
+/* Open pipes of this process, by the end that they are. */
+static unsigned pipes(int mode)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	char name[300], target[64];
+	struct dirent *e;
+	unsigned n = 0;
+
+	while (dir && (e = readdir(dir))) {
+		snprintf(name, sizeof(name), "/proc/self/fd/%s", e->d_name);
+		ssize_t length = readlink(name, target, sizeof(target));
+		n += length > 5 && memcmp(target, "pipe:", 5) == 0 &&
+		     (fcntl(atoi(e->d_name), F_GETFL) & O_ACCMODE) == mode;
+	}
+	closedir(dir);
+	return n;
+}
+
+static bool tells(uint32_t *word, int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	bool before = poll(&p, 1, 30) == 0;
+
+	__atomic_store_n(word, *word + 1, __ATOMIC_RELEASE);
+	return before && poll(&p, 1, 2000) == 1 && p.revents & POLLIN;
+}
+
+struct watching {
+	uint32_t *word;
+	unsigned writing; /* pipes before any watch */
+	unsigned rounds;
+};
+
+static int child_without_watches(void *arg)
+{
+	const struct watching *w = (const struct watching *)arg;
+	int fd;
+
+	must(pipes(O_WRONLY) == w->writing);
+	/* There is place for as many as in any process, and the pins of the parent's have ended. */
+	for (int i = 0; i < 64; i++)
+		must(heapd_wait_fd(heap, w->word + 1 + i % 8, 0) >= 0);
+	must(heap->session->npins <= 65);
+	must(heapd_wait_fd(heap, w->word, 0) == -ENOSPC);
+	for (int i = 1; i <= 8; i++)
+		w->word[i] = 1;
+	for (int i = 0; i < 500 && (fd = heapd_wait_fd(heap, w->word, *w->word)) == -ENOSPC; i++)
+		usleep(1000);
+	must(fd >= 0 && tells(w->word, fd));
+	return heapd_detach(heap);
+}
+
+START_TEST(watches_are_the_parents)
+{
+	struct watching w = { .word = (uint32_t *)heapd_alloc_leaf(heap, 64), .writing = pipes(O_WRONLY) };
+	int fds[64];
+
+	for (int i = 0; i < 64; i++) {
+		fds[i] = heapd_wait_fd(heap, &w.word[12], 0);
+		ck_call(fds[i]);
+	}
+	ck_assert_uint_eq(pipes(O_WRONLY), w.writing + 64);
+	fixture_wait(fixture_client_fork(child_without_watches, &w), 0);
+	/* The parent's go on. */
+	for (int i = 1; i < 64; i++)
+		close(fds[i]);
+	ck_assert(tells(&w.word[12], fds[0]));
+	close(fds[0]);
+}
+END_TEST
+
+/* Asks for descriptors, and has the agent look at them, all the time: the watches' lock is often held. */
+static void *keep_watching(void *arg)
+{
+	uint32_t *word = (uint32_t *)arg;
+	int fds[8];
+
+	while (!stop) {
+		for (int i = 0; i < 8; i++)
+			if ((fds[i] = heapd_wait_fd(heap, &word[4], 0)) < 0 && fds[i] != -ENOSPC)
+				return arg;
+		for (int i = 0; i < 8; i++)
+			if (fds[i] >= 0)
+				close(fds[i]);
+	}
+	return NULL;
+}
+
+static int child_watches(void *arg)
+{
+	uint32_t *word = (uint32_t *)arg;
+	int fd = heapd_wait_fd(heap, word, *word);
+
+	must(fd >= 0 && tells(word, fd));
+	return heapd_detach(heap);
+}
+
+START_TEST(amid_watching_threads)
+{
+	uint32_t *word = (uint32_t *)heapd_alloc_leaf(heap, 64);
+	pthread_t watching[2];
+	void *failed;
+
+	/* The agent looks at each of them, with the lock held, whenever another comes. */
+	for (int i = 0; i < 44; i++)
+		ck_call(heapd_wait_fd(heap, &word[5], 0));
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(pthread_create(&watching[i], NULL, keep_watching, word), 0);
+	for (int i = 0; i < 40; i++)
+		fixture_wait(fixture_client_fork(child_watches, word), 0);
+	stop = true;
+	for (int i = 0; i < 2; i++) {
+		pthread_join(watching[i], &failed);
+		ck_assert_ptr_null(failed);
+	}
+}
+END_TEST
+
 static int child_without(void *arg)
 {
 	struct heapd_info info = HEAPD_SIZED(info);
@@ -319,8 +440,8 @@ END_TEST
 
 static int child_offline(void *arg)
 {
-	must(heapd_self->state == HEAPD_THREAD_OFFLINE);
-	must(heapd_self->saved_sp == *(uint64_t *)arg);
+	must(!heapd_self && heapd_record->state == HEAPD_THREAD_OFFLINE);
+	must(heapd_record->saved_sp == *(uint64_t *)arg);
 	must(heapd_thread_online(heap) == 0);
 	return heapd_alloc(heap, 64) ? 0 : 1;
 }
@@ -330,9 +451,9 @@ START_TEST(from_an_offline_thread)
 	uint64_t sp;
 
 	ck_call(heapd_thread_offline(heap));
-	sp = heapd_self->saved_sp;
+	sp = heapd_record->saved_sp;
 	fixture_wait(fixture_client_fork(child_offline, &sp), 0);
-	ck_assert_uint_eq(heapd_self->state, HEAPD_THREAD_OFFLINE);
+	ck_assert_uint_eq(heapd_record->state, HEAPD_THREAD_OFFLINE);
 	ck_call(heapd_thread_online(heap));
 }
 END_TEST
@@ -386,6 +507,8 @@ int main(void)
 	tcase_add_test(tcase, stack_and_ranges_are_published);
 	tcase_add_test(tcase, grandchildren);
 	tcase_add_test(tcase, amid_other_threads);
+	tcase_add_test(tcase, watches_are_the_parents);
+	tcase_add_test(tcase, amid_watching_threads);
 	tcase_add_test(tcase, detached_on_request);
 	tcase_add_test(tcase, without_a_daemon);
 	tcase_add_loop_test(tcase, unhandled_child_faults, 0, 3);

@@ -20,7 +20,7 @@ static void teardown(void)
 
 static void hold_lock_and_harvest(void)
 {
-	harvest_handback(t.heap->supply);
+	harvest_handback(t.heap->supply, true);
 	harvest_freed(t.heap->supply, true);
 }
 
@@ -43,12 +43,12 @@ START_TEST(hostile_heads)
 
 		ck_assert_int_eq(testheap_get(&t, 9, &b), 0);
 		pthread_mutex_lock(&t.heap->lock);
-		corrupt = testheap_stats(&t)->corrupt;
+		corrupt = HEAPD_READ_ONCE(testheap_stats(&t)->corrupt);
 		ring_note_taken(t.heap->supply, 9, clock_ns());
 		t.heap->t.heads[9].head = (jumps[i] > 0 ? t.heap->t.rings[9].tail : t.heap->t.heads[9].head) +
 					  (uint64_t)jumps[i];
 		ring_withdraw(t.heap->supply, 9, 0);
-		ck_assert_uint_eq(testheap_stats(&t)->corrupt, corrupt + 1);
+		ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), corrupt + 1);
 		ck_assert_uint_eq(t.heap->t.heads[9].head, t.heap->t.rings[9].tail);
 		pthread_mutex_unlock(&t.heap->lock);
 		testheap_is_clean(&t);
@@ -64,7 +64,7 @@ START_TEST(hostile_demand)
 	for (int i = 0; i < 20; i++) {
 		for (uint32_t w = 2; w < HEAPD_CLASS_MAX / 64; w++)
 			__atomic_store_n(&t.heap->t.control->demand[w], UINT64_MAX, __ATOMIC_RELAXED);
-		t.heap->t.control->bell = 0xdeadbeef;
+		HEAPD_WRITE_ONCE(t.heap->t.control->bell, 0xdeadbeef);
 		ck_assert_int_eq(testheap_get(&t, HEAPD_SIZECLASS_LARGE + 1, &b), 0);
 	}
 	for (uint32_t class = HEAPD_CLASS_BUILTIN; class < HEAPD_CLASS_MAX; ++class)
@@ -90,7 +90,7 @@ START_TEST(hostile_freed_bits)
 	t.heap->t.freed[testheap_slab(&t, &b, 0)] = UINT64_MAX << 5;
 	hold_lock_and_harvest();
 	pthread_mutex_unlock(&t.heap->lock);
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
 	testheap_is_clean(&t);
 	ck_assert_uint_eq(testheap_verify(&t).allocated, t.mine_bytes);
 }
@@ -134,19 +134,25 @@ START_TEST(hostile_handback)
 		}
 		hand_back(&t.threads[0], &bad);
 		hold_lock_and_harvest();
-		ck_assert_uint_eq(testheap_stats(&t)->corrupt, ++corrupt);
+		ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), ++corrupt);
 	}
 	t.threads[0].handback_head = t.threads[0].handback_tail + 1;
 	t.threads[1].handback_tail = UINT64_MAX;
 	t.session->handback = 1;
 	t.session->nthreads = UINT32_MAX;
 	hold_lock_and_harvest();
-	ck_assert_uint_eq(testheap_stats(&t)->corrupt, corrupt + 2);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), corrupt + 2);
 	pthread_mutex_unlock(&t.heap->lock);
 	testheap_is_clean(&t);
 	ck_assert_uint_eq(testheap_verify(&t).allocated, t.mine_bytes);
 }
 END_TEST
+
+static void words_clear(void *at, size_t bytes)
+{
+	for (uint64_t *word = at; bytes; bytes -= 8)
+		HEAPD_WRITE_ONCE(*word++, 0);
+}
 
 /* The whole of control, the freed words and spares at random, while the supplier works and others demand. */
 START_TEST(random_garbage_everywhere)
@@ -177,13 +183,131 @@ START_TEST(random_garbage_everywhere)
 	}
 	/* Clients that hold what is not theirs are reported; with their words cleared, all is well again. */
 	pthread_mutex_lock(&t.heap->lock);
-	memset(t.threads, 0, 4 * sizeof(*t.threads));
-	memset(t.heap->t.rseq_rows, 0, g->cpus << HEAPD_RSEQ_ROW_SHIFT);
-	memset(t.heap->t.cas_rows, 0, g->cpus << HEAPD_ROW_SHIFT);
+	words_clear(t.threads, 4 * sizeof(*t.threads));
+	words_clear(t.heap->t.rseq_rows, g->cpus << HEAPD_RSEQ_ROW_SHIFT);
+	words_clear(t.heap->t.cas_rows, g->cpus << HEAPD_ROW_SHIFT);
 	pthread_mutex_unlock(&t.heap->lock);
 	reply = testheap_verify(&t);
 	ck_assert_msg(!reply.faults, "%s", reply.first);
-	ck_assert_uint_gt(testheap_stats(&t)->corrupt, 0);
+	ck_assert_uint_gt(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
+}
+END_TEST
+
+/* What the supplier has used of a processor since then: percent of the time that has passed. */
+struct usage {
+	clockid_t clock;
+	uint64_t begin, used;
+};
+
+static uint64_t clock_read(clockid_t clock)
+{
+	struct timespec ts;
+
+	ck_assert_int_eq(clock_gettime(clock, &ts), 0);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct usage usage_begin(void)
+{
+	struct usage usage = { .begin = clock_ns() };
+
+	ck_assert_int_eq(pthread_getcpuclockid(t.heap->supply->thread, &usage.clock), 0);
+	usage.used = clock_read(usage.clock);
+	return usage;
+}
+
+static uint64_t usage_percent(const struct usage *usage)
+{
+	return (clock_read(usage->clock) - usage->used) * 100 / (clock_ns() - usage->begin);
+}
+
+static void ring_the_bell(const uint64_t demand[HEAPD_CLASS_MAX / 64])
+{
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		__atomic_fetch_or(&t.heap->t.control->demand[w], demand[w], __ATOMIC_RELAXED);
+	futex_wake_all(&t.heap->t.control->bell);
+}
+
+/* For two seconds; the longest that anybody waited for the heap's lock meanwhile. */
+static uint64_t storm(const uint64_t demand[HEAPD_CLASS_MAX / 64])
+{
+	uint64_t until = clock_ns() + 2000000000u, longest = 0;
+
+	for (uint32_t n = 0; clock_ns() < until; n++) {
+		uint64_t begin;
+
+		ring_the_bell(demand);
+		if (n % 64)
+			continue;
+		begin = clock_ns();
+		heap_lock(t.heap);
+		if (clock_ns() - begin > longest)
+			longest = clock_ns() - begin;
+		heap_unlock(t.heap);
+	}
+	return longest;
+}
+
+/* Rings that are full are demanded again, all the time: that is rested from. */
+START_TEST(needless_demand_costs_little)
+{
+	static const uint64_t demands[][HEAPD_CLASS_MAX / 64] = { { 0 }, { 1u << 9 }, { UINT64_MAX, 255 } };
+	struct heapd_batch b;
+	struct usage usage;
+	uint64_t percent;
+
+	ck_assert_int_eq(testheap_get(&t, 9, &b), 0);
+	usage = usage_begin();
+	storm(demands[_i]);
+	percent = usage_percent(&usage);
+	printf("storm %d: %llu %%\n", _i, (unsigned long long)percent);
+	ck_assert_uint_le(percent, 45);
+	ck_assert_int_eq(testheap_get(&t, 9, &b), 0);
+}
+END_TEST
+
+/* Every refusal looks through the whole heap; so refusing is rested from, and others come to the lock. */
+START_TEST(demand_at_the_limit_costs_little)
+{
+	static const uint64_t demand[HEAPD_CLASS_MAX / 64] = { UINT64_MAX, UINT64_MAX };
+	struct heapd_batch b;
+	struct usage usage;
+	uint64_t percent, longest;
+
+	while (testheap_get(&t, 0, &b) == 0)
+		;
+	usage = usage_begin();
+	longest = storm(demand);
+	percent = usage_percent(&usage);
+	printf("%llu %%, lock %llu us\n", (unsigned long long)percent, (unsigned long long)longest / 1000);
+	ck_assert_uint_le(percent, 45);
+	ck_assert_uint_le(longest, 200000000);
+}
+END_TEST
+
+/* A client that writes the bell all the time cannot keep the supplier asleep when it is to end. */
+static void *bell_holder(void *stop)
+{
+	while (!HEAPD_READ_ONCE(*(bool *)stop))
+		HEAPD_WRITE_ONCE(t.heap->t.control->bell, HEAPD_BELL_SLEEP);
+	return NULL;
+}
+
+START_TEST(held_bell_does_not_stop_the_end)
+{
+	uint64_t begin;
+	bool stop = false;
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, bell_holder, &stop), 0);
+	for (int i = 0; i < 200; i++) {
+		begin = clock_ns();
+		supply_stop(t.heap);
+		ck_assert_uint_lt(clock_ns() - begin, 2000000000u);
+		ck_assert_int_eq(supply_start(t.heap), 0);
+	}
+	HEAPD_WRITE_ONCE(stop, true);
+	pthread_join(thread, NULL);
 }
 END_TEST
 
@@ -199,6 +323,9 @@ int main(void)
 	tcase_add_test(tests, hostile_freed_bits);
 	tcase_add_test(tests, hostile_handback);
 	tcase_add_test(tests, random_garbage_everywhere);
+	tcase_add_loop_test(tests, needless_demand_costs_little, 0, 3);
+	tcase_add_test(tests, demand_at_the_limit_costs_little);
+	tcase_add_test(tests, held_bell_does_not_stop_the_end);
 	suite_add_tcase(suite, tests);
 	return testheap_run(suite);
 }

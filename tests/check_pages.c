@@ -55,8 +55,8 @@ START_TEST(takes_commit_whole_chunks_and_charge_them)
 	ck_assert_uint_eq(first, 0);
 	ck_assert(zeroed && all_zero(first, 3));
 	ck_assert_uint_eq(account_taken(&t.account) - before, HEAPD_CHUNK_SIZE);
-	ck_assert_uint_eq(testheap_stats(&t)->committed, HEAPD_CHUNK_SIZE);
-	ck_assert_uint_eq(testheap_stats(&t)->in_spans, 3 * HEAPD_PAGE_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), HEAPD_CHUNK_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_spans), 3 * HEAPD_PAGE_SIZE);
 	ck_assert_uint_eq(resident_chunks(), 1);
 	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
 	ck_assert_uint_eq(first, 3);
@@ -75,7 +75,7 @@ START_TEST(zero_is_said_only_of_pages_that_nobody_had)
 	ck_assert_int_eq(pages_take(&pages, 10, 1, &first, &zeroed), 0);
 	memset(page_at(first + 9), 0xff, HEAPD_PAGE_SIZE);
 	pages_give(&pages, first, 10);
-	ck_assert_uint_eq(testheap_stats(&t)->in_spans, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_spans), 0);
 	ck_assert_int_eq(pages_take(&pages, 20, 1, &again, &zeroed), 0);
 	ck_assert_uint_eq(again, first);
 	ck_assert(!zeroed);
@@ -94,7 +94,7 @@ START_TEST(the_heap_s_limit_refuses_and_gives_again)
 	for (int i = 0; i < 4; i++)
 		ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first[i], &zeroed), 0);
 	ck_assert_int_eq(pages_take(&pages, 1, 1, &more, &zeroed), -ENOMEM);
-	ck_assert_uint_eq(testheap_stats(&t)->committed, 8 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), 8 * MIB);
 	ck_assert(!pages_commit_ahead(&pages));
 	pages_give(&pages, first[2], HEAPD_CHUNK_PAGES);
 	ck_assert_int_eq(pages_take(&pages, 2 * HEAPD_CHUNK_PAGES, 1, &more, &zeroed), -ENOMEM);
@@ -182,7 +182,7 @@ START_TEST(no_huge_pages_where_they_are_not_wanted)
 
 	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
 	ck_assert_int_eq(pages_take(&pages, 4 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
-	ck_assert_uint_eq(testheap_stats(&t)->committed_huge, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed_huge), 0);
 	close_pages();
 }
 END_TEST
@@ -216,8 +216,8 @@ START_TEST(huge_pages_where_they_can_be_had)
 	ck_assert_int_eq(pages_take(&pages, 8 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
 	ck_assert(zeroed && all_zero(first, 8 * HEAPD_CHUNK_PAGES));
 	ck_assert_uint_eq(resident_chunks(), 8);
-	ck_assert_uint_eq(huge_kib() * 1024, testheap_stats(&t)->committed_huge);
-	if (!testheap_stats(&t)->committed_huge)
+	ck_assert_uint_eq(huge_kib() * 1024, HEAPD_READ_ONCE(testheap_stats(&t)->committed_huge));
+	if (!HEAPD_READ_ONCE(testheap_stats(&t)->committed_huge))
 		printf("SKIP huge_pages_where_they_can_be_had: the kernel gives none\n");
 	close_pages();
 }

@@ -185,11 +185,11 @@ START_TEST(large_objects_have_spans_of_their_own)
 	ck_assert_uint_eq(heapd_span_index(&t.heap->t.spans[a], 40000), 0);
 	ck_assert_int_eq(spans_cut_large(&spans, class, 3 * MIB, 2 * MIB, &b, &zeroed), 0);
 	ck_assert_uint_eq(b % HEAPD_CHUNK_PAGES, 0);
-	ck_assert_uint_eq(testheap_stats(&t)->large, 5 * HEAPD_PAGE_SIZE + 3 * MIB);
-	ck_assert_uint_eq(testheap_stats(&t)->out, 5 * HEAPD_PAGE_SIZE + 3 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->large), 5 * HEAPD_PAGE_SIZE + 3 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->out), 5 * HEAPD_PAGE_SIZE + 3 * MIB);
 	ck_assert_uint_eq(spans_slots_free(&spans, a, 0, UINT64_MAX), 1);
 	spans_free(&spans, a);
-	ck_assert_uint_eq(testheap_stats(&t)->large, 3 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->large), 3 * MIB);
 	ck_assert_int_eq(spans_cut_large(&spans, class, 33000, 16, &a, &zeroed), 0);
 	ck_assert(!zeroed);
 }

@@ -163,8 +163,8 @@ START_TEST(rings_wrap_and_never_overfill)
 	ck_assert_uint_gt(t.heap->t.rings[0].tail, 8 * HEAPD_RING_SLOTS);
 	ck_assert_uint_le(w.most, HEAPD_RING_SLOTS);
 	ck_assert_uint_eq(t.mine_bytes, 0);
-	ck_assert_uint_eq(testheap_stats(&t)->corrupt, 0);
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
 	accounts_balance();
 }
 END_TEST
@@ -182,10 +182,10 @@ START_TEST(a_full_ring_is_not_filled_further)
 	ck_assert_uint_eq(tail, HEAPD_RING_SLOTS);
 	ck_assert_int_eq(ring_fill(s, 0), 0);
 	ck_assert_uint_eq(t.heap->t.rings[0].tail, tail);
-	ck_assert_uint_eq(s->ring_bytes, testheap_stats(&t)->in_rings);
+	ck_assert_uint_eq(s->ring_bytes, HEAPD_READ_ONCE(testheap_stats(&t)->in_rings));
 	s->classes[0].target = MIB;
 	ring_withdraw(s, 0, MIB);
-	ck_assert_uint_le(testheap_stats(&t)->in_rings, MIB);
+	ck_assert_uint_le(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), MIB);
 	pthread_mutex_unlock(&t.heap->lock);
 }
 END_TEST
@@ -201,7 +201,7 @@ START_TEST(withdrawing_knows_of_what_was_just_taken)
 	ck_assert_int_eq(ring_fill(s, 5), 0);
 	ck_assert(testheap_take(&t, 5, &b));
 	ring_withdraw(s, 5, 0);
-	ck_assert_uint_eq(testheap_stats(&t)->in_rings, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), 0);
 	s->classes[5].target = 0;
 	pthread_mutex_unlock(&t.heap->lock);
 	accounts_balance();
@@ -227,8 +227,8 @@ START_TEST(a_full_heap_refuses_and_recovers)
 	struct heapd_batch b;
 
 	ck_assert_uint_gt(t.mine_bytes, SIZE * 9 / 10);
-	ck_assert_uint_le(testheap_stats(&t)->committed, SIZE);
-	ck_assert_uint_gt(testheap_stats(&t)->refusals, 0);
+	ck_assert_uint_le(HEAPD_READ_ONCE(testheap_stats(&t)->committed), SIZE);
+	ck_assert_uint_gt(HEAPD_READ_ONCE(testheap_stats(&t)->refusals), 0);
 	ck_assert_int_eq(testheap_get(&t, other, &b), -ENOMEM);
 	/* One object freed: one of the same class can be had; all freed: another class as well. */
 	testheap_free(&t, &many[0], UINT64_MAX);
@@ -250,16 +250,16 @@ START_TEST(a_full_heap_takes_from_idle_rings)
 		s->classes[class].target = MIB;
 		ring_fill(s, class);
 	}
-	heap_set_limit(t.heap, testheap_stats(&t)->committed);
+	heap_set_limit(t.heap, HEAPD_READ_ONCE(testheap_stats(&t)->committed));
 	pthread_mutex_unlock(&t.heap->lock);
 	take_until_refused(heapd_sizeclass_of(32768));
-	ck_assert_uint_gt(t.mine_bytes, testheap_stats(&t)->limit * 9 / 10);
+	ck_assert_uint_gt(t.mine_bytes, HEAPD_READ_ONCE(testheap_stats(&t)->limit) * 9 / 10);
 }
 END_TEST
 
 static void hold_lock_and_harvest(void)
 {
-	harvest_handback(t.heap->supply);
+	harvest_handback(t.heap->supply, true);
 	harvest_freed(t.heap->supply, true);
 }
 
@@ -273,12 +273,12 @@ START_TEST(double_free_in_the_ledger)
 	pthread_mutex_lock(&t.heap->lock);
 	testheap_free(&t, &b, 1);
 	hold_lock_and_harvest();
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
 	ck_assert(!(t.heap->t.out[slab] & 1));
 	testheap_free_bits(&t, slab, 1);
 	hold_lock_and_harvest();
 	pthread_mutex_unlock(&t.heap->lock);
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 1);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 1);
 	ck_assert(testheap_logged(&t, "double free of 1 object(s) of 80 bytes"));
 	accounts_balance();
 }
@@ -294,14 +294,14 @@ START_TEST(double_free_in_a_ring)
 	pthread_mutex_lock(&t.heap->lock);
 	s->classes[4].target = MIB;
 	ck_assert_int_eq(ring_fill(s, 4), 0);
-	in_rings = testheap_stats(&t)->in_rings;
+	in_rings = HEAPD_READ_ONCE(testheap_stats(&t)->in_rings);
 	uint64_t entry = t.heap->t.rings[4].slots[t.heap->t.heads[4].head % HEAPD_RING_SLOTS];
 
 	slab = t.heap->t.spans[heapd_entry_page(entry)].slab0 + heapd_entry_slab(entry);
 	testheap_free_bits(&t, slab, 6);
 	hold_lock_and_harvest();
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 2);
-	ck_assert_uint_eq(testheap_stats(&t)->in_rings, in_rings);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 2);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), in_rings);
 	ck_assert_uint_eq(t.heap->t.out[slab], UINT64_MAX);
 	ck_assert(testheap_take(&t, 4, &b));
 	pthread_mutex_unlock(&t.heap->lock);
@@ -336,7 +336,7 @@ START_TEST(double_free_in_a_current_slab)
 	testheap_free_bits(&t, slab, 5);
 	hold_lock_and_harvest();
 	pthread_mutex_unlock(&t.heap->lock);
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 1);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 1);
 	ck_assert_uint_eq(t.heap->t.out[slab], UINT64_MAX & ~1ull);
 }
 END_TEST
@@ -362,7 +362,7 @@ START_TEST(a_free_in_a_spare_is_judged_later)
 	ck_assert_uint_eq(t.heap->t.out[slab] & 1, 0);
 	ck_assert_uint_eq(t.heap->t.freed[slab], 0);
 	pthread_mutex_unlock(&t.heap->lock);
-	ck_assert_uint_eq(testheap_stats(&t)->double_frees, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
 	testheap_disown(&t, slab, 1, 80);
 	accounts_balance();
 }
@@ -400,8 +400,8 @@ START_TEST(batches_are_handed_back)
 					  t.threads[round % 3].handback_tail);
 	}
 	accounts_balance();
-	ck_assert_uint_ge(testheap_stats(&t)->handed_back_slabs, 100);
-	ck_assert_uint_eq(testheap_stats(&t)->corrupt, 0);
+	ck_assert_uint_ge(HEAPD_READ_ONCE(testheap_stats(&t)->handed_back_slabs), 100);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
 }
 END_TEST
 
@@ -436,13 +436,23 @@ START_TEST(idle_rings_are_withdrawn)
 			ck_assert_int_eq(testheap_get(&t, class, &b), 0);
 			testheap_free(&t, &b, UINT64_MAX);
 		}
-	ck_assert_uint_gt(testheap_stats(&t)->in_rings, 0);
+	ck_assert_uint_gt(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), 0);
 	ck_assert(testheap_falls(&testheap_stats(&t)->in_rings, 0));
 	ck_assert(testheap_falls(&testheap_stats(&t)->in_spans, 0));
 	accounts_balance();
-	ck_assert_uint_eq(testheap_stats(&t)->out, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->out), 0);
 }
 END_TEST
+
+static uint64_t target_of(uint32_t class)
+{
+	uint64_t target;
+
+	pthread_mutex_lock(&t.heap->lock);
+	target = t.heap->supply->classes[class].target;
+	pthread_mutex_unlock(&t.heap->lock);
+	return target;
+}
 
 /* What is taken keeps coming: a class in use is not withdrawn, nor halved, in the middle of its use. */
 START_TEST(rings_in_use_keep_their_target)
@@ -454,11 +464,10 @@ START_TEST(rings_in_use_keep_their_target)
 	while (clock_ns() < until) {
 		ck_assert_int_eq(testheap_get(&t, class, &b), 0);
 		testheap_free(&t, &b, UINT64_MAX);
-		if (clock_ns() - begin > 500000000u &&
-		    HEAPD_READ_ONCE(t.heap->supply->classes[class].target) < least)
-			least = HEAPD_READ_ONCE(t.heap->supply->classes[class].target);
+		if (clock_ns() - begin > 500000000u && target_of(class) < least)
+			least = target_of(class);
 	}
-	ck_assert_uint_ge(least * 2, HEAPD_READ_ONCE(t.heap->supply->classes[class].target));
+	ck_assert_uint_ge(least * 2, target_of(class));
 	accounts_balance();
 }
 END_TEST
@@ -499,8 +508,8 @@ static void stranded_comes_back(uint64_t bytes)
 	ck_assert_uint_gt(bytes, SUPPLY_STRANDED_MIN);
 	ck_assert(testheap_falls(&stats->in_rings, 0));
 	ck_assert(testheap_falls(&stats->out, SUPPLY_STRANDED_MIN));
-	ck_assert_uint_gt(stats->withdrawals, 0);
-	ck_assert_uint_eq(stats->corrupt, 0);
+	ck_assert_uint_gt(HEAPD_READ_ONCE(stats->withdrawals), 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(stats->corrupt), 0);
 	supply_sync(t.heap);
 	testheap_is_clean(&t);
 	ck_assert_uint_eq(testheap_verify(&t).allocated, 0);
@@ -570,10 +579,10 @@ START_TEST(visits_know_of_what_was_just_taken)
 		}
 	}
 	ck_assert(visit_stranded(s, 2 * SUPPLY_SECOND_NS));
-	ck_assert_uint_eq(testheap_stats(&t)->withdrawals, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->withdrawals), 0);
 	ck_assert(visit_stranded(s, 3 * SUPPLY_SECOND_NS));
-	ck_assert_uint_eq(testheap_stats(&t)->withdrawals, 8 * (HEAPD_SIZECLASS_COUNT - 24));
-	ck_assert_uint_eq(testheap_stats(&t)->corrupt, 0);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->withdrawals), 8 * (HEAPD_SIZECLASS_COUNT - 24));
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
 	testheap_is_clean(&t);
 	ck_assert_uint_eq(testheap_verify(&t).in_currents, 0);
 	visit_deinit(s);
@@ -615,7 +624,7 @@ START_TEST(large_objects)
 	/* Without a harvest in between: who meets the limit harvests. */
 	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 40 * MIB, 16, &more, &zeroed), 0);
 	ck_assert(!zeroed);
-	ck_assert_uint_eq(testheap_stats(&t)->large, 40 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->large), 40 * MIB);
 }
 END_TEST
 

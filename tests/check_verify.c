@@ -84,7 +84,7 @@ START_TEST(a_clean_heap_adds_up)
 	t.threads[0].spares[0] = mine;
 	r = testheap_verify(&t);
 	ck_assert_msg(!r.faults, "%s", r.first);
-	ck_assert_uint_eq(r.out, testheap_stats(&t)->out);
+	ck_assert_uint_eq(r.out, HEAPD_READ_ONCE(testheap_stats(&t)->out));
 	ck_assert_uint_eq(r.in_rings, s->ring_bytes);
 	ck_assert_uint_eq(r.in_currents, 61 * 80);
 	ck_assert_uint_eq(r.in_spares, 80);
@@ -487,7 +487,7 @@ START_TEST(waiting_demand_and_moved_heads_are_no_faults)
 	ck_assert_uint_eq(testheap_verify(&t).in_rings, s->ring_bytes);
 	tables->heads[CLASS].head = UINT64_MAX;
 	testheap_is_clean(&t);
-	ck_assert_uint_eq(testheap_stats(&t)->corrupt, 1);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 1);
 }
 END_TEST
 

@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heapd/atomic.h"
 #include "objects.h"
 
 #define LIVE_MAX 256u
@@ -112,13 +113,19 @@ static void object_free(struct worker *w, struct stamp *object, uint64_t name)
 		wrong("not freed", w, object, name);
 }
 
-/* Into the table, for whoever comes by; what lay there is ours now. */
+/*
+ * Into the table, for whoever comes by; what lay there is ours now. It may have come to us through other
+ * processes, which ThreadSanitizer does not see.
+ */
 static void object_pass_on(struct worker *w, struct stamp *object)
 {
+	HEAPD_TSAN_RELEASE(object, 1);
 	struct stamp *other = heapd_exchange(&w->table->places[random_next(w) % WORKERS_TABLE], object);
 
-	if (other)
-		object_free(w, other, other->name);
+	if (!other)
+		return;
+	HEAPD_TSAN_ACQUIRE(other, 1);
+	object_free(w, other, other->name);
 }
 
 static void step(struct worker *w)

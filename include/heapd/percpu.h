@@ -47,13 +47,12 @@ struct heapd_cpu_counters {
 	uint64_t taken_slabs; /* from supply rings */
 	uint64_t installs;
 	uint64_t install_lost; /* somebody else was faster */
-	uint64_t freed_remote; /* frees by way of the freed words */
 	uint64_t waits;        /* for an empty ring */
 	uint64_t wait_ns;
 	uint64_t double_frees;
 	uint64_t bad_frees; /* foreign, interior, wild */
 	uint64_t aborts;    /* sequences that were restarted, where the path knows */
-	uint64_t unused[7];
+	uint64_t unused[8];
 };
 _Static_assert(sizeof(struct heapd_cpu_counters) == 128, "no two CPUs share a line");
 

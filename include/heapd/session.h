@@ -107,7 +107,7 @@ _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one
 #define HEAPD_SESSION_PIN_AT       (HEAPD_SESSION_RANGE_AT + HEAPD_RANGE_MAX * 24ul + 8192ul)
 #define HEAPD_SESSION_CORE         (16ul << 20) /* head, threads, ranges, pins */
 #define HEAPD_SESSION_BARRIER_AT   HEAPD_SESSION_CORE
-#define HEAPD_SESSION_PUBLISHED_AT (HEAPD_SESSION_BARRIER_AT + HEAPD_THREAD_MAX * HEAPD_BARRIER_RING * 8ul)
+#define HEAPD_SESSION_PUBLISHED_AT (HEAPD_SESSION_BARRIER_AT + 8ul * HEAPD_THREAD_MAX * HEAPD_BARRIER_RING)
 #define HEAPD_SESSION_SIZE         (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
 _Static_assert(sizeof(struct heapd_range) == 24, "ranges keep their size");
 _Static_assert(HEAPD_SESSION_PIN_AT % 4096 == 0, "pins begin on a page");
