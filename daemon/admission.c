@@ -45,7 +45,7 @@ static void list_heaps(const struct sessions *sessions, const struct peer *peer,
 						 heap->name);
 	}
 	if (used >= size)
-		strcpy(list + size - sizeof("..."), "...");
+		memcpy(list + size - sizeof("..."), "...", sizeof("..."));
 }
 
 static int refuse_unknown(const struct sessions *sessions, const struct peer *peer, const char *name,

@@ -7,6 +7,9 @@
  * for the dead), or its socket has ended. What a process sent before it died is answered first, so one that
  * detached and exited has detached. Functions below the callbacks never end a connection: they return < 0, and the
  * callback does.
+ *
+ * The one loop serves all heaps. So a request that goes through a whole heap makes the next such one of that
+ * heap, whosever it is, wait in its socket for HEAVY_PAUSE times as long as it took itself.
  */
 #include "connection.h"
 
@@ -18,13 +21,15 @@
 #include <unistd.h>
 
 #include "admission.h"
+#include "clock.h"
 #include "message.h"
 #include "peer.h"
 #include "wire.h"
 
-#define HELLO_SECONDS  10    /* for a process to say what it wants */
-#define UNATTACHED_MAX 64u   /* connections of one user that have not said it */
-#define BURST          16u   /* messages of one client before others have their turn */
+#define HELLO_SECONDS  10  /* for a process to say what it wants */
+#define UNATTACHED_MAX 64u /* connections of one user that have not said it */
+#define BURST          16u /* messages of one client before others have their turn */
+#define HEAVY_PAUSE    3u
 #define LAST_WORDS     1024u /* messages of the dead: more than a socket can hold */
 
 struct connection {
@@ -34,7 +39,8 @@ struct connection {
 	bool child;       /* a forked child, expected to speak */
 	struct session *session;
 	struct event *readable;
-	struct event *gone; /* the peer's process is */
+	struct event *resume; /* NULL, or when it is read again */
+	struct event *gone;   /* the peer's process is */
 	LIST_ENTRY(connection) link;
 };
 
@@ -57,6 +63,7 @@ static void connection_free(struct connection *c)
 {
 	LIST_REMOVE(c, link);
 	event_drop(&c->readable);
+	event_drop(&c->resume);
 	event_drop(&c->gone);
 	peer_release(&c->peer);
 	if (c->fd >= 0)
@@ -254,15 +261,26 @@ static int send_reply(struct connection *c, struct heapd_message *m, struct encl
 	return r;
 }
 
+/* A large object that there was room for cost no more than it has to. */
+static void count_heavy(struct connection *c, const struct heapd_message *m, uint64_t begin)
+{
+	uint64_t now = clock_ns();
+
+	if (c->session && message_is_heavy(m->op) && !(m->op == HEAPD_OP_LARGE && m->status == 0))
+		c->session->heap->heavy_until = now + HEAVY_PAUSE * (now - begin);
+}
+
 /* < 0: the connection is to end. */
 static int serve(struct connection *c, struct heapd_message *m, const struct ucred *credentials)
 {
 	struct enclosure e = { .close_fd = -1 };
 	struct refusal why = { 0 };
 	bool bye = c->session && m->op == HEAPD_OP_BYE;
+	uint64_t begin = clock_ns();
 	int r;
 
 	m->status = answer(c, m, credentials, &e, &why);
+	count_heavy(c, m, begin);
 	memcpy(m->text, why.text, sizeof(m->text));
 	r = send_reply(c, m, &e);
 	if (r == 0 && c->child && m->status < 0)
@@ -277,13 +295,48 @@ static void log_malformed(struct connection *c)
 		    c->peer.uid);
 }
 
-/* 0: nothing is left, or the next turn's; < 0: the connection is to end. */
-static int read_some(struct connection *c, unsigned count)
+static void on_resume(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)fd, (void)what;
+	event_add(c->readable, NULL);
+}
+
+/* Nothing is read from it for that long. */
+static bool pause_reading(struct connection *c, uint64_t ns)
+{
+	struct timeval time = { (time_t)(ns / 1000000000), (suseconds_t)(ns % 1000000000 / 1000) };
+
+	if (!c->resume)
+		c->resume = evtimer_new(c->connections->base, on_resume, c);
+	if (!c->resume || event_add(c->resume, &time) < 0)
+		return false;
+	event_del(c->readable);
+	return true;
+}
+
+static bool has_to_wait(struct connection *c)
+{
+	uint64_t now = clock_ns();
+
+	if (!c->session || now >= c->session->heap->heavy_until || !message_is_heavy(wire_peek_op(c->fd)))
+		return false;
+	return pause_reading(c, c->session->heap->heavy_until - now);
+}
+
+/*
+ * 0: nothing is left, or it is left for later; < 0: the connection is to end. Of what the dead asked for only what
+ * changes something matters.
+ */
+static int read_some(struct connection *c, unsigned count, bool dead)
 {
 	struct heapd_message m;
 	struct ucred credentials = { 0 };
 
 	while (count--) {
+		if (!dead && has_to_wait(c))
+			return 0;
 		int r = wire_receive(c->fd, &m, c->child ? &credentials : NULL);
 
 		if (r == -EAGAIN)
@@ -292,6 +345,8 @@ static int read_some(struct connection *c, unsigned count)
 			log_malformed(c);
 		if (r <= 0)
 			return r ? r : -ECONNRESET;
+		if (dead && message_is_heavy(m.op))
+			continue;
 		r = serve(c, &m, &credentials);
 		if (r < 0)
 			return r;
@@ -306,7 +361,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	if (what & EV_READ)
-		r = read_some(c, BURST);
+		r = read_some(c, BURST, false);
 	if (r == -ECONNRESET)
 		connection_end(c, SESSION_DIED, "its socket has ended");
 	else if (r < 0)
@@ -318,7 +373,7 @@ static void on_gone(evutil_socket_t fd, short what, void *arg)
 	struct connection *c = arg;
 
 	(void)fd, (void)what;
-	read_some(c, LAST_WORDS);
+	read_some(c, LAST_WORDS, true);
 	connection_end(c, SESSION_DIED, "its process is gone");
 }
 
@@ -394,10 +449,12 @@ int connections_init(struct connections *connections, struct event_base *base, s
 
 void connections_deinit(struct connections *connections)
 {
-	struct connection *c;
+	struct connection *next;
 
-	while ((c = LIST_FIRST(&connections->all)))
+	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
+		next = LIST_NEXT(c, link);
 		connection_end(c, SESSION_DROPPED, "the daemon ends");
+	}
 	event_drop(&connections->refill);
 	log_limit_flush(connections->log, &connections->malformed, LOG_WARNING);
 	log_limit_flush(connections->log, &connections->deaf, LOG_WARNING);

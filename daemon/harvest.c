@@ -20,7 +20,9 @@
 #include "clock.h"
 #include "supply.h"
 
-#define PASS_WORDS 65536u /* freed words judged at once */
+#define PASS_WORDS  65536u   /* freed words judged at once */
+#define PIECE_SLABS 16384u   /* looked at under one taking of the lock, and ... */
+#define PIECE_NS    1000000u /* ... time for what is handed back, the last client's aside */
 
 static void freed_put_back(struct supply *supply, uint32_t slab, uint64_t bits)
 {
@@ -35,8 +37,8 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 	struct heapd_stats *stats = &supply->heap->t.directory->stats;
 	uint64_t n = (uint64_t)__builtin_popcountll(freed);
 
-	HEAPD_WRITE_ONCE(stats->harvested_slots, stats->harvested_slots + n);
-	supply->heap->t.class_stats[class].harvested_slots += n;
+	HEAPD_COUNT(stats->harvested_slots, n);
+	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
 	if (!freed || !spans_is_unused(&supply->spans, first))
 		return;
 	/* The last span of a class in use stays: its next refill needs no cutting. */
@@ -65,7 +67,7 @@ static void report_double(struct supply *supply, uint32_t first, uint32_t k, uin
 			   (uint64_t)__builtin_ctzll(bits) * span->elemsize;
 	uint64_t n = (uint64_t)__builtin_popcountll(bits);
 
-	heap->t.directory->stats.double_frees += n;
+	HEAPD_COUNT(heap->t.directory->stats.double_frees, n);
 	log_limited(
 		heap->log, &supply->double_free_limit, LOG_WARNING,
 		"heap %s: double free of %llu object(s) of %llu bytes, the first at 0x%llx; nothing was harmed",
@@ -156,30 +158,40 @@ static bool take_out(struct supply *supply, uint32_t slab)
 	return true;
 }
 
+/* 64 slabs: how many of them were looked at. */
+static uint64_t harvest_slabs(struct supply *supply, uint64_t w, bool whole)
+{
+	uint64_t *dirty = &supply->heap->t.freed_dirty[w], set = HEAPD_READ_ONCE(*dirty), looked = 0;
+
+	if (set)
+		set = __atomic_exchange_n(dirty, 0, __ATOMIC_ACQUIRE);
+	if (whole)
+		set = UINT64_MAX;
+	for (; set; set &= set - 1) {
+		uint32_t slab = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(set);
+
+		if (slab >= supply->heap->geometry.slabs ||
+		    (whole && !HEAPD_READ_ONCE(supply->heap->t.freed[slab])))
+			continue;
+		looked++;
+		if (take_out(supply, slab))
+			continue;
+		judge_all(supply);
+		if (!take_out(supply, slab))
+			freed_put_back(supply, slab, 0);
+	}
+	return looked;
+}
+
 void harvest_freed(struct supply *supply, bool whole)
 {
-	uint64_t words = (supply->spans.numbers.high * HEAPD_SLAB_UNIT + 63) / 64;
+	uint64_t words = (supply->spans.numbers.high * HEAPD_SLAB_UNIT + 63) / 64,
+		 begin = whole ? 0 : supply->harvest_word, looked = 0, n;
 
-	for (uint64_t w = 0; w < words; w++) {
-		uint64_t *dirty = &supply->heap->t.freed_dirty[w], set = HEAPD_READ_ONCE(*dirty);
-
-		if (set)
-			set = __atomic_exchange_n(dirty, 0, __ATOMIC_ACQUIRE);
-		if (whole)
-			set = UINT64_MAX;
-		for (; set; set &= set - 1) {
-			uint32_t slab = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(set);
-
-			if (slab >= supply->heap->geometry.slabs ||
-			    (whole && !HEAPD_READ_ONCE(supply->heap->t.freed[slab])))
-				continue;
-			if (take_out(supply, slab))
-				continue;
-			judge_all(supply);
-			if (!take_out(supply, slab))
-				freed_put_back(supply, slab, 0);
-		}
-	}
+	for (n = 0; n < words && (whole || looked < PIECE_SLABS); n++)
+		looked += harvest_slabs(supply, (begin + n) % words, whole);
+	if (!whole && words)
+		supply->harvest_word = (begin + n) % words;
 	judge_all(supply);
 }
 
@@ -207,7 +219,7 @@ static void release_batch(struct supply *supply, const struct heapd_batch *batch
 		if (supply->heap->t.page_span[first] != first + 1)
 			return;
 		harvest_release(supply, first, k, batch->masks[i] & ~harvest_ringed(supply, first, k));
-		supply->heap->t.directory->stats.handed_back_slabs++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.handed_back_slabs, 1u);
 	}
 }
 
@@ -217,7 +229,7 @@ static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 		 head = HEAPD_READ_ONCE(thread->handback_head);
 
 	if (tail - head > HEAPD_HANDBACK_COUNT) {
-		supply->heap->t.directory->stats.corrupt++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
 		head = tail;
 	}
 	for (; head != tail; head++) {
@@ -227,7 +239,7 @@ static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 		if (batch.class < HEAPD_CLASS_MAX && held_batch_valid(supply->heap, &batch))
 			release_batch(supply, &batch);
 		else
-			supply->heap->t.directory->stats.corrupt++;
+			HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
 	}
 	HEAPD_STORE_RELEASE(&thread->handback_head, head);
 }
@@ -243,11 +255,30 @@ void supply_collect_handback(struct heap *heap, struct heapd_session *session)
 		collect_thread(heap->supply, &threads[t]);
 }
 
-void harvest_handback(struct supply *supply)
+void harvest_handback(struct supply *supply, bool whole)
 {
 	struct clients *clients = supply->heap->clients;
+	uint64_t begin = clock_ns();
 
-	for (unsigned c = 0; c < clients->n; c++)
-		if (clients->slots[c].live && HEAPD_READ_ONCE(clients->slots[c].memory->handback))
-			supply_collect_handback(supply->heap, clients->slots[c].memory);
+	for (uint32_t n = clients->n; n; n--) {
+		struct client *client = &clients->slots[supply->harvest_client++ % clients->n];
+
+		if (!client->live || !HEAPD_READ_ONCE(client->memory->handback))
+			continue;
+		supply_collect_handback(supply->heap, client->memory);
+		if (!whole && clock_ns() - begin > PIECE_NS)
+			return;
+	}
+}
+
+void harvest_some(struct supply *supply, uint64_t now)
+{
+	if (now < supply->harvest_end + 3 * supply->harvest_took)
+		return;
+	supply->last_harvest = now;
+	now = clock_ns();
+	harvest_handback(supply, false);
+	harvest_freed(supply, false);
+	supply->harvest_end = clock_ns();
+	supply->harvest_took = supply->harvest_end - now;
 }

@@ -28,22 +28,15 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#if defined(__SANITIZE_THREAD__)
-#define HEAP_FOR_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define HEAP_FOR_TSAN 1
-#endif
-#endif
-
 /* ThreadSanitizer keeps most addresses for itself. */
-#ifdef HEAP_FOR_TSAN
+#ifdef HEAPD_TSAN
 #define HEAP_BASE_FIRST 0x7e8000000000ul
 #else
 #define HEAP_BASE_FIRST HEAPD_BASE_DEFAULT
 #endif
 
 #define HEAP_BASE_STEP   (UINT64_C(1) << 30) /* automatic bases are multiples of this */
+#define GIVE_WAY_MOMENTS 50
 #define HEAP_HEAD_CHARGE (UINT64_C(1) << 20) /* touched heads, records and rings of an ordinary heap, about */
 
 uint64_t heap_first_base(void)
@@ -297,6 +290,8 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	memcpy(heap->name, plan->config->name, strlen(plan->config->name));
 	heap->config = plan->config;
 	heap->log = plan->log;
+	heap->faults.what = "verifications that found faults";
+	heap->limits_set.what = "limits set";
 	heap->account = plan->account;
 	heap->geometry = plan->geometry;
 	heap->ledger_bytes = heapd_align_up(plan->ledger_bytes, 4096);
@@ -332,6 +327,8 @@ void heap_destroy(struct heap *heap)
 {
 	if (!heap)
 		return;
+	log_limit_flush(heap->log, &heap->faults, LOG_ERR);
+	log_limit_flush(heap->log, &heap->limits_set, LOG_NOTICE);
 	if (heap->charged)
 		heap_refund(heap, heap->charged);
 	if (heap->ledger_memory)
@@ -356,6 +353,26 @@ void heap_set_limit(struct heap *heap, uint64_t limit)
 uint64_t heap_limit(const struct heap *heap)
 {
 	return HEAPD_READ_ONCE(heap->t.directory->stats.limit);
+}
+
+void heap_lock(struct heap *heap)
+{
+	__atomic_fetch_add(&heap->waiting, 1, __ATOMIC_RELAXED);
+	pthread_mutex_lock(&heap->lock);
+	__atomic_fetch_sub(&heap->waiting, 1, __ATOMIC_RELAXED);
+}
+
+void heap_unlock(struct heap *heap)
+{
+	pthread_mutex_unlock(&heap->lock);
+}
+
+void heap_give_way(struct heap *heap)
+{
+	static const struct timespec moment = { .tv_nsec = 20000 };
+
+	for (int i = 0; i < GIVE_WAY_MOMENTS && HEAPD_READ_ONCE(heap->waiting); i++)
+		nanosleep(&moment, NULL);
 }
 
 int heap_charge(struct heap *heap, uint64_t bytes)

@@ -38,6 +38,9 @@ struct heap {
 	uint64_t charged; /* taken from the account by heap_create() */
 
 	pthread_mutex_t lock;
+	struct log_limit faults, limits_set; /* lines that requests cause */
+	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
+	uint32_t waiting;     /* threads in heap_lock(); atomic */
 	struct clients *clients;
 	struct ledger *ledger;
 	struct pages *pages;
@@ -71,6 +74,14 @@ uint64_t heap_next_base(const struct heap *heap);
 /* What the heap may commit: stats.limit of the directory. Written by the main thread, read by any. */
 void heap_set_limit(struct heap *heap, uint64_t limit);
 uint64_t heap_limit(const struct heap *heap);
+
+/*
+ * For all threads but the supplier, which takes and leaves the lock so often that, as locks are, nobody else would
+ * come to it: it gives way to whoever waits in here.
+ */
+void heap_lock(struct heap *heap);
+void heap_unlock(struct heap *heap);
+void heap_give_way(struct heap *heap);
 
 /* Memory beside the objects, such as a session's: in the account and in the statistics. Any thread. */
 int heap_charge(struct heap *heap, uint64_t bytes);

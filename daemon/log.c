@@ -261,24 +261,29 @@ static bool window_holds(uint32_t begun, uint32_t now)
 	return now - begun + window < 2 * window;
 }
 
+static uint32_t burst_of(const struct log_limit *limit)
+{
+	return limit->burst ? limit->burst : LOG_LIMIT_BURST;
+}
+
 /* One word holds window and count, so threads that meet here neither lose a line nor let a sixth through. */
 bool log_limit_take(struct log_limit *limit, uint32_t now, uint32_t *suppressed)
 {
 	uint64_t old = atomic_load_explicit(&limit->state, memory_order_relaxed), new;
-	uint32_t missed;
+	uint32_t missed, burst = burst_of(limit);
 	bool pass;
 
 	do {
 		uint32_t begun = (uint32_t)(old >> 32), count = (uint32_t)old;
 
 		if (!begun || !window_holds(begun, now)) {
-			missed = count > LOG_LIMIT_BURST ? count - LOG_LIMIT_BURST : 0;
+			missed = count > burst ? count - burst : 0;
 			new = (uint64_t)(now ? now : 1) << 32 | 1;
 			pass = true;
 		} else {
 			missed = 0;
 			new = count == UINT32_MAX ? old : old + 1;
-			pass = count < LOG_LIMIT_BURST;
+			pass = count < burst;
 		}
 	} while (!atomic_compare_exchange_weak_explicit(&limit->state, &old, new, memory_order_relaxed,
 							memory_order_relaxed));
@@ -320,5 +325,5 @@ void log_limit_flush(struct log *log, struct log_limit *limit, int priority)
 {
 	uint32_t count = (uint32_t)atomic_exchange_explicit(&limit->state, 0, memory_order_relaxed);
 
-	limit_tell(log, limit, priority, count > LOG_LIMIT_BURST ? count - LOG_LIMIT_BURST : 0);
+	limit_tell(log, limit, priority, count > burst_of(limit) ? count - burst_of(limit) : 0);
 }

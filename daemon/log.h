@@ -20,7 +20,7 @@
 #define LOG_LINE_MAX 1024
 
 /* Lines that one limit lets through in one window. */
-#define LOG_LIMIT_BURST          5
+#define LOG_LIMIT_BURST          5 /* unless the limit says otherwise */
 #define LOG_LIMIT_WINDOW_SECONDS 10
 
 enum log_target {
@@ -43,6 +43,7 @@ struct log {
  */
 struct log_limit {
 	const char *what;       /* what the lines are about, in the plural: "malformed requests" */
+	uint32_t burst;         /* 0: LOG_LIMIT_BURST */
 	_Atomic uint64_t state; /* when the window began (1/10 s, never 0) << 32 | lines asked for since */
 };
 

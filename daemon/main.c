@@ -29,6 +29,7 @@ struct arguments {
 	bool verbose;
 };
 
+/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): argp looks for it under this name */
 const char *argp_program_version = "heapd " HEAPD_VERSION;
 
 static const struct argp_option options[] = {

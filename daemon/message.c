@@ -24,6 +24,7 @@
 struct request {
 	int (*answer)(struct session *session, struct heapd_message *m, struct refusal *why);
 	bool writes; /* not for a read-only session */
+	bool heavy;  /* goes through the whole heap */
 };
 
 static int answer_type(struct session *session, struct heapd_message *m, struct refusal *why)
@@ -77,7 +78,8 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 		return refuse(why, r,
 			      "no room for %" PRIu64 " bytes: heap '%s' has committed %" PRIu64
 			      " of the %" PRIu64 " that it may; free some, or raise Limit=",
-			      large->bytes, heap->name, heap->t.directory->stats.committed, heap_limit(heap));
+			      large->bytes, heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.committed),
+			      heap_limit(heap));
 	if (r < 0)
 		return refuse(why, r, "heap '%s': no large object: %s", heap->name, strerror(-r));
 	large->zeroed = zeroed;
@@ -119,8 +121,8 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 	if (r < 0)
 		return refuse(why, r, "heap '%s' could not be verified: %s", heap->name, strerror(-r));
 	if (reply.faults)
-		log_err(heap->log, "heap '%s': %" PRIu64 " faults; the first: %s", heap->name, reply.faults,
-			reply.first);
+		log_limited(heap->log, &heap->faults, LOG_ERR, "heap '%s': %" PRIu64 " faults; the first: %s",
+			    heap->name, reply.faults, reply.first);
 	m->verify = reply;
 	return 0;
 }
@@ -142,7 +144,7 @@ static int answer_collection(struct session *session, struct heapd_message *m, s
 static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_TYPE] = { answer_type, false }, /* finding one is reading; types_define() is told */
 	[HEAPD_OP_CLASS] = { answer_class, false },
-	[HEAPD_OP_LARGE] = { answer_large, true },
+	[HEAPD_OP_LARGE] = { answer_large, true, true }, /* when there is no room */
 	[HEAPD_OP_ROOT_OFFER] = { answer_root, true },
 	[HEAPD_OP_ROOT_SET] = { answer_root, true },
 	[HEAPD_OP_ROOT_CAS] = { answer_root, true },
@@ -150,11 +152,16 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_TICKET_TAKE] = { answer_ticket_take, false },
 	[HEAPD_OP_GET] = { answer_get, false },
 	[HEAPD_OP_SET] = { answer_set, false },
-	[HEAPD_OP_VERIFY] = { answer_verify, false },
-	[HEAPD_OP_SYNC] = { answer_sync, false },
+	[HEAPD_OP_VERIFY] = { answer_verify, false, true },
+	[HEAPD_OP_SYNC] = { answer_sync, true, true },
 	[HEAPD_OP_COLLECT] = { answer_collection, false },
 	[HEAPD_OP_PATH] = { answer_collection, false },
 };
+
+bool message_is_heavy(uint32_t op)
+{
+	return op < HEAPD_OP_COUNT && requests[op].heavy;
+}
 
 int message_answer(struct session *session, struct heapd_message *m, struct refusal *why)
 {

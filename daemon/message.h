@@ -14,4 +14,7 @@
  */
 int message_answer(struct session *session, struct heapd_message *m, struct refusal *why);
 
+/* Whether answering it can take as long as the heap is large. */
+bool message_is_heavy(uint32_t op);
+
 #endif

@@ -134,7 +134,7 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	bit_set(pages->committed, chunk);
 	pages->committed_chunks++;
 	pages->huge_chunks += huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
-	heap->t.directory->stats.commit_ns += clock_ns() - begin;
+	HEAPD_COUNT(heap->t.directory->stats.commit_ns, clock_ns() - begin);
 	publish(pages);
 	return 0;
 }

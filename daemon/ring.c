@@ -16,6 +16,8 @@
  * else it is put back to what it was.
  */
 #include "clock.h"
+#include <errno.h>
+
 #include "supply.h"
 
 static void set_active(struct supply *supply, uint32_t class)
@@ -60,7 +62,7 @@ void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)
 	if (head == ring->head)
 		return;
 	if (head < ring->head || head > ring->tail) {
-		supply->heap->t.directory->stats.corrupt++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
 		HEAPD_STORE_RELEASE(shared, ring->head);
 		return;
 	}
@@ -115,13 +117,26 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 	return slots;
 }
 
-/* A span of the class with ready slabs; a new one if there is none. */
+/*
+ * Many rings that were drained at once would together ask for more memory than the heap has in use. So what
+ * lies in rings grows by new spans only up to a share of what is committed; beyond that, rings that are not
+ * empty are filled with what comes back.
+ */
+static bool may_cut(const struct supply *supply, uint32_t class)
+{
+	uint64_t share = (supply->pages.committed_chunks << HEAPD_CHUNK_SHIFT) / SUPPLY_BURST_SHARE;
+
+	return !supply->classes[class].bytes || supply->ring_bytes < SUPPLY_BURST_MIN ||
+	       supply->ring_bytes < share;
+}
+
+/* A span of the class with ready slabs; a new one if there is none. -EAGAIN: not now, the ring has something. */
 static int span_ready(struct supply *supply, uint32_t class, uint32_t *first)
 {
 	*first = supply->spans.ready[class];
 	if (*first != SPAN_NONE)
 		return 0;
-	return spans_cut(&supply->spans, class, first);
+	return may_cut(supply, class) ? spans_cut(&supply->spans, class, first) : -EAGAIN;
 }
 
 /* Puts one entry of up to `most` slabs in; adds its free bytes to *bytes. */
@@ -146,8 +161,8 @@ static int ring_put(struct supply *supply, uint32_t class, uint32_t most, uint64
 	HEAPD_WRITE_ONCE(shared->slots[ring->tail % HEAPD_RING_SLOTS], entry);
 	ring->tail++;
 	HEAPD_STORE_RELEASE(&shared->tail, ring->tail);
-	HEAPD_WRITE_ONCE(stats->supplied_slots, stats->supplied_slots + slots);
-	supply->heap->t.class_stats[class].supplied_slots += slots;
+	HEAPD_COUNT(stats->supplied_slots, slots);
+	HEAPD_COUNT(supply->heap->t.class_stats[class].supplied_slots, slots);
 	*bytes += slots * supply->heap->t.spans[first].elemsize;
 	return 0;
 }
@@ -205,6 +220,6 @@ void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep)
 
 			harvest_release(supply, first, slab, supply->heap->t.supplied[slab0 + slab]);
 		}
-		supply->heap->t.directory->stats.withdrawals++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.withdrawals, 1u);
 	}
 }

@@ -69,9 +69,9 @@ static int check_object(struct heap *heap, uint64_t object, struct refusal *why)
 
 	if (!object)
 		return 0;
-	pthread_mutex_lock(&heap->lock);
+	heap_lock(heap);
 	good = is_slot_start(heap, object);
-	pthread_mutex_unlock(&heap->lock);
+	heap_unlock(heap);
 	if (good)
 		return 0;
 	return refuse(why, -EINVAL, "0x%" PRIx64 " is not the start of an object of heap '%s'", object,
@@ -155,6 +155,7 @@ static int change(struct heap *heap, enum heapd_op op, struct heapd_root_request
 		r = root_make(heap, request, &root, why);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): refuse() returns what it is given, never 0 */
 	if (won && request->object != root->object)
 		root_store(root, request->object);
 	request->object = root->object;

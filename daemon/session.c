@@ -62,7 +62,14 @@ static int memory_take(struct sessions *sessions, struct session_memory *memory)
 
 void sessions_init(struct sessions *sessions, struct log *log, const struct config *config)
 {
-	*sessions = (struct sessions){ .log = log, .config = config, .next_id = 1 };
+	*sessions = (struct sessions){
+		.log = log,
+		.config = config,
+		.next_id = 1,
+		.begun = { .what = "processes that attached", .burst = SESSIONS_LINES },
+		.ended = { .what = "processes that detached", .burst = SESSIONS_LINES },
+		.died = { .what = "processes that ended without a detach", .burst = SESSIONS_LINES },
+	};
 	LIST_INIT(&sessions->all);
 }
 
@@ -70,6 +77,9 @@ void sessions_deinit(struct sessions *sessions)
 {
 	while (sessions->nready)
 		memory_release(&sessions->ready[--sessions->nready]);
+	log_limit_flush(sessions->log, &sessions->begun, LOG_INFO);
+	log_limit_flush(sessions->log, &sessions->ended, LOG_INFO);
+	log_limit_flush(sessions->log, &sessions->died, LOG_NOTICE);
 }
 
 void sessions_refill(struct sessions *sessions)
@@ -156,12 +166,13 @@ static int join_heap(struct session *session)
 	struct heap *heap = session->heap;
 	int r;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mapped by memory_make(), or the session was refused */
 	memory->magic = HEAPD_SESSION_MAGIC;
 	memory->id = session->id;
 	memory->read_only = session->read_only;
-	pthread_mutex_lock(&heap->lock);
+	heap_lock(heap);
 	r = clients_add(heap, memory, session->id, &session->index);
-	pthread_mutex_unlock(&heap->lock);
+	heap_unlock(heap);
 	if (r == 0)
 		memory->index = session->index;
 	return r;
@@ -169,10 +180,10 @@ static int join_heap(struct session *session)
 
 static void leave_heap(struct session *session)
 {
-	pthread_mutex_lock(&session->heap->lock);
+	heap_lock(session->heap);
 	supply_collect_handback(session->heap, session->memory.core);
 	clients_remove(session->heap, session->index);
-	pthread_mutex_unlock(&session->heap->lock);
+	heap_unlock(session->heap);
 }
 
 static void count_in(struct session *session)
@@ -181,8 +192,8 @@ static void count_in(struct session *session)
 
 	LIST_INSERT_HEAD(&session->sessions->all, session, link);
 	session->sessions->count++;
-	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions + 1);
-	HEAPD_WRITE_ONCE(stats->sessions_ever, stats->sessions_ever + 1);
+	HEAPD_COUNT(stats->sessions, 1);
+	HEAPD_COUNT(stats->sessions_ever, 1);
 }
 
 static void count_out(struct session *session, bool died)
@@ -193,7 +204,7 @@ static void count_out(struct session *session, bool died)
 	session->sessions->count--;
 	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions - 1);
 	if (died)
-		HEAPD_WRITE_ONCE(stats->deaths, stats->deaths + 1);
+		HEAPD_COUNT(stats->deaths, 1);
 }
 
 static struct session *session_new(struct sessions *sessions, struct heap *heap,
@@ -220,10 +231,10 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 
 static void log_begin(const struct session *session)
 {
-	log_info(session->sessions->log,
-		 "heap '%s': process %d of user %u attached%s, session %" PRIu64 "%s%s", session->heap->name,
-		 session->pid, session->uid, session->read_only ? " for reading" : "", session->id,
-		 session->client[0] ? ", " : "", session->client);
+	log_limited(session->sessions->log, &session->sessions->begun, LOG_INFO,
+		    "heap '%s': process %d of user %u attached%s, session %" PRIu64 "%s%s",
+		    session->heap->name, session->pid, session->uid, session->read_only ? " for reading" : "",
+		    session->id, session->client[0] ? ", " : "", session->client);
 }
 
 int session_open(struct sessions *sessions, struct heap *heap, const struct session_owner *owner,
@@ -264,17 +275,19 @@ void session_claim(struct session *session, pid_t pid)
 
 static void log_end(const struct session *session, enum session_end end, const char *why)
 {
-	struct log *log = session->sessions->log;
+	struct sessions *sessions = session->sessions;
+	struct log *log = sessions->log;
 
 	if (end == SESSION_DIED)
-		log_notice(log,
-			   "heap '%s': process %d of user %u ended without a detach, session %" PRIu64
-			   " (%s)",
-			   session->heap->name, session->pid, session->uid, session->id, why);
+		log_limited(log, &sessions->died, LOG_NOTICE,
+			    "heap '%s': process %d of user %u ended without a detach, session %" PRIu64
+			    " (%s)",
+			    session->heap->name, session->pid, session->uid, session->id, why);
 	else
-		log_info(log, "heap '%s': process %d of user %u %s, session %" PRIu64 " (%s)",
-			 session->heap->name, session->pid, session->uid,
-			 end == SESSION_DETACHED ? "detached" : "dropped", session->id, why);
+		log_limited(log, &sessions->ended, LOG_INFO,
+			    "heap '%s': process %d of user %u %s, session %" PRIu64 " (%s)",
+			    session->heap->name, session->pid, session->uid,
+			    end == SESSION_DETACHED ? "detached" : "dropped", session->id, why);
 }
 
 void session_close(struct session *session, enum session_end end, const char *why)

@@ -19,7 +19,8 @@
 #include "log.h"
 #include "refusal.h"
 
-#define SESSIONS_READY 8u /* memories made ahead, so that attaching is fast */
+#define SESSIONS_READY 8u   /* memories made ahead, so that attaching is fast */
+#define SESSIONS_LINES 100u /* of each kind that are logged in a log limit's window */
 
 struct session_memory {
 	int fd;
@@ -51,6 +52,7 @@ struct sessions {
 	uint64_t next_id;
 	struct session_memory ready[SESSIONS_READY];
 	unsigned nready;
+	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time */
 };
 
 enum session_end {

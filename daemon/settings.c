@@ -53,7 +53,8 @@ static int set_limit(struct heap *heap, const char *value, struct refusal *why)
 	if (value_size(value, HEAPD_CHUNK_SIZE, most, &limit, &error) < 0)
 		return refuse(why, -EINVAL, "memory.limit: %.200s", error.text);
 	heap_set_limit(heap, limit);
-	log_notice(heap->log, "heap '%s': limit set to %s", heap->name, value_size_text(limit).text);
+	log_limited(heap->log, &heap->limits_set, LOG_NOTICE, "heap '%s': limit set to %s", heap->name,
+		    value_size_text(limit).text);
 	return 0;
 }
 
@@ -65,7 +66,7 @@ static void get_committed(const struct heap *heap, char value[VALUE_MAX])
 static void get_percent(const struct heap *heap, char value[VALUE_MAX])
 {
 	(void)heap;
-	strcpy(value, "off");
+	memcpy(value, "off", sizeof("off"));
 }
 
 static int set_percent(struct heap *heap, const char *value, struct refusal *why)

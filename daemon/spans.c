@@ -143,9 +143,9 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	for (uint64_t u = 0; u < units; u++)
 		spans->ledger->owner[at + u] = first + 1;
 	pages_publish(t, first, &record);
-	t->class_stats[record.class].spans++;
-	t->class_stats[record.class].pages += record.npages;
-	t->directory->stats.spans_cut++;
+	HEAPD_COUNT(t->class_stats[record.class].spans, 1u);
+	HEAPD_COUNT(t->class_stats[record.class].pages, record.npages);
+	HEAPD_COUNT(t->directory->stats.spans_cut, 1u);
 	return 0;
 }
 
@@ -247,10 +247,10 @@ static void count_out(struct spans *spans, const struct heapd_span *span, int64_
 	struct heapd_stats *stats = &spans->heap->t.directory->stats;
 	struct heapd_class_stats *class = &spans->heap->t.class_stats[span->class];
 
-	HEAPD_WRITE_ONCE(stats->out, stats->out + (uint64_t)slots * span->elemsize);
+	HEAPD_COUNT(stats->out, (uint64_t)slots * span->elemsize);
 	HEAPD_WRITE_ONCE(class->out_slots, class->out_slots + (uint64_t)slots);
 	if (!span->magic)
-		HEAPD_WRITE_ONCE(stats->large, stats->large + (uint64_t)slots * span->elemsize);
+		HEAPD_COUNT(stats->large, (uint64_t)slots * span->elemsize);
 }
 
 uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask)
@@ -303,9 +303,10 @@ void spans_free(struct spans *spans, uint32_t first)
 		spans->ledger->owner[record.slab0 / HEAPD_SLAB_UNIT + u] = 0;
 	free(spans->states[first]);
 	spans->states[first] = NULL;
-	t->class_stats[record.class].spans--;
-	t->class_stats[record.class].pages -= record.npages;
-	t->directory->stats.spans_freed++;
+	HEAPD_WRITE_ONCE(t->class_stats[record.class].spans, t->class_stats[record.class].spans - 1u);
+	HEAPD_WRITE_ONCE(t->class_stats[record.class].pages,
+			 t->class_stats[record.class].pages - record.npages);
+	HEAPD_COUNT(t->directory->stats.spans_freed, 1u);
 	runmap_give(&spans->numbers, record.slab0 / HEAPD_SLAB_UNIT, units);
 	pages_give(spans->pages, first, record.npages);
 }

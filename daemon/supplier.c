@@ -13,21 +13,30 @@
  * in which they were freed, so a ring is as much memory as allocation walks through, and what exceeds a cache
  * is paid for with every object. The nap between two looks is as long as half a ring lasts at the rate of the
  * last one. A second in which nothing is taken halves the ring.
+ *
+ * What clients can make it do is bounded: a round looks for memory once at most and puts off what needs it
+ * again; rounds that did nobody any good, and those in which memory was looked for, are followed by a
+ * rest that no bell ends; and the lock is given to whoever waits for it between two rounds.
  */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
 
 #include "clock.h"
 #include "supply.h"
 #include "visit.h"
 
-#define NAP_NS     1000000u /* between looks while something is being taken, at most */
-#define NAP_MIN_NS 30000u
-#define SLEEP_NS   10000000000u /* while nothing is */
-#define HARVEST_NS 200000u      /* between harvests while napping: what was freed last is still in a cache */
+#define NAP_NS        1000000u /* between looks while something is being taken, at most */
+#define SUPPLIER_NICE (-10)
+#define NAP_MIN_NS    30000u
+#define SLEEP_NS      10000000000u /* while nothing is */
+#define HARVEST_NS    200000u   /* between harvests while napping: what was freed last is still in a cache */
+#define IDLE_NS       200000u   /* of needless rounds, before they are rested from */
+#define IDLE_REST_NS  50000000u /* at most */
 
 static uint64_t slab_bytes(const struct supply *supply, uint32_t class)
 {
@@ -67,7 +76,8 @@ static bool ring_is_empty(const struct supply *supply, uint32_t class)
 /* When the page heap refuses: everything freed, everything unused, everything lying in other rings. */
 static void scrape_together(struct supply *supply, uint32_t class)
 {
-	harvest_handback(supply);
+	supply->scraped = true;
+	harvest_handback(supply, true);
 	harvest_freed(supply, true);
 	for (uint32_t c = 0; c < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses); c++) {
 		if (c != class)
@@ -90,7 +100,7 @@ static void refuse_class(struct supply *supply, uint32_t class)
 	struct heapd_ring *ring = &supply->heap->t.rings[class];
 
 	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
-	supply->heap->t.directory->stats.refusals++;
+	HEAPD_COUNT(supply->heap->t.directory->stats.refusals, 1u);
 }
 
 static bool class_is_small(const struct supply *supply, uint32_t class)
@@ -117,18 +127,28 @@ static void look(struct supply *supply, uint32_t class, uint64_t now)
 		supply->nap = state->target / 2 * passed / taken;
 }
 
-static void fill_or_refuse(struct supply *supply, uint32_t class, uint64_t now)
+static void fill(struct supply *supply, uint32_t class, uint64_t now)
 {
-	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS) {
-		supply->last_harvest = now;
-		harvest_handback(supply);
-		harvest_freed(supply, false);
+	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS)
+		harvest_some(supply, now);
+	ring_fill(supply, class);
+}
+
+/* False: that is for the next round, which begins with the class after the one that memory was looked for. */
+static bool fill_or_refuse(struct supply *supply, uint32_t class)
+{
+	if (!ring_is_empty(supply, class))
+		return true;
+	if (supply->scraped) {
+		__atomic_fetch_or(&supply->heap->t.control->demand[class / 64], 1ull << (class % 64),
+				  __ATOMIC_RELAXED);
+		return false;
 	}
-	if (ring_fill(supply, class) == 0)
-		return;
+	supply->begin = (class + 1) % HEAPD_CLASS_MAX;
 	scrape_together(supply, class);
 	if (ring_fill(supply, class) < 0)
 		refuse_class(supply, class);
+	return true;
 }
 
 /* One class: what was taken, what is wanted, and filling up. A ring that was never asked for has no target. */
@@ -140,28 +160,39 @@ static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t
 	if (demanded || state->target)
 		state->target = clamp(target_wanted(supply, class), state->target, UINT64_MAX);
 	if (demanded && ring_is_empty(supply, class))
-		supply->heap->t.directory->stats.rings_found_empty++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.rings_found_empty, 1u);
 	if (demanded || state->bytes * 2 < state->target)
-		fill_or_refuse(supply, class, now);
-	if (demanded)
+		fill(supply, class, now);
+	if (demanded && fill_or_refuse(supply, class))
 		ring_event(supply, class);
 }
 
-/* Serves what clients ask for, then what runs low. Demand bits of classes that do not exist mean nothing. */
+/* Those of 64 classes that `which` has. Demand bits of classes that do not exist mean nothing. */
+static void serve_word(struct supply *supply, uint32_t w, uint64_t which, uint64_t now)
+{
+	uint64_t *word = &supply->heap->t.control->demand[w], demand = 0;
+
+	if (HEAPD_READ_ONCE(*word) & which)
+		demand = __atomic_fetch_and(word, ~which, __ATOMIC_ACQUIRE);
+	for (uint64_t set = (demand | supply->active[w]) & which; set; set &= set - 1) {
+		uint32_t bit = (uint32_t)__builtin_ctzll(set), class = w * 64 + bit;
+
+		if (class_is_small(supply, class))
+			serve(supply, class, demand >> bit & 1, now);
+	}
+}
+
+/* Serves what clients ask for, and what runs low: once around, from `begin` on. */
 static void serve_all(struct supply *supply, uint64_t now)
 {
-	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++) {
-		uint64_t *word = &supply->heap->t.control->demand[w], demand = 0;
+	uint32_t words = HEAPD_CLASS_MAX / 64, begin = supply->begin / 64;
+	uint64_t from = UINT64_MAX << (supply->begin % 64);
 
-		if (HEAPD_READ_ONCE(*word))
-			demand = __atomic_exchange_n(word, 0, __ATOMIC_ACQUIRE);
-		for (uint64_t set = demand | supply->active[w]; set; set &= set - 1) {
-			uint32_t bit = (uint32_t)__builtin_ctzll(set), class = w * 64 + bit;
-
-			if (class_is_small(supply, class))
-				serve(supply, class, demand >> bit & 1, now);
-		}
-	}
+	supply->scraped = false;
+	serve_word(supply, begin, from, now);
+	for (uint32_t w = 1; w < words; w++)
+		serve_word(supply, (begin + w) % words, UINT64_MAX, now);
+	serve_word(supply, begin, ~from, now);
 }
 
 /* Once a second: a ring shrinks to what the last second says, and one that nobody took from by half. */
@@ -187,8 +218,7 @@ static void tick(struct supply *supply)
 {
 	uint64_t now;
 
-	harvest_handback(supply);
-	harvest_freed(supply, false);
+	harvest_some(supply, clock_ns());
 	now = clock_ns(); /* after what the harvest noted as taken */
 	supply->last_tick = now;
 	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
@@ -214,11 +244,8 @@ static uint64_t work(struct supply *supply)
 	serve_all(supply, now);
 	now = clock_ns(); /* never before a time that was noted on the way */
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
-	if (busy && now - supply->last_harvest > HARVEST_NS) {
-		supply->last_harvest = now;
-		harvest_handback(supply);
-		harvest_freed(supply, false);
-	}
+	if (busy && now - supply->last_harvest > HARVEST_NS)
+		harvest_some(supply, now);
 	while (pages_commit_ahead(&supply->pages) && clock_ns() - now < NAP_NS)
 		;
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
@@ -248,23 +275,70 @@ static void rest(struct supply *supply, uint64_t ns)
 	HEAPD_WRITE_ONCE(*bell, HEAPD_BELL_AWAKE);
 }
 
+/* Changes with everything that a round can do for somebody. */
+static uint64_t progress(const struct supply *supply)
+{
+	const struct heapd_stats *stats = &supply->heap->t.directory->stats;
+
+	return stats->supplied_slots + stats->harvested_slots + stats->committed;
+}
+
+/*
+ * After a round that took so long, and came so long after the last one. Rounds that nobody needed, and those in
+ * which memory was looked for, get a third of a processor: who rings without need gains nothing by it.
+ */
+static void calm(struct supply *supply, uint64_t took, uint64_t rested, bool useful)
+{
+	uint64_t ns = supply->idle_ns;
+
+	if (rested < NAP_MIN_NS) { /* falling asleep and waking up, no rest */
+		took += rested;
+		rested = 0;
+	}
+	ns -= rested / 2 < ns ? rested / 2 : ns;
+	if (!useful)
+		ns += took;
+	supply->idle_ns = ns;
+	if (useful || ns < IDLE_NS)
+		return;
+	ns = 2 * ns < IDLE_REST_NS ? 2 * ns : IDLE_REST_NS;
+	nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
+	supply->idle_ns = 0;
+}
+
+/* Returns how long to rest. */
+static uint64_t make_round(struct supply *supply, uint64_t last)
+{
+	struct heap *heap = supply->heap;
+	uint64_t ns, before, begin = clock_ns();
+	bool useful, look_again;
+
+	pthread_mutex_lock(&heap->lock);
+	before = progress(supply);
+	ns = work(supply);
+	useful = progress(supply) != before && !supply->scraped;
+	pthread_mutex_unlock(&heap->lock);
+	heap_give_way(heap);
+	look_again = visit_stranded(supply, clock_ns());
+	HEAPD_COUNT(heap->t.directory->stats.supply_ns, clock_ns() - begin);
+	calm(supply, clock_ns() - begin, begin - last, useful);
+	return look_again && ns > SUPPLY_SECOND_NS ? SUPPLY_SECOND_NS : ns;
+}
+
 static void *supplier(void *arg)
 {
 	struct supply *supply = arg;
-	struct heap *heap = supply->heap;
+	uint64_t end = clock_ns();
 
-	prctl(PR_SET_TIMERSLACK, 1000ul); /* naps are short */
+	prctl(PR_SET_TIMERSLACK, 1000ul);            /* naps are short ... */
+	setpriority(PRIO_PROCESS, 0, SUPPLIER_NICE); /* ... and so is its work: where it may, it goes first */
 	while (!HEAPD_READ_ONCE(supply->stop)) {
-		uint64_t ns, begin = clock_ns();
-		bool look_again;
+		uint64_t ns = make_round(supply, end);
 
-		pthread_mutex_lock(&heap->lock);
-		ns = work(supply);
-		pthread_mutex_unlock(&heap->lock);
-		look_again = visit_stranded(supply, clock_ns());
-		heap->t.directory->stats.supply_ns += clock_ns() - begin;
-		rest(supply, look_again && ns > SUPPLY_SECOND_NS ? SUPPLY_SECOND_NS : ns);
+		end = clock_ns();
+		rest(supply, ns);
 	}
+	HEAPD_WRITE_ONCE(supply->running, false);
 	return NULL;
 }
 
@@ -276,11 +350,11 @@ static int thread_start(struct supply *supply)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
+	supply->running = true;
 	r = pthread_create(&supply->thread, NULL, supplier, supply);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
 		return -r;
-	supply->running = true;
 	snprintf(name, sizeof(name), "supply:%.8s", supply->heap->name);
 	pthread_setname_np(supply->thread, name);
 	return 0;
@@ -330,17 +404,29 @@ out_free:
 	return r;
 }
 
+/* Once is enough, unless a client keeps writing the bell between our write and the supplier's sleep. */
+static void thread_stop(struct supply *supply)
+{
+	static const struct timespec moment = { .tv_nsec = 1000000 };
+	uint32_t *bell = &supply->heap->t.control->bell;
+
+	HEAPD_WRITE_ONCE(supply->stop, true);
+	while (HEAPD_READ_ONCE(supply->running)) {
+		HEAPD_FENCE(); /* pairs with the one in rest(): it sees stop, or we see it asleep */
+		HEAPD_WRITE_ONCE(*bell, HEAPD_BELL_AWAKE);
+		futex_wake_all(bell);
+		nanosleep(&moment, NULL);
+	}
+	pthread_join(supply->thread, NULL);
+}
+
 void supply_stop(struct heap *heap)
 {
 	struct supply *supply = heap->supply;
 
 	if (!supply)
 		return;
-	HEAPD_WRITE_ONCE(supply->stop, true);
-	HEAPD_FENCE(); /* pairs with the one in rest(): it sees stop, or we see it asleep */
-	HEAPD_WRITE_ONCE(heap->t.control->bell, HEAPD_BELL_AWAKE);
-	futex_wake_all(&heap->t.control->bell);
-	pthread_join(supply->thread, NULL);
+	thread_stop(supply);
 	log_limit_flush(heap->log, &supply->double_free_limit, LOG_WARNING);
 	visit_deinit(supply);
 	spans_deinit(&supply->spans);
@@ -358,7 +444,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	uint32_t first;
 	int r;
 
-	pthread_mutex_lock(&heap->lock);
+	heap_lock(heap);
 	r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
 	if (r < 0) {
 		scrape_together(supply, HEAPD_CLASS_MAX);
@@ -367,16 +453,16 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	if (r == 0)
 		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
 	else
-		heap->t.directory->stats.refusals++;
-	pthread_mutex_unlock(&heap->lock);
+		HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
+	heap_unlock(heap);
 	return r;
 }
 
 int supply_sync(struct heap *heap)
 {
-	pthread_mutex_lock(&heap->lock);
-	harvest_handback(heap->supply);
+	heap_lock(heap);
+	harvest_handback(heap->supply, true);
 	harvest_freed(heap->supply, true);
-	pthread_mutex_unlock(&heap->lock);
+	heap_unlock(heap);
 	return 0;
 }

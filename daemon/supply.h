@@ -16,6 +16,8 @@
 
 #define SUPPLY_SECOND_NS    1000000000u
 #define SUPPLY_CLASS_BYTES  (16ul << 20) /* no ring's target is above this */
+#define SUPPLY_BURST_MIN    (16ul << 20) /* rings grow by new memory to this, or to ... */
+#define SUPPLY_BURST_SHARE  8u           /* ... this share of what is committed */
 #define SUPPLY_STRANDED_MIN (4ul << 20)
 
 struct supply_class {
@@ -44,7 +46,13 @@ struct supply {
 	uint32_t freed_count, freed_room;
 	uint64_t last_taken; /* when anything was */
 	uint64_t last_harvest, last_tick;
-	uint64_t nap; /* nanoseconds until the next look */
+	uint64_t harvest_end, harvest_took; /* of the last harvest_some() */
+	uint64_t harvest_word;              /* where the next one begins */
+	uint32_t harvest_client;
+	uint32_t begin;   /* the class that the next round begins with */
+	bool scraped;     /* memory was looked for in this round */
+	uint64_t idle_ns; /* spent in rounds that did nobody any good, and not rested from */
+	uint64_t nap;     /* nanoseconds until the next look */
 	struct log_limit double_free_limit;
 	struct visit *visit;
 	pthread_t thread;
@@ -72,8 +80,11 @@ int ring_fill(struct supply *supply, uint32_t class);
 void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep);
 
 /* harvest.c, with heap->lock held: */
+/* whole: all of it, however long it takes; else a piece, and the next one next time. */
 void harvest_freed(struct supply *supply, bool whole);
-void harvest_handback(struct supply *supply);
+void harvest_handback(struct supply *supply, bool whole);
+/* A piece of both, unless the last one was just now: a quarter of the time goes into it at most. */
+void harvest_some(struct supply *supply, uint64_t now);
 /* Slots of slab k that lie in its class's ring. */
 uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k);
 /* Slots of slab k come back to the ledger; a span that is wholly free goes back to the page heap. */

@@ -118,7 +118,7 @@ static void builtin_make(struct heap *heap, uint32_t type, const char *name, uin
 	struct heapd_type_record *t = &heap->t.types[type];
 
 	*t = (struct heapd_type_record){ .size = 8, .align = 8, .flags = flags };
-	strcpy(t->name, name);
+	memcpy(t->name, name, strlen(name));
 	for (uint32_t sizeclass = 0; sizeclass < HEAPD_SIZECLASS_TOTAL; sizeclass++) {
 		uint32_t class = type * HEAPD_SIZECLASS_TOTAL + sizeclass;
 

@@ -236,7 +236,7 @@ static uint64_t verify_page(struct verifier *v, uint64_t page)
 	n = v->heap->t.spans[page].npages;
 	for (uint64_t i = 1; i < n; i++)
 		if (page_span[page + i] != first || runmap_is_free(&v->supply->pages.free, page + i))
-			fault(v, "I4: page %llu is not wholly in its span", (unsigned long long)(page + i));
+			fault(v, "I4: page %llu is not wholly in its span", (unsigned long long)page + i);
 	v->pages_in_spans += n;
 	verify_span(v, (uint32_t)page);
 	return n;
@@ -414,7 +414,7 @@ int verify_heap(struct heap *heap, struct heapd_verify_reply *reply)
 	if (!v)
 		return -ENOMEM;
 	*reply = (struct heapd_verify_reply){ 0 };
-	pthread_mutex_lock(&heap->lock);
+	heap_lock(heap);
 	v->heap = heap;
 	v->supply = heap->supply;
 	v->reply = reply;
@@ -422,7 +422,7 @@ int verify_heap(struct heap *heap, struct heapd_verify_reply *reply)
 	v->in_ring = calloc(v->slabs_high / 64 + 1, 8);
 	if (v->in_ring)
 		r = verify_locked(v);
-	pthread_mutex_unlock(&heap->lock);
+	heap_unlock(heap);
 	free(v->in_ring);
 	free(v);
 	return r;

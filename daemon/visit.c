@@ -78,9 +78,9 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
 	if (held_resolve(supply->heap, class, taken->base, &first, &k)) {
 		harvest_release(supply, first, k, taken->bits & ~harvest_ringed(supply, first, k));
-		supply->heap->t.directory->stats.withdrawals++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.withdrawals, 1u);
 	} else {
-		supply->heap->t.directory->stats.corrupt++;
+		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
 	}
 	pthread_mutex_unlock(&supply->heap->lock);
 }

@@ -44,6 +44,14 @@ int wire_receive(int fd, struct heapd_message *m, struct ucred *credentials)
 	return 1;
 }
 
+uint32_t wire_peek_op(int fd)
+{
+	uint32_t op;
+
+	_Static_assert(offsetof(struct heapd_message, op) == 0, "what is peeked at is the operation");
+	return recv(fd, &op, sizeof(op), MSG_DONTWAIT | MSG_PEEK) == (ssize_t)sizeof(op) ? op : HEAPD_OP_NONE;
+}
+
 static void add_fds(struct msghdr *h, void *room, size_t size, const int *fds, size_t nfds)
 {
 	struct cmsghdr *c;

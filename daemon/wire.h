@@ -19,6 +19,9 @@
  */
 int wire_receive(int fd, struct heapd_message *m, struct ucred *credentials);
 
+/* What the next message asks for; HEAPD_OP_NONE if there is none. It stays where it is. */
+uint32_t wire_peek_op(int fd);
+
 /* 0, or -EAGAIN if the other end does not read, or another -errno. Keeps the descriptors open. */
 int wire_send(int fd, struct heapd_message *m, const int *fds, size_t nfds);
 

@@ -72,7 +72,7 @@ START_TEST(tables_do_not_overlap)
 {
 	for (size_t s = 0; s < sizeof(sizes) / sizeof(sizes[0]); s++)
 		for (size_t c = 0; c < sizeof(cpu_counts) / sizeof(cpu_counts[0]); c++) {
-			struct heapd_geometry g;
+			struct heapd_geometry g = { 0 };
 
 			ck_assert(heapd_geometry_compute(&g, sizes[s], cpu_counts[c]));
 			directory_is_sound(&g);
@@ -91,7 +91,7 @@ END_TEST
 
 START_TEST(what_is_out_of_range_is_refused)
 {
-	struct heapd_geometry g;
+	struct heapd_geometry g = { 0 };
 
 	ck_assert(!heapd_geometry_compute(&g, 0, 1));
 	ck_assert(!heapd_geometry_compute(&g, HEAPD_SIZE_MIN - HEAPD_EXTENT_SIZE, 1));
@@ -105,7 +105,7 @@ END_TEST
 
 START_TEST(the_largest_heap_fits_the_address_space)
 {
-	struct heapd_geometry g;
+	struct heapd_geometry g = { 0 };
 
 	ck_assert(heapd_geometry_compute(&g, HEAPD_SIZE_MAX, 8192));
 	ck_assert_uint_le(HEAPD_BASE_DEFAULT + g.total, HEAPD_BASE_MAX);
@@ -121,7 +121,7 @@ END_TEST
 
 START_TEST(tables_lie_where_the_geometry_says)
 {
-	struct heapd_geometry g;
+	struct heapd_geometry g = { 0 };
 	struct heapd_tables t;
 	char *directory, *control;
 

@@ -88,7 +88,8 @@ START_TEST(offline_while_it_waits)
 	uint64_t end = fixture_now_ns() + 5000000000u;
 
 	ck_assert_int_eq(pthread_create(&thread, NULL, wait_here, &result), 0);
-	while (heap->session->nthreads < 2 || heap->threads[1].state != HEAPD_THREAD_OFFLINE)
+	while (HEAPD_LOAD_ACQUIRE(&heap->session->nthreads) < 2 ||
+	       HEAPD_LOAD_ACQUIRE(&heap->threads[1].state) != HEAPD_THREAD_OFFLINE)
 		ck_assert_uint_lt(fixture_now_ns(), end);
 	/* What is saved of it lies in its stack. */
 	ck_assert_uint_gt(heap->threads[1].saved_sp, heap->threads[1].stack_low);
