@@ -332,12 +332,12 @@ deps-bench: ## install the allocators that bench compares with
 format: ## clang-format over all sources, in place; F="daemon/log.c" picks
 	$(Q)clang-format -i $(or $F,$(SOURCES))
 
-TIDY = $(filter %.c,$(or $F,$(UNITS)))
+TIDY = $(filter %.c,$(or $F,$(filter-out tests/%,$(UNITS))))
 # libcheck's START_TEST makes a global of every test.
 GLOBALS = cppcoreguidelines-avoid-non-const-global-variables
 tidy = xargs -r -P $(shell nproc) -I{} clang-tidy --quiet $1 {} -- -std=gnu17 $(BASE)
 
-tidy: ## clang-tidy over all sources; F="daemon/log.c" picks
+tidy: ## clang-tidy over daemon, client and their headers; F="tests/check_log.c" picks
 	@scripts/install-deps tidy
 	$(Q)bad=0; \
 	printf '%s\n' $(filter-out tests/%,$(TIDY)) | $(call tidy,) || bad=1; \

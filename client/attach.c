@@ -41,9 +41,11 @@
 
 enum { WELCOME_HEAP, WELCOME_DIRECTORY, WELCOME_CONTROL, WELCOME_SESSION, WELCOME_NOTIFY, WELCOME_FDS };
 
+/* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): the one attachment */
 struct heapd_heap *heapd_process;
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static int process_cancel; /* of the lock's holder: a cancelled thread must not leave it behind */
+/* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
 void attach_lock(void)
 {
@@ -128,6 +130,7 @@ static int daemon_connect(const struct heapd_options *options)
 	uint64_t deadline = clock_deadline(options->attach_timeout_ms * CLOCK_MS), pause = RETRY_FIRST_NS;
 	int fd;
 
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): options_read() sets it */
 	if (strlen(options->socket) >= sizeof(address.sun_path))
 		return error_set(ENAMETOOLONG, "the socket's path %s has more than %zu bytes",
 				 options->socket, sizeof(address.sun_path) - 1);
@@ -314,7 +317,7 @@ static int process_attached(const char *name, const struct heapd_options *option
 
 	if (!heap)
 		return 0;
-	if (strcmp(heap->name, name))
+	if (strcmp(heap->name, name) != 0)
 		return error_set(EBUSY,
 				 "this process is attached to heap '%s', and can have one: detach that first",
 				 heap->name);
@@ -379,6 +382,7 @@ int heapd_attach(heapd_heap **heap, const char *name, const struct heapd_options
 		r = attach_new(name, &options);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): checked not to be NULL; error_set() never returns 0 */
 	*heap = heapd_process;
 	return 0;
 }

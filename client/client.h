@@ -87,6 +87,7 @@ struct heapd_heap {
 		types[HEAPD_TYPE_MAX]; /* type.c: by number, made when first met, freed with the heap */
 };
 
+/* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): one attachment, and what each thread finds by one load */
 /* The attachment of this process, or NULL. Written by attach, detach and the fork handlers alone. */
 extern hidden struct heapd_heap *heapd_process;
 
@@ -97,6 +98,7 @@ extern hidden struct heapd_heap *heapd_process;
  */
 extern hidden __thread struct heapd_thread *heapd_record __attribute__((tls_model("initial-exec")));
 extern hidden __thread struct heapd_thread *heapd_self __attribute__((tls_model("initial-exec")));
+/* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
 /*
  * thread.c: the calling thread's record, online or offline, attaching it if need be; NULL and errno (with a

@@ -114,6 +114,7 @@ static inline struct heapd_cpu_counters *current_counters(struct heapd_heap *hea
 	return &heap->t.counters[cpu < 0 ? 0 : (uint32_t)cpu % heap->t.cpus];
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): an atomic store goes through it */
 static inline void counter_add(uint64_t *counter, uint64_t n)
 {
 	HEAPD_WRITE_ONCE(*counter, HEAPD_READ_ONCE(*counter) + n);

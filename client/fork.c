@@ -50,6 +50,7 @@ struct fork_child {
 };
 
 /* In a child without a heap: the handle that it inherited. */
+/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): of the one attachment */
 static struct heapd_heap *fork_orphan;
 
 static void child_fds_close(struct fork_child *c)
@@ -307,8 +308,10 @@ void fork_orphan_drop(void)
 	fork_orphan = NULL;
 }
 
+/* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): handlers are registered once for a process */
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 static int fork_registered;
+/* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
 static void fork_register(void)
 {

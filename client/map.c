@@ -79,7 +79,7 @@ static int region_occupied(const struct heapd_heap *heap, const struct region *r
 	return error_set(
 		EADDRINUSE,
 		"heap '%s' cannot be mapped: its %s must lie at %#llx to %#llx, where this is: %s: %s",
-		heap->name, r->what, (unsigned long long)r->at, (unsigned long long)(r->at + r->bytes), line,
+		heap->name, r->what, (unsigned long long)r->at, (unsigned long long)r->at + r->bytes, line,
 		r->at == (uint64_t)(uintptr_t)heap->session
 			? "no handler of fork() that runs before heapd's may map memory"
 			: "choose another Base= in heapd.conf, with room in all of its clients");

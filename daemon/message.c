@@ -142,20 +142,20 @@ static int answer_collection(struct session *session, struct heapd_message *m, s
 }
 
 static const struct request requests[HEAPD_OP_COUNT] = {
-	[HEAPD_OP_TYPE] = { answer_type, false }, /* finding one is reading; types_define() is told */
-	[HEAPD_OP_CLASS] = { answer_class, false },
+	[HEAPD_OP_TYPE] = { answer_type, false, false }, /* finding one is reading; types_define() is told */
+	[HEAPD_OP_CLASS] = { answer_class, false, false },
 	[HEAPD_OP_LARGE] = { answer_large, true, true }, /* when there is no room */
-	[HEAPD_OP_ROOT_OFFER] = { answer_root, true },
-	[HEAPD_OP_ROOT_SET] = { answer_root, true },
-	[HEAPD_OP_ROOT_CAS] = { answer_root, true },
-	[HEAPD_OP_TICKET_ISSUE] = { answer_ticket_issue, false },
-	[HEAPD_OP_TICKET_TAKE] = { answer_ticket_take, false },
-	[HEAPD_OP_GET] = { answer_get, false },
-	[HEAPD_OP_SET] = { answer_set, false },
+	[HEAPD_OP_ROOT_OFFER] = { answer_root, true, false },
+	[HEAPD_OP_ROOT_SET] = { answer_root, true, false },
+	[HEAPD_OP_ROOT_CAS] = { answer_root, true, false },
+	[HEAPD_OP_TICKET_ISSUE] = { answer_ticket_issue, false, false },
+	[HEAPD_OP_TICKET_TAKE] = { answer_ticket_take, false, false },
+	[HEAPD_OP_GET] = { answer_get, false, false },
+	[HEAPD_OP_SET] = { answer_set, false, false },
 	[HEAPD_OP_VERIFY] = { answer_verify, false, true },
 	[HEAPD_OP_SYNC] = { answer_sync, true, true },
-	[HEAPD_OP_COLLECT] = { answer_collection, false },
-	[HEAPD_OP_PATH] = { answer_collection, false },
+	[HEAPD_OP_COLLECT] = { answer_collection, false, false },
+	[HEAPD_OP_PATH] = { answer_collection, false, false },
 };
 
 bool message_is_heavy(uint32_t op)

@@ -314,6 +314,7 @@ struct heapd_gate_ {
 	uint32_t attached;
 	uint64_t inside;
 };
+/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): the inline barrier's one load */
 extern HEAPD_API __thread struct heapd_gate_ *heapd_gate_ __attribute__((tls_model("initial-exec")));
 
 /* A pointer field, whatever it points to. */

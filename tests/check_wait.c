@@ -110,7 +110,7 @@ static bool readable(int fd, int ms)
 
 static int change_word(void *arg)
 {
-	*word = *(uint32_t *)arg;
+	__atomic_store_n(word, *(uint32_t *)arg, __ATOMIC_RELEASE);
 	return 0;
 }
 
@@ -147,7 +147,7 @@ START_TEST(many_descriptors)
 	ck_refused(heapd_wait_fd(heap, word, 0), ENOSPC, "64");
 	for (int i = 0; i < 64; i += 2)
 		close(fds[i]);
-	word[1] = 1;
+	__atomic_store_n(&word[1], 1, __ATOMIC_RELEASE);
 	for (int i = 1; i < 64; i += 8)
 		ck_assert(readable(fds[i], 1000));
 	for (int i = 3; i < 64; i += 8)

@@ -70,7 +70,8 @@ static void describe_line(const struct line *line, char *text, size_t size)
 	memcpy(text, line->text, n);
 	text[n] = '\0';
 	for (size_t i = 0; i < n; i++)
-		text[i] = text[i] ? text[i] : ' ';
+		if (!text[i])
+			text[i] = ' ';
 	say_printable(text);
 }
 

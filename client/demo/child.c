@@ -147,6 +147,7 @@ int child_run(const struct child_args *args, const struct child_files *files, in
 
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): child_start() sets it, or failed */
 	r = child_wait(pid, status);
 	if (r < 0)
 		child_stop(pid, SIGKILL);

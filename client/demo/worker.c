@@ -112,6 +112,7 @@ int worker_run(const struct options *options)
 		r = options_attach(options, 0, &heap);
 	if (r < 0)
 		return r;
+	/* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): options_attach() sets it, or failed */
 	r = schema_define(&worker.schema, heap);
 	if (r == 0) {
 		index = index_find(heap);
