@@ -48,27 +48,29 @@ static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint
 }
 
 /* Sets a slot's bit, if its slab is current here and not used up; clean as heapd_rseq_push() has it. */
-static inline enum current_push current_push_rseq(struct heapd_heap *heap, uint32_t class, uint64_t base,
-						  uint64_t bit, uint64_t clean)
+static inline enum current_push current_push_rseq(struct heapd_heap *heap, uint32_t class, uint32_t slab,
+						  uint64_t base, uint64_t bit, uint64_t clean)
 {
 #if HEAPD_HAVE_RSEQ
 	return (enum current_push)heapd_rseq_push(current_column(heap, class), (uint32_t)heap->t.cpus, base,
-						  bit, clean);
+						  bit, clean, HEAPD_READ_ONCE(heap->t.owner[slab]));
 #else
 	return current_push_cas(heap, class, base, bit, clean);
 #endif
 }
 
 /* The same, by the path that this process uses. */
-static inline enum current_push current_push(struct heapd_heap *heap, uint32_t class, uint64_t base,
-					     uint64_t bit, uint64_t clean)
+static inline enum current_push current_push(struct heapd_heap *heap, uint32_t class, uint32_t slab,
+					     uint64_t base, uint64_t bit, uint64_t clean)
 {
-	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_push_rseq(heap, class, base, bit, clean)
+	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_push_rseq(heap, class, slab, base, bit, clean)
 						     : current_push_cas(heap, class, base, bit, clean);
 }
 
 /* In owner[]: on a cas row. */
 #define CURRENT_OWNER_CAS UINT16_MAX
+/* In owner[]: with more than one CPU. Nobody collects its frees in a current slab then. */
+#define CURRENT_OWNER_MANY (UINT16_MAX - 1)
 
 /* Makes {base, bits} the slab that is allocated from here, if there is none: its owner then, else 0. */
 static inline uint32_t current_install(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits)

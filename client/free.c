@@ -90,10 +90,16 @@ static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, 
 	return r;
 }
 
-/* In the ledger, or on its way there. Without this, a second free could put the slot into a current slab as well. */
+/*
+ * In the ledger, on its way there, or in a ring or spare. Without this, a second free could put the slot into a
+ * current slab as well.
+ */
 static inline bool is_free_already(const struct heapd_heap *heap, const struct target *to)
 {
-	return (~HEAPD_READ_ONCE(heap->t.out[to->slab]) | HEAPD_READ_ONCE(heap->t.freed[to->slab])) & to->bit;
+	uint64_t mine = HEAPD_READ_ONCE(heap->t.out[to->slab]) & ~HEAPD_READ_ONCE(heap->t.lent[to->slab]) &
+			~HEAPD_READ_ONCE(heap->t.freed[to->slab]);
+
+	return !(mine & to->bit);
 }
 
 static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)
@@ -112,12 +118,12 @@ static int free_remote(struct heapd_heap *heap, const struct target *to, void *o
  */
 static enum current_push free_local(struct heapd_heap *heap, const struct target *to, void *object)
 {
-	enum current_push pushed = current_push(heap, to->class, to->base, to->bit, 0);
+	enum current_push pushed = current_push(heap, to->class, to->slab, to->base, to->bit, 0);
 
 	if (pushed == CURRENT_UNCLEAN) {
 		memset(object, 0, to->elemsize);
 		HEAPD_TSAN_RELEASE(object, to->elemsize);
-		pushed = current_push(heap, to->class, to->base, to->bit, HEAPD_CURRENT_ZEROED);
+		pushed = current_push(heap, to->class, to->slab, to->base, to->bit, HEAPD_CURRENT_ZEROED);
 	}
 	return pushed;
 }
@@ -234,7 +240,7 @@ int heapd_free(void *object)
 	HEAPD_TSAN_RELEASE(object, to.elemsize);
 	gate_enter(self);
 	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
-		pushed = current_push_rseq(heap, to.class, to.base, to.bit, 0);
+		pushed = current_push_rseq(heap, to.class, to.slab, to.base, to.bit, 0);
 	gate_leave(self);
 	return likely(pushed == CURRENT_PUSHED) ? 0 : free_slow(object);
 }

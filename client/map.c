@@ -173,7 +173,7 @@ static void tables_set(struct heapd_heap *heap)
 	heapd_tables_init(&heap->t, &heap->geometry, heap->t.base, base + heap->geometry.directory_at,
 			  base + heap->geometry.control_at);
 	if (heap->read_only)
-		heap->t.freed = heap->t.out;
+		heap->t.freed = heap->t.lent = heap->t.out;
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	if (heap->t.directory->huge == 1)
 		madvise(base, heap->geometry.size, MADV_HUGEPAGE);

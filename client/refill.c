@@ -3,15 +3,11 @@
  * Refilling: from a thread's spare batch or the supply ring to this CPU's current slab.
  *
  * A slab is always in one place (I1): in the ring until the head's compare-and-swap; then in this
- * thread's hands, noted in its spare batch; then installed. The masks are copied before the swap
- * (supply.h says why). The spare is filled before anything of it is installed, and a slab's bit in the
- * spare is cleared only after its install committed: the daemon, which reads spares before current
- * slabs, sees a slab in one of the two at any time. Killed in between, a slab can be in both: that is
- * why a dead thread's spares are forgotten, never returned.
- *
- * A spare that nobody needs goes back through the thread's handback ring; where that is full (the daemon
- * is away or late), each of its free slots is freed, as heapd_free() would: one bit in a freed word. The
- * spare is cleared first, so a death in between loses slots to the next cycle and gives none twice.
+ * thread's hands, noted in its spare batch; then noted as being installed; then current. The masks are
+ * copied before the swap (supply.h says why). Each note is made before the one before it is cleared: the
+ * daemon, which reads spares, then what is being installed, then current slabs, sees a slab in one of the
+ * three at any time. Killed in between, a slab can be in two: that is why what a dead thread had in its
+ * hands is forgotten, never returned.
  *
  * All of it stands inside an operation of the thread's gate (inside is odd), so that the collector's
  * first handshake waits for a slab on its way from the ring to the spare.
@@ -210,27 +206,64 @@ static void late_frees_drop(struct heapd_heap *heap, uint32_t slab, uint64_t mas
 	counter_add(&current_counters(heap)->double_frees, (uint64_t)__builtin_popcountll(late));
 }
 
-/* Installs the batch's next slab here, unless somebody else was faster; then it stays a spare. */
-static void spare_install(struct heapd_heap *heap, struct heapd_batch *spare)
+/* The batch's next slab is on its way: no spare any more, and perhaps current already (session.h). */
+static void installing_begin(struct heapd_thread *self, struct heapd_batch *spare, uint32_t i)
+{
+	uint64_t entry = spare->entry, rest = heapd_entry_without(entry, i);
+
+	HEAPD_WRITE_ONCE(self->installing_mask, spare->masks[i]);
+	HEAPD_STORE_RELEASE(&self->installing,
+			    heapd_entry_make(heapd_entry_page(entry), heapd_entry_slab(entry) + i, 1, 0));
+	HEAPD_STORE_RELEASE(&spare->entry, heapd_entry_present(rest) ? rest : 0);
+}
+
+/*
+ * Who owns the slab now that `owner` has it: many, if the one before still has free slots of it. (Its other
+ * slots, harvested and supplied again, have just come here.)
+ */
+static uint32_t owner_next(const struct heapd_heap *heap, const struct heapd_batch *spare, uint32_t slab,
+			   uint64_t base, uint32_t owner)
+{
+	uint32_t before = HEAPD_READ_ONCE(heap->t.owner[slab]);
+	const struct heapd_rseq_entry *entry;
+
+	if (!before || before == owner)
+		return owner;
+	if (before > heap->t.cpus)
+		return CURRENT_OWNER_MANY;
+	entry = &heap->t.rseq_rows[(uint64_t)(before - 1) * HEAPD_CLASS_MAX + spare->class];
+	for (unsigned i = 0; i < 2; i++)
+		if (!((HEAPD_READ_ONCE(entry->slabs[i].base) ^ base) & ~HEAPD_CURRENT_ZEROED) &&
+		    HEAPD_READ_ONCE(entry->slabs[i].bits))
+			return CURRENT_OWNER_MANY;
+	return owner;
+}
+
+/* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. */
+static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
 {
 	uint64_t entry = spare->entry;
-	uint32_t i = (uint32_t)__builtin_ctz(heapd_entry_present(entry));
+	uint32_t i = (uint32_t)__builtin_ctz(heapd_entry_present(entry)), owner;
 	const struct heapd_span *span = &heap->t.spans[heapd_entry_page(entry)];
+	uint32_t slab = span->slab0 + heapd_entry_slab(entry) + i;
 	uint64_t base = heap->t.base + ((uint64_t)heapd_entry_page(entry) << HEAPD_PAGE_SHIFT) +
 			heapd_slab_offset(span, heapd_entry_slab(entry) + i);
 
 	prefault(heap, base, slab_bytes(span, heapd_entry_slab(entry) + i));
-	uint64_t word = base | (entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0);
-	late_frees_drop(heap, span->slab0 + heapd_entry_slab(entry) + i, spare->masks[i]);
-	uint32_t owner = install_here(heap, (uint32_t)spare->class, word, spare->masks[i]);
-	if (!owner) {
+	base |= entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0;
+	late_frees_drop(heap, slab, spare->masks[i]);
+	__atomic_fetch_and(&heap->t.lent[slab], ~spare->masks[i], __ATOMIC_RELAXED);
+	installing_begin(self, spare, i);
+	owner = install_here(heap, (uint32_t)spare->class, base, spare->masks[i]);
+	if (owner) {
+		HEAPD_WRITE_ONCE(heap->t.owner[slab], (uint16_t)owner_next(heap, spare, slab, base, owner));
+		counter_add(&current_counters(heap)->installs, 1);
+	} else {
+		__atomic_fetch_or(&heap->t.lent[slab], spare->masks[i], __ATOMIC_RELAXED);
+		HEAPD_STORE_RELEASE(&spare->entry, entry);
 		counter_add(&current_counters(heap)->install_lost, 1);
-		return;
 	}
-	HEAPD_WRITE_ONCE(heap->t.owner[span->slab0 + heapd_entry_slab(entry) + i], (uint16_t)owner);
-	counter_add(&current_counters(heap)->installs, 1);
-	entry = heapd_entry_without(entry, i);
-	HEAPD_STORE_RELEASE(&spare->entry, heapd_entry_present(entry) ? entry : 0);
+	HEAPD_STORE_RELEASE(&self->installing, 0);
 }
 
 static int supply_failed(struct heapd_heap *heap, int error)
@@ -310,7 +343,7 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint3
 			continue;
 		spare = spare_get(heap, self, class);
 		if (spare) {
-			spare_install(heap, spare);
+			spare_install(heap, self, spare);
 			continue;
 		}
 		if (!deadline)

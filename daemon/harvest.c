@@ -2,16 +2,16 @@
 /*
  * What comes back: slots freed explicitly (freed words) and batches handed back by threads.
  *
- * A freed bit is judged after it was taken out of the word (exchange): only then are ring heads, spares
+ * A freed bit is judged after it was read from the word (acquire): only then are ring heads, spares
  * and current slabs looked at. In that order, a slot that is seen free there was free before it was
  * freed: a double free, reported and left as it is. Looked at first, a slot that was popped and freed in
  * between would be taken for one.
- *   - in the ledger (not out), in a ring, or in a current slab: free already, a double free;
- *   - in a spare: a spare can show a slab that was installed a moment ago; the bit goes back and is
- *     judged again in a later pass;
+ *   - in the ledger (not out), in a ring, in a spare or in a current slab: free already, a double free;
+ *   - in a slab that is being installed: it may have been popped and freed already, or not be installed
+ *     yet; the bit stays and is judged again in a later pass;
  *   - else it was allocated, and is free now.
- * A slot between a ring and the spare of whoever took it cannot be seen; a double free of such a slot in
- * that moment is not recognised.
+ * A slot between a ring and the spare of whoever took it cannot be seen, and one being installed cannot be
+ * told from one that was: a double free of such a slot in that moment is not recognised.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -24,10 +24,15 @@
 #define PIECE_SLABS 16384u   /* looked at under one taking of the lock, and ... */
 #define PIECE_NS    1000000u /* ... time for what is handed back, the last client's aside */
 
-static void freed_put_back(struct supply *supply, uint32_t slab, uint64_t bits)
+/* The bits are still there: only the way to them has to be shown again. */
+static void freed_look_again(struct supply *supply, uint32_t slab)
 {
-	__atomic_fetch_or(&supply->heap->t.freed[slab], bits, __ATOMIC_RELAXED);
 	__atomic_fetch_or(&supply->heap->t.freed_dirty[slab / 64], 1ull << (slab % 64), __ATOMIC_RELAXED);
+}
+
+static void freed_clear(struct supply *supply, uint32_t slab, uint64_t bits)
+{
+	__atomic_fetch_and(&supply->heap->t.freed[slab], ~bits, __ATOMIC_RELEASE);
 }
 
 void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask)
@@ -37,6 +42,9 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 	struct heapd_stats *stats = &supply->heap->t.directory->stats;
 	uint64_t n = (uint64_t)__builtin_popcountll(freed);
 
+	if (freed)
+		__atomic_fetch_and(&supply->heap->t.lent[supply->heap->t.spans[first].slab0 + k], ~freed,
+				   __ATOMIC_RELAXED);
 	HEAPD_COUNT(stats->harvested_slots, n);
 	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
 	if (!freed || !spans_is_unused(&supply->spans, first))
@@ -79,27 +87,31 @@ static void judge(struct supply *supply, uint32_t slab, uint64_t bits)
 {
 	struct heap *heap = supply->heap;
 	const struct held_slab *held = held_find(&supply->held, slab);
-	uint64_t twice, later = held ? held->spare & ~held->current : 0;
+	uint64_t twice, later = held ? held->moving & ~held->current & ~held->spare : 0;
+	uint64_t seen = bits;
 	uint32_t first, k;
 
-	if (!ledger_span_of(&supply->ledger, slab, &first))
+	if (!ledger_span_of(&supply->ledger, slab, &first)) {
+		freed_clear(supply, slab, bits);
 		return;
+	}
 	const struct heapd_span *span = &heap->t.spans[first];
 	k = slab - span->slab0;
-	if (k >= heapd_span_slabs(span))
-		return;
-	bits &= heapd_slab_valid(span, k);
+	/* Not what a client took back meanwhile: it installed a slab whose slot had been freed twice. */
+	bits &= heapd_slab_valid(span, k) & HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 	twice = bits & ~supply->ledger.out[slab];
 	if (slab_flag(span_state_of(&supply->spans, first)->ringed, k))
 		twice |= bits & heap->t.supplied[slab];
 	if (held)
-		twice |= bits & held->current;
+		twice |= bits & (held->current | held->spare);
 	if (twice)
 		report_double(supply, first, k, twice);
 	later &= bits & ~twice;
 	if (later)
-		freed_put_back(supply, slab, later);
+		freed_look_again(supply, slab);
 	harvest_release(supply, first, k, bits & ~twice & ~later);
+	/* Not before the ledger has them: until then a second free has to see that they are free. */
+	freed_clear(supply, slab, seen & ~later);
 }
 
 /* After the words were taken out, before they are judged: what is in a ring is exact from here on. */
@@ -122,7 +134,7 @@ static void judge_all(struct supply *supply)
 	note_all_taken(supply);
 	if (held_gather(&supply->held, supply->heap) < 0) {
 		for (uint32_t i = 0; i < n; i++)
-			freed_put_back(supply, supply->freed[i].slab, supply->freed[i].bits);
+			freed_look_again(supply, supply->freed[i].slab);
 		return;
 	}
 	for (uint32_t i = 0; i < n; i++)
@@ -151,7 +163,7 @@ static bool take_out(struct supply *supply, uint32_t slab)
 {
 	if (!freed_room(supply))
 		return false;
-	uint64_t bits = __atomic_exchange_n(&supply->heap->t.freed[slab], 0, __ATOMIC_ACQUIRE);
+	uint64_t bits = HEAPD_LOAD_ACQUIRE(&supply->heap->t.freed[slab]);
 
 	if (bits)
 		supply->freed[supply->freed_count++] = (struct freed_word){ .slab = slab, .bits = bits };
@@ -178,7 +190,7 @@ static uint64_t harvest_slabs(struct supply *supply, uint64_t w, bool whole)
 			continue;
 		judge_all(supply);
 		if (!take_out(supply, slab))
-			freed_put_back(supply, slab, 0);
+			freed_look_again(supply, slab);
 	}
 	return looked;
 }

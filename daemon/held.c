@@ -36,7 +36,7 @@ const struct held_slab *held_find(const struct held *held, uint32_t slab)
 	for (uint32_t i = slot_of(held, slab);; i = (i + 1) & (held->capacity - 1)) {
 		const struct held_slab *s = &held->slots[i];
 
-		if (!(s->current | s->spare))
+		if (!held_any(s))
 			return NULL;
 		if (s->slab == slab)
 			return s;
@@ -48,7 +48,7 @@ static struct held_slab *held_place(struct held *held, uint32_t slab)
 {
 	uint32_t i = slot_of(held, slab);
 
-	while ((held->slots[i].current | held->slots[i].spare) && held->slots[i].slab != slab)
+	while (held_any(&held->slots[i]) && held->slots[i].slab != slab)
 		i = (i + 1) & (held->capacity - 1);
 	return &held->slots[i];
 }
@@ -64,7 +64,7 @@ static int held_grow(struct held *held)
 		return -ENOMEM;
 	}
 	for (uint32_t i = 0; i < old.capacity; i++)
-		if (old.slots[i].current | old.slots[i].spare)
+		if (held_any(&old.slots[i]))
 			*held_place(held, old.slots[i].slab) = old.slots[i];
 	free(old.slots);
 	return 0;
@@ -80,7 +80,7 @@ static struct held_slab *held_insert(struct held *held, uint32_t slab, uint32_t 
 		return NULL;
 	}
 	s = held_place(held, slab);
-	if (!(s->current | s->spare)) {
+	if (!held_any(s)) {
 		held->count++;
 		*s = (struct held_slab){ .slab = slab, .span = first };
 	}
@@ -160,7 +160,43 @@ static void add_spare(struct held *held, const struct heap *heap, const struct h
 	}
 }
 
-static void gather_spares(struct held *held, struct heap *heap)
+static void add_moving(struct held *held, const struct heap *heap, struct heapd_thread *thread)
+{
+	struct heapd_batch batch = { .entry = HEAPD_LOAD_ACQUIRE(&thread->installing) };
+	uint32_t first = heapd_entry_page(batch.entry), k = heapd_entry_slab(batch.entry);
+	struct held_slab *s;
+
+	if (!batch.entry || first >= heap->geometry.pages)
+		return;
+	batch.class = heap->t.spans[first].class;
+	if (!held_batch_valid(heap, &batch) || heapd_entry_present(batch.entry) != 1) {
+		held->senseless++;
+		return;
+	}
+	uint64_t bits = HEAPD_READ_ONCE(thread->installing_mask) & heapd_slab_valid(&heap->t.spans[first], k);
+
+	s = bits ? held_insert(held, heap->t.spans[first].slab0 + k, first) : NULL;
+	if (s)
+		s->moving |= bits;
+}
+
+static void gather_thread(struct held *held, const struct heap *heap, struct heapd_thread *thread)
+{
+	for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		struct heapd_batch batch;
+
+		if (!HEAPD_READ_ONCE(thread->spares[i].entry))
+			continue;
+		held_batch_read(&batch, &thread->spares[i]);
+		if (held_batch_valid(heap, &batch))
+			add_spare(held, heap, &batch);
+		else if (batch.entry)
+			held->senseless++;
+	}
+	add_moving(held, heap, thread);
+}
+
+static void gather_threads(struct held *held, struct heap *heap)
 {
 	for (unsigned c = 0; c < heap->clients->n; c++) {
 		struct client *client = &heap->clients->slots[c];
@@ -173,17 +209,7 @@ static void gather_spares(struct held *held, struct heap *heap)
 		uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->nthreads);
 
 		for (uint32_t t = 0; t < n && t < HEAPD_THREAD_MAX; t++)
-			for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
-				struct heapd_batch batch;
-
-				if (!HEAPD_READ_ONCE(threads[t].spares[i].entry))
-					continue;
-				held_batch_read(&batch, &threads[t].spares[i]);
-				if (held_batch_valid(heap, &batch))
-					add_spare(held, heap, &batch);
-				else if (batch.entry)
-					held->senseless++;
-			}
+			gather_thread(held, heap, &threads[t]);
 	}
 }
 
@@ -249,7 +275,7 @@ static void gather_currents(struct held *held, struct heap *heap)
 int held_gather(struct held *held, struct heap *heap)
 {
 	held_clear(held);
-	gather_spares(held, heap);
+	gather_threads(held, heap);
 	gather_currents(held, heap);
 	return held->failed ? -ENOMEM : 0;
 }

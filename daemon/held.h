@@ -13,7 +13,8 @@ struct held_slab {
 	uint32_t slab;
 	uint32_t span;    /* first page */
 	uint64_t current; /* free slots in current slabs */
-	uint64_t spare;   /* free slots in spares */
+	uint64_t spare;   /* free slots in spares: not installed yet */
+	uint64_t moving;  /* free slots being installed: current already, or not yet */
 	uint64_t twice;   /* slots seen in two current slabs, or two spares */
 };
 
@@ -30,10 +31,15 @@ void held_init(struct held *held);
 void held_deinit(struct held *held);
 
 /*
- * Gathers: first all spares of all threads, then all current slabs of all CPUs. A client installs first
- * and clears its spare afterwards, so what moves meanwhile is seen in one of the two. -ENOMEM.
+ * Gathers: of each thread first its spares, then what it is installing; then all current slabs of all CPUs. A
+ * client notes the next place before it clears the one before, so what moves meanwhile is seen. -ENOMEM.
  */
 int held_gather(struct held *held, struct heap *heap);
+
+static inline uint64_t held_any(const struct held_slab *s)
+{
+	return s->current | s->spare | s->moving;
+}
 
 /* What is held of a slab, or NULL. */
 const struct held_slab *held_find(const struct held *held, uint32_t slab);

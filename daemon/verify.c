@@ -320,7 +320,7 @@ static void verify_held(struct verifier *v)
 	for (uint32_t i = 0; i < held->capacity; i++) {
 		const struct held_slab *s = &held->slots[i];
 
-		if (!(s->current | s->spare))
+		if (!held_any(s))
 			continue;
 		verify_held_slab(v, s);
 		in_both += (uint64_t)__builtin_popcountll(s->current & s->spare) *

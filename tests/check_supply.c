@@ -341,23 +341,42 @@ START_TEST(double_free_in_a_current_slab)
 }
 END_TEST
 
-START_TEST(a_free_in_a_spare_is_judged_later)
+START_TEST(double_free_in_a_spare)
 {
 	struct heapd_batch b;
-	struct heapd_batch *spare = &t.threads[1].spares[2];
 	uint32_t slab;
 
 	ck_assert_int_eq(testheap_get(&t, 4, &b), 0);
 	slab = testheap_slab(&t, &b, 0);
 	pthread_mutex_lock(&t.heap->lock);
-	*spare = b;
+	t.threads[1].spares[2] = b;
+	testheap_free_bits(&t, slab, 1);
+	hold_lock_and_harvest();
+	ck_assert_uint_eq(t.heap->t.out[slab] & 1, 1);
+	ck_assert_uint_eq(t.heap->t.freed[slab], 0);
+	pthread_mutex_unlock(&t.heap->lock);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 1);
+}
+END_TEST
+
+START_TEST(a_free_while_installing_is_judged_later)
+{
+	struct heapd_batch b;
+	struct heapd_thread *thread = &t.threads[1];
+	uint32_t slab;
+
+	ck_assert_int_eq(testheap_get(&t, 4, &b), 0);
+	slab = testheap_slab(&t, &b, 0);
+	pthread_mutex_lock(&t.heap->lock);
+	thread->installing_mask = b.masks[0];
+	thread->installing = heapd_entry_make(heapd_entry_page(b.entry), heapd_entry_slab(b.entry), 1, 0);
 	testheap_free_bits(&t, slab, 1);
 	hold_lock_and_harvest();
 	ck_assert_uint_eq(t.heap->t.out[slab] & 1, 1);
 	ck_assert_uint_eq(t.heap->t.freed[slab], 1);
 	ck_assert(t.heap->t.freed_dirty[slab / 64] >> (slab % 64) & 1);
-	/* The spare went to a current slab, the slot was popped, the free was right. */
-	spare->entry = 0;
+	/* It was current already, the slot was popped, the free was right. */
+	thread->installing = 0;
 	harvest_freed(t.heap->supply, false);
 	ck_assert_uint_eq(t.heap->t.out[slab] & 1, 0);
 	ck_assert_uint_eq(t.heap->t.freed[slab], 0);
@@ -645,7 +664,8 @@ int main(void)
 	tcase_add_test(tests, double_free_in_the_ledger);
 	tcase_add_test(tests, double_free_in_a_ring);
 	tcase_add_test(tests, double_free_in_a_current_slab);
-	tcase_add_test(tests, a_free_in_a_spare_is_judged_later);
+	tcase_add_test(tests, double_free_in_a_spare);
+	tcase_add_test(tests, a_free_while_installing_is_judged_later);
 	tcase_add_test(tests, batches_are_handed_back);
 	tcase_add_test(tests, a_batch_handed_back_twice_does_no_harm);
 	tcase_add_test(tests, idle_rings_are_withdrawn);

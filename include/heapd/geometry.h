@@ -60,6 +60,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->freed_dirty_at = heapd_geometry_place(&end, heapd_align_up(g->slabs, 64) / 8);
 	g->freed_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->owner_at = heapd_geometry_place(&end, g->slabs * 2);
+	g->lent_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->control_at = g->directory_at + g->directory_size;
 	g->control_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 	g->total = g->control_at + g->control_size;
@@ -74,7 +75,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 
 	heapd_geometry_compute(&g, HEAPD_EXTENT_SIZE, 3);
 	const uint64_t words[] = {
-		1, /* version: raise it when meaning changes and no number does */
+		2, /* version: raise it when meaning changes and no number does */
 		sizeof(struct heapd_directory),
 		sizeof(struct heapd_control),
 		sizeof(struct heapd_span),
@@ -120,6 +121,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.freed_dirty_at,
 		g.freed_at,
 		g.owner_at,
+		g.lent_at,
 		g.control_size,
 	};
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -153,6 +155,7 @@ struct heapd_tables {
 	uint64_t *freed_dirty;
 	uint64_t *freed;
 	uint16_t *owner;
+	uint64_t *lent; /* by slab: slots in rings and spares, on their way to being current; a hint */
 };
 
 /* directory and control are where the two are mapped: the daemon may have them anywhere. */
@@ -185,6 +188,7 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.freed_dirty = (uint64_t *)(void *)(c + g->freed_dirty_at),
 		.freed = (uint64_t *)(void *)(c + g->freed_at),
 		.owner = (uint16_t *)(void *)(c + g->owner_at),
+		.lent = (uint64_t *)(void *)(c + g->lent_at),
 	};
 }
 

@@ -71,6 +71,7 @@ struct heapd_geometry {
 	uint64_t freed_dirty_at;
 	uint64_t freed_at;
 	uint64_t owner_at;
+	uint64_t lent_at;
 
 	uint64_t total; /* bytes of address space from the heap's base on */
 };

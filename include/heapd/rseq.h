@@ -72,13 +72,7 @@ extern uint64_t heapd_inject_aborted __attribute__((visibility("hidden")));
 	"3:\n\t"
 #define HEAPD_RSEQ_BEGIN "2:\n\t" HEAPD_RSEQ_SET("%[row]")
 
-/* scratch = &rows[cpu_id][class]; jumps to `none` where the CPU has no row. */
-#define HEAPD_RSEQ_ROW_IN(scratch, none)         \
-	"movl %%fs:4(%[area]), " scratch "d\n\t" \
-	"cmpl %[cpus], " scratch "d\n\t"         \
-	"jae " none "\n\t"                       \
-	"shlq $17, " scratch "\n\t"              \
-	"addq %[rows], " scratch "\n\t"
+/* row = &rows[cpu_id][class]; jumps to 5 where the CPU has no row. */
 #define HEAPD_RSEQ_ROW                      \
 	"movl %%fs:4(%[area]), %k[row]\n\t" \
 	"cmpl %[cpus], %k[row]\n\t"         \
@@ -129,48 +123,54 @@ enum heapd_push {
  * Gives a slot back to the slab at `base`, if that is one of this CPU's two: to the collecting one first,
  * so that freeing does not wait for what the last allocation stored. A slab whose bits are 0 will do if its
  * base is right: with a slot of it in hand, {base, bit} is true whatever was there before. clean: 1 if the
- * slot is all zero, else 0.
+ * slot is all zero, else 0. owner: as owner[] has it; another CPU's slab is elsewhere, whatever stands here.
  *
  * r8 the slab to give to, r10 the one that is allocated from; rax how its base word differs (0: the same
  * slab; 1: the same, and known to be zero).
  */
 static inline enum heapd_push heapd_rseq_push(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
-					      uint64_t bit, uint64_t clean)
+					      uint64_t bit, uint64_t clean, uint32_t owner)
 {
-	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") HEAPD_RSEQ_ROW_IN(
-			     "%%r8", "%l[elsewhere]") "movq 32(%%r8), %%rax\n\t"
-						      "leaq (%%r8,%%rax), %%r10\n\t"
-						      "xorl $16, %%eax\n\t"
-						      "addq %%rax, %%r8\n\t"
-						      "movq (%%r10), %%rax\n\t"
-						      "xorq %[base], %%rax\n\t"
-						      "cmpq $1, %%rax\n\t"
-						      "ja 91f\n\t"
-						      "testq %[bit], 8(%%r10)\n\t"
-						      "jnz %l[twice]\n\t"
-						      "movq (%%r8), %%r9\n\t"
-						      "xorq %[base], %%r9\n\t"
-						      "cmpq $1, %%r9\n\t"
-						      "cmovbeq %%r9, %%rax\n\t"
-						      "cmovaq %%r10, %%r8\n\t"
-						      "jmp 92f\n\t"
-						      "91:\n\t"
-						      "movq (%%r8), %%rax\n\t"
-						      "xorq %[base], %%rax\n\t"
-						      "cmpq $1, %%rax\n\t"
-						      "ja %l[elsewhere]\n\t"
-						      "92:\n\t"
-						      "movq 8(%%r8), %%r9\n\t"
-						      "testq %[bit], %%r9\n\t"
-						      "jnz %l[twice]\n\t"
-						      "cmpq %[clean], %%rax\n\t"
-						      "ja %l[unclean]\n\t"
-						      "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(
-							      2) "movq %%r9, 8(%%r8)\n\t"
-								 "4:\n\t"
+	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") "movl %%fs:4(%[area]), %%r8d\n\t"
+						     "cmpl %[cpus], %%r8d\n\t"
+						     "jae %l[elsewhere]\n\t"
+						     "cmpl %[owner], %%r8d\n\t"
+						     "jne %l[elsewhere]\n\t"
+						     "shlq $17, %%r8\n\t"
+						     "addq %[rows], %%r8\n\t"
+						     "movq 32(%%r8), %%rax\n\t"
+						     "leaq (%%r8,%%rax), %%r10\n\t"
+						     "xorl $16, %%eax\n\t"
+						     "addq %%rax, %%r8\n\t"
+						     "movq (%%r10), %%rax\n\t"
+						     "xorq %[base], %%rax\n\t"
+						     "cmpq $1, %%rax\n\t"
+						     "ja 91f\n\t"
+						     "testq %[bit], 8(%%r10)\n\t"
+						     "jnz %l[twice]\n\t"
+						     "movq (%%r8), %%r9\n\t"
+						     "xorq %[base], %%r9\n\t"
+						     "cmpq $1, %%r9\n\t"
+						     "cmovbeq %%r9, %%rax\n\t"
+						     "cmovaq %%r10, %%r8\n\t"
+						     "jmp 92f\n\t"
+						     "91:\n\t"
+						     "movq (%%r8), %%rax\n\t"
+						     "xorq %[base], %%rax\n\t"
+						     "cmpq $1, %%rax\n\t"
+						     "ja %l[elsewhere]\n\t"
+						     "92:\n\t"
+						     "movq 8(%%r8), %%r9\n\t"
+						     "testq %[bit], %%r9\n\t"
+						     "jnz %l[twice]\n\t"
+						     "cmpq %[clean], %%rax\n\t"
+						     "ja %l[unclean]\n\t"
+						     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(
+							     2) "movq %%r9, 8(%%r8)\n\t"
+								"4:\n\t"
 		     :
 		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
-		       [bit] "r"(bit), [clean] "re"(clean)
+		       [bit] "r"(bit), [clean] "re"(clean), [owner] "r"(owner - 1)
 		     : "memory", "cc", "rax", "r8", "r9", "r10" HEAPD_INJECT_CLOBBER
 		     : elsewhere, twice, unclean);
 	return HEAPD_PUSH_DONE;

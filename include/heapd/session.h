@@ -66,6 +66,13 @@ struct heapd_thread {
 		uint64_t start, bytes;
 	} edits[HEAPD_EDIT_COUNT];
 
+	/*
+	 * Installing a slab of a spare: mask and entry (of this one slab) are noted here, then its bit in the
+	 * spare's entry is cleared, then it is installed, then the note is cleared. So what stands in a
+	 * spare has surely not been installed, and what is noted here may have been.
+	 */
+	uint64_t installing; /* an entry of one slab, or 0 */
+	uint64_t installing_mask;
 	struct heapd_batch spares[HEAPD_SPARE_COUNT];
 
 	/*
