@@ -9,7 +9,7 @@
  * dies between the two leaves a word that the next whole harvest finds.
  *
  * A bit that was set already is a double free, and so is a slot that the ledger has (its out bit is
- * clear): refused and reported, nothing harmed. (As with every allocator, an address that was freed
+ * clear) or that is on its way to a current slab (lent): refused and reported, nothing harmed. (As with every allocator, an address that was freed
  * and given out again belongs to its new owner, and freeing it frees that.)
  *
  * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again

@@ -9,8 +9,8 @@
 
 /*
  * The dirty bit leads the daemon to the word. It is looked at after the freed bits were set (a locked
- * instruction, so in this order): the daemon clears it before it takes the word, so whoever sees it set
- * knows that the daemon has yet to come.
+ * instruction, so in this order). The daemon clears it (a locked exchange) before it reads the word, so whoever
+ * sees it set knows that the daemon has yet to read; and it clears only the freed bits that it read.
  */
 static inline void freed_mark_dirty(struct heapd_heap *heap, uint32_t slab)
 {

@@ -13,9 +13,11 @@
  * {base, bits}: bits == 0 means "no slab", whatever base says. Bit 0 of base says that the slab's free
  * slots are known to be all zero.
  *
- * owner[slab]: 1 + the CPU whose entry had the slab last, or 0; a hint. Only the owner's CPU collects the
- * slab's frees in its entry, all others set freed bits: so a slab lies with one CPU, and a slot freed
- * twice is found there, whoever frees it.
+ * owner[slab]: 1 + the CPU whose entry had the slab last, 0, or a value that is no CPU's (a cas row, more than
+ * one CPU). Only the owner's CPU collects the slab's frees in its entry, all others set freed bits: so a slab
+ * lies with one CPU, and a slot freed twice is found there, whoever frees it. lent[slab]: its slots in rings
+ * and spares, set by the daemon before the ring's tail, cleared before the install; freeing one of them is a
+ * double free. Both are hints: they serve to recognise a broken program, and the daemon never uses what they say.
  */
 #ifndef HEAPD_PERCPU_H
 #define HEAPD_PERCPU_H
