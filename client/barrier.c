@@ -40,7 +40,7 @@ static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_
 /* The word's place in the filter, which knows nothing of earlier cycles. */
 static uint64_t *filter_place(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t word)
 {
-	uint64_t cycle = HEAPD_READ_ONCE(heap->t.directory->cycle.cycle);
+	uint64_t cycle = heapd_now_cycle(HEAPD_READ_ONCE(heap->t.directory->cycle.now));
 
 	if (self->barrier_filter[FILTER_CYCLE] != cycle) {
 		for (unsigned i = 0; i < FILTER_WORDS; i++)
@@ -74,7 +74,8 @@ void barrier_shade(struct heapd_thread *self, const void *value)
 static void shade_both(struct heapd_thread *self, const void *old, const void *new)
 {
 	barrier_shade(self, old);
-	if (!HEAPD_READ_ONCE(self->scanned))
+	if (HEAPD_READ_ONCE(self->scanned) !=
+	    heapd_now_cycle(HEAPD_READ_ONCE(heapd_process->t.directory->cycle.now)))
 		barrier_shade(self, new);
 }
 

@@ -46,8 +46,9 @@ static void thread_return(struct heapd_heap *heap, struct heapd_thread *self)
 	gate_enter(self);
 	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
 	HEAPD_FENCE();
-	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase) != HEAPD_PHASE_IDLE)
-		HEAPD_WRITE_ONCE(self->gate.on, 1);
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	if (heapd_now_barrier(now))
+		HEAPD_WRITE_ONCE(self->gate.on, heapd_now_cycle(now));
 	gate_leave(self);
 	thread_words_online(self);
 }

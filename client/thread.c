@@ -10,7 +10,7 @@
  *
  * Coming up, a thread registers, executes a full fence, then reads the phase (phase.h). Between its
  * reading "idle" and its switching the barrier off, the daemon may switch the barrier on: so the
- * switch is a compare-and-swap from a value of its own, GATE_UNSURE, which the daemon's store
+ * switch is a compare-and-swap from a value of its own, HEAPD_GATE_UNSURE, which the daemon's store
  * replaces. To the barrier, any value but 0 is "on".
  *
  * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it. The same
@@ -27,8 +27,6 @@
 #include "fork.h"
 #include "map.h"
 #include "range.h"
-
-#define GATE_UNSURE 2u
 
 /* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): thread-locals, see client.h */
 static struct heapd_gate_ gate_of_nobody = { .on = 1 };
@@ -126,10 +124,9 @@ static void stack_bounds(struct heapd_thread *self)
 /* What the record says of the thread before this one; what the daemon has yet to fetch stays. */
 static void record_reset(struct heapd_thread *self)
 {
-	self->scanned = self->answered = 0;
+	self->scanned = 0;
 	self->stack_low = self->stack_high = self->saved_sp = 0;
-	self->pause_ns = self->barrier_ns = self->wait_ns = 0;
-	self->published_count = 0;
+	self->pause_ns = self->pause_max_ns = self->pauses = self->barrier_slow = self->wait_ns = 0;
 	memset(self->saved_regs, 0, sizeof(self->saved_regs));
 	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
 	memset(self->edits, 0, sizeof(self->edits));
@@ -150,13 +147,14 @@ void thread_words_offline(void)
 /* The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. */
 static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state)
 {
-	uint32_t unsure = GATE_UNSURE;
+	uint32_t unsure = HEAPD_GATE_UNSURE;
 
-	HEAPD_WRITE_ONCE(self->gate.on, GATE_UNSURE);
+	HEAPD_WRITE_ONCE(self->gate.on, HEAPD_GATE_UNSURE);
 	HEAPD_STORE_RELEASE(&self->state, state);
 	HEAPD_FENCE();
-	uint32_t phase = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.phase);
-	__atomic_compare_exchange_n(&self->gate.on, &unsure, phase != HEAPD_PHASE_IDLE, false,
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	__atomic_compare_exchange_n(&self->gate.on, &unsure,
+				    heapd_now_barrier(now) ? heapd_now_cycle(now) : 0, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 	if (state == HEAPD_THREAD_ONLINE)
 		thread_words_online(self);

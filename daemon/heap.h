@@ -42,6 +42,7 @@ struct heap {
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
 	uint32_t waiting;     /* threads in heap_lock(); atomic */
 	struct clients *clients;
+	struct marks *marks;
 	struct ledger *ledger;
 	struct pages *pages;
 	struct spans *spans;

@@ -33,6 +33,7 @@ static void setup(void)
 static void barrier_on(void)
 {
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	heap->t.directory->cycle.now = heapd_now_make(1, HEAPD_PHASE_MARK);
 	heapd_self->gate.on = 1;
 }
 
@@ -53,7 +54,7 @@ static void *entry_next(void)
 
 static void cycle_next(void)
 {
-	heap->t.directory->cycle.cycle++;
+	heap->t.directory->cycle.now += heapd_now_make(1, HEAPD_PHASE_IDLE);
 }
 
 START_TEST(first_store_attaches)

@@ -266,7 +266,7 @@ START_TEST(barrier_of_new_threads)
 
 	own = *heap->t.directory;
 	heap->t.directory = &own;
-	own.cycle.phase = phases[_i];
+	own.cycle.now = heapd_now_make(1, (enum heapd_phase)phases[_i]);
 	ck_assert_uint_eq(heapd_self->gate.on, 0);
 	ck_assert_int_eq(pthread_create(&thread, NULL, gate_of_new_thread, &on), 0);
 	pthread_join(thread, NULL);

@@ -75,7 +75,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 
 	heapd_geometry_compute(&g, HEAPD_EXTENT_SIZE, 3);
 	const uint64_t words[] = {
-		2, /* version: raise it when meaning changes and no number does */
+		3, /* version: raise it when meaning changes and no number does */
 		sizeof(struct heapd_directory),
 		sizeof(struct heapd_control),
 		sizeof(struct heapd_span),
@@ -100,6 +100,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		HEAPD_SESSION_PIN_AT,
 		HEAPD_SESSION_BARRIER_AT,
 		HEAPD_SESSION_PUBLISHED_AT,
+		HEAPD_SESSION_RANGES_AT,
 		HEAPD_SESSION_SIZE,
 		HEAPD_OP_COUNT,
 		g.class_at,

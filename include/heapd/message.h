@@ -31,11 +31,11 @@ enum heapd_op {
 	HEAPD_OP_SET,          /* setting -> status */
 	HEAPD_OP_VERIFY,       /* -> verify */
 	HEAPD_OP_SYNC,         /* harvest everything freed and handed back up to now, then -> status */
-	HEAPD_OP_COLLECT,      /* -> status */
+	HEAPD_OP_COLLECT,      /* collect: a cycle is to begin -> what to wait for */
 	HEAPD_OP_PATH,         /* address -> text */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket */
-	HEAPD_NOTE_HANDSHAKE,
+	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
 };
 
 #define HEAPD_HELLO_READ_ONLY 1u
@@ -99,6 +99,11 @@ struct heapd_setting {
 	char value[128];
 };
 
+/* Reply: when heapd_cycle_words.finished has reached `finished`, a whole cycle has passed since the request. */
+struct heapd_collect {
+	uint64_t finished;
+};
+
 struct heapd_verify_reply {
 	uint64_t faults; /* 0: clean */
 	uint64_t pages, spans, slabs, out, in_rings, in_currents, in_spares, freed_pending,
@@ -121,6 +126,7 @@ struct heapd_message {
 		struct heapd_root_request root;
 		struct heapd_ticket ticket;
 		struct heapd_setting setting;
+		struct heapd_collect collect;
 		struct heapd_verify_reply verify;
 		uint64_t address;
 		char bytes[752];

@@ -1,31 +1,70 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The collector's phases and handshake counters, as the directory shows them.
+ * The collector's phases, as the directory shows them.
  *
- * A heap whose collection is off stays in HEAPD_PHASE_IDLE. Who attaches, or comes back online,
- * registers first, then executes a full fence, then reads the phase: that fence pairs with the
- * daemon's membarrier between writing the phase and looking at the registered threads.
+ * `now` holds cycle and phase in one word, so that a reader never takes the one of this cycle for the other's
+ * of the last. Only the daemon writes it. Cycles are counted from 1 on, and skip 0 when 32 bits have run out: a
+ * cycle's number stands in a thread's gate for "the barrier is on", and 0 for "off".
+ *
+ * Who attaches, or comes back online, registers first, then executes a full fence, then reads `now`: that fence
+ * pairs with the daemon's membarrier between writing `now` and looking at the registered threads. One of the two
+ * sees the other.
+ *
+ *   IDLE     no cycle under way; barriers are off, or are switched off by who meets one that is still on
+ *   BARRIER  handshake 1: a thread that comes up starts with its barrier on, and will be scanned
+ *   SCAN     handshake 2: each thread publishes what it holds, once; who comes back does so at once
+ *   MARK     all have been scanned
+ *   SWEEP    all that was not marked is taken back; barriers are off, as in IDLE
+ *
+ * A heap whose collection is off stays in IDLE.
  */
 #ifndef HEAPD_PHASE_H
 #define HEAPD_PHASE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 enum heapd_phase {
-	HEAPD_PHASE_IDLE = 0, /* no cycle under way: barriers off */
-	HEAPD_PHASE_BARRIER,  /* handshake 1 has begun: start with the barrier on, unscanned */
-	HEAPD_PHASE_SCAN,     /* handshake 2 has begun: scan before going on */
+	HEAPD_PHASE_IDLE = 0,
+	HEAPD_PHASE_BARRIER,
+	HEAPD_PHASE_SCAN,
 	HEAPD_PHASE_MARK,
 	HEAPD_PHASE_SWEEP,
 };
 
 struct heapd_cycle_words {
-	uint32_t phase;      /* enum heapd_phase */
-	uint32_t handshake;  /* counts handshakes; each answer names the one that it answers */
-	uint64_t cycle;      /* counts cycles */
+	uint64_t now;        /* heapd_now_make(cycle, phase) */
+	uint64_t finished;   /* cycles that came to their end, void ones aside */
+	uint32_t event;      /* futex: changes after `finished` did, and when a cycle is void */
 	uint32_t collecting; /* 0: collection is off for this heap */
-	uint32_t unused[11];
+	uint32_t free_mode;  /* HEAPD_FREE_* */
+	uint32_t debug;      /* HEAPD_DEBUG_* */
+	uint32_t unused[8];
 };
 _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
+
+#define HEAPD_FREE_PROMPT  0u /* what is freed is given out again at once, outside cycles */
+#define HEAPD_FREE_CHECKED 1u /* ... when a cycle has found that nothing reaches it */
+
+#define HEAPD_DEBUG_STRESS 1u /* cycles back to back */
+#define HEAPD_DEBUG_POISON 2u /* free slots are filled with words that are no addresses */
+
+static inline uint64_t heapd_now_make(uint32_t cycle, enum heapd_phase phase)
+{
+	return (uint64_t)cycle << 8 | (uint64_t)phase;
+}
+static inline uint32_t heapd_now_cycle(uint64_t now)
+{
+	return (uint32_t)(now >> 8);
+}
+static inline enum heapd_phase heapd_now_phase(uint64_t now)
+{
+	return (enum heapd_phase)(now & 0xff);
+}
+/* Whether a thread that comes up at this moment starts with its barrier on. */
+static inline bool heapd_now_barrier(uint64_t now)
+{
+	return heapd_now_phase(now) >= HEAPD_PHASE_BARRIER && heapd_now_phase(now) <= HEAPD_PHASE_MARK;
+}
 
 #endif

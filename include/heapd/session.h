@@ -3,10 +3,17 @@
  * The session: the memory that one client process and the daemon share, and nobody else sees.
  * The client writes it; the daemon takes what stands in it for hints, and reads each word once.
  *
- *   head | threads | pins | ranges | barrier rings | published stacks
+ *   head | threads | ranges | pins | barrier rings | published stacks | published ranges
  *
  * The file is as long as the worst case and sparse. The daemon maps the first part, up to
- * HEAPD_SESSION_CORE, and the rest as it needs it.
+ * HEAPD_SESSION_CORE, and the rest with the first collection that the session lives to see.
+ *
+ * Handshake 1 (the barrier goes on) is the daemon's work alone: it writes `on` of every thread's gate and waits
+ * until `inside` of each was seen even, or changed. Handshake 2 (the scan) is answered once by each thread that
+ * is not offline, in its signal handler or at a safepoint of its own, and once by the agent: for the threads
+ * that are offline, and for the registered ranges. An answer is what was published, then the cycle's number
+ * (release): `scanned` of a thread, `ranges_cycle` of the session. What was published counts for the cycle that
+ * published_cycle names, whatever has become of its thread: the next owner of a record leaves it as it is.
  */
 #ifndef HEAPD_SESSION_H
 #define HEAPD_SESSION_H
@@ -15,19 +22,28 @@
 #include "heapd/supply.h"
 
 #define HEAPD_SESSION_MAGIC   0x3170616568643a73ull
-#define HEAPD_THREAD_MAX      1024u       /* attached threads of one process */
-#define HEAPD_PIN_MAX         (1u << 20)  /* pins of one process */
-#define HEAPD_RANGE_MAX       1024u       /* registered ranges of one process */
-#define HEAPD_SPARE_COUNT     8u          /* spare batches of one thread */
-#define HEAPD_HANDBACK_COUNT  8u          /* batches handed back by one thread, not yet collected */
-#define HEAPD_EDIT_COUNT      4u          /* open edits of one thread */
-#define HEAPD_BARRIER_RING    (1u << 17)  /* entries of one thread's barrier ring: 1 MiB */
-#define HEAPD_PUBLISHED_BYTES (8ul << 20) /* published stack words of one thread */
+#define HEAPD_THREAD_MAX      1024u        /* attached threads of one process */
+#define HEAPD_PIN_MAX         (1u << 20)   /* pins of one process */
+#define HEAPD_RANGE_MAX       1024u        /* registered ranges of one process */
+#define HEAPD_SPARE_COUNT     8u           /* spare batches of one thread */
+#define HEAPD_HANDBACK_COUNT  8u           /* batches handed back by one thread, not yet collected */
+#define HEAPD_EDIT_COUNT      4u           /* open edits of one thread */
+#define HEAPD_BARRIER_RING    (1u << 17)   /* entries of one thread's barrier ring: 1 MiB */
+#define HEAPD_PUBLISHED_BYTES (8ul << 20)  /* published stack words of one thread */
+#define HEAPD_RANGES_BYTES    (64ul << 20) /* published words of the registered ranges of one process */
+
+/* In published_cycle: counts for every cycle, until the thread's own answer. Of a forked child, by its parent. */
+#define HEAPD_PUBLISHED_STANDING UINT32_MAX
+/* In published_count and ranges_count: there was more than there is room for; the cycle cannot go on. */
+#define HEAPD_PUBLISHED_OVERFLOW UINT64_MAX
 
 /*
  * What the inline store barrier touches: part of the ABI (heapd.h has the same structure).
- * `on` is written by the daemon and by the thread; `inside` by the thread alone, odd while it is
- * inside an operation.
+ * `inside` is written by the thread alone, odd while it is inside an operation.
+ *
+ * `on`: 0 off, else the number of the cycle for which it is on. The daemon stores the number in handshake 1.
+ * Everybody else, the daemon at the cycle's end included, changes it by compare-and-swap from the value that
+ * was seen, so that nobody switches off what was switched on for a later cycle.
  */
 struct heapd_thread_gate {
 	uint32_t on;
@@ -40,22 +56,27 @@ enum heapd_thread_state {
 	HEAPD_THREAD_CLAIMED, /* being set up or taken down by its process */
 	HEAPD_THREAD_ONLINE,
 	HEAPD_THREAD_OFFLINE, /* registers and stack pointer are saved; the agent scans for it */
+	HEAPD_THREAD_SCANNING, /* offline, and the agent reads its stack just now: who comes back waits that long */
 };
+
+#define HEAPD_GATE_UNSURE UINT32_MAX /* in `on`: a thread is coming up and has not read the phase yet */
 
 struct heapd_thread {
 	struct heapd_thread_gate gate;
-	uint32_t state;    /* enum heapd_thread_state */
-	uint32_t tid;      /* in the client's pid namespace */
-	uint32_t scanned;  /* this cycle's stack scan is done */
-	uint32_t answered; /* the last handshake that it answered */
+	uint32_t state;           /* enum heapd_thread_state */
+	uint32_t tid;             /* in the client's pid namespace */
+	uint32_t scanned;         /* the last cycle in which it answered; release */
+	uint32_t published_cycle; /* the cycle that published_count belongs to, or HEAPD_PUBLISHED_STANDING */
 	uint64_t stack_low, stack_high;
 	uint64_t saved_sp;      /* while offline */
 	uint64_t saved_regs[8]; /* while offline: the callee-saved ones */
 	uint32_t missed_slab;   /* of the last free that found its slab not current here */
 	uint32_t unused0;
-	uint64_t pause_ns; /* spent in handshakes; with the next two, what a pause is here */
-	uint64_t barrier_ns;
-	uint64_t wait_ns;
+	uint64_t pause_ns; /* its own processor time in handshakes; with wait_ns, what a pause is here */
+	uint64_t pause_max_ns;
+	uint64_t pauses;
+	uint64_t barrier_slow; /* operations that found the barrier on */
+	uint64_t wait_ns;      /* for supply */
 
 	uint64_t barrier_tail __attribute__((aligned(64))); /* the thread's: entries ever logged */
 	uint64_t barrier_filter[4];                         /* logged a moment ago */
@@ -105,7 +126,11 @@ struct heapd_session {
 	uint32_t overflow; /* barrier entries were dropped: void the cycle */
 	uint32_t handback; /* set by a thread that handed something back, cleared by the daemon before it looks */
 	uint32_t read_only;
-	uint32_t unused[23];
+	uint32_t ranges_cycle; /* the last cycle for which the agent published the registered ranges; release */
+	uint64_t ranges_count; /* words of that */
+	uint32_t signal;       /* with which the agent asks threads to answer; for people */
+	uint32_t blocked_tid;  /* a thread that blocks that signal, or 0; for people */
+	uint32_t unused[18];
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 
@@ -115,7 +140,8 @@ _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one
 #define HEAPD_SESSION_CORE         (16ul << 20) /* head, threads, ranges, pins */
 #define HEAPD_SESSION_BARRIER_AT   HEAPD_SESSION_CORE
 #define HEAPD_SESSION_PUBLISHED_AT (HEAPD_SESSION_BARRIER_AT + 8ul * HEAPD_THREAD_MAX * HEAPD_BARRIER_RING)
-#define HEAPD_SESSION_SIZE         (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
+#define HEAPD_SESSION_RANGES_AT    (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
+#define HEAPD_SESSION_SIZE         (HEAPD_SESSION_RANGES_AT + HEAPD_RANGES_BYTES)
 _Static_assert(sizeof(struct heapd_range) == 24, "ranges keep their size");
 _Static_assert(HEAPD_SESSION_PIN_AT % 4096 == 0, "pins begin on a page");
 _Static_assert(HEAPD_SESSION_PIN_AT + HEAPD_PIN_MAX * 8ul <= HEAPD_SESSION_CORE, "the core holds all pins");

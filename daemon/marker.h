@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The marker: from grey words to black objects. It knows nothing of cycles, clients or locks.
+ *
+ * All calls come from one thread, the collector's; the workers that share the work are the marker's own. It reads
+ * objects while clients write them: each word is read once. It reads the directory's page, span, class and type
+ * tables, whose records stand while a cycle is under way (no span is freed then; one that is cut meanwhile comes
+ * with its mark words set, see marks.h).
+ */
+#ifndef HEAPD_DAEMON_MARKER_H
+#define HEAPD_DAEMON_MARKER_H
+
+#include "heap.h"
+
+/* What one cycle marked. */
+struct marker_counts {
+	uint64_t objects, bytes; /* marked */
+	uint64_t words;          /* looked at in them */
+	uint64_t foreign;        /* listed words of types that were neither NULL nor in the heap */
+	uint64_t overflows;      /* of the mark stack */
+};
+
+/* threads: 1 or more, the caller's own included. -ENOMEM, or why no thread could be made. */
+int marker_init(struct marker **marker, struct heap *heap, unsigned threads);
+void marker_deinit(struct marker *marker);
+
+/* A new cycle: nothing is grey, counts are 0. The mark words are the caller's to set. */
+void marker_begin(struct marker *marker);
+
+/*
+ * Makes what the word points into grey, if it points into a slot, at its start or inside it, whose mark bit is
+ * clear; any word may be given. True if it was white. The second form reads n words, each once, from memory that
+ * a client may write; `past`: a word stands for itself and for the byte before it (stack words). The number of
+ * objects made grey.
+ */
+bool marker_shade(struct marker *marker, uint64_t word);
+uint64_t marker_shade_all(struct marker *marker, const uint64_t *words, uint64_t n, bool past);
+
+/* Marks until nothing is grey. */
+void marker_drain(struct marker *marker);
+
+/* As of the last marker_drain(). */
+const struct marker_counts *marker_counts(const struct marker *marker);
+
+#endif

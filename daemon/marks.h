@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The collector's words: for each slab one mark word and one hold word, in private memory of the daemon.
+ *
+ *   mark   bit set: the slot's object is grey or black, or its slot is not this cycle's to judge. Written by the
+ *          marker's threads (atomically), by the collector's thread between phases, and by whoever cuts a span.
+ *   hold   bit set: the slot was in a client's hands, free, at some time since the cycle's note P, so it may hold
+ *          an object that no scan has seen: the sweep leaves it. Written under heap->lock.
+ *   doomed bit set: the slot had been freed explicitly when the cycle began. Written under heap->lock.
+ *
+ * The tables are as long as the heap has slab numbers, and sparse.
+ */
+#ifndef HEAPD_DAEMON_MARKS_H
+#define HEAPD_DAEMON_MARKS_H
+
+#include "heap.h"
+
+struct marks {
+	uint64_t *mark;
+	uint64_t *hold;
+	uint64_t *doomed;
+	uint64_t bytes; /* of each table's mapping */
+};
+
+/* Sets heap->marks. -ENOMEM. */
+int marks_init(struct heap *heap);
+void marks_deinit(struct heap *heap);
+
+/* A span was cut with these slab numbers: whatever is allocated in it this cycle is black from its birth. */
+static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
+{
+	if (!heap->marks)
+		return;
+	for (uint64_t i = slab; i < slab + n; i++) {
+		__atomic_store_n(&heap->marks->mark[i], UINT64_MAX, __ATOMIC_RELAXED);
+		heap->marks->hold[i] = UINT64_MAX;
+	}
+}
+
+#endif
