@@ -25,10 +25,12 @@
 #endif
 
 #define CONFIG_HEAPS_MAX   256
-#define CONFIG_OPTIONS_MAX 16 /* of both sections together */
+#define CONFIG_OPTIONS_MAX 32 /* of both sections together */
 
 enum config_section { CONFIG_DAEMON, CONFIG_HEAP };
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER, CONFIG_HUGE_HUGETLB };
+enum config_stall { CONFIG_STALL_WAIT, CONFIG_STALL_EVICT };
+enum config_free { CONFIG_FREE_PROMPT, CONFIG_FREE_CHECKED };
 enum config_access { CONFIG_ACCESS_NONE, CONFIG_ACCESS_READ, CONFIG_ACCESS_WRITE };
 
 struct config_ids {
@@ -49,6 +51,14 @@ struct config_heap {
 	uint64_t base;          /* 0: the daemon chooses */
 	enum config_huge huge;
 	struct config_ids allow, readonly;
+	unsigned gc_percent;    /* 0: collection is off */
+	uint64_t memory_limit;  /* bytes that the collector tries to keep below; 0: the limit */
+	unsigned gc_interval;   /* seconds; 0: never for that reason */
+	unsigned stall_timeout; /* seconds */
+	enum config_stall stall_action;
+	unsigned marker_threads;
+	enum config_free free_mode;
+	unsigned debug; /* HEAPD_DEBUG_* of phase.h */
 	struct config_place set[CONFIG_OPTIONS_MAX];
 };
 

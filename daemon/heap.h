@@ -43,6 +43,7 @@ struct heap {
 	uint32_t waiting;     /* threads in heap_lock(); atomic */
 	struct clients *clients;
 	struct marks *marks;
+	struct collection *collection;
 	struct ledger *ledger;
 	struct pages *pages;
 	struct spans *spans;
