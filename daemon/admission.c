@@ -84,11 +84,13 @@ static int check_access(const struct heap *heap, const struct peer *peer, bool r
 		      peer->uid, heap->name, heap->name);
 }
 
-int admission_attach(struct sessions *sessions, const struct peer *peer, const struct heapd_hello *hello,
-		     struct session **session, struct refusal *why)
+int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,
+		     const struct heapd_hello *hello, struct session **session, struct refusal *why)
 {
 	struct session_owner owner = {
 		.pid = peer->pid,
+		.pidfd = peer->pidfd,
+		.socket = socket,
 		.uid = peer->uid,
 		.read_only = hello->flags & HEAPD_HELLO_READ_ONLY,
 		.client = hello->client,
@@ -115,6 +117,7 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, const s
 int admission_fork(struct session *parent, struct session **child, struct refusal *why)
 {
 	struct session_owner owner = {
+		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,
 		.client = parent->client,

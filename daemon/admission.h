@@ -11,8 +11,8 @@
 #include "session.h"
 
 /* The session that a HELLO asks for, which may hold anything; or why there is none. */
-int admission_attach(struct sessions *sessions, const struct peer *peer, const struct heapd_hello *hello,
-		     struct session **session, struct refusal *why);
+int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,
+		     const struct heapd_hello *hello, struct session **session, struct refusal *why);
 
 /* A session for a child that an attached process is about to fork: of the same heap, with the same rights. */
 int admission_fork(struct session *parent, struct session **child, struct refusal *why);

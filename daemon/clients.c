@@ -3,13 +3,24 @@
  * clients.c - owns the table of session memories of a heap.
  *
  * Right because a place is reused only after its memory was taken out under the lock: whoever holds the lock
- * sees live entries whose memory is mapped, and nothing is unmapped under a reader's feet.
+ * sees live entries whose memory is mapped, and nothing is unmapped under a reader's feet. The collector reads without
+ * the lock: what is mapped when its cycle begins, or comes later, stays mapped until the cycle ends, because removal
+ * only marks an entry as gone while collection->active (under the lock) is set.
  */
 #include "clients.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "collection.h"
+
+#define REST_BYTES (HEAPD_SESSION_SIZE - HEAPD_SESSION_CORE)
 
 int clients_init(struct heap *heap)
 {
@@ -17,12 +28,24 @@ int clients_init(struct heap *heap)
 	return heap->clients ? 0 : -ENOMEM;
 }
 
+static void rest_unmap(struct client *client)
+{
+	if (client->rest)
+		munmap(client->rest, REST_BYTES);
+	client->rest = NULL;
+}
+
 void clients_deinit(struct heap *heap)
 {
-	if (!heap->clients)
+	struct clients *c = heap->clients;
+
+	if (!c)
 		return;
-	free(heap->clients->slots);
-	free(heap->clients);
+	clients_reap(heap);
+	for (unsigned i = 0; i < c->n; i++)
+		rest_unmap(&c->slots[i]);
+	free(c->slots);
+	free(c);
 	heap->clients = NULL;
 }
 
@@ -42,33 +65,171 @@ static unsigned free_place(const struct clients *c)
 {
 	unsigned i = 0;
 
-	if (c->live == c->n)
+	if (c->used == c->n)
 		return c->n;
-	while (c->slots[i].live)
+	while (c->slots[i].live || c->slots[i].gone)
 		i++;
 	return i;
 }
 
-int clients_add(struct heap *heap, struct heapd_session *memory, uint64_t id, unsigned *index)
+int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 {
 	struct clients *c = heap->clients;
 	unsigned i = free_place(c);
 
 	if (i == c->allocated && grow(c) < 0)
 		return -ENOMEM;
-	c->slots[i] = (struct client){ .memory = memory, .id = id, .live = true };
-	c->live++;
+	c->slots[i] = *client;
+	c->slots[i].live = true;
+	c->used++;
 	if (i == c->n)
 		c->n++;
 	*index = i;
 	return 0;
 }
 
-void clients_remove(struct heap *heap, unsigned index)
+void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int socket)
+{
+	struct client *client;
+
+	heap_lock(heap);
+	client = &heap->clients->slots[index];
+	client->pid = pid;
+	client->pidfd = pidfd;
+	client->socket = socket;
+	heap_unlock(heap);
+}
+
+static void forget(struct clients *c, struct client *client)
+{
+	rest_unmap(client);
+	*client = (struct client){ 0 };
+	c->used--;
+}
+
+bool clients_remove(struct heap *heap, unsigned index)
+{
+	struct clients *c = heap->clients;
+	struct client *client = &c->slots[index];
+
+	assert(index < c->n && client->live);
+	if (!collection_is_active(heap)) {
+		forget(c, client);
+		return true;
+	}
+	client->live = false;
+	client->gone = true;
+	client->pidfd = -1;
+	return false;
+}
+
+void clients_reap(struct heap *heap)
 {
 	struct clients *c = heap->clients;
 
-	assert(index < c->n && c->slots[index].live);
-	c->slots[index] = (struct client){ 0 };
-	c->live--;
+	for (unsigned i = 0; i < c->n; i++) {
+		struct client *client = &c->slots[i];
+
+		if (!client->gone)
+			continue;
+		munmap(client->memory, HEAPD_SESSION_CORE);
+		close(client->fd);
+		forget(c, client);
+	}
+}
+
+/* What it was is shaded: it was a root until now, and its client may have given up waiting for it. */
+void clients_hold(struct heap *heap, unsigned index, uint64_t object)
+{
+	uint64_t *word;
+
+	heap_lock(heap);
+	word = &heap->clients->slots[index].in_flight;
+	collection_root_store(heap, word, object);
+	heap_unlock(heap);
+}
+
+/* What was sent and not received yet still counts for the sending socket. */
+static bool has_arrived(const struct client *client)
+{
+	int waiting = 0;
+
+	return client->live && client->pid && ioctl(client->socket, SIOCOUTQ, &waiting) == 0 && !waiting;
+}
+
+void clients_arrived(struct heap *heap)
+{
+	heap_lock(heap);
+	for (unsigned i = 0; i < heap->clients->n; i++) {
+		struct client *client = &heap->clients->slots[i];
+
+		if (client->in_flight && has_arrived(client))
+			client->in_flight = 0;
+	}
+	heap_unlock(heap);
+}
+
+void clients_notify(struct heap *heap, const struct heapd_message *note)
+{
+	heap_lock(heap);
+	for (unsigned i = 0; i < heap->clients->n; i++)
+		if (heap->clients->slots[i].live)
+			send(heap->clients->slots[i].notify, note, sizeof(*note),
+			     MSG_DONTWAIT | MSG_NOSIGNAL);
+	heap_unlock(heap);
+}
+
+static int rest_map(struct client *client)
+{
+	void *p;
+
+	if (client->rest)
+		return 0;
+	p = mmap(NULL, REST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, client->fd,
+		 (off_t)HEAPD_SESSION_CORE);
+	if (p == MAP_FAILED)
+		return -ENOMEM;
+	client->rest = p;
+	return 0;
+}
+
+static int view_room(struct clients_view *view, unsigned n)
+{
+	struct client *list;
+
+	if (n <= view->room)
+		return 0;
+	list = reallocarray(view->list, n, sizeof(*list));
+	if (!list)
+		return -ENOMEM;
+	view->list = list;
+	view->room = n;
+	return 0;
+}
+
+int clients_look(struct heap *heap, struct clients_view *view)
+{
+	struct clients *c = heap->clients;
+	int r;
+
+	view->n = 0;
+	heap_lock(heap);
+	r = view_room(view, c->used);
+	for (unsigned i = 0; r == 0 && i < c->n; i++) {
+		struct client *client = &c->slots[i];
+
+		if (!client->live && !client->gone)
+			continue;
+		r = rest_map(client);
+		if (r == 0)
+			view->list[view->n++] = *client;
+	}
+	heap_unlock(heap);
+	return r;
+}
+
+void clients_view_deinit(struct clients_view *view)
+{
+	free(view->list);
+	*view = (struct clients_view){ 0 };
 }

@@ -2,36 +2,91 @@
 /*
  * clients.h - the mapped session memories of one heap, for whoever looks through all of them.
  *
- * Everything here, heap->clients included, is read and changed under heap->lock alone. What `memory` points at is
- * written by the client at any time: each word is read once.
+ * Everything here, heap->clients included, is read and changed under heap->lock alone. What `memory` and `rest` point
+ * at is written by the client at any time: each word is read once.
+ *
+ * A client that ends while a cycle is under way stays in the table as `gone` until the cycle's end: what it logged
+ * and published counts for that cycle, and its pins are roots so long, since to drop them in its midst would be a
+ * deletion that nobody shaded.
  */
 #ifndef HEAPD_DAEMON_CLIENTS_H
 #define HEAPD_DAEMON_CLIENTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "heap.h"
+#include "heapd/message.h"
 #include "heapd/session.h"
 
 struct client {
-	struct heapd_session *memory; /* HEAPD_SESSION_CORE bytes; NULL unless live */
+	struct heapd_session *memory; /* HEAPD_SESSION_CORE bytes; NULL unless live or gone */
+	char *rest; /* what follows them, mapped when the collector first needs it; or NULL */
+	int fd;     /* of the memory: the session's, and the table's once the client is gone */
+	int notify; /* where the session sends notes: its own */
+	int socket; /* the connection's, as the next: valid while the client is live */
+	int pidfd;  /* -1: none, as of a child that has not spoken */
+	pid_t pid;  /* 0: of a forked child that has not spoken */
 	uint64_t id;
-	bool live;
+	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
+	bool live, gone;
+	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
 
 struct clients {
 	struct client *slots;
 	unsigned n; /* slots ever used are below this */
 	unsigned allocated;
-	unsigned live;
+	unsigned used; /* live or gone */
 };
 
 int clients_init(struct heap *heap);
 void clients_deinit(struct heap *heap);
 
 /* With heap->lock held. The place is the client's until it is removed; slots may move. */
-int clients_add(struct heap *heap, struct heapd_session *memory, uint64_t id, unsigned *index);
-void clients_remove(struct heap *heap, unsigned index);
+int clients_add(struct heap *heap, const struct client *client, unsigned *index);
+
+/* Who it is: known at once, or when a forked child has spoken. Takes heap->lock. */
+void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int socket);
+
+/*
+ * With heap->lock held. True: memory and descriptor are the caller's again. False: a cycle is under way, and
+ * they belong to the table, which lets go of them in clients_reap().
+ */
+bool clients_remove(struct heap *heap, unsigned index);
+void clients_reap(struct heap *heap);
+
+/* An object that the daemon no longer holds is on its way to the client; 0: it has arrived. Takes heap->lock. */
+void clients_hold(struct heap *heap, unsigned index, uint64_t object);
+
+/* Forgets what was in flight and has arrived, so that it is on the stack of whoever asked. Takes heap->lock. */
+void clients_arrived(struct heap *heap);
+
+/* Sends a note without waiting to all live ones: an agent that does not read has one waiting. Takes heap->lock. */
+void clients_notify(struct heap *heap, const struct heapd_message *note);
+
+/* Copies of all that are live or gone, with `rest` mapped: the collector's. Takes heap->lock. -ENOMEM. */
+struct clients_view {
+	struct client *list;
+	unsigned n, room;
+};
+int clients_look(struct heap *heap, struct clients_view *view);
+void clients_view_deinit(struct clients_view *view);
+
+/* The threads of a session that have ever been used. */
+static inline struct heapd_thread *client_threads(const struct client *client, uint32_t *n)
+{
+	uint32_t used = HEAPD_LOAD_ACQUIRE(&client->memory->nthreads);
+
+	*n = used < HEAPD_THREAD_MAX ? used : HEAPD_THREAD_MAX;
+	return (struct heapd_thread *)(void *)((char *)client->memory + HEAPD_SESSION_THREAD_AT);
+}
+
+/* What lies at an offset of the session beyond its core. */
+static inline uint64_t *client_rest(const struct client *client, uint64_t at)
+{
+	return (uint64_t *)(void *)(client->rest + (at - HEAPD_SESSION_CORE));
+}
 
 #endif

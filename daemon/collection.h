@@ -44,8 +44,9 @@ struct collection {
 	pthread_mutex_t mutex;
 	pthread_cond_t cond; /* wanted or stop have changed */
 	struct collection_settings settings;
-	uint32_t wanted; /* bit: enum trigger */
-	bool stop;
+	uint32_t wanted;          /* bit: enum trigger */
+	bool stop;                /* atomic */
+	uint64_t switched_on;     /* when collection was, last, with clients there; atomic */
 	uint64_t begun, finished; /* cycles */
 
 	bool shading; /* from handshake 1 until nothing is grey any more */
@@ -70,6 +71,12 @@ void collection_root_store(struct heap *heap, uint64_t *root, uint64_t value);
 
 /* An object leaves the daemon's hands, or was named by a client: it is shaded if a cycle is under way. */
 void collection_shade(struct heap *heap, uint64_t word);
+
+/* With heap->lock held: nothing that was freed may be taken back, and no span be freed (see `active`). */
+static inline bool collection_is_active(const struct heap *heap)
+{
+	return heap->collection && heap->collection->active;
+}
 
 static inline bool collection_is_on(const struct heap *heap)
 {

@@ -106,7 +106,7 @@ static int answer_hello(struct connection *c, struct heapd_message *m, struct en
 	if (c->session)
 		return refuse(why, -EISCONN, "this socket is attached to heap '%s' already",
 			      c->session->heap->name);
-	r = admission_attach(connections->sessions, &c->peer, &m->hello, &c->session, why);
+	r = admission_attach(connections->sessions, &c->peer, c->fd, &m->hello, &c->session, why);
 	if (r < 0)
 		return r;
 	event_remove_timer(c->readable); /* it has said hello */
@@ -213,7 +213,7 @@ static int answer_hello_child(struct connection *c, const struct ucred *credenti
 	if (r < 0)
 		return refuse(why, r, "the daemon is out of memory");
 	c->child = false;
-	session_claim(c->session, child.pid);
+	session_claim(c->session, child.pid, child.pidfd, c->fd);
 	return 0;
 }
 

@@ -12,17 +12,26 @@
  *   - else it was allocated, and is free now.
  * A slot between a ring and the spare of whoever took it cannot be seen, and one being installed cannot be
  * told from one that was: a double free of such a slot in that moment is not recognised.
+ *
+ * While a cycle is under way nothing that was freed is taken back: a thread that has been scanned may have read
+ * what the freed object pointed to, and the marker has yet to see it. With Free=checked only the sweep takes back.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "collection.h"
 #include "supply.h"
 
 #define PASS_WORDS  65536u   /* freed words judged at once */
 #define PIECE_SLABS 16384u   /* looked at under one taking of the lock, and ... */
 #define PIECE_NS    1000000u /* ... time for what is handed back, the last client's aside */
+
+static bool harvest_is_prompt(const struct heap *heap)
+{
+	return heap->t.directory->cycle.free_mode == HEAPD_FREE_PROMPT;
+}
 
 /* The bits are still there: only the way to them has to be shown again. */
 static void freed_look_again(struct supply *supply, uint32_t slab)
@@ -47,7 +56,15 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 				   __ATOMIC_RELAXED);
 	HEAPD_COUNT(stats->harvested_slots, n);
 	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
-	if (!freed || !spans_is_unused(&supply->spans, first))
+	if (freed && !collection_is_active(supply->heap))
+		harvest_unused_span(supply, first);
+}
+
+void harvest_unused_span(struct supply *supply, uint32_t first)
+{
+	uint32_t class = supply->heap->t.spans[first].class;
+
+	if (!spans_is_unused(&supply->spans, first))
 		return;
 	/* The last span of a class in use stays: its next refill needs no cutting. */
 	if (supply->classes[class].target && supply->spans.ready[class] == first &&
@@ -60,6 +77,8 @@ void harvest_unused_spans(struct supply *supply, uint32_t class)
 {
 	uint32_t next;
 
+	if (collection_is_active(supply->heap))
+		return;
 	for (uint32_t at = supply->spans.ready[class]; at != SPAN_NONE; at = next) {
 		next = span_state_of(&supply->spans, at)->next;
 		if (spans_is_unused(&supply->spans, at))
@@ -114,16 +133,6 @@ static void judge(struct supply *supply, uint32_t slab, uint64_t bits)
 	freed_clear(supply, slab, seen & ~later);
 }
 
-/* After the words were taken out, before they are judged: what is in a ring is exact from here on. */
-static void note_all_taken(struct supply *supply)
-{
-	uint64_t now = clock_ns();
-
-	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
-		for (uint64_t set = supply->active[w]; set; set &= set - 1)
-			ring_note_taken(supply, w * 64 + (uint32_t)__builtin_ctzll(set), now);
-}
-
 static void judge_all(struct supply *supply)
 {
 	uint32_t n = supply->freed_count;
@@ -131,7 +140,8 @@ static void judge_all(struct supply *supply)
 	supply->freed_count = 0;
 	if (!n)
 		return;
-	note_all_taken(supply);
+	ring_note_all(supply,
+		      clock_ns()); /* what is in a ring is exact from here on, before anything is judged */
 	if (held_gather(&supply->held, supply->heap) < 0) {
 		for (uint32_t i = 0; i < n; i++)
 			freed_look_again(supply, supply->freed[i].slab);
@@ -200,6 +210,8 @@ void harvest_freed(struct supply *supply, bool whole)
 	uint64_t words = (supply->spans.numbers.high * HEAPD_SLAB_UNIT + 63) / 64,
 		 begin = whole ? 0 : supply->harvest_word, looked = 0, n;
 
+	if (collection_is_active(supply->heap) || !harvest_is_prompt(supply->heap))
+		return;
 	for (n = 0; n < words && (whole || looked < PIECE_SLABS); n++)
 		looked += harvest_slabs(supply, (begin + n) % words, whole);
 	if (!whole && words)

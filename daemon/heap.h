@@ -50,6 +50,7 @@ struct heap {
 	struct types *types;
 	struct supply *supply;
 	struct roots *roots;
+	struct collector *collector;
 };
 
 /* What heap_create() is told. */

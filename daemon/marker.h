@@ -12,6 +12,8 @@
 
 #include "heap.h"
 
+struct marker;
+
 /* What one cycle marked. */
 struct marker_counts {
 	uint64_t objects, bytes; /* marked */
@@ -36,8 +38,8 @@ void marker_begin(struct marker *marker);
 bool marker_shade(struct marker *marker, uint64_t word);
 uint64_t marker_shade_all(struct marker *marker, const uint64_t *words, uint64_t n, bool past);
 
-/* Marks until nothing is grey. */
-void marker_drain(struct marker *marker);
+/* Marks for a while, some thousands of objects: true if nothing is grey any more. */
+bool marker_drain(struct marker *marker);
 
 /* As of the last marker_drain(). */
 const struct marker_counts *marker_counts(const struct marker *marker);

@@ -26,8 +26,9 @@ int marks_init(struct heap *heap)
 	marks->bytes = heapd_align_up(heap->geometry.slabs * 8, 4096);
 	marks->mark = table_map(marks->bytes);
 	marks->hold = table_map(marks->bytes);
+	marks->early = table_map(marks->bytes);
 	marks->doomed = table_map(marks->bytes);
-	if (marks->mark && marks->hold && marks->doomed)
+	if (marks->mark && marks->hold && marks->early && marks->doomed)
 		return 0;
 	marks_deinit(heap);
 	return -ENOMEM;
@@ -43,6 +44,8 @@ void marks_deinit(struct heap *heap)
 		munmap(marks->mark, marks->bytes);
 	if (marks->hold)
 		munmap(marks->hold, marks->bytes);
+	if (marks->early)
+		munmap(marks->early, marks->bytes);
 	if (marks->doomed)
 		munmap(marks->doomed, marks->bytes);
 	free(marks);

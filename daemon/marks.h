@@ -2,10 +2,12 @@
 /*
  * The collector's words: for each slab one mark word and one hold word, in private memory of the daemon.
  *
- *   mark   bit set: the slot's object is grey or black, or its slot is not this cycle's to judge. Written by the
- *          marker's threads (atomically), by the collector's thread between phases, and by whoever cuts a span.
+ *   mark   bit set: the slot's object is grey or black, or the slot is free or became an object's after note P2: it
+ *          is not this cycle's to judge. Written by the marker's threads, by the collector's thread between phases,
+ *          and, under heap->lock, by whoever cuts a span or takes slots back; atomically, where others may write.
  *   hold   bit set: the slot was in a client's hands, free, at some time since the cycle's note P, so it may hold
  *          an object that no scan has seen: the sweep leaves it. Written under heap->lock.
+ *   early  bit set: the object was shaded before marking could begin. The collector's thread alone.
  *   doomed bit set: the slot had been freed explicitly when the cycle began. Written under heap->lock.
  *
  * The tables are as long as the heap has slab numbers, and sparse.
@@ -18,6 +20,7 @@
 struct marks {
 	uint64_t *mark;
 	uint64_t *hold;
+	uint64_t *early;
 	uint64_t *doomed;
 	uint64_t bytes; /* of each table's mapping */
 };
@@ -35,6 +38,13 @@ static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
 		__atomic_store_n(&heap->marks->mark[i], UINT64_MAX, __ATOMIC_RELAXED);
 		heap->marks->hold[i] = UINT64_MAX;
 	}
+}
+
+/* Slots came back to the ledger in the midst of a cycle: whatever gets them again is black from its birth. */
+static inline void marks_back(const struct heap *heap, uint64_t slab, uint64_t slots)
+{
+	if (heap->marks)
+		__atomic_fetch_or(&heap->marks->mark[slab], slots, __ATOMIC_RELAXED);
 }
 
 #endif

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "collection.h"
 #include "roots.h"
 #include "settings.h"
 #include "supply.h"
@@ -72,8 +73,8 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 	r = check_large(heap, large, why);
 	if (r < 0)
 		return r;
-	r = supply_large(heap, large->class, large->bytes, large->align ? large->align : 8, &large->address,
-			 &zeroed);
+	r = supply_large(heap, large->class, large->bytes, large->align ? large->align : 8, session->index,
+			 &large->address, &zeroed);
 	if (r == -ENOMEM)
 		return refuse(why, r,
 			      "no room for %" PRIu64 " bytes: heap '%s' has committed %" PRIu64
@@ -83,12 +84,20 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 	if (r < 0)
 		return refuse(why, r, "heap '%s': no large object: %s", heap->name, strerror(-r));
 	large->zeroed = zeroed;
+	session->in_flight = true;
 	return 0;
 }
 
+/* What the root holds now goes out with the reply, whatever the next request makes of the root. */
 static int answer_root(struct session *session, struct heapd_message *m, struct refusal *why)
 {
-	return roots_change(session->heap, m->op, &m->root, why);
+	int r = roots_change(session->heap, m->op, &m->root, why);
+
+	if (r == 0 || r == -EAGAIN) {
+		clients_hold(session->heap, session->index, m->root.object);
+		session->in_flight = true;
+	}
+	return r;
 }
 
 static int answer_ticket_issue(struct session *session, struct heapd_message *m, struct refusal *why)
@@ -98,7 +107,10 @@ static int answer_ticket_issue(struct session *session, struct heapd_message *m,
 
 static int answer_ticket_take(struct session *session, struct heapd_message *m, struct refusal *why)
 {
-	return roots_ticket_take(session->heap, &m->ticket, clock_ns(), why);
+	int r = roots_ticket_take(session->heap, session->index, &m->ticket, clock_ns(), why);
+
+	session->in_flight |= r == 0;
+	return r;
 }
 
 static int answer_get(struct session *session, struct heapd_message *m, struct refusal *why)
@@ -135,10 +147,26 @@ static int answer_sync(struct session *session, struct heapd_message *m, struct 
 	return r < 0 ? refuse(why, r, "heap '%s': %s", session->heap->name, strerror(-r)) : 0;
 }
 
-static int answer_collection(struct session *session, struct heapd_message *m, struct refusal *why)
+static int refuse_off(const struct heap *heap, struct refusal *why)
+{
+	return refuse(why, -EOPNOTSUPP, "collection is off for heap '%s': set GCPercent= of [Heap %s]",
+		      heap->name, heap->name);
+}
+
+static int answer_collect(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	struct heap *heap = session->heap;
+
+	if (!collection_is_on(heap))
+		return refuse_off(heap, why);
+	m->collect.finished = collection_request(heap, TRIGGER_REQUEST);
+	return 0;
+}
+
+static int answer_path(struct session *session, struct heapd_message *m, struct refusal *why)
 {
 	(void)m;
-	return refuse(why, -EOPNOTSUPP, "collection is off for heap '%s'", session->heap->name);
+	return refuse_off(session->heap, why);
 }
 
 static const struct request requests[HEAPD_OP_COUNT] = {
@@ -154,9 +182,18 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_SET] = { answer_set, false, false },
 	[HEAPD_OP_VERIFY] = { answer_verify, false, true },
 	[HEAPD_OP_SYNC] = { answer_sync, true, true },
-	[HEAPD_OP_COLLECT] = { answer_collection, false, false },
-	[HEAPD_OP_PATH] = { answer_collection, false, false },
+	[HEAPD_OP_COLLECT] = { answer_collect, false, false },
+	[HEAPD_OP_PATH] = { answer_path, false, false },
 };
+
+/* Requests go one at a time: who sends the next has received the last one's reply, and given up on it at the least. */
+static void message_arrived(struct session *session)
+{
+	if (!session->in_flight)
+		return;
+	clients_hold(session->heap, session->index, 0);
+	session->in_flight = false;
+}
 
 bool message_is_heavy(uint32_t op)
 {
@@ -171,5 +208,6 @@ int message_answer(struct session *session, struct heapd_message *m, struct refu
 		return refuse(why, -EPROTO, "an attached process cannot ask for operation %u", m->op);
 	if (request->writes && session->read_only)
 		return refuse(why, -EROFS, "heap '%s' is attached read-only", session->heap->name);
+	message_arrived(session);
 	return request->answer(session, m, why);
 }

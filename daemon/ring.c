@@ -15,14 +15,29 @@
  * The head is client-writable. It counts only if it lies between what was seen before and the tail;
  * else it is put back to what it was.
  */
-#include "clock.h"
 #include <errno.h>
 
+#include "clock.h"
+#include "collection.h"
+#include "marks.h"
 #include "supply.h"
 
 static void set_active(struct supply *supply, uint32_t class)
 {
 	supply->active[class / 64] |= 1ull << (class % 64);
+}
+
+/* What was taken since note P: its slots may become objects before any scan (cycle.c, step 3). */
+static void entry_hold(struct supply *supply, uint64_t entry)
+{
+	const struct heapd_span *span = &supply->heap->t.spans[heapd_entry_page(entry)];
+	uint32_t present = heapd_entry_present(entry);
+
+	for (; present; present &= present - 1) {
+		uint32_t slab = span->slab0 + heapd_entry_slab(entry) + (uint32_t)__builtin_ctz(present);
+
+		supply->heap->marks->hold[slab] |= supply->heap->t.supplied[slab];
+	}
 }
 
 /* The entry is out of the ring: its slabs can be ready again. Returns the free bytes that it carried. */
@@ -66,11 +81,23 @@ void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)
 		HEAPD_STORE_RELEASE(shared, ring->head);
 		return;
 	}
-	for (; ring->head < head; ring->head++)
-		bytes += entry_leave(supply, ring->entries[ring->head % HEAPD_RING_SLOTS]);
+	for (; ring->head < head; ring->head++) {
+		uint64_t entry = ring->entries[ring->head % HEAPD_RING_SLOTS];
+
+		if (supply->heap->collection && supply->heap->collection->holding)
+			entry_hold(supply, entry);
+		bytes += entry_leave(supply, entry);
+	}
 	ring_bytes_sub(supply, class, bytes);
 	count_taken(&supply->classes[class], bytes, now);
 	supply->last_taken = now;
+}
+
+void ring_note_all(struct supply *supply, uint64_t now)
+{
+	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)
+		for (uint64_t set = supply->active[w]; set; set &= set - 1)
+			ring_note_taken(supply, w * 64 + (uint32_t)__builtin_ctzll(set), now);
 }
 
 /* Which of the 16 slabs from k on go into one entry: ready, at most `most`, all clean or all not. */

@@ -6,6 +6,10 @@
  * collector look anywhere else, and because all requests run in one thread, one after the other: whoever
  * offers first wins, and the others learn who did. Readers go to the directory: a record is complete before
  * its state is stored (release), and its object is one word.
+ *
+ * The collector reads named roots and tickets while requests change them. A root's change is one step with its shades
+ * (collection.c). Tickets change, and are read by the collector, under the collection's mutex; the object of one
+ * that ends is shaded first, and held for the client that took it (clients_hold()) before the ticket lets go of it.
  */
 #include "roots.h"
 
@@ -16,8 +20,10 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "clients.h"
+#include "collection.h"
 #include "heapd/atomic.h"
-#include "heapd/span.h"
+#include "slots.h"
 #include "types.h"
 
 #define TICKET_DIGITS 32u
@@ -45,22 +51,13 @@ void roots_deinit(struct heap *heap)
 	heap->roots = NULL;
 }
 
-/* With heap->lock held: spans come and go. */
-static bool is_slot_start(const struct heap *heap, uint64_t object)
+/* With heap->lock held: spans come and go. A slot that is not out holds no object, whoever says so. */
+static bool is_object(const struct heap *heap, uint64_t object)
 {
-	uint64_t offset = object - heap->t.base;
-	const struct heapd_span *span;
-	uint32_t first, index;
+	struct slot slot;
 
-	if (offset >= heap->t.size)
-		return false;
-	first = heap->t.page_span[offset >> HEAPD_PAGE_SHIFT];
-	if (!first)
-		return false;
-	span = &heap->t.spans[first - 1];
-	offset -= (uint64_t)(first - 1) << HEAPD_PAGE_SHIFT;
-	index = heapd_span_index(span, offset);
-	return index < span->nslots && index * span->elemsize == offset;
+	return slot_find(&heap->t, object, &slot) && heap->t.base + slot.start == object &&
+	       heap->t.out[slot.slab] >> slot.bit & 1;
 }
 
 static int check_object(struct heap *heap, uint64_t object, struct refusal *why)
@@ -70,7 +67,7 @@ static int check_object(struct heap *heap, uint64_t object, struct refusal *why)
 	if (!object)
 		return 0;
 	heap_lock(heap);
-	good = is_slot_start(heap, object);
+	good = is_object(heap, object);
 	heap_unlock(heap);
 	if (good)
 		return 0;
@@ -107,9 +104,9 @@ static int root_make(struct heap *heap, const struct heapd_root_request *request
 	return 0;
 }
 
-static void root_store(struct heapd_root_record *root, uint64_t object)
+static void root_store(struct heap *heap, struct heapd_root_record *root, uint64_t object)
 {
-	HEAPD_STORE_RELEASE(&root->object, object);
+	collection_root_store(heap, &root->object, object);
 	HEAPD_STORE_RELEASE(&root->version, root->version + 1);
 }
 
@@ -157,7 +154,7 @@ static int change(struct heap *heap, enum heapd_op op, struct heapd_root_request
 		return r;
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): refuse() returns what it is given, never 0 */
 	if (won && request->object != root->object)
-		root_store(root, request->object);
+		root_store(heap, root, request->object);
 	request->object = root->object;
 	request->index = (uint32_t)(root - heap->t.roots);
 	if (won || op == HEAPD_OP_ROOT_OFFER)
@@ -225,20 +222,30 @@ int roots_ticket_issue(struct heap *heap, struct heapd_ticket *ticket, uint64_t 
 	r = draw_text(t->text);
 	if (r < 0)
 		return refuse(why, r, "no random numbers are to be had; try again");
-	t->object = ticket->object;
 	t->end = now + ticket->seconds * UINT64_C(1000000000);
+	t->object = 0;
+	/* The count first: the collector looks at all that it covers, and at this one's object as it is stored. */
+	pthread_mutex_lock(&heap->collection->mutex);
 	heap->roots->ntickets++;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	collection_root_store(heap, &t->object, ticket->object);
 	memset(ticket->text, 0, sizeof(ticket->text));
 	memcpy(ticket->text, t->text, sizeof(t->text));
 	return 0;
 }
 
-static void ticket_end(struct roots *roots, size_t i)
+static void ticket_end(struct heap *heap, size_t i)
 {
+	struct roots *roots = heap->roots;
+
+	collection_shade(heap, roots->tickets[i].object);
+	pthread_mutex_lock(&heap->collection->mutex);
 	roots->tickets[i] = roots->tickets[--roots->ntickets];
+	pthread_mutex_unlock(&heap->collection->mutex);
 }
 
-int roots_ticket_take(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why)
+int roots_ticket_take(struct heap *heap, unsigned client, struct heapd_ticket *ticket, uint64_t now,
+		      struct refusal *why)
 {
 	struct roots *roots = heap->roots;
 
@@ -247,7 +254,8 @@ int roots_ticket_take(struct heap *heap, struct heapd_ticket *ticket, uint64_t n
 		if (strncmp(roots->tickets[i].text, ticket->text, sizeof(ticket->text)) != 0)
 			continue;
 		ticket->object = roots->tickets[i].object;
-		ticket_end(roots, i);
+		clients_hold(heap, client, ticket->object);
+		ticket_end(heap, i);
 		return 0;
 	}
 	return refuse(why, -ENOENT,
@@ -262,8 +270,20 @@ void roots_tickets_expire(struct heap *heap, uint64_t now)
 
 	for (size_t i = roots->ntickets; i-- > 0;) {
 		if (roots->tickets[i].end <= now)
-			ticket_end(roots, i);
+			ticket_end(heap, i);
 	}
+}
+
+void roots_look(struct heap *heap, void (*look)(void *arg, uint64_t object), void *arg)
+{
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&heap->t.directory->nroots);
+
+	pthread_mutex_lock(&heap->collection->mutex);
+	for (uint32_t i = 0; i < n; i++)
+		look(arg, heap->t.roots[i].object);
+	for (size_t i = 0; i < heap->roots->ntickets; i++)
+		look(arg, heap->roots->tickets[i].object);
+	pthread_mutex_unlock(&heap->collection->mutex);
 }
 
 size_t roots_tickets(const struct heap *heap)

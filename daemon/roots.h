@@ -30,8 +30,13 @@ int roots_change(struct heap *heap, enum heapd_op op, struct heapd_root_request 
 
 /* The object is held until the ticket is taken or its time has passed. now: CLOCK_MONOTONIC, ns. */
 int roots_ticket_issue(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why);
-int roots_ticket_take(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why);
+/* client: who takes it, by its place in heap->clients; the object is held for it until the reply has arrived. */
+int roots_ticket_take(struct heap *heap, unsigned client, struct heapd_ticket *ticket, uint64_t now,
+		      struct refusal *why);
 void roots_tickets_expire(struct heap *heap, uint64_t now);
 size_t roots_tickets(const struct heap *heap);
+
+/* Calls look with each object that a named root or a ticket holds; any thread. It must not change roots. */
+void roots_look(struct heap *heap, void (*look)(void *arg, uint64_t object), void *arg);
 
 #endif

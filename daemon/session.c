@@ -17,11 +17,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "collection.h"
 #include "heapd/atomic.h"
 #include "heapd/session.h"
 #include "memory.h"
 #include "supply.h"
 
+#define DEATH_MIN      (UINT64_C(8) << 20)  /* bytes in use of which a death may have left much */
 #define SESSION_CHARGE (UINT64_C(64) << 10) /* what one touches of its memory, about: head, threads, pins */
 
 static void memory_release(struct session_memory *memory)
@@ -164,6 +166,13 @@ static int join_heap(struct session *session)
 {
 	struct heapd_session *memory = session->memory.core;
 	struct heap *heap = session->heap;
+	struct client client = {
+		.memory = memory,
+		.fd = session->memory.fd,
+		.notify = session->notify,
+		.pidfd = -1,
+		.id = session->id,
+	};
 	int r;
 
 	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mapped by memory_make(), or the session was refused */
@@ -171,19 +180,24 @@ static int join_heap(struct session *session)
 	memory->id = session->id;
 	memory->read_only = session->read_only;
 	heap_lock(heap);
-	r = clients_add(heap, memory, session->id, &session->index);
+	r = clients_add(heap, &client, &session->index);
 	heap_unlock(heap);
 	if (r == 0)
 		memory->index = session->index;
 	return r;
 }
 
+/* Its memory goes to the table if a cycle is under way, which still needs it. */
 static void leave_heap(struct session *session)
 {
+	bool ours;
+
 	heap_lock(session->heap);
 	supply_collect_handback(session->heap, session->memory.core);
-	clients_remove(session->heap, session->index);
+	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
+	if (!ours)
+		session->memory = (struct session_memory){ .fd = -1 };
 }
 
 static void count_in(struct session *session)
@@ -262,14 +276,15 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	}
 	count_in(new);
 	if (new->pid)
-		log_begin(new);
+		session_claim(new, new->pid, owner->pidfd, owner->socket);
 	*session = new;
 	return 0;
 }
 
-void session_claim(struct session *session, pid_t pid)
+void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 {
 	session->pid = pid;
+	clients_name(session->heap, session->index, pid, pidfd, socket);
 	log_begin(session);
 }
 
@@ -290,9 +305,18 @@ static void log_end(const struct session *session, enum session_end end, const c
 			    end == SESSION_DETACHED ? "detached" : "dropped", session->id, why);
 }
 
+/* Nobody knows what the dead alone could reach but the marker. In a small heap it is not worth a cycle. */
+static void ask_for_collection(struct heap *heap)
+{
+	if (collection_is_on(heap) && HEAPD_READ_ONCE(heap->t.directory->stats.out) >= DEATH_MIN)
+		collection_request(heap, TRIGGER_DEATH);
+}
+
 void session_close(struct session *session, enum session_end end, const char *why)
 {
 	leave_heap(session);
+	if (end != SESSION_DETACHED)
+		ask_for_collection(session->heap);
 	count_out(session, end != SESSION_DETACHED);
 	if (session->pid)
 		log_end(session, end, why);

@@ -38,6 +38,7 @@ struct session {
 	pid_t pid;         /* 0: of a forked child that has not spoken yet */
 	uid_t uid;
 	bool read_only;
+	bool in_flight;              /* the last reply held an object's address: see clients_hold() */
 	char client[HEAPD_NAME_MAX]; /* what it calls itself; for people */
 	LIST_ENTRY(session) link;
 };
@@ -71,7 +72,8 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 
 /* Whom a session is made for. */
 struct session_owner {
-	pid_t pid; /* 0: not known yet */
+	pid_t pid;         /* 0: not known yet */
+	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
 	bool read_only;
 	const char *client;
@@ -80,8 +82,8 @@ struct session_owner {
 int session_open(struct sessions *sessions, struct heap *heap, const struct session_owner *owner,
 		 struct session **session, struct refusal *why);
 
-/* The forked child has spoken: the session is its. */
-void session_claim(struct session *session, pid_t pid);
+/* The session is this process's: at its making, or when the forked child has spoken. pidfd and socket as above. */
+void session_claim(struct session *session, pid_t pid, int pidfd, int socket);
 
 /*
  * What it handed back is collected, then its memory, with its pins, is forgotten. why: how it ended, for the log.

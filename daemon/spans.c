@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "marks.h"
+
 #define SPAN_GROW_SHIFT 3 /* a span may be as large as an eighth of what its class has */
 #define SPAN_BYTES_MAX  (1ul << 18)
 #define CLEAN_SLOT_MIN  512u /* below this, zeroing a slot costs less than keeping it known to be zero */
@@ -143,6 +145,8 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	}
 	for (uint64_t u = 0; u < units; u++)
 		spans->ledger->owner[at + u] = first + 1;
+	/* Before any address leads here: the marker may be at work. */
+	marks_cut(spans->heap, record.slab0, units * HEAPD_SLAB_UNIT);
 	pages_publish(t, first, &record);
 	HEAPD_COUNT(t->class_stats[record.class].spans, 1u);
 	HEAPD_COUNT(t->class_stats[record.class].pages, record.npages);
@@ -277,6 +281,7 @@ uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint6
 	if (!change)
 		return 0;
 	*out &= ~change;
+	marks_back(spans->heap, span->slab0 + k, change);
 	spans->states[first]->busy -= *out == 0;
 	count_out(spans, span, -__builtin_popcountll(change));
 	slab_update(spans, first, k);

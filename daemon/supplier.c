@@ -14,6 +14,9 @@
  * is paid for with every object. The nap between two looks is as long as half a ring lasts at the rate of the
  * last one. A second in which nothing is taken halves the ring.
  *
+ * A class that runs dry at the limit is refused only when a whole collection has passed since: until then its demand
+ * stands, and its clients wait. That is how supply slows those who outrun the marker.
+ *
  * What clients can make it do is bounded: a round looks for memory once at most and puts off what needs it
  * again; rounds that did nobody any good, and those in which memory was looked for, are followed by a
  * rest that no bell ends; and the lock is given to whoever waits for it between two rounds.
@@ -27,6 +30,7 @@
 #include <time.h>
 
 #include "clock.h"
+#include "collection.h"
 #include "supply.h"
 #include "visit.h"
 
@@ -35,6 +39,7 @@
 #define NAP_MIN_NS    30000u
 #define SLEEP_NS      10000000000u /* while nothing is */
 #define HARVEST_NS    200000u   /* between harvests while napping: what was freed last is still in a cache */
+#define AWAIT_NS      200000u   /* between looks while a collection is awaited */
 #define IDLE_NS       200000u   /* of needless rounds, before they are rested from */
 #define IDLE_REST_NS  50000000u /* at most */
 
@@ -134,20 +139,53 @@ static void fill(struct supply *supply, uint32_t class, uint64_t now)
 	ring_fill(supply, class);
 }
 
+/* The demand stands for the next round. */
+static bool put_off(struct supply *supply, uint32_t class)
+{
+	__atomic_fetch_or(&supply->heap->t.control->demand[class / 64], 1ull << (class % 64),
+			  __ATOMIC_RELAXED);
+	return false;
+}
+
+/*
+ * Nothing is left to be had: is a class to be refused, or is there a collection to wait for? One whole cycle that
+ * began after the class ran dry has to pass. False: wait.
+ */
+static bool has_been_collected(struct supply *supply, uint32_t class)
+{
+	struct supply_class *state = &supply->classes[class];
+	struct heap *heap = supply->heap;
+
+	if (!heap->collection || !collection_is_on(heap))
+		return true;
+	if (!state->await)
+		state->await = collection_request(heap, TRIGGER_LIMIT);
+	if (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished) >= state->await)
+		return true;
+	supply->awaiting = true;
+	return false;
+}
+
 /* False: that is for the next round, which begins with the class after the one that memory was looked for. */
 static bool fill_or_refuse(struct supply *supply, uint32_t class)
 {
-	if (!ring_is_empty(supply, class))
+	struct supply_class *state = &supply->classes[class];
+
+	if (!ring_is_empty(supply, class)) {
+		state->await = 0;
 		return true;
-	if (supply->scraped) {
-		__atomic_fetch_or(&supply->heap->t.control->demand[class / 64], 1ull << (class % 64),
-				  __ATOMIC_RELAXED);
-		return false;
 	}
+	/* While a cycle is awaited, its sweep is what brings memory: fill() has tried. */
+	if (supply->scraped || (state->await && !has_been_collected(supply, class)))
+		return put_off(supply, class);
 	supply->begin = (class + 1) % HEAPD_CLASS_MAX;
 	scrape_together(supply, class);
-	if (ring_fill(supply, class) < 0)
+	if (ring_fill(supply, class) < 0) {
+		if (!has_been_collected(supply, class))
+			return put_off(supply, class);
 		refuse_class(supply, class);
+	}
+	state->await = 0;
 	return true;
 }
 
@@ -188,7 +226,7 @@ static void serve_all(struct supply *supply, uint64_t now)
 	uint32_t words = HEAPD_CLASS_MAX / 64, begin = supply->begin / 64;
 	uint64_t from = UINT64_MAX << (supply->begin % 64);
 
-	supply->scraped = false;
+	supply->scraped = supply->awaiting = false;
 	serve_word(supply, begin, from, now);
 	for (uint32_t w = 1; w < words; w++)
 		serve_word(supply, (begin + w) % words, UINT64_MAX, now);
@@ -234,6 +272,20 @@ static bool anything_active(const struct supply *supply)
 	return false;
 }
 
+/* The heap has grown to where the next cycle is to begin. Asked for once: the cycle sets the next trigger. */
+static void look_at_pace(struct supply *supply)
+{
+	struct heap *heap = supply->heap;
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+	uint64_t free = supply->ring_bytes + HEAPD_READ_ONCE(stats->stranded);
+
+	if (!heap->collection || !collection_is_on(heap) || heap->collection->active || stats->out < free ||
+	    stats->out - free < atomic_load_explicit(&heap->collection->trigger_bytes, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&heap->collection->trigger_bytes, UINT64_MAX, memory_order_relaxed);
+	collection_request(heap, TRIGGER_HEAP);
+}
+
 /* A round of work under the lock: how long to sleep afterwards. */
 static uint64_t work(struct supply *supply)
 {
@@ -250,6 +302,7 @@ static uint64_t work(struct supply *supply)
 		;
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
+	look_at_pace(supply);
 	if (busy)
 		return supply->nap < NAP_MIN_NS ? NAP_MIN_NS : supply->nap;
 	return anything_active(supply) ? SUPPLY_SECOND_NS : SLEEP_NS;
@@ -268,6 +321,11 @@ static void rest(struct supply *supply, uint64_t ns)
 	uint32_t *bell = &supply->heap->t.control->bell,
 		 how = ns <= NAP_NS ? HEAPD_BELL_NAP : HEAPD_BELL_SLEEP;
 
+	/* Demand that waits for a cycle is no reason to be awake. */
+	if (supply->awaiting) {
+		nanosleep(&(struct timespec){ .tv_nsec = AWAIT_NS }, NULL);
+		return;
+	}
 	HEAPD_WRITE_ONCE(*bell, how);
 	HEAPD_FENCE();
 	if (!demanded(supply))
@@ -316,7 +374,7 @@ static uint64_t make_round(struct supply *supply, uint64_t last)
 	pthread_mutex_lock(&heap->lock);
 	before = progress(supply);
 	ns = work(supply);
-	useful = progress(supply) != before && !supply->scraped;
+	useful = (progress(supply) != before && !supply->scraped) || supply->awaiting;
 	pthread_mutex_unlock(&heap->lock);
 	heap_give_way(heap);
 	look_again = visit_stranded(supply, clock_ns());
@@ -437,8 +495,8 @@ void supply_stop(struct heap *heap)
 	supply_publish(heap, NULL);
 }
 
-int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, uint64_t *address,
-		 bool *zeroed)
+int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
+		 uint64_t *address, bool *zeroed)
 {
 	struct supply *supply = heap->supply;
 	uint32_t first;
@@ -451,7 +509,8 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
 	}
 	if (r == 0)
-		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
+		*address = heap->clients->slots[client].in_flight = heap->t.base +
+								    ((uint64_t)first << HEAPD_PAGE_SHIFT);
 	else
 		HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
 	heap_unlock(heap);

@@ -25,6 +25,7 @@ struct supply_class {
 	uint64_t bytes;                   /* free bytes in the ring */
 	uint64_t worst_now, worst_before; /* most bytes taken between two looks, this second and the last */
 	uint64_t last_taken;              /* when */
+	uint64_t await; /* refused only when as many cycles have finished; 0: it has not run dry */
 	uint64_t taken_ever, taken_before, looked; /* bytes; as of the last look; when that was */
 };
 
@@ -51,6 +52,7 @@ struct supply {
 	uint32_t harvest_client;
 	uint32_t begin;   /* the class that the next round begins with */
 	bool scraped;     /* memory was looked for in this round */
+	bool awaiting;    /* a class waits for a cycle */
 	uint64_t idle_ns; /* spent in rounds that did nobody any good, and not rested from */
 	uint64_t nap;     /* nanoseconds until the next look */
 	struct log_limit double_free_limit;
@@ -64,9 +66,12 @@ struct supply {
 int supply_start(struct heap *heap);
 void supply_stop(struct heap *heap);
 
-/* A large object: takes heap->lock. -ENOMEM at the limit. */
-int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, uint64_t *address,
-		 bool *zeroed);
+/*
+ * A large object: takes heap->lock. -ENOMEM at the limit. client: whom the address is for, by its place in
+ * heap->clients; the object is held for it until the reply has arrived.
+ */
+int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
+		 uint64_t *address, bool *zeroed);
 /* Harvests everything freed or handed back up to now: takes heap->lock. */
 int supply_sync(struct heap *heap);
 /* Collects what a session handed back, before it ends. With heap->lock held. */
@@ -74,6 +79,7 @@ void supply_collect_handback(struct heap *heap, struct heapd_session *session);
 
 /* ring.c, with heap->lock held: */
 void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now);
+void ring_note_all(struct supply *supply, uint64_t now);
 /* Fills the class's ring up to its target. -ENOMEM if not one entry could be put in and the ring is empty. */
 int ring_fill(struct supply *supply, uint32_t class);
 /* Takes entries back until at most `keep` bytes lie in the ring. */
@@ -89,6 +95,8 @@ void harvest_some(struct supply *supply, uint64_t now);
 uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k);
 /* Slots of slab k come back to the ledger; a span that is wholly free goes back to the page heap. */
 void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask);
+/* The span goes back to the page heap if nothing of it is out, unless it is its class's next refill. */
+void harvest_unused_span(struct supply *supply, uint32_t first);
 /* Spans that were kept for their class's next refill, of classes that are not supplied any more. */
 void harvest_unused_spans(struct supply *supply, uint32_t class);
 

@@ -623,7 +623,7 @@ START_TEST(large_objects)
 	for (; n < 40; n++) {
 		uint64_t align = 1ul << (12 + n % 10);
 
-		if (supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 2 * MIB + 1, align, &address[n], &zeroed) < 0)
+		if (supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 2 * MIB + 1, align, 0, &address[n], &zeroed) < 0)
 			break;
 		ck_assert_uint_eq(address[n] % align, 0);
 		ck_assert(zeroed);
@@ -633,7 +633,7 @@ START_TEST(large_objects)
 	ck_assert_int_gt(n, 14);
 	ck_assert_int_lt(n, 32);
 	testheap_is_clean(&t);
-	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, UINT64_MAX, 16, &more, &zeroed),
+	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, UINT64_MAX, 16, 0, &more, &zeroed),
 			 -ENOMEM);
 	for (int i = 0; i < n; i++) {
 		uint32_t page = (uint32_t)((address[i] - t.heap->t.base) >> HEAPD_PAGE_SHIFT);
@@ -641,7 +641,7 @@ START_TEST(large_objects)
 		testheap_free_bits(&t, t.heap->t.spans[page].slab0, 1);
 	}
 	/* Without a harvest in between: who meets the limit harvests. */
-	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 40 * MIB, 16, &more, &zeroed), 0);
+	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 40 * MIB, 16, 0, &more, &zeroed), 0);
 	ck_assert(!zeroed);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->large), 40 * MIB);
 }

@@ -31,6 +31,7 @@ struct heapd_directory {
 	uint32_t nroots;
 	struct heapd_cycle_words cycle __attribute__((aligned(64)));
 	struct heapd_stats stats __attribute__((aligned(64)));
+	struct heapd_cycle_record cycles[HEAPD_CYCLES_KEPT]; /* cycle n stands at n % HEAPD_CYCLES_KEPT */
 };
 _Static_assert(sizeof(struct heapd_directory) <= 65536, "the directory's head has 64 KiB");
 

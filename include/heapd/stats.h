@@ -33,9 +33,42 @@ struct heapd_stats {
 	uint64_t rings_found_empty;
 	uint64_t commit_ns;
 	uint64_t supply_ns; /* processor time of the supplier */
-	uint64_t unused[40];
+
+	/* The collector's. Live is what the last cycle marked. */
+	uint64_t gc_live, gc_live_objects;
+	uint64_t gc_goal;    /* the next cycle is to end before the heap has grown to this */
+	uint64_t gc_trigger; /* so it begins when as much is allocated */
+	uint64_t gc_cycles[8]; /* by enum trigger of the daemon: heap limit interval request death void stress - */
+	uint64_t gc_voids;  /* cycles that came to nothing */
+	uint64_t gc_stalls; /* clients that held one up for more than a second */
+	uint64_t gc_freed, gc_freed_objects;
+	uint64_t gc_ns;          /* from begin to end, of all cycles */
+	uint64_t gc_cpu_ns;      /* processor time of the collector's threads */
+	uint64_t gc_early_frees; /* freed explicitly, and reached all the same (Free=checked) */
+	uint64_t gc_foreign; /* listed words that were neither NULL nor in the heap, at the last marking */
+	uint64_t unused[84];
 };
-_Static_assert(sizeof(struct heapd_stats) == 512, "statistics keep their size");
+_Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
+
+/* One cycle, as the directory remembers the last HEAPD_CYCLES_KEPT of them. Durations in nanoseconds. */
+struct heapd_cycle_record {
+	uint64_t cycle; /* its number, written last (release); 0: none yet */
+	uint64_t began; /* CLOCK_REALTIME */
+	uint32_t trigger;
+	uint32_t is_void;
+	uint64_t barrier, gather, scan, roots, mark, sweep; /* phases, in this order */
+	uint64_t cpu;                                       /* processor time of the collector's threads */
+	uint64_t before;                                    /* bytes allocated when it began */
+	uint64_t marked, marked_objects;
+	uint64_t freed, freed_objects;
+	uint64_t held;                 /* bytes left, though not marked: made or supplied meanwhile */
+	uint64_t pause_max, pause_sum; /* of a thread's answers to the scan */
+	uint32_t threads, sessions, passes, stalls;
+	uint64_t unused[4];
+};
+_Static_assert(sizeof(struct heapd_cycle_record) == 192, "records keep their size");
+
+#define HEAPD_CYCLES_KEPT 64u
 
 struct heapd_class_stats {
 	uint64_t spans;

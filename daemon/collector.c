@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the collector's thread, and what the directory and the log say of cycles.
+ *
+ * A request is counted before its cycle begins and answered by `finished` after it has ended (collection.c), so who
+ * waits for that number has seen a whole cycle pass. A void cycle finishes nothing: it is followed by another. A
+ * heap at rest is not collected: the interval counts only if something was allocated, or somebody left, since.
+ */
+#include "collector.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "clock.h"
+#include "cycle.h"
+#include "pacer.h"
+
+#define SECOND_NS    UINT64_C(1000000000)
+#define VOIDS_IN_ROW 8u /* then a rest, as long as the last one took, is between them */
+#define LINES        100u
+
+struct collector {
+	struct heap *heap;
+	struct cycle cycle;
+	pthread_t thread;
+	uint64_t ended;      /* when the last cycle did */
+	uint64_t left;       /* bytes allocated then */
+	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
+	uint64_t seen_ends;
+	uint64_t cpu;   /* processor time of this thread as of the last cycle's end */
+	uint32_t voids; /* in a row */
+	struct log_limit lines, void_lines, early_lines;
+};
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * SECOND_NS + (uint64_t)t.tv_nsec;
+}
+
+/* What is said of a cycle ----------------------------------------------------------------------------------------- */
+
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
+static double mib(uint64_t bytes)
+{
+	return (double)bytes / (1 << 20);
+}
+
+/* heapd(8) explains the line. */
+static void log_cycle(struct collector *c, const struct cycle_result *r, uint64_t goal)
+{
+	log_limited(
+		c->heap->log, &c->lines, LOG_INFO,
+		"heap '%s': gc %u (%s): %.1f ms: barrier %.2f + scan %.2f + roots %.2f + mark %.1f + sweep %.1f; "
+		"%.1f -> %.1f MiB, %.1f live, %.1f held, goal %.1f; %" PRIu64
+		" objects freed; %u clients, %" PRIu64
+		" threads; longest pause %.0f us; %.1f ms of processor",
+		c->heap->name, r->number, trigger_word(r->trigger), ms(r->total),
+		ms(r->handshakes.barrier_ns + r->gather), ms(r->handshakes.scan_ns), ms(r->roots),
+		ms(r->mark), ms(r->sweep), mib(r->before), mib(c->left), mib(r->marked.bytes),
+		mib(r->swept.held_bytes), mib(goal), r->swept.freed_objects, r->sessions,
+		r->handshakes.threads, (double)r->pause_max / 1e3, ms(c->cpu));
+}
+
+static void log_void(struct collector *c, const struct cycle_result *r)
+{
+	log_limited(
+		c->heap->log, &c->void_lines, LOG_NOTICE,
+		"heap '%s': gc %u (%s) is void after %.1f ms: a barrier ring ran full, or memory was short; it "
+		"begins again",
+		c->heap->name, r->number, trigger_word(r->trigger), ms(r->total));
+}
+
+static void log_early(struct collector *c, const struct cycle_result *r)
+{
+	if (r->swept.early)
+		log_limited(c->heap->log, &c->early_lines, LOG_WARNING,
+			    "heap '%s': %" PRIu64
+			    " objects were freed while still reachable, the first at 0x%" PRIx64
+			    "; they are kept (Free=checked)",
+			    c->heap->name, r->swept.early, r->swept.early_first);
+}
+
+static void record(const struct collector *c, const struct cycle_result *r, bool is_void)
+{
+	struct heapd_cycle_record *record = &c->heap->t.directory->cycles[r->number % HEAPD_CYCLES_KEPT];
+
+	HEAPD_STORE_RELEASE(&record->cycle, 0);
+	*record = (struct heapd_cycle_record){
+		.began = r->began,
+		.trigger = (uint32_t)r->trigger,
+		.is_void = is_void,
+		.barrier = r->handshakes.barrier_ns,
+		.gather = r->gather,
+		.scan = r->handshakes.scan_ns,
+		.roots = r->roots,
+		.mark = r->mark,
+		.sweep = r->sweep,
+		.cpu = c->cpu,
+		.before = r->before,
+		.marked = r->marked.bytes,
+		.marked_objects = r->marked.objects,
+		.freed = r->swept.freed_bytes,
+		.freed_objects = r->swept.freed_objects,
+		.held = r->swept.held_bytes,
+		.pause_max = r->pause_max,
+		.pause_sum = r->pause_sum,
+		.threads = (uint32_t)r->handshakes.threads,
+		.sessions = r->sessions,
+		.passes = r->passes,
+		.stalls = (uint32_t)r->handshakes.stalls,
+	};
+	HEAPD_STORE_RELEASE(&record->cycle, r->number);
+}
+
+static void count(struct heap *heap, const struct cycle_result *r, uint64_t cpu)
+{
+	struct heapd_stats *stats = &heap->t.directory->stats;
+
+	HEAPD_WRITE_ONCE(stats->gc_live, r->marked.bytes);
+	HEAPD_WRITE_ONCE(stats->gc_live_objects, r->marked.objects);
+	HEAPD_WRITE_ONCE(stats->gc_foreign, r->marked.foreign);
+	HEAPD_COUNT(stats->gc_cycles[r->trigger], 1u);
+	HEAPD_COUNT(stats->gc_freed, r->swept.freed_bytes);
+	HEAPD_COUNT(stats->gc_freed_objects, r->swept.freed_objects);
+	HEAPD_COUNT(stats->gc_early_frees, r->swept.early);
+	HEAPD_COUNT(stats->gc_ns, r->total);
+	HEAPD_COUNT(stats->gc_cpu_ns, cpu);
+}
+
+/* What follows from a cycle --------------------------------------------------------------------------------------- */
+
+static uint64_t growth_rate(const struct collector *c, const struct cycle_result *r, uint64_t begin)
+{
+	uint64_t grown = r->before > c->left ? r->before - c->left : 0, ns = begin - c->ended;
+
+	return ns ? (uint64_t)((double)grown * 1e9 / (double)ns) : 0;
+}
+
+static struct pace plan(struct collector *c, uint64_t rate)
+{
+	const struct cycle_result *r = &c->cycle.result;
+	struct collection *collection = c->heap->collection;
+	struct pace_input input = {
+		.live = r->marked.bytes,
+		.left = c->left,
+		.limit = heap_limit(c->heap),
+		.rate = rate,
+		.cycle_ns = r->total,
+	};
+
+	pthread_mutex_lock(&collection->mutex);
+	input.percent = collection->settings.percent;
+	if (collection->settings.memory_limit && collection->settings.memory_limit < input.limit)
+		input.limit = collection->settings.memory_limit;
+	pthread_mutex_unlock(&collection->mutex);
+	return pacer_plan(&input);
+}
+
+static void set_pace(struct heap *heap, const struct pace *pace)
+{
+	struct heapd_stats *stats = &heap->t.directory->stats;
+
+	HEAPD_WRITE_ONCE(stats->gc_goal, pace->goal);
+	HEAPD_WRITE_ONCE(stats->gc_trigger, pace->trigger);
+	atomic_store_explicit(&heap->collection->trigger_bytes, pace->trigger, memory_order_relaxed);
+}
+
+/* Whoever waits for the number finds it, then is woken. */
+static void finish(struct heap *heap)
+{
+	struct heapd_cycle_words *words = &heap->t.directory->cycle;
+	struct collection *collection = heap->collection;
+
+	pthread_mutex_lock(&collection->mutex);
+	collection->finished = collection->begun;
+	HEAPD_STORE_RELEASE(&words->finished, collection->finished);
+	pthread_mutex_unlock(&collection->mutex);
+	HEAPD_STORE_RELEASE(&words->event, words->event + 1);
+	futex_wake_all(&words->event);
+}
+
+static void run(struct collector *c, enum trigger trigger)
+{
+	struct heap *heap = c->heap;
+	const struct cycle_result *result = &c->cycle.result;
+	uint64_t begin = clock_ns(), cpu = cpu_ns(), rate;
+	struct pace pace;
+	int r;
+
+	c->seen_slots = HEAPD_READ_ONCE(heap->t.directory->stats.supplied_slots);
+	c->seen_ends = HEAPD_READ_ONCE(heap->t.directory->stats.sessions_ever) -
+		       HEAPD_READ_ONCE(heap->t.directory->stats.sessions);
+	r = cycle_run(&c->cycle, trigger);
+	c->cpu = cpu_ns() - cpu;
+	if (r < 0) {
+		c->voids++;
+		HEAPD_COUNT(heap->t.directory->stats.gc_voids, 1u);
+		record(c, result, true);
+		if (r != -ECANCELED)
+			log_void(c, result);
+		c->ended = clock_ns();
+		return;
+	}
+	c->voids = 0;
+	rate = growth_rate(c, result, begin);
+	c->left = cycle_allocated(heap);
+	c->ended = clock_ns();
+	pace = plan(c, rate);
+	set_pace(heap, &pace);
+	count(heap, result, c->cpu);
+	record(c, result, false);
+	log_cycle(c, result, pace.goal);
+	log_early(c, result);
+	finish(heap);
+}
+
+/* Waiting for a reason -------------------------------------------------------------------------------------------- */
+
+static bool has_changed(const struct collector *c)
+{
+	const struct heapd_stats *stats = &c->heap->t.directory->stats;
+
+	return HEAPD_READ_ONCE(stats->supplied_slots) != c->seen_slots ||
+	       HEAPD_READ_ONCE(stats->sessions_ever) - HEAPD_READ_ONCE(stats->sessions) != c->seen_ends;
+}
+
+/* With the mutex held. The reason to begin now, or TRIGGERS; *until: when to look again. */
+static enum trigger reason(struct collector *c, uint64_t *until)
+{
+	struct collection *collection = c->heap->collection;
+	uint64_t now = clock_ns(), interval = collection->settings.interval * SECOND_NS,
+		 rest = pacer_death_rest_ns(c->cycle.result.total);
+	uint32_t wanted = collection->wanted;
+
+	*until = UINT64_MAX;
+	if (!collection_is_on(c->heap))
+		return TRIGGERS;
+	if (c->heap->t.directory->cycle.debug & HEAPD_DEBUG_STRESS)
+		wanted |= 1u << TRIGGER_STRESS;
+	if (wanted & 1u << TRIGGER_DEATH && now - c->ended < rest) {
+		wanted &= ~(1u << TRIGGER_DEATH);
+		*until = c->ended + rest;
+	}
+	if (wanted)
+		return (enum trigger)__builtin_ctz(wanted);
+	if (!interval)
+		return TRIGGERS;
+	if (now - c->ended >= interval && has_changed(c))
+		return TRIGGER_INTERVAL;
+	if (c->ended + interval > now && c->ended + interval < *until)
+		*until = c->ended + interval;
+	else if (now - c->ended >= interval && now + interval < *until)
+		*until = now + interval;
+	return TRIGGERS;
+}
+
+static void wait_until(struct collection *collection, uint64_t until)
+{
+	struct timespec t = { (time_t)(until / SECOND_NS), (long)(until % SECOND_NS) };
+
+	if (until == UINT64_MAX)
+		pthread_cond_wait(&collection->cond, &collection->mutex);
+	else
+		pthread_cond_timedwait(&collection->cond, &collection->mutex, &t);
+}
+
+/* TRIGGERS: the heap is to end. A void cycle's requests stand for the next one. */
+static enum trigger next(struct collector *c)
+{
+	struct collection *collection = c->heap->collection;
+	enum trigger trigger = TRIGGERS;
+	uint64_t until;
+
+	pthread_mutex_lock(&collection->mutex);
+	while (!collection->stop) {
+		trigger = c->voids ? TRIGGER_VOID : reason(c, &until);
+		if (trigger != TRIGGERS)
+			break;
+		wait_until(collection, until);
+	}
+	if (collection->stop)
+		trigger = TRIGGERS;
+	collection->wanted = 0;
+	if (!c->voids)
+		collection->begun++;
+	pthread_mutex_unlock(&collection->mutex);
+	return trigger;
+}
+
+static void rest_from_voids(const struct collector *c)
+{
+	uint64_t ns = c->cycle.result.total < SECOND_NS / 2 ? c->cycle.result.total : SECOND_NS / 2;
+
+	if (c->voids > VOIDS_IN_ROW)
+		nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
+}
+
+static void *collect(void *arg)
+{
+	struct collector *c = arg;
+	enum trigger trigger;
+
+	while ((trigger = next(c)) != TRIGGERS) {
+		run(c, trigger);
+		rest_from_voids(c);
+	}
+	return NULL;
+}
+
+static int thread_start(struct collector *c)
+{
+	sigset_t all, before;
+	char name[16];
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	r = pthread_create(&c->thread, NULL, collect, c);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (r)
+		return -r;
+	snprintf(name, sizeof(name), "gc:%.11s", c->heap->name);
+	pthread_setname_np(c->thread, name);
+	return 0;
+}
+
+int collector_start(struct heap *heap, unsigned marker_threads)
+{
+	struct collector *c = calloc(1, sizeof(*c));
+	struct pace pace;
+	int r;
+
+	if (!c)
+		return -ENOMEM;
+	c->heap = heap;
+	c->ended = clock_ns();
+	c->lines = (struct log_limit){ .what = "collections", .burst = LINES };
+	c->void_lines.what = "void collections";
+	c->early_lines.what = "objects freed too early";
+	r = cycle_init(&c->cycle, heap, marker_threads);
+	if (r < 0)
+		goto out_free;
+	if (handshake_possible() < 0 && collection_is_on(heap))
+		log_err(heap->log,
+			"heap '%s': this kernel has no membarrier(): no collection is possible (GCPercent=off)",
+			heap->name);
+	pace = plan(c, 0);
+	set_pace(heap, &pace);
+	heap->collector = c;
+	r = thread_start(c);
+	if (r == 0)
+		return 0;
+	heap->collector = NULL;
+	cycle_deinit(&c->cycle);
+out_free:
+	free(c);
+	return r;
+}
+
+void collector_stop(struct heap *heap)
+{
+	struct collector *c = heap->collector;
+
+	if (!c)
+		return;
+	pthread_mutex_lock(&heap->collection->mutex);
+	HEAPD_WRITE_ONCE(heap->collection->stop, true);
+	pthread_cond_broadcast(&heap->collection->cond);
+	pthread_mutex_unlock(&heap->collection->mutex);
+	pthread_join(c->thread, NULL);
+	log_limit_flush(heap->log, &c->lines, LOG_INFO);
+	log_limit_flush(heap->log, &c->void_lines, LOG_NOTICE);
+	log_limit_flush(heap->log, &c->early_lines, LOG_WARNING);
+	cycle_deinit(&c->cycle);
+	free(c);
+	heap->collector = NULL;
+}

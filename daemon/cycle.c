@@ -1,0 +1,323 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the order of a cycle's steps, and with it the claim that what is reachable is never given out again (I5),
+ * and what is not comes back (I6).
+ *
+ *   1  note P (holds_begin); the barrier rings are emptied; the daemon's own roots report
+ *   2  now = BARRIER; handshake 1: every thread's barrier is on, no operation is under way that began before
+ *   3  what clients hold free is gathered (holds_gather)
+ *   4  now = SCAN; handshake 2: every thread has published what it holds
+ *   5  note P2 (holds_end): the mark words are set; what the threads published, pins, ranges, named roots,
+ *      tickets, addresses on their way to clients and early shades become grey; now = MARK
+ *   6  marking, and passes over the barrier rings, until a pass with nothing grey before it finds nothing white
+ *   7  now = SWEEP; barriers go off; the sweep
+ *   8  now = IDLE; finished
+ *
+ * I5. Let o be reachable when the sweep looks at its slot; then its mark or hold bit is set. If o was made after
+ * step 3's look, holds.c says so. Else o existed when the threads were scanned. Consider the chain of pointers from
+ * a root that leads to o at the end of step 6, and its first white object. What leads to it is a root, or a black
+ * object's field. Snapshot: all that was reachable when the last thread was scanned becomes marked, since a pointer
+ * that is taken out of the heap or a root is logged by whoever takes it out (all barriers are on before step 4),
+ * and a pointer on a stack is published. A pointer that a thread stored before its scan was logged as it was
+ * stored (Dijkstra's half of the barrier), so it cannot have been moved from an unscanned stack to where nobody
+ * looks again. A pointer that a thread holds after its scan it had then, or read from a field later: in both cases
+ * its object was reachable at the snapshot, or was made since. So no first white object exists, once everything
+ * grey is black and every entry was read: shades.c says why a pass that finds nothing shows that.
+ *    Marking begins only when all have answered. Before that a thread may still hold a slot that it has not
+ * zeroed, or fill a new object plainly (heapd_init): the marker would read stale words, or miss what comes after.
+ *    Roots of a client that dies in the midst of it stay roots until step 8 (clients.h): to forget them would be a
+ * deletion that nobody logged.
+ *
+ * I6. What is unreachable when step 4 ends, not held, and not logged in this cycle is not marked: the rings were
+ * emptied in step 1, the mark words set in step 5. So it goes with this sweep, and what this cycle kept for
+ * its entries goes with the next.
+ *
+ * Termination. An object that was made after note P2 has its mark bit set: it is never queued. The others are
+ * finite, and each pass that is not the last marks one.
+ *
+ * A void cycle has changed nothing: no slot was taken back. What its rings hold means nothing to the next one.
+ */
+#include "cycle.h"
+
+#include <errno.h>
+#include <time.h>
+
+#include "clock.h"
+#include "holds.h"
+#include "marks.h"
+#include "roots.h"
+#include "shades.h"
+#include "supply.h"
+
+int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
+{
+	*cycle = (struct cycle){ .heap = heap };
+	cycle->handshake = (struct handshake){
+		.heap = heap,
+		.view = &cycle->view,
+		.counts = &cycle->result.handshakes,
+	};
+	return marker_init(&cycle->marker, heap, marker_threads);
+}
+
+void cycle_deinit(struct cycle *cycle)
+{
+	marker_deinit(cycle->marker);
+	handshake_deinit(&cycle->handshake);
+	clients_view_deinit(&cycle->view);
+}
+
+uint64_t cycle_allocated(const struct heap *heap)
+{
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+	uint64_t out = HEAPD_READ_ONCE(stats->out),
+		 free = HEAPD_READ_ONCE(stats->in_rings) + HEAPD_READ_ONCE(stats->stranded);
+
+	return out > free ? out - free : 0;
+}
+
+static void publish(struct cycle *cycle, enum heapd_phase phase)
+{
+	HEAPD_STORE_RELEASE(&cycle->heap->t.directory->cycle.now,
+			    heapd_now_make(cycle->result.number, phase));
+}
+
+/* Adds the time since *since to *sum, and begins anew. */
+static void lap(uint64_t *sum, uint64_t *since)
+{
+	uint64_t now = clock_ns();
+
+	*sum += now - *since;
+	*since = now;
+}
+
+/* Steps 1 and 2. */
+static int raise_barriers(struct cycle *cycle)
+{
+	struct heap *heap = cycle->heap;
+	int r;
+
+	clients_arrived(heap);
+	holds_begin(heap);
+	shades_own_begin(heap);
+	r = clients_look(heap, &cycle->view);
+	if (r < 0)
+		return r;
+	shades_empty(heap, &cycle->view);
+	publish(cycle, HEAPD_PHASE_BARRIER);
+	return handshake_barrier(&cycle->handshake);
+}
+
+/* Step 4. */
+static int scan_threads(struct cycle *cycle)
+{
+	publish(cycle, HEAPD_PHASE_SCAN);
+	return handshake_scan(&cycle->handshake);
+}
+
+/* What a count that a client wrote can stand for. */
+static uint64_t words_in(uint64_t count, uint64_t bytes)
+{
+	return count < bytes / 8 ? count : bytes / 8;
+}
+
+/* A thread's publication, of whatever state the thread is by now. -EAGAIN: it holds more than fits. */
+static int shade_thread(struct cycle *cycle, const struct client *client, uint32_t index,
+			const struct heapd_thread *thread)
+{
+	uint32_t of = HEAPD_LOAD_ACQUIRE(&thread->published_cycle);
+	uint64_t count = HEAPD_READ_ONCE(thread->published_count);
+
+	if (of != cycle->result.number && of != HEAPD_PUBLISHED_STANDING)
+		return 0;
+	if (count == HEAPD_PUBLISHED_OVERFLOW)
+		return -EAGAIN;
+	marker_shade_all(cycle->marker,
+			 client_rest(client, HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES),
+			 words_in(count, HEAPD_PUBLISHED_BYTES), true);
+	return 0;
+}
+
+static int shade_ranges(struct cycle *cycle, const struct client *client)
+{
+	uint64_t count = HEAPD_READ_ONCE(client->memory->ranges_count);
+
+	if (HEAPD_READ_ONCE(client->memory->ranges_cycle) != cycle->result.number)
+		return 0;
+	if (count == HEAPD_PUBLISHED_OVERFLOW)
+		return -EAGAIN;
+	marker_shade_all(cycle->marker, client_rest(client, HEAPD_SESSION_RANGES_AT),
+			 words_in(count, HEAPD_RANGES_BYTES), false);
+	return 0;
+}
+
+static void shade_pins(struct cycle *cycle, const struct client *client)
+{
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
+	const char *base = (const char *)client->memory;
+
+	marker_shade_all(cycle->marker, (const uint64_t *)(const void *)(base + HEAPD_SESSION_PIN_AT),
+			 n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX, false);
+}
+
+static void count_pause(struct cycle_result *result, const struct heapd_thread *thread)
+{
+	uint64_t longest = HEAPD_READ_ONCE(thread->pause_max_ns);
+
+	result->pause_sum += HEAPD_READ_ONCE(thread->pause_ns);
+	if (longest > result->pause_max)
+		result->pause_max = longest;
+}
+
+static int shade_client(struct cycle *cycle, const struct client *client)
+{
+	uint32_t n;
+	struct heapd_thread *threads = client_threads(client, &n);
+	int r = shade_ranges(cycle, client);
+
+	for (uint32_t t = 0; r == 0 && t < n; t++) {
+		r = shade_thread(cycle, client, t, &threads[t]);
+		count_pause(&cycle->result, &threads[t]);
+	}
+	shade_pins(cycle, client);
+	marker_shade(cycle->marker, client->in_flight);
+	if (r < 0)
+		log_err(cycle->heap->log,
+			"heap '%s': process %d holds more heap pointers on a stack or in registered ranges than can "
+			"be published: collection cannot go on while it does",
+			cycle->heap->name, client->pid);
+	return r;
+}
+
+static void shade_root(void *arg, uint64_t object)
+{
+	marker_shade(arg, object);
+}
+
+/* Step 5. */
+static int shade_roots(struct cycle *cycle)
+{
+	int r = 0;
+
+	holds_end(cycle->heap);
+	marker_begin(cycle->marker);
+	shades_flush(cycle->heap, cycle->marker);
+	for (unsigned i = 0; r == 0 && i < cycle->view.n; i++)
+		r = shade_client(cycle, &cycle->view.list[i]);
+	roots_look(cycle->heap, shade_root, cycle->marker);
+	cycle->result.sessions = cycle->view.n;
+	publish(cycle, HEAPD_PHASE_MARK);
+	return r;
+}
+
+/* -EAGAIN when an entry was dropped: what it stood for is nowhere. */
+static int check_void(struct cycle *cycle)
+{
+	if (HEAPD_READ_ONCE(cycle->heap->collection->stop))
+		return -ECANCELED;
+	return shades_are_lost(cycle->heap, &cycle->view) ? -EAGAIN : 0;
+}
+
+/* Step 6. Rings are read often, so that they do not run full: between portions of marking, too. */
+static int mark(struct cycle *cycle)
+{
+	uint64_t grey;
+	bool done;
+	int r;
+
+	do {
+		done = marker_drain(cycle->marker);
+		r = clients_look(cycle->heap, &cycle->view);
+		if (r == 0)
+			r = check_void(cycle);
+		if (r < 0)
+			return r;
+		grey = shades_pass(cycle->heap, &cycle->view, cycle->marker);
+		cycle->result.passes++;
+	} while (!done || grey);
+	/* A thread may have dropped an entry since: as it did, its store was still to come. */
+	return check_void(cycle);
+}
+
+/* Steps 7 and 8, or the end of a void cycle: nothing of it is left in anybody's way. */
+static void lower_barriers(struct cycle *cycle, enum heapd_phase phase)
+{
+	publish(cycle, phase);
+	shades_own_end(cycle->heap);
+	clients_look(cycle->heap, &cycle->view);
+	handshake_off(&cycle->handshake);
+}
+
+static void end(struct cycle *cycle)
+{
+	struct heap *heap = cycle->heap;
+
+	holds_drop(heap);
+	heap_lock(heap);
+	clients_reap(heap);
+	heap_unlock(heap);
+	publish(cycle, HEAPD_PHASE_IDLE);
+}
+
+static int collect(struct cycle *cycle)
+{
+	struct cycle_result *result = &cycle->result;
+	uint64_t since;
+	int r;
+
+	r = raise_barriers(cycle);
+	since = clock_ns();
+	if (r == 0)
+		r = holds_gather(cycle->heap);
+	lap(&result->gather, &since);
+	if (r == 0)
+		r = scan_threads(cycle);
+	since = clock_ns();
+	if (r == 0)
+		r = shade_roots(cycle);
+	lap(&result->roots, &since);
+	if (r == 0)
+		r = mark(cycle);
+	lap(&result->mark, &since);
+	if (r == 0)
+		result->marked = *marker_counts(cycle->marker);
+	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
+	if (r == 0)
+		sweeper_run(cycle->heap, &result->swept);
+	lap(&result->sweep, &since);
+	end(cycle);
+	return r == -ENOMEM ? -EAGAIN : r;
+}
+
+static uint64_t realtime(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* Numbers go round after 32 bits, and leave out 0 (barrier off) and the two highest, which mean something else. */
+static uint32_t number_next(const struct heap *heap)
+{
+	uint32_t last = heapd_now_cycle(heap->t.directory->cycle.now);
+
+	return last >= UINT32_MAX - 2 ? 1 : last + 1;
+}
+
+int cycle_run(struct cycle *cycle, enum trigger trigger)
+{
+	uint64_t begin = clock_ns();
+	int r;
+
+	cycle->result = (struct cycle_result){
+		.number = number_next(cycle->heap),
+		.trigger = trigger,
+		.began = realtime(),
+		.before = cycle_allocated(cycle->heap),
+	};
+	cycle->handshake.cycle = cycle->result.number;
+	r = collect(cycle);
+	cycle->result.total = clock_ns() - begin;
+	return r;
+}

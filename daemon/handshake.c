@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the daemon's side of the handshakes.
+ *
+ * Handshake 1. `now` says BARRIER; then a membarrier; then the clients are looked at. A thread registers, executes
+ * a full fence, then reads `now` (thread.c, offline.c of the client): so it reads BARRIER and starts with its
+ * barrier on, or it was registered when we looked, and we switch its barrier on. After the next membarrier an
+ * operation that begins sees `on`; one that may have begun before shows by `inside`, which is odd while it
+ * lasts: round one waits for its end. One round is not enough. A thread whose barrier was on early may have read a
+ * field's old value while a thread whose barrier was off stored there unlogged; the first one's store then wipes
+ * out, unlogged, what the second one stored. So a second round waits for the end of every operation that had begun
+ * when the first round ended: from then on none is under way that began while any barrier was off.
+ *
+ * Handshake 2. `now` says SCAN; membarrier; then all who are attached have to answer (session.h): each thread for
+ * itself, the agent for those that are offline and for registered ranges. Who registers later holds nothing. A
+ * forked child that has not spoken answers by what its parent published for it.
+ *
+ * A client that is gone has answered: it stores nothing any more, and what it published or logged stands in
+ * memory that stays mapped until the cycle ends (clients.h). It is gone when the main thread has read its socket to
+ * the end, so the requests that it sent before have been served.
+ *
+ * We wait for clients here and nowhere else, asleep, and rings are read meanwhile so that they do not run full. A
+ * client that is stopped holds up the cycle and nothing else: that is logged, counted, and after StallTimeout=
+ * answered. Evicting means SIGKILL: an evicted process must never write again. A reader can harm nobody but itself:
+ * it is not waited for any longer.
+ */
+#include "handshake.h"
+
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "collection.h"
+#include "shades.h"
+
+#define NAP_FIRST_NS  20000u
+#define NAP_LAST_NS   1000000u
+#define SECOND_NS     UINT64_C(1000000000)
+#define STALL_NS      SECOND_NS        /* after which a stall is spoken of */
+#define STALL_LINE_NS (60 * SECOND_NS) /* and how often it is said again */
+#define LATE_NS       (10 * SECOND_NS) /* clients register for membarriers in that time, once collection is on */
+
+struct pending {
+	struct heapd_thread *thread;
+	uint64_t inside;
+	uint64_t id;
+};
+
+static long membarrier(int command)
+{
+	return syscall(SYS_membarrier, command, 0, 0);
+}
+
+int handshake_possible(void)
+{
+	long known = membarrier(MEMBARRIER_CMD_QUERY);
+
+	return known > 0 && known & MEMBARRIER_CMD_GLOBAL_EXPEDITED ? 0 : -ENOSYS;
+}
+
+/* The expedited form reaches those who registered, as clients do when they attach to a heap that is collected. */
+static void fence_all(const struct heap *heap)
+{
+	uint64_t on = HEAPD_READ_ONCE(heap->collection->switched_on);
+
+	membarrier(clock_ns() - on < LATE_NS ? MEMBARRIER_CMD_GLOBAL : MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+}
+
+static bool is_stopping(const struct heap *heap)
+{
+	return HEAPD_READ_ONCE(heap->collection->stop);
+}
+
+static const struct client *view_find(const struct clients_view *view, uint64_t id)
+{
+	for (unsigned i = 0; i < view->n; i++)
+		if (view->list[i].id == id)
+			return &view->list[i];
+	return NULL;
+}
+
+static bool has_to_answer(const struct client *client)
+{
+	return client->live && client->pid && !client->dropped;
+}
+
+/* Stalls ------------------------------------------------------------------------------------------------------ */
+
+static void evict(struct heap *heap, const struct client *stalled)
+{
+	const struct clients *c = heap->clients;
+	int error = ESRCH;
+
+	heap_lock(heap);
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->slots[i].live && c->slots[i].id == stalled->id && c->slots[i].pidfd >= 0)
+			error = syscall(SYS_pidfd_send_signal, c->slots[i].pidfd, SIGKILL, NULL, 0) < 0
+					? errno
+					: 0;
+	heap_unlock(heap);
+	if (error)
+		log_err(heap->log, "heap '%s': process %d holds up collection and cannot be evicted: %s",
+			heap->name, stalled->pid, strerror(error));
+	else
+		log_warning(heap->log, "heap '%s': process %d evicted (SIGKILL): it held up collection",
+			    heap->name, stalled->pid);
+}
+
+static void drop_reader(struct heap *heap, const struct client *stalled)
+{
+	struct clients *c = heap->clients;
+
+	heap_lock(heap);
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->slots[i].live && c->slots[i].id == stalled->id)
+			c->slots[i].dropped = true;
+	heap_unlock(heap);
+	log_warning(
+		heap->log,
+		"heap '%s': process %d reads the heap and does not answer: it is not waited for any more, and "
+		"may read objects that are gone",
+		heap->name, stalled->pid);
+}
+
+static void stall_answer(struct heap *heap, const struct client *client)
+{
+	enum config_stall action;
+
+	pthread_mutex_lock(&heap->collection->mutex);
+	action = heap->collection->settings.stall_action;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	if (HEAPD_READ_ONCE(client->memory->read_only))
+		drop_reader(heap, client);
+	else if (action == CONFIG_STALL_EVICT)
+		evict(heap, client);
+}
+
+/* Somebody has not answered for long: says so, and gives the configured answer when it is time. */
+static void stall_look(struct handshake *h, const struct client *client, const char *what)
+{
+	struct heap *heap = h->heap;
+	uint64_t now = clock_ns(), waited = now - h->begin, timeout;
+
+	if (waited < STALL_NS)
+		return;
+	pthread_mutex_lock(&heap->collection->mutex);
+	timeout = heap->collection->settings.stall_timeout * SECOND_NS;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	if (!h->told || now - h->told > STALL_LINE_NS) {
+		if (!h->told) {
+			h->counts->stalls++;
+			HEAPD_COUNT(heap->t.directory->stats.gc_stalls, 1u);
+		}
+		h->told = now;
+		log_warning(
+			heap->log,
+			"heap '%s': cycle %u waits for process %d, which %s for %llu ms: is it stopped, or "
+			"being debugged?",
+			heap->name, h->cycle, client->pid, what, (unsigned long long)(waited / 1000000));
+	}
+	if (waited > timeout && now - h->acted > SECOND_NS) {
+		h->acted = now;
+		stall_answer(heap, client);
+	}
+}
+
+/* Waiting ----------------------------------------------------------------------------------------------------- */
+
+/* Asleep for a while that doubles. What the barriers report meanwhile is noted, and the clients are looked at anew. */
+static int nap(struct handshake *h, uint64_t *ns)
+{
+	struct timespec t = { .tv_nsec = (long)*ns };
+	int r;
+
+	if (is_stopping(h->heap))
+		return -ECANCELED;
+	nanosleep(&t, NULL);
+	*ns = *ns * 2 < NAP_LAST_NS ? *ns * 2 : NAP_LAST_NS;
+	r = clients_look(h->heap, h->view);
+	if (r == 0)
+		shades_note(h->heap, h->view);
+	return r;
+}
+
+/* Handshake 1 ------------------------------------------------------------------------------------------------- */
+
+static int pending_add(struct handshake *h, struct heapd_thread *thread, uint64_t inside, uint64_t id)
+{
+	uint32_t room = h->room ? 2 * h->room : 64;
+
+	if (h->n == h->room) {
+		struct pending *list = reallocarray(h->list, room, sizeof(*list));
+
+		if (!list)
+			return -ENOMEM;
+		h->list = list;
+		h->room = room;
+	}
+	h->list[h->n++] = (struct pending){ thread, inside, id };
+	return 0;
+}
+
+/* All threads that are inside an operation now. */
+static int pending_gather(struct handshake *h)
+{
+	int r = 0;
+
+	h->n = 0;
+	for (unsigned i = 0; i < h->view->n; i++) {
+		const struct client *client = &h->view->list[i];
+		uint32_t n;
+		struct heapd_thread *threads = client_threads(client, &n);
+
+		for (uint32_t t = 0; r == 0 && has_to_answer(client) && t < n; t++) {
+			uint64_t inside = HEAPD_LOAD_ACQUIRE(&threads[t].gate.inside);
+
+			if (inside % 2 && HEAPD_READ_ONCE(threads[t].state) != HEAPD_THREAD_FREE)
+				r = pending_add(h, &threads[t], inside, client->id);
+		}
+	}
+	return r;
+}
+
+/* Drops those that have left their operation, and those whose process is gone. One that stays, or NULL. */
+static const struct client *pending_left(struct handshake *h)
+{
+	const struct client *stalled = NULL;
+	uint32_t left = 0;
+
+	for (uint32_t i = 0; i < h->n; i++) {
+		struct pending p = h->list[i];
+		const struct client *client = view_find(h->view, p.id);
+
+		if (!client || !has_to_answer(client) ||
+		    HEAPD_LOAD_ACQUIRE(&p.thread->gate.inside) != p.inside)
+			continue;
+		h->list[left++] = p;
+		stalled = client;
+	}
+	h->n = left;
+	return stalled;
+}
+
+static int round_wait(struct handshake *h)
+{
+	uint64_t ns = NAP_FIRST_NS;
+	const struct client *stalled;
+	int r;
+
+	fence_all(h->heap);
+	r = pending_gather(h);
+	while (r == 0 && (stalled = pending_left(h))) {
+		stall_look(h, stalled, "has been inside an operation");
+		r = nap(h, &ns);
+	}
+	return r;
+}
+
+/* A standing publication is its child's until that comes up; then it is cleared, here at the latest. */
+static void thread_switch_on(struct heapd_thread *thread, uint32_t cycle)
+{
+	uint32_t standing = HEAPD_PUBLISHED_STANDING, state = HEAPD_READ_ONCE(thread->state);
+
+	HEAPD_STORE_RELEASE(&thread->gate.on, cycle);
+	if (state != HEAPD_THREAD_CLAIMED)
+		__atomic_compare_exchange_n(&thread->published_cycle, &standing, 0, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
+}
+
+static void switch_on(struct handshake *h)
+{
+	for (unsigned i = 0; i < h->view->n; i++) {
+		uint32_t n;
+		struct heapd_thread *threads = client_threads(&h->view->list[i], &n);
+
+		for (uint32_t t = 0; t < n; t++)
+			thread_switch_on(&threads[t], h->cycle);
+	}
+}
+
+int handshake_barrier(struct handshake *h)
+{
+	int r;
+
+	h->begin = clock_ns();
+	h->told = 0;
+	fence_all(h->heap);
+	r = clients_look(h->heap, h->view);
+	if (r < 0)
+		return r;
+	switch_on(h);
+	r = round_wait(h);
+	if (r == 0)
+		r = round_wait(h);
+	h->counts->barrier_ns = clock_ns() - h->begin;
+	return r;
+}
+
+/* Handshake 2 ------------------------------------------------------------------------------------------------- */
+
+static bool thread_has_answered(const struct heapd_thread *thread, uint32_t cycle)
+{
+	/* The state first: a record that is claimed anew after that is of a thread that saw SCAN. */
+	uint32_t state = HEAPD_LOAD_ACQUIRE(&thread->state);
+
+	return state == HEAPD_THREAD_FREE || HEAPD_LOAD_ACQUIRE(&thread->scanned) == cycle;
+}
+
+static bool client_has_answered(const struct client *client, uint32_t cycle, uint64_t *threads)
+{
+	uint32_t n;
+	const struct heapd_thread *list = client_threads(client, &n);
+
+	if (HEAPD_LOAD_ACQUIRE(&client->memory->ranges_cycle) != cycle)
+		return false;
+	for (uint32_t t = 0; t < n; t++)
+		if (!thread_has_answered(&list[t], cycle))
+			return false;
+	*threads += n;
+	return true;
+}
+
+/* Of those who were there when it began (id): one that has not answered, or NULL. */
+static const struct client *unanswered(struct handshake *h, uint64_t newest)
+{
+	h->counts->threads = 0;
+	for (unsigned i = 0; i < h->view->n; i++) {
+		const struct client *client = &h->view->list[i];
+
+		if (client->id <= newest && has_to_answer(client) &&
+		    !client_has_answered(client, h->cycle, &h->counts->threads))
+			return client;
+	}
+	return NULL;
+}
+
+/* Numbers of sessions only grow: who comes later has a greater one. */
+static uint64_t newest_of(const struct clients_view *view)
+{
+	uint64_t newest = 0;
+
+	for (unsigned i = 0; i < view->n; i++)
+		if (view->list[i].id > newest)
+			newest = view->list[i].id;
+	return newest;
+}
+
+int handshake_scan(struct handshake *h)
+{
+	static const struct heapd_message note = { .op = HEAPD_NOTE_HANDSHAKE };
+	uint64_t ns = NAP_FIRST_NS, newest;
+	const struct client *stalled;
+	int r;
+
+	h->begin = clock_ns();
+	h->told = 0;
+	fence_all(h->heap);
+	clients_notify(h->heap, &note);
+	r = clients_look(h->heap, h->view);
+	newest = newest_of(h->view);
+	while (r == 0 && (stalled = unanswered(h, newest))) {
+		stall_look(h, stalled, "has not been scanned");
+		r = nap(h, &ns);
+	}
+	/* Who came meanwhile may have a forked child's publication. */
+	if (r == 0)
+		r = clients_look(h->heap, h->view);
+	h->counts->scan_ns = clock_ns() - h->begin;
+	return r;
+}
+
+void handshake_off(struct handshake *h)
+{
+	for (unsigned i = 0; i < h->view->n; i++) {
+		uint32_t n;
+		struct heapd_thread *threads = client_threads(&h->view->list[i], &n);
+
+		for (uint32_t t = 0; t < n; t++) {
+			uint32_t on = h->cycle;
+
+			__atomic_compare_exchange_n(&threads[t].gate.on, &on, 0, false, __ATOMIC_ACQ_REL,
+						    __ATOMIC_RELAXED);
+		}
+	}
+}
+
+void handshake_deinit(struct handshake *h)
+{
+	free(h->list);
+	h->list = NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pacer: when the next cycle is to begin. Numbers only; no state of its own.
+ */
+#ifndef HEAPD_DAEMON_PACER_H
+#define HEAPD_DAEMON_PACER_H
+
+#include <stdint.h>
+
+#define PACER_LEAST (UINT64_C(4) << 20) /* a heap grows by as much at least between two cycles */
+
+struct pace_input {
+	uint64_t live;     /* bytes that the last cycle marked */
+	uint64_t left;     /* bytes allocated when it had swept */
+	uint64_t limit;    /* bytes that the heap is to stay below */
+	unsigned percent;  /* GCPercent= */
+	uint64_t rate;     /* bytes allocated in a second, of late */
+	uint64_t cycle_ns; /* what a cycle takes */
+};
+
+struct pace {
+	uint64_t goal;    /* the next cycle is to have ended before as much is allocated ... */
+	uint64_t trigger; /* ... so it begins when as much is */
+};
+
+struct pace pacer_plan(const struct pace_input *input);
+
+/* How long to wait after a cycle's end before one that a death asks for begins: cycles get a fifth of the time. */
+uint64_t pacer_death_rest_ns(uint64_t cycle_ns);
+
+#endif

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the reading of barrier rings.
+ *
+ * A thread appends and stores the tail (release); the daemon reads up to the tail (acquire), then stores the
+ * head (release), which the thread reads (acquire) before it uses a place again. Tail, head and entries are
+ * client-writable: at most a ring's length is read, each entry once, and an entry is only a word that may point
+ * somewhere.
+ *
+ * Why a pass that finds nothing ends the cycle. Let nothing be grey when a pass begins. Every white object that is
+ * reachable then is reachable from a value that stands in a ring and was not read yet: a thread that took the last
+ * other pointer to it out of an object logged it before (barrier.c of the client: the entry's tail is stored
+ * before the field is, both released), a thread whose stack holds it was scanned, and stacks of scanned threads hold
+ * whites only that a field or a ring still leads to. Each ring is read to a tail that is at least what it was when
+ * the pass began. If none of these values was white, no white object was reachable, and none can become so: what
+ * is new is black.
+ *
+ * The rings are emptied before the cycle's number shows in the directory. A thread's filter spares the ring what
+ * the thread logged since it saw that number: so what it is spared was not thrown away.
+ */
+#include "shades.h"
+
+#include "collection.h"
+#include "marks.h"
+#include "slots.h"
+#include "spans.h"
+
+_Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0, "places are found by a mask");
+
+static void ring_empty(struct heapd_thread *thread)
+{
+	HEAPD_STORE_RELEASE(&thread->barrier_head, HEAPD_LOAD_ACQUIRE(&thread->barrier_tail));
+}
+
+void shades_empty(struct heap *heap, const struct clients_view *view)
+{
+	(void)heap;
+	for (unsigned i = 0; i < view->n; i++) {
+		uint32_t n;
+		struct heapd_thread *threads = client_threads(&view->list[i], &n);
+
+		HEAPD_WRITE_ONCE(view->list[i].memory->overflow, 0);
+		for (uint32_t t = 0; t < n; t++)
+			ring_empty(&threads[t]);
+	}
+}
+
+static void note_word(struct heap *heap, uint64_t word)
+{
+	struct slot slot;
+
+	if (slot_find(&heap->t, word, &slot))
+		heap->marks->early[slot.slab] |= 1ull << slot.bit;
+}
+
+/* Words to the marker, or, before there is marking, to the notes. How many became grey. */
+static uint64_t take(struct heap *heap, struct marker *marker, const uint64_t *words, uint64_t n)
+{
+	if (marker)
+		return marker_shade_all(marker, words, n, false);
+	for (uint64_t i = 0; i < n; i++)
+		note_word(heap, HEAPD_READ_ONCE(words[i]));
+	return 0;
+}
+
+/* Up to the tail that it has now. A head or tail that makes no sense stands for a whole ring. */
+static uint64_t ring_drain(struct heap *heap, const struct client *client, uint32_t index,
+			   struct heapd_thread *thread, struct marker *marker)
+{
+	const uint64_t *ring = client_rest(client, HEAPD_SESSION_BARRIER_AT) +
+			       (uint64_t)index * HEAPD_BARRIER_RING;
+	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->barrier_tail),
+		 n = tail - HEAPD_READ_ONCE(thread->barrier_head), at, until_end, grey;
+
+	if (n > HEAPD_BARRIER_RING)
+		n = HEAPD_BARRIER_RING;
+	at = (tail - n) % HEAPD_BARRIER_RING;
+	until_end = HEAPD_BARRIER_RING - at < n ? HEAPD_BARRIER_RING - at : n;
+	grey = take(heap, marker, ring + at, until_end);
+	grey += take(heap, marker, ring, n - until_end);
+	if (n)
+		HEAPD_STORE_RELEASE(&thread->barrier_head, tail);
+	return grey;
+}
+
+static uint64_t own_drain(struct heap *heap, struct marker *marker)
+{
+	struct collection *c = heap->collection;
+	uint64_t grey;
+
+	pthread_mutex_lock(&c->mutex);
+	grey = take(heap, marker, c->shades, c->nshades);
+	c->nshades = 0;
+	pthread_mutex_unlock(&c->mutex);
+	return grey;
+}
+
+static uint64_t drain_all(struct heap *heap, const struct clients_view *view, struct marker *marker)
+{
+	uint64_t grey = own_drain(heap, marker);
+
+	for (unsigned i = 0; i < view->n; i++) {
+		uint32_t n;
+		struct heapd_thread *threads = client_threads(&view->list[i], &n);
+
+		for (uint32_t t = 0; t < n; t++)
+			grey += ring_drain(heap, &view->list[i], t, &threads[t], marker);
+	}
+	return grey;
+}
+
+void shades_note(struct heap *heap, const struct clients_view *view)
+{
+	drain_all(heap, view, NULL);
+}
+
+uint64_t shades_pass(struct heap *heap, const struct clients_view *view, struct marker *marker)
+{
+	return drain_all(heap, view, marker);
+}
+
+static void flush_slab(struct heap *heap, struct marker *marker, uint32_t slab, uint64_t bits)
+{
+	uint32_t first;
+
+	heap->marks->early[slab] = 0;
+	if (!ledger_span_of(heap->ledger, slab, &first))
+		return;
+	const struct heapd_span *span = &heap->t.spans[first];
+	uint64_t base = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) +
+			heapd_slab_offset(span, slab - span->slab0);
+
+	for (; bits; bits &= bits - 1)
+		marker_shade(marker, base + (uint64_t)__builtin_ctzll(bits) * span->elemsize);
+}
+
+/* No span goes while a cycle is under way, so the owners of slab numbers that were noted stand. */
+void shades_flush(struct heap *heap, struct marker *marker)
+{
+	uint64_t n;
+
+	heap_lock(heap);
+	n = heap->spans->numbers.high * HEAPD_SLAB_UNIT;
+	heap_unlock(heap);
+	for (uint64_t slab = 0; slab < n; slab++)
+		if (heap->marks->early[slab])
+			flush_slab(heap, marker, (uint32_t)slab, heap->marks->early[slab]);
+}
+
+bool shades_are_lost(struct heap *heap, const struct clients_view *view)
+{
+	bool lost;
+
+	pthread_mutex_lock(&heap->collection->mutex);
+	lost = heap->collection->shades_lost;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	for (unsigned i = 0; i < view->n; i++)
+		lost |= HEAPD_READ_ONCE(view->list[i].memory->overflow) != 0;
+	return lost;
+}
+
+void shades_own_begin(struct heap *heap)
+{
+	struct collection *c = heap->collection;
+
+	pthread_mutex_lock(&c->mutex);
+	c->nshades = 0;
+	c->shades_lost = false;
+	c->shading = true;
+	pthread_mutex_unlock(&c->mutex);
+}
+
+void shades_own_end(struct heap *heap)
+{
+	pthread_mutex_lock(&heap->collection->mutex);
+	heap->collection->shading = false;
+	pthread_mutex_unlock(&heap->collection->mutex);
+}

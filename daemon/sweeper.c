@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns nothing; gives back to the ledger what the marker did not reach.
+ *
+ * For each slab: dead = out & ~mark & ~hold. A slot that lies in a ring has its mark bit set (holds.c), so slabs in
+ * rings need no care of their own. A dead slot is nobody's: no thread, root or object leads to it, so no client
+ * can free it meanwhile; if one had freed it before it became unreachable, its freed bit goes with it, or the
+ * next harvest would take the next owner's object for freed. Slots that are supplied again while the sweep goes on
+ * have their mark bit set by their return, so a slab that is still to be swept may be in use again already.
+ *
+ * The lock is taken for a piece at a time. Spans may come and go between two pieces: a span that is cut then has
+ * all its mark bits set, and none is freed but by the sweep, since collection->active stands until it has ended.
+ */
+#include "sweeper.h"
+
+#include "clock.h"
+#include "collection.h"
+#include "marks.h"
+#include "supply.h"
+
+#define PIECE_SLABS 4096u
+
+static uint64_t bits(uint64_t word)
+{
+	return (uint64_t)__builtin_popcountll(word);
+}
+
+/* Freed before the cycle began, and reached in it: kept, and told of. The program may still use it. */
+static void keep_early(struct heap *heap, const struct heapd_span *span, uint32_t first, uint32_t k,
+		       uint64_t early, struct sweep_counts *counts)
+{
+	if (!counts->early)
+		counts->early_first = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) +
+				      heapd_slab_offset(span, k) +
+				      (uint64_t)__builtin_ctzll(early) * span->elemsize;
+	counts->early += bits(early);
+	__atomic_fetch_and(&heap->t.freed[span->slab0 + k], ~early, __ATOMIC_RELAXED);
+}
+
+static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct sweep_counts *counts)
+{
+	const struct heapd_span *span = &heap->t.spans[first];
+	const struct marks *marks = heap->marks;
+	uint32_t slab = span->slab0 + k;
+	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
+	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]), early = marks->doomed[slab] & out & ~dead;
+
+	if (dead & freed)
+		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
+	if (early & freed)
+		keep_early(heap, span, first, k, early & freed, counts);
+	counts->freed_objects += bits(dead);
+	counts->freed_bytes += bits(dead) * span->elemsize;
+	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;
+	harvest_release(heap->supply, first, k, dead);
+}
+
+static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_counts *counts)
+{
+	uint32_t slabs = heapd_span_slabs(&heap->t.spans[first]);
+	uint64_t before = heap->t.directory->stats.spans_freed;
+
+	for (uint32_t k = 0; k < slabs; k++)
+		sweep_slab(heap, first, k, counts);
+	harvest_unused_span(heap->supply, first);
+	counts->spans += heap->t.directory->stats.spans_freed - before;
+	return slabs;
+}
+
+/* From page `page` on: the page to go on with. */
+static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_counts *counts)
+{
+	uint64_t high = heap->pages->free.high;
+	uint32_t slabs = 0;
+
+	while (page < high && slabs < PIECE_SLABS) {
+		uint32_t first = heap->t.page_span[page];
+
+		if (!first) {
+			page++;
+			continue;
+		}
+		page = first - 1u + heap->t.spans[first - 1].npages;
+		slabs += sweep_span(heap, first - 1, counts);
+	}
+	return page < high ? page : UINT64_MAX;
+}
+
+void sweeper_run(struct heap *heap, struct sweep_counts *counts)
+{
+	*counts = (struct sweep_counts){ 0 };
+	for (uint64_t page = 0; page != UINT64_MAX;) {
+		heap_lock(heap);
+		page = sweep_piece(heap, page, counts);
+		heap_unlock(heap);
+		heap_give_way(heap);
+	}
+}
