@@ -4,7 +4,7 @@
  *
  * In this order: config_init(), config_load(), config_override() for each --set, config_check(); whatever
  * failed, config_free() afterwards. Nothing here changes later; to reload, make a second struct config.
- * heapd.conf(5) says what the options mean; the table in config.c what they are.
+ * heapd.conf(5) says what the options mean; the table in configtable.c what they are.
  */
 #ifndef HEAPD_DAEMON_CONFIG_H
 #define HEAPD_DAEMON_CONFIG_H
@@ -26,6 +26,9 @@
 
 #define CONFIG_HEAPS_MAX   256
 #define CONFIG_OPTIONS_MAX 32 /* of both sections together */
+#define CONFIG_PERCENT_MAX 10000
+#define CONFIG_SECONDS_MAX 86400
+#define CONFIG_MARKERS_MAX 64
 
 enum config_section { CONFIG_DAEMON, CONFIG_HEAP };
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER, CONFIG_HUGE_HUGETLB };
@@ -51,10 +54,11 @@ struct config_heap {
 	uint64_t base;          /* 0: the daemon chooses */
 	enum config_huge huge;
 	struct config_ids allow, readonly;
-	unsigned gc_percent;    /* 0: collection is off */
-	uint64_t memory_limit;  /* bytes that the collector tries to keep below; 0: the limit */
-	unsigned gc_interval;   /* seconds; 0: never for that reason */
-	unsigned stall_timeout; /* seconds */
+	unsigned gc_percent;           /* 0: collection is off */
+	uint64_t memory_limit;         /* bytes that the collector tries to keep below; 0: the limit */
+	unsigned memory_limit_percent; /* of limit; 0: memory_limit was given in bytes */
+	unsigned gc_interval;          /* seconds; 0: never for that reason */
+	unsigned stall_timeout;        /* seconds */
 	enum config_stall stall_action;
 	unsigned marker_threads;
 	enum config_free free_mode;
@@ -113,6 +117,8 @@ int config_dump(const struct config *cfg, FILE *f);
 bool config_ids_match(const struct config_ids *ids, uid_t uid, const gid_t *gids, size_t ngids);
 enum config_access config_heap_access(const struct config_heap *heap, uid_t uid, const gid_t *gids,
 				      size_t ngids);
+/* Whether this process may end all that write the heap: those of other users only with CAP_KILL. */
+bool config_may_evict(const struct config_heap *heap);
 const struct config_heap *config_find_heap(const struct config *cfg, const char *name);
 
 /* One row of the table. */
@@ -130,10 +136,12 @@ struct config_option {
 	const struct value_word *words;
 };
 
+extern const struct value_word config_stall_words[], config_free_words[], config_debug_words[];
+
 /* The table's rows from 0 on, then NULL: for documentation and tests. */
 const struct config_option *config_option_at(size_t i);
 
-/* From here on: what config.c, configset.c, configfile.c and configcheck.c share, and nobody else needs. */
+/* From here on: what config*.c share, and nobody else needs. */
 
 /* The last page of x86-64's lower half is never usable; other machines have as much, or mmap() refuses. */
 #define CONFIG_USER_END UINT64_C(0x7ffffffff000)

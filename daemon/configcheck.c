@@ -9,8 +9,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/capability.h>
 #include <stdarg.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
@@ -55,6 +57,11 @@ static uint64_t machine_memory(void)
 	return sysinfo(&info) == 0 ? (uint64_t)info.totalram * info.mem_unit : 0;
 }
 
+static uint64_t chunks_below(uint64_t bytes)
+{
+	return bytes < HEAPD_CHUNK_SIZE ? HEAPD_CHUNK_SIZE : bytes / HEAPD_CHUNK_SIZE * HEAPD_CHUNK_SIZE;
+}
+
 /* A share of the machine is a wish and is cut to what the heap can hold; bytes are an order. */
 static void resolve_limit(struct config_heap *heap, uint64_t memory)
 {
@@ -62,9 +69,7 @@ static void resolve_limit(struct config_heap *heap, uint64_t memory)
 
 	if (!heap->limit_percent)
 		return;
-	share = memory / 100 * heap->limit_percent / HEAPD_CHUNK_SIZE * HEAPD_CHUNK_SIZE;
-	if (share < HEAPD_CHUNK_SIZE)
-		share = HEAPD_CHUNK_SIZE;
+	share = chunks_below(memory / 100 * heap->limit_percent);
 	heap->limit = share < heap->size ? share : heap->size;
 }
 
@@ -75,6 +80,67 @@ static void check_limit(struct checker *c, const struct config_heap *heap)
 			c, place_of(heap, "Limit"),
 			"Limit=%s of [Heap %s]: more than the heap's Size=%s; lower the one or raise the other",
 			value_size_text(heap->limit).text, heap->name, value_size_text(heap->size).text);
+}
+
+static void resolve_memory_limit(struct config_heap *heap)
+{
+	if (heap->memory_limit_percent)
+		heap->memory_limit = chunks_below(heap->limit * heap->memory_limit_percent / 100);
+}
+
+static void check_memory_limit(struct checker *c, const struct config_heap *heap)
+{
+	if (heap->memory_limit > heap->limit)
+		complain(c, place_of(heap, "MemoryLimit"),
+			 "MemoryLimit=%s of [Heap %s]: more than the heap's Limit=%s; lower the one or raise "
+			 "the other",
+			 value_size_text(heap->memory_limit).text, heap->name,
+			 value_size_text(heap->limit).text);
+}
+
+static void check_free(struct checker *c, const struct config_heap *heap)
+{
+	if (heap->free_mode == CONFIG_FREE_CHECKED && !heap->gc_percent)
+		complain(
+			c, place_of(heap, "Free"),
+			"Free=checked of [Heap %s]: with GCPercent=off nothing freed would ever be given out "
+			"again; write Free=prompt or set GCPercent=",
+			heap->name);
+}
+
+/* Not "is it root": a service's capabilities may be fewer than its user's. */
+static bool may_kill(void)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_KILL & 1);
+}
+
+static bool others_may_write(const struct config_ids *allow)
+{
+	if (allow->users.all || allow->groups.all || allow->groups.n)
+		return true;
+	for (size_t i = 0; i < allow->users.n; i++) {
+		if (allow->users.id[i] != geteuid())
+			return true;
+	}
+	return false;
+}
+
+bool config_may_evict(const struct config_heap *heap)
+{
+	return !others_may_write(&heap->allow) || may_kill();
+}
+
+static void check_stall_action(struct checker *c, const struct config_heap *heap)
+{
+	if (heap->stall_action == CONFIG_STALL_EVICT && !config_may_evict(heap))
+		complain(
+			c, place_of(heap, "StallAction"),
+			"StallAction=evict of [Heap %s]: AllowUsers= and AllowGroups= let in processes of other "
+			"users, and ending those needs CAP_KILL, which user %u has not here",
+			heap->name, geteuid());
 }
 
 /* The shared tables lie behind the heap in every process, so they count. */
@@ -132,7 +198,11 @@ int config_check(struct config *cfg, config_report report, void *arg)
 		return -ENOMEM;
 	for (struct config_heap *heap = cfg->heaps; heap < cfg->heaps + cfg->nheaps; heap++) {
 		resolve_limit(heap, memory);
+		resolve_memory_limit(heap);
 		check_limit(&c, heap);
+		check_memory_limit(&c, heap);
+		check_free(&c, heap);
+		check_stall_action(&c, heap);
 		check_end(&c, heap);
 		check_overlap(&c, heap);
 	}

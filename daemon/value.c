@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * value.c - owns what a size, a number, a mode, an address, a word and a path look like in a file.
+ * value.c - owns what a size, a number, a time, a mode, an address, a word and a path look like in a file.
  *
  * Right because every number goes through one reader of digits that refuses signs, white space, trailing text
  * and overflow (strtoull() lets all of them through in one way or another).
@@ -108,6 +108,72 @@ int value_count(const char *text, uint64_t min, uint64_t max, unsigned *out, str
 	return 0;
 }
 
+int value_count_or_off(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err)
+{
+	if (strcmp(text, "off") == 0) {
+		*out = 0;
+		return 0;
+	}
+	if (value_count(text, min, max, out, err) == 0)
+		return 0;
+	return value_fail(err, "neither off nor a number from %" PRIu64 " to %" PRIu64, min, max);
+}
+
+static const struct value_word units[] = { { "h", 3600 }, { "min", 60 }, { "s", 1 }, { NULL, 0 } };
+
+/* 0 if there is no such unit. */
+static uint64_t unit_seconds(const char *unit)
+{
+	if (!*unit)
+		return 1;
+	for (const struct value_word *u = units; u->word; u++) {
+		if (strcmp(unit, u->word) == 0)
+			return (uint64_t)u->value;
+	}
+	return 0;
+}
+
+struct value_text value_seconds_text(unsigned seconds)
+{
+	const struct value_word *u = units;
+	struct value_text out;
+
+	while (u->value > 1 && (!seconds || seconds % (unsigned)u->value))
+		u++;
+	snprintf(out.text, sizeof(out.text), "%u%s", seconds / (unsigned)u->value, u->word);
+	return out;
+}
+
+int value_seconds(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err)
+{
+	uint64_t value = 0, unit;
+	const char *rest;
+
+	rest = read_digits(text, 10, &value);
+	unit = rest ? unit_seconds(rest) : 0;
+	if (!unit)
+		return value_fail(err, "not a time; write seconds or a number with s, min or h");
+	if (value > max / unit || value * unit < min)
+		return value_fail(err, "out of range; write a time from %s to %s",
+				  value_seconds_text((unsigned)min).text,
+				  value_seconds_text((unsigned)max).text);
+	*out = (unsigned)(value * unit);
+	return 0;
+}
+
+int value_seconds_or_off(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err)
+{
+	struct value_error why;
+
+	if (strcmp(text, "off") == 0) {
+		*out = 0;
+		return 0;
+	}
+	if (value_seconds(text, min, max, out, &why) == 0)
+		return 0;
+	return value_fail(err, "%.200s; or off", why.text);
+}
+
 int value_percent(const char *text, unsigned *out, struct value_error *err)
 {
 	const char *rest;
@@ -157,18 +223,61 @@ static void list_words(const struct value_word *words, char *out, size_t size)
 	}
 }
 
+static const struct value_word *find_word(const struct value_word *words, const char *text, size_t length)
+{
+	for (; words->word; words++) {
+		if (strncmp(words->word, text, length) == 0 && !words->word[length])
+			return words;
+	}
+	return NULL;
+}
+
 int value_word(const char *text, const struct value_word *words, int *out, struct value_error *err)
 {
+	const struct value_word *found = find_word(words, text, strlen(text));
 	char list[128];
 
-	for (const struct value_word *w = words; w->word; w++) {
-		if (strcmp(text, w->word) == 0) {
-			*out = w->value;
-			return 0;
-		}
+	if (found) {
+		*out = found->value;
+		return 0;
 	}
 	list_words(words, list, sizeof(list));
 	return value_fail(err, "not known here; write %s", list);
+}
+
+int value_words(const char *text, const struct value_word *words, unsigned *out, struct value_error *err)
+{
+	static const char separators[] = " \t,";
+	unsigned bits = 0;
+	char list[128];
+
+	for (text += strspn(text, separators); *text; text += strspn(text, separators)) {
+		size_t length = strcspn(text, separators);
+		const struct value_word *w = find_word(words, text, length);
+
+		if (!w) {
+			list_words(words, list, sizeof(list));
+			return value_fail(err, "'%.*s' is not known here; write any of %s",
+					  (int)(length < 40 ? length : 40), text, list);
+		}
+		bits |= (unsigned)w->value;
+		text += length;
+	}
+	*out = bits;
+	return 0;
+}
+
+struct value_text value_words_text(const struct value_word *words, unsigned bits)
+{
+	struct value_text out = { "" };
+	size_t n = 0;
+
+	for (; words->word && n < sizeof(out.text); words++) {
+		if (bits & (unsigned)words->value)
+			n += (size_t)snprintf(out.text + n, sizeof(out.text) - n, "%s%s", n ? " " : "",
+					      words->word);
+	}
+	return out;
 }
 
 const char *value_word_text(const struct value_word *words, int value)

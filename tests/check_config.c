@@ -12,6 +12,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "heapd/phase.h"
+
 static struct config cfg;
 static char directory[64], path[128], said[65536];
 
@@ -138,6 +140,14 @@ START_TEST(defaults)
 	ck_assert_uint_eq(h->limit, share_of_memory(50, h->size));
 	ck_assert_uint_eq(h->base, 0);
 	ck_assert_int_eq(h->huge, CONFIG_HUGE_AUTO);
+	ck_assert_uint_eq(h->gc_percent, 100);
+	ck_assert_uint_eq(h->memory_limit, 0);
+	ck_assert_uint_eq(h->gc_interval, 120);
+	ck_assert_uint_eq(h->stall_timeout, 10);
+	ck_assert_int_eq(h->stall_action, CONFIG_STALL_WAIT);
+	ck_assert_uint_eq(h->marker_threads, 1);
+	ck_assert_int_eq(h->free_mode, CONFIG_FREE_PROMPT);
+	ck_assert_uint_eq(h->debug, 0);
 	ck_assert_int_eq(config_heap_access(h, 0, NULL, 0), CONFIG_ACCESS_WRITE);
 	ck_assert_int_eq(config_heap_access(h, geteuid(), NULL, 0), CONFIG_ACCESS_WRITE);
 	ck_assert_int_eq(config_heap_access(h, geteuid() + 1, NULL, 0), CONFIG_ACCESS_NONE);
@@ -170,6 +180,37 @@ START_TEST(every_option_is_understood)
 	ck_assert_uint_eq(heap("2")->limit, share_of_memory(1, UINT64_C(64) << 20));
 	ck_assert_int_eq(heap("2")->huge, CONFIG_HUGE_NEVER);
 	ck_assert_uint_eq(heap("3")->size, UINT64_C(128) << 20);
+}
+END_TEST
+
+START_TEST(every_option_of_the_collector_is_understood)
+{
+	const struct config_heap *h;
+
+	load_clean(
+		"[Heap a]\nSize=1G\nLimit=512M\nGCPercent=250\nMemoryLimit=384M\nGCInterval=90\nStallTimeout=2min\n"
+		"StallAction=evict\nMarkerThreads=64\nFree=checked\nDebug=stress, poison\n[Heap b]\nSize=1G\n"
+		"Limit=512M\nGCPercent=off\nMemoryLimit=75%\nGCInterval=off\nStallTimeout=1h\nDebug=stress\n"
+		"Debug=\nDebug=poison\n[Heap c]\nSize=1G\nLimit=15M\nMemoryLimit=50%\nGCInterval=1s\n"
+		"Debug=stress\nDebug=poison\n");
+	h = heap("a");
+	ck_assert_uint_eq(h->gc_percent, 250);
+	ck_assert_uint_eq(h->memory_limit, UINT64_C(384) << 20);
+	ck_assert_uint_eq(h->gc_interval, 90);
+	ck_assert_uint_eq(h->stall_timeout, 120);
+	ck_assert_int_eq(h->stall_action, CONFIG_STALL_EVICT);
+	ck_assert_uint_eq(h->marker_threads, 64);
+	ck_assert_int_eq(h->free_mode, CONFIG_FREE_CHECKED);
+	ck_assert_uint_eq(h->debug, HEAPD_DEBUG_STRESS | HEAPD_DEBUG_POISON);
+	h = heap("b");
+	ck_assert_uint_eq(h->gc_percent, 0);
+	ck_assert_uint_eq(h->memory_limit, UINT64_C(384) << 20);
+	ck_assert_uint_eq(h->gc_interval, 0);
+	ck_assert_uint_eq(h->stall_timeout, 3600);
+	ck_assert_uint_eq(h->debug, HEAPD_DEBUG_POISON);
+	ck_assert_uint_eq(heap("c")->memory_limit, 6u << 20); /* down to a multiple of 2 MiB */
+	ck_assert_uint_eq(heap("c")->gc_interval, 1);
+	ck_assert_uint_eq(heap("c")->debug, HEAPD_DEBUG_STRESS | HEAPD_DEBUG_POISON);
 }
 END_TEST
 
@@ -215,6 +256,52 @@ static const struct {
 	{ "[Heap a]\nHugePages=always",
 	  "heapd.conf:2: err: HugePages=always: not known here",
 	  { "auto, never or hugetlb" } },
+	{ "[Heap a]\nGCPercent=0",
+	  "heapd.conf:2: err: GCPercent=0: neither off nor a number from 1 to 10000 (e.g. GCPercent=50)\n",
+	  { NULL } },
+	{ "[Heap a]\nGCPercent=10001", "heapd.conf:2: err: GCPercent=10001: neither off", { NULL } },
+	{ "[Heap a]\nGCPercent=100%", "heapd.conf:2: err: GCPercent=100%: neither off", { NULL } },
+	{ "[Heap a]\nGCPercent=Off", "heapd.conf:2: err: GCPercent=Off: neither off", { NULL } },
+	{ "[Heap a]\nGCPercent=1\n[Heap b]\nGCPercent=10000\n[Heap c]\nGCPercent=off", NULL, { NULL } },
+	{ "[Heap a]\nMemoryLimit=1M", "heapd.conf:2: err: MemoryLimit=1M: too small", { "2M" } },
+	{ "[Heap a]\nMemoryLimit=0%", "heapd.conf:2: err: MemoryLimit=0%: not a percentage", { NULL } },
+	{ "[Heap a]\nMemoryLimit=off", "heapd.conf:2: err: MemoryLimit=off: not a size", { "75%" } },
+	{ "[Heap a]\nSize=1G\nLimit=64M\nMemoryLimit=66M",
+	  "heapd.conf:4: err: MemoryLimit=66M of [Heap a]: more than the heap's Limit=64M; lower",
+	  { NULL } },
+	{ "[Heap a]\nSize=1G\nLimit=64M\nMemoryLimit=64M", NULL, { NULL } },
+	{ "[Heap a]\nMemoryLimit=100%\n[Heap b]\nSize=64M\nLimit=2M\nMemoryLimit=1%", NULL, { NULL } },
+	{ "[Heap a]\nGCInterval=500ms",
+	  "heapd.conf:2: err: GCInterval=500ms: not a time; write seconds or a number with s, min or h; or off "
+	  "(e.g. GCInterval=30s)\n",
+	  { NULL } },
+	{ "[Heap a]\nGCInterval=2 min", "heapd.conf:2: err: GCInterval=2 min: not a time", { NULL } },
+	{ "[Heap a]\nGCInterval=min", "heapd.conf:2: err: GCInterval=min: not a time", { NULL } },
+	{ "[Heap a]\nGCInterval=-1", "heapd.conf:2: err: GCInterval=-1: not a time", { NULL } },
+	{ "[Heap a]\nGCInterval=0", "heapd.conf:2: err: GCInterval=0: out of range", { "1s to 24h; or off" } },
+	{ "[Heap a]\nGCInterval=86401", "heapd.conf:2: err: GCInterval=86401: out of range", { NULL } },
+	{ "[Heap a]\nGCInterval=25h", "heapd.conf:2: err: GCInterval=25h: out of range", { NULL } },
+	{ "[Heap a]\nGCInterval=18446744073709551615h",
+	  "heapd.conf:2: err: GCInterval=18446744073709551615h: out of range",
+	  { NULL } },
+	{ "[Heap a]\nGCInterval=1440min", NULL, { NULL } },
+	{ "[Heap a]\nStallTimeout=off", "heapd.conf:2: err: StallTimeout=off: not a time", { NULL } },
+	{ "[Heap a]\nStallTimeout=0s",
+	  "heapd.conf:2: err: StallTimeout=0s: out of range; write a time from 1s to 24h (e.g.",
+	  { NULL } },
+	{ "[Heap a]\nStallAction=kill",
+	  "heapd.conf:2: err: StallAction=kill: not known here",
+	  { "wait or evict" } },
+	{ "[Heap a]\nMarkerThreads=0", "heapd.conf:2: err: MarkerThreads=0: out of range", { "1 to 64" } },
+	{ "[Heap a]\nMarkerThreads=65", "heapd.conf:2: err: MarkerThreads=65: out of range", { NULL } },
+	{ "[Heap a]\nFree=late", "heapd.conf:2: err: Free=late: not known here", { "prompt or checked" } },
+	{ "[Heap a]\nFree=checked\nGCPercent=off",
+	  "heapd.conf:2: err: Free=checked of [Heap a]: with GCPercent=off",
+	  { "Free=prompt" } },
+	{ "[Heap a]\nDebug=stress,poisn",
+	  "heapd.conf:2: err: Debug=stress,poisn: 'poisn' is not known here; write any of stress or poison",
+	  { NULL } },
+	{ "[Heap a]\nDebug=stressed", "heapd.conf:2: err: Debug=stressed: 'stressed' is not known", { NULL } },
 	{ "[Heap a]\nAllowUsers=root no-such-user x%y",
 	  "heapd.conf:2: err: AllowUsers=",
 	  { "there is no user 'no-such-user'", "there is no user 'x%y'" } },
@@ -308,6 +395,42 @@ START_TEST(mistake_is_told_with_its_place)
 	for (int i = 0; i < 4 && mistakes[_i].words[i]; i++)
 		ck_assert_msg(strstr(said, mistakes[_i].words[i]) != NULL, "no '%s' in: %s",
 			      mistakes[_i].words[i], said);
+}
+END_TEST
+
+/* Of the lists that let somebody else write. */
+static const struct {
+	const char *lists;
+	bool others;
+} evictions[] = {
+	{ "", false },
+	{ "ReadOnlyUsers=*\nReadOnlyGroups=*\n", false },
+	{ "AllowUsers=65534\n", false },
+	{ "AllowUsers=65534 4242\n", true },
+	{ "AllowUsers=*\n", true },
+	{ "AllowGroups=4242\n", true },
+	{ "AllowGroups=*\n", true },
+};
+
+START_TEST(eviction_of_others_needs_the_capability)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "[Heap a]\nStallAction=evict\n%s", evictions[_i].lists);
+	ck_assert_int_eq(load_text(text), 0);
+	if (geteuid() == 0) {
+		ck_assert_int_eq(config_check(&cfg, gather, NULL), 0);
+		ck_assert_int_eq(seteuid(65534), 0);
+	}
+	/* Somebody who is nobody runs this, or it is left to those cases that do not name the user. */
+	if (geteuid() != 65534 && strstr(text, "65534"))
+		return;
+	ck_assert_int_eq(config_check(&cfg, gather, NULL), evictions[_i].others ? -EINVAL : 0);
+	ck_assert_int_eq(evictions[_i].others,
+			 strstr(said, "heapd.conf:2: err: StallAction=evict of [Heap a]: ") == said);
+	ck_assert(!evictions[_i].others || strstr(said, "CAP_KILL"));
+	if (getuid() == 0)
+		ck_assert_int_eq(seteuid(0), 0);
 }
 END_TEST
 
@@ -551,14 +674,21 @@ START_TEST(dump_reads_back_to_the_same)
 
 	load_clean(
 		"[Daemon]\nSocket=/x\nSocketMode=0\nLogLevel=warning\nLogTarget=journal\n[Heap a]\nSize=100M\n"
-		"Limit=2097153\nBase=0x100000000\nAllowUsers=daemon 7\nReadOnlyUsers=*\n[Heap b]\nLimit=1%\n");
+		"Limit=2097153\nBase=0x100000000\nAllowUsers=daemon 7\nReadOnlyUsers=*\nGCPercent=off\n"
+		"MemoryLimit=2097152\nGCInterval=7200\nStallTimeout=90\nStallAction=evict\nMarkerThreads=8\n"
+		"Debug=poison stress\n[Heap b]\nLimit=1%\nFree=checked\nGCInterval=off\nStallTimeout=60s\n");
 	first = dump(&cfg);
 	ck_assert_ptr_eq(
 		strstr(first, "[Daemon]\nSocket=/x\nSocketMode=0000\nLogLevel=warning\nLogTarget=journal\n"),
 		first);
-	ck_assert_ptr_nonnull(
-		strstr(first, "\n[Heap a]\nSize=128M\nLimit=2097153\nBase=0x100000000\nHugePages=auto\n"
-			      "AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
+	ck_assert_ptr_nonnull(strstr(
+		first, "\n[Heap a]\nSize=128M\nLimit=2097153\nBase=0x100000000\nHugePages=auto\n"
+		       "GCPercent=off\nMemoryLimit=2M\nGCInterval=2h\nStallTimeout=90s\nStallAction=evict\n"
+		       "MarkerThreads=8\nFree=prompt\nDebug=stress poison\n"
+		       "AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
+	ck_assert_ptr_nonnull(strstr(first,
+				     "\nGCPercent=100\nMemoryLimit=auto\nGCInterval=off\nStallTimeout=1min\n"
+				     "StallAction=wait\nMarkerThreads=1\nFree=checked\nDebug=\n"));
 	config_free(&cfg);
 	ck_assert_int_eq(config_init(&cfg), 0);
 	load_clean(first);
@@ -630,9 +760,20 @@ END_TEST
 START_TEST(random_text_never_crashes)
 {
 	static const char *const words[] = {
-		"[Daemon]\n", "[Heap a]\n", "[Heap b]\n", "Size=",      "Limit=", "Base=", "AllowUsers=",
-		"Socket=",    "=",          "\n",         "HugePages=", "64M",    "50%",   "0x200000000000",
-		"*",          "7 8",        "/x",         "auto",       "\\\n",   "#",     "SocketMode=",
+		"[Daemon]\n",  "[Heap a]\n",
+		"[Heap b]\n",  "Size=",
+		"Limit=",      "Base=",
+		"AllowUsers=", "Socket=",
+		"=",           "\n",
+		"HugePages=",  "64M",
+		"50%",         "0x200000000000",
+		"GCPercent=",  "MemoryLimit=",
+		"GCInterval=", "2min",
+		"off",         "Debug=",
+		"stress",      "*",
+		"7 8",         "/x",
+		"auto",        "\\\n",
+		"#",           "SocketMode=",
 		"0660",
 	};
 	char text[600];
@@ -703,6 +844,9 @@ static Suite *config_suite(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, defaults);
 	tcase_add_test(tests, every_option_is_understood);
+	tcase_add_test(tests, every_option_of_the_collector_is_understood);
+	tcase_add_loop_test(tests, eviction_of_others_needs_the_capability, 0,
+			    sizeof(evictions) / sizeof(evictions[0]));
 	tcase_add_loop_test(tests, mistake_is_told_with_its_place, 0, sizeof(mistakes) / sizeof(mistakes[0]));
 	tcase_add_test(tests, all_mistakes_are_told_and_the_rest_is_read);
 	tcase_add_test(tests, more_heaps_than_allowed);
