@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -216,11 +217,55 @@ static void write_config(const struct fixture *f)
 		fail("%s: %s", f->config, strerror(errno));
 }
 
+/* The name in "heap.NAME.key=value". */
+static bool heap_of(const char *setting, char name[HEAPD_NAME_MAX])
+{
+	return sscanf(setting, "heap.%47[^.=]", name) == 1;
+}
+
+static bool sets_percent(const struct fixture *f, const char *heap)
+{
+	char wanted[HEAPD_NAME_MAX + 32];
+
+	snprintf(wanted, sizeof(wanted), "heap.%s.GCPercent=", heap);
+	for (size_t i = 0; i < f->nsettings; i++) {
+		if (strncasecmp(f->settings[i], wanted, strlen(wanted)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Room for one --set of each setting's heap, and one of FIXTURE_HEAP. */
+struct percents {
+	char text[FIXTURE_SETTINGS + 1][HEAPD_NAME_MAX + 32];
+	size_t n;
+};
+
+/* Objects that only a test's own variables know stay where collection is off; a heap may come up more than once. */
+static void switch_off(const struct fixture *f, const char *heap, struct percents *percents)
+{
+	if (!sets_percent(f, heap))
+		snprintf(percents->text[percents->n++], sizeof(percents->text[0]), "heap.%s.GCPercent=off",
+			 heap);
+}
+
+static void switch_all_off(const struct fixture *f, struct percents *percents)
+{
+	char name[HEAPD_NAME_MAX];
+
+	switch_off(f, FIXTURE_HEAP, percents);
+	for (size_t i = 0; i < f->nsettings; i++) {
+		if (heap_of(f->settings[i], name))
+			switch_off(f, name, percents);
+	}
+}
+
 static void exec_daemon(const struct fixture *f)
 {
 	const char *build = getenv("HEAPD_TEST_BUILD");
 	char program[4096], config[128];
-	const char *argv[4 + 2 * FIXTURE_SETTINGS] = { "heapd", config };
+	const char *argv[8 + 4 * FIXTURE_SETTINGS] = { "heapd", config };
+	struct percents percents = { .n = 0 };
 	size_t n = 2;
 	int log;
 
@@ -229,6 +274,11 @@ static void exec_daemon(const struct fixture *f)
 	for (size_t i = 0; i < f->nsettings; i++) {
 		argv[n++] = "--set";
 		argv[n++] = f->settings[i];
+	}
+	switch_all_off(f, &percents);
+	for (size_t i = 0; i < percents.n; i++) {
+		argv[n++] = "--set";
+		argv[n++] = percents.text[i];
 	}
 	log = open(f->log, O_WRONLY | O_CREAT | O_APPEND, 0600);
 	if (log < 0 || dup2(log, STDERR_FILENO) < 0)
@@ -324,7 +374,7 @@ static void verify_all(const struct fixture *f)
 	for (size_t i = 0; i < f->nsettings; i++) {
 		char name[HEAPD_NAME_MAX];
 
-		if (sscanf(f->settings[i], "heap.%47[^.=]", name) == 1 && fixture_verify(f, name) != 0)
+		if (heap_of(f->settings[i], name) && fixture_verify(f, name) != 0)
 			fail("heap '%s' is not clean", name);
 	}
 }

@@ -33,7 +33,8 @@ struct fixture {
 
 /*
  * Starts a daemon and waits until it answers; settings, NULL or ended by NULL, are given to it as --set, and
- * must live as long as the fixture: "heap.NAME.Size=64M", "daemon.MaxSessions=3". Sets HEAPD_SOCKET.
+ * must live as long as the fixture: "heap.NAME.Size=64M", "daemon.MaxSessions=3". Collection is off in each heap
+ * whose GCPercent is not among them. Sets HEAPD_SOCKET.
  */
 void fixture_start(struct fixture *f, const char *const settings[]);
 

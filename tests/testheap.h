@@ -2,7 +2,8 @@
 /*
  * testheap.h - a heap in the test's own process, and a client of it that is nothing but the protocol.
  *
- * testheap_init() makes the memory, with the built-in classes and one session; testheap_start() adds supply. The
+ * testheap_init() makes the memory, with the built-in classes and one session, and with collection off;
+ * testheap_start() adds supply. The
  * client functions do with shared words what include/heapd/supply.h and percpu.h allow a client, and know by
  * a model of one word for each slab which slots they hold: none is ever given twice.
  */
@@ -19,6 +20,8 @@
 #include <unistd.h>
 
 #include "daemon/clock.h"
+#include "daemon/collection.h"
+#include "daemon/marks.h"
 #include "daemon/supply.h"
 #include "daemon/types.h"
 #include "daemon/verify.h"
@@ -85,6 +88,8 @@ static inline void testheap_init_with(struct testheap *t, uint64_t size, uint64_
 	plan.ledger_bytes = ledger_size(&plan.geometry);
 	ck_assert_int_eq(heap_create(&plan, &t->heap), 0);
 	ck_assert_int_eq(types_init(t->heap), 0);
+	ck_assert_int_eq(collection_init(t->heap), 0);
+	ck_assert_int_eq(marks_init(t->heap), 0);
 	ck_assert_int_eq(clients_init(t->heap), 0);
 	t->session = testheap_map(HEAPD_SESSION_CORE);
 	t->session->nthreads = 4;
@@ -109,6 +114,8 @@ static inline void testheap_deinit(struct testheap *t)
 	supply_stop(t->heap);
 	munmap(t->mine, t->heap->geometry.slabs * 8);
 	clients_deinit(t->heap);
+	marks_deinit(t->heap);
+	collection_deinit(t->heap);
 	types_deinit(t->heap);
 	heap_destroy(t->heap);
 	ck_assert_uint_eq(account_taken(&t->account) % HEAPD_CHUNK_SIZE, 0);
