@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the requests for cycles and the shades of the daemon's own roots.
+ * Owns the requests for cycles, the settings, and the shades of the daemon's own roots.
  *
  * A root's store and its shades are one step under the mutex, and so is the switch of `shading`: either the store
  * is over before handshake 1 begins, or both of its values are shaded. That is what a client's gate does for a
@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "clock.h"
+
 const char *trigger_word(enum trigger trigger)
 {
 	static const char *const words[TRIGGERS] = {
@@ -21,6 +23,28 @@ const char *trigger_word(enum trigger trigger)
 	};
 
 	return words[trigger];
+}
+
+static void settings_init(struct collection *c, const struct config_heap *config)
+{
+	c->settings = (struct collection_settings){
+		.percent = config->gc_percent,
+		.memory_limit = config->memory_limit,
+		.interval = config->gc_interval,
+		.stall_timeout = config->stall_timeout,
+		.stall_action = config->stall_action,
+	};
+	c->threads = config->marker_threads;
+	c->trigger_bytes = UINT64_MAX;
+}
+
+/* Nobody has attached yet: plain stores do. */
+static void directory_init(struct heapd_directory *directory, const struct config_heap *config)
+{
+	directory->cycle.free_mode = config->free_mode == CONFIG_FREE_CHECKED ? HEAPD_FREE_CHECKED
+									      : HEAPD_FREE_PROMPT;
+	directory->cycle.debug = config->debug;
+	directory->cycle.collecting = config->gc_percent != 0;
 }
 
 int collection_init(struct heap *heap)
@@ -35,7 +59,8 @@ int collection_init(struct heap *heap)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->cond, &attr);
 	pthread_condattr_destroy(&attr);
-	c->trigger_bytes = UINT64_MAX;
+	settings_init(c, heap->config);
+	directory_init(heap->t.directory, heap->config);
 	heap->collection = c;
 	return 0;
 }
@@ -51,6 +76,48 @@ void collection_deinit(struct heap *heap)
 	pthread_mutex_destroy(&c->mutex);
 	free(c);
 	heap->collection = NULL;
+}
+
+struct collection_settings collection_settings(const struct heap *heap)
+{
+	struct collection *c = heap->collection;
+	struct collection_settings settings;
+
+	pthread_mutex_lock(&c->mutex);
+	settings = c->settings;
+	pthread_mutex_unlock(&c->mutex);
+	return settings;
+}
+
+void collection_change(struct heap *heap, const struct collection_settings *settings)
+{
+	struct collection *c = heap->collection;
+	unsigned percent;
+
+	pthread_mutex_lock(&c->mutex);
+	percent = c->settings.percent;
+	c->settings = *settings;
+	c->settings.percent = percent;
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&c->mutex);
+}
+
+/* `switched_on` stands before the release of `collecting`: the collector never takes an older one for it. */
+int collection_set_percent(struct heap *heap, unsigned percent)
+{
+	struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+	struct collection *c = heap->collection;
+
+	if (!percent && cycle->free_mode == HEAPD_FREE_CHECKED)
+		return -EINVAL;
+	pthread_mutex_lock(&c->mutex);
+	if (percent && !c->settings.percent)
+		c->switched_on = clock_ns();
+	c->settings.percent = percent;
+	HEAPD_STORE_RELEASE(&cycle->collecting, percent != 0);
+	pthread_cond_signal(&c->cond);
+	pthread_mutex_unlock(&c->mutex);
+	return 0;
 }
 
 uint64_t collection_request(struct heap *heap, enum trigger trigger)

@@ -42,11 +42,12 @@ struct collection_settings {
 
 struct collection {
 	pthread_mutex_t mutex;
-	pthread_cond_t cond; /* wanted or stop have changed */
+	pthread_cond_t cond; /* wanted, settings or stop have changed */
 	struct collection_settings settings;
-	uint32_t wanted;          /* bit: enum trigger */
-	bool stop;                /* atomic */
-	uint64_t switched_on;     /* when collection was, last, with clients there; atomic */
+	unsigned threads;     /* of the marker; constant */
+	uint64_t switched_on; /* CLOCK_MONOTONIC, ns; 0: collection has been on since before anybody attached */
+	uint32_t wanted;      /* bit: enum trigger */
+	bool stop;            /* atomic */
 	uint64_t begun, finished; /* cycles */
 
 	bool shading; /* from handshake 1 until nothing is grey any more */
@@ -60,8 +61,19 @@ struct collection {
 		trigger_bytes; /* the supplier asks for a cycle when as much is out; UINT64_MAX: never */
 };
 
+/* As heap->config says; also what the directory shows of that, so before anybody attaches. */
 int collection_init(struct heap *heap);
 void collection_deinit(struct heap *heap);
+
+/* What is in force. The main thread alone changes it: all but the percentage as a whole, and in force at once. */
+struct collection_settings collection_settings(const struct heap *heap);
+void collection_change(struct heap *heap, const struct collection_settings *settings);
+
+/*
+ * 0 switches collection off, which is -EINVAL where frees are checked. Where it was off, clients are attached
+ * that came when nobody asked them to take part: `switched_on` says since when they are asked to.
+ */
+int collection_set_percent(struct heap *heap, unsigned percent);
 
 /* What `finished` will be when a whole cycle has passed that began after this call. Any thread. */
 uint64_t collection_request(struct heap *heap, enum trigger trigger);

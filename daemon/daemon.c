@@ -19,8 +19,10 @@
 #include <systemd/sd-daemon.h>
 
 #include "account.h"
+#include "adoption.h"
 #include "clients.h"
 #include "clock.h"
+#include "collection.h"
 #include "connection.h"
 #include "heap.h"
 #include "ledger.h"
@@ -94,6 +96,7 @@ static void heap_close(struct heap *heap)
 	if (!heap)
 		return;
 	roots_deinit(heap);
+	collection_deinit(heap);
 	types_deinit(heap);
 	clients_deinit(heap);
 	heap_destroy(heap);
@@ -106,6 +109,8 @@ static int heap_prepare(struct heap *heap)
 	r = clients_init(heap);
 	if (r == 0)
 		r = types_init(heap);
+	if (r == 0)
+		r = collection_init(heap);
 	if (r == 0)
 		r = roots_init(heap);
 	if (r == 0)
@@ -198,30 +203,6 @@ static void raise_file_limit(struct daemon *daemon)
 			    daemon->config.max_sessions, (uint64_t)wanted, (uint64_t)limit.rlim_cur);
 }
 
-static void adopt_heap(struct heap *heap, const struct config_heap *new)
-{
-	const struct config_heap *old = heap->config;
-
-	heap->config = new;
-	if (!new) {
-		if (old)
-			log_warning(
-				heap->log,
-				"heap '%s' is not configured any more: it takes nobody in, and ends when heapd "
-				"does",
-				heap->name);
-		return;
-	}
-	/* A limit set by request stays, unless the configured one has changed. */
-	if (!old || old->limit != new->limit)
-		heap_set_limit(heap, new->limit);
-	if (new->size != heap->geometry.size || (new->base &&new->base != heap->t.base) ||
-	    (old && old->huge != new->huge))
-		log_warning(heap->log,
-			    "heap '%s': Size=, Base= and HugePages= change when heapd is restarted",
-			    heap->name);
-}
-
 static void adopt_config(struct daemon *daemon, struct config *new)
 {
 	struct config old = daemon->config;
@@ -230,7 +211,7 @@ static void adopt_config(struct daemon *daemon, struct config *new)
 		log_warning(daemon->log, "Socket= and SocketMode= change when heapd is restarted");
 	daemon->config = *new;
 	for (size_t i = 0; i < daemon->nheaps; i++)
-		adopt_heap(daemon->heaps[i], config_find_heap(&daemon->config, daemon->heaps[i]->name));
+		adoption_run(daemon->heaps[i], config_find_heap(&daemon->config, daemon->heaps[i]->name));
 	config_free(&old);
 	log_set_level(daemon->log, daemon->config.log_level);
 }

@@ -291,7 +291,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->config = plan->config;
 	heap->log = plan->log;
 	heap->faults.what = "verifications that found faults";
-	heap->limits_set.what = "limits set";
+	heap->settings_set.what = "settings changed";
 	heap->account = plan->account;
 	heap->geometry = plan->geometry;
 	heap->ledger_bytes = heapd_align_up(plan->ledger_bytes, 4096);
@@ -328,7 +328,7 @@ void heap_destroy(struct heap *heap)
 	if (!heap)
 		return;
 	log_limit_flush(heap->log, &heap->faults, LOG_ERR);
-	log_limit_flush(heap->log, &heap->limits_set, LOG_NOTICE);
+	log_limit_flush(heap->log, &heap->settings_set, LOG_NOTICE);
 	if (heap->charged)
 		heap_refund(heap, heap->charged);
 	if (heap->ledger_memory)

@@ -38,7 +38,7 @@ struct heap {
 	uint64_t charged; /* taken from the account by heap_create() */
 
 	pthread_mutex_t lock;
-	struct log_limit faults, limits_set; /* lines that requests cause */
+	struct log_limit faults, settings_set; /* lines that requests cause */
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
 	uint32_t waiting;     /* threads in heap_lock(); atomic */
 	struct clients *clients;

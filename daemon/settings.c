@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "collection.h"
 #include "heapd/atomic.h"
 #include "peer.h"
 
@@ -22,6 +23,28 @@ struct key {
 	void (*get)(const struct heap *heap, char value[VALUE_MAX]);
 	int (*set)(struct heap *heap, const char *value, struct refusal *why); /* NULL: cannot be */
 };
+
+static void say(struct heap *heap, const char *name, const char *value)
+{
+	log_limited(heap->log, &heap->settings_set, LOG_NOTICE, "heap '%s': %s set to %s", heap->name, name,
+		    value);
+}
+
+static int change(struct heap *heap, const struct collection_settings *settings, const char *name,
+		  const char *value)
+{
+	collection_change(heap, settings);
+	say(heap, name, value);
+	return 0;
+}
+
+static void number_or_off(unsigned number, char value[VALUE_MAX])
+{
+	if (number)
+		snprintf(value, VALUE_MAX, "%u", number);
+	else
+		snprintf(value, VALUE_MAX, "off");
+}
 
 static void get_name(const struct heap *heap, char value[VALUE_MAX])
 {
@@ -53,7 +76,7 @@ static int set_limit(struct heap *heap, const char *value, struct refusal *why)
 	if (value_size(value, HEAPD_CHUNK_SIZE, most, &limit, &error) < 0)
 		return refuse(why, -EINVAL, "memory.limit: %.200s", error.text);
 	heap_set_limit(heap, limit);
-	log_limited(heap->log, &heap->limits_set, LOG_NOTICE, "heap '%s': limit set to %s", heap->name,
+	log_limited(heap->log, &heap->settings_set, LOG_NOTICE, "heap '%s': limit set to %s", heap->name,
 		    value_size_text(limit).text);
 	return 0;
 }
@@ -63,17 +86,125 @@ static void get_committed(const struct heap *heap, char value[VALUE_MAX])
 	snprintf(value, VALUE_MAX, "%" PRIu64, HEAPD_READ_ONCE(heap->t.directory->stats.committed));
 }
 
+static void get_soft_limit(const struct heap *heap, char value[VALUE_MAX])
+{
+	uint64_t limit = collection_settings(heap).memory_limit;
+
+	if (limit)
+		snprintf(value, VALUE_MAX, "%" PRIu64, limit);
+	else
+		snprintf(value, VALUE_MAX, "auto");
+}
+
+static int set_soft_limit(struct heap *heap, const char *value, struct refusal *why)
+{
+	struct collection_settings settings = collection_settings(heap);
+	struct value_error error;
+
+	if (strcmp(value, "auto") == 0)
+		settings.memory_limit = 0;
+	else if (value_size(value, HEAPD_CHUNK_SIZE, heap_limit(heap), &settings.memory_limit, &error) < 0)
+		return refuse(why, -EINVAL, "memory.soft_limit: %.180s; or auto", error.text);
+	return change(heap, &settings, "memory.soft_limit", value);
+}
+
 static void get_percent(const struct heap *heap, char value[VALUE_MAX])
 {
-	(void)heap;
-	memcpy(value, "off", sizeof("off"));
+	number_or_off(collection_settings(heap).percent, value);
 }
 
 static int set_percent(struct heap *heap, const char *value, struct refusal *why)
 {
-	if (strcmp(value, "off") == 0)
-		return 0;
-	return refuse(why, -EOPNOTSUPP, "gc.percent: collection is off for heap '%s'", heap->name);
+	struct value_error error;
+	unsigned percent;
+
+	if (value_count_or_off(value, 1, CONFIG_PERCENT_MAX, &percent, &error) < 0)
+		return refuse(why, -EINVAL, "gc.percent: %.200s", error.text);
+	if (collection_set_percent(heap, percent) < 0)
+		return refuse(why, -EINVAL,
+			      "gc.percent: not off while Free=checked is in force for heap '%s'", heap->name);
+	say(heap, "gc.percent", value);
+	return 0;
+}
+
+static void get_interval(const struct heap *heap, char value[VALUE_MAX])
+{
+	number_or_off(collection_settings(heap).interval, value);
+}
+
+static int set_interval(struct heap *heap, const char *value, struct refusal *why)
+{
+	struct collection_settings settings = collection_settings(heap);
+	struct value_error error;
+
+	if (value_seconds_or_off(value, 1, CONFIG_SECONDS_MAX, &settings.interval, &error) < 0)
+		return refuse(why, -EINVAL, "gc.interval: %.200s", error.text);
+	return change(heap, &settings, "gc.interval", value);
+}
+
+static void get_stall_timeout(const struct heap *heap, char value[VALUE_MAX])
+{
+	snprintf(value, VALUE_MAX, "%u", collection_settings(heap).stall_timeout);
+}
+
+static int set_stall_timeout(struct heap *heap, const char *value, struct refusal *why)
+{
+	struct collection_settings settings = collection_settings(heap);
+	struct value_error error;
+
+	if (value_seconds(value, 1, CONFIG_SECONDS_MAX, &settings.stall_timeout, &error) < 0)
+		return refuse(why, -EINVAL, "gc.stall_timeout: %.200s", error.text);
+	return change(heap, &settings, "gc.stall_timeout", value);
+}
+
+static void get_stall_action(const struct heap *heap, char value[VALUE_MAX])
+{
+	snprintf(value, VALUE_MAX, "%s",
+		 value_word_text(config_stall_words, (int)collection_settings(heap).stall_action));
+}
+
+/* What is not configured any more may have clients of any user. */
+static bool may_evict(const struct heap *heap)
+{
+	static const struct config_heap anybody = { .allow.users.all = true };
+
+	return config_may_evict(heap->config ? heap->config : &anybody);
+}
+
+static int set_stall_action(struct heap *heap, const char *value, struct refusal *why)
+{
+	struct collection_settings settings = collection_settings(heap);
+	struct value_error error;
+	int action;
+
+	if (value_word(value, config_stall_words, &action, &error) < 0)
+		return refuse(why, -EINVAL, "gc.stall_action: %.200s", error.text);
+	if (action == CONFIG_STALL_EVICT && !may_evict(heap))
+		return refuse(
+			why, -EPERM,
+			"gc.stall_action: heapd has no CAP_KILL, without which it cannot end processes of "
+			"other users");
+	settings.stall_action = (enum config_stall)action;
+	return change(heap, &settings, "gc.stall_action", value);
+}
+
+static void get_threads(const struct heap *heap, char value[VALUE_MAX])
+{
+	snprintf(value, VALUE_MAX, "%u", heap->collection->threads);
+}
+
+static void get_free(const struct heap *heap, char value[VALUE_MAX])
+{
+	bool checked = heap->t.directory->cycle.free_mode == HEAPD_FREE_CHECKED;
+
+	snprintf(value, VALUE_MAX, "%s",
+		 value_word_text(config_free_words, checked ? CONFIG_FREE_CHECKED : CONFIG_FREE_PROMPT));
+}
+
+static void get_debug(const struct heap *heap, char value[VALUE_MAX])
+{
+	snprintf(value, VALUE_MAX, "%s",
+		 value_words_text(config_debug_words, heap->t.directory->cycle.debug).text);
 }
 
 static void get_sessions(const struct heap *heap, char value[VALUE_MAX])
@@ -91,8 +222,15 @@ static const struct key keys[] = {
 	{ "heap.size", get_size, NULL },
 	{ "heap.base", get_base, NULL },
 	{ "memory.limit", get_limit, set_limit },
+	{ "memory.soft_limit", get_soft_limit, set_soft_limit },
 	{ "memory.committed", get_committed, NULL },
 	{ "gc.percent", get_percent, set_percent },
+	{ "gc.interval", get_interval, set_interval },
+	{ "gc.stall_timeout", get_stall_timeout, set_stall_timeout },
+	{ "gc.stall_action", get_stall_action, set_stall_action },
+	{ "gc.threads", get_threads, NULL },
+	{ "free.mode", get_free, NULL },
+	{ "debug", get_debug, NULL },
 	{ "sessions.count", get_sessions, NULL },
 	{ "build.fingerprint", get_fingerprint, NULL },
 };
@@ -101,7 +239,7 @@ static const struct key keys[] = {
 
 static int refuse_unknown(const char *name, struct refusal *why)
 {
-	char list[200] = "";
+	char list[256] = "";
 	size_t used = 0;
 
 	for (size_t i = 0; i < NKEYS && used < sizeof(list); i++)

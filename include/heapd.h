@@ -517,7 +517,8 @@ HEAPD_API int heapd_get_info(heapd_heap *heap, struct heapd_info *info);
 
 /*
  * Settings by name ("gc.percent"), as text with a final NUL. -ENOENT: no such setting; -ERANGE: value
- * is too small; -EACCES, -EINVAL (set): not allowed; the value makes no sense.
+ * is too small; -EPERM, -EROFS, -EINVAL (set): not allowed to this user, not changeable at all; the value
+ * makes no sense.
  */
 HEAPD_API int heapd_get(heapd_heap *heap, const char *key, char *value, size_t size);
 HEAPD_API int heapd_set(heapd_heap *heap, const char *key, const char *value);

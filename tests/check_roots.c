@@ -285,8 +285,6 @@ START_TEST(limit_can_be_set_and_counts)
 	ck_assert_int_eq(set("memory.limit", "1K"), -EINVAL);
 	ck_assert_int_eq(set("memory.limit", ""), -EINVAL);
 	ck_assert_int_eq(set("heap.size", "2G"), -EROFS);
-	ck_assert_int_eq(set("gc.percent", "100"), -EOPNOTSUPP);
-	ck_assert_int_eq(set("gc.percent", "off"), 0);
 	ck_assert_int_eq(set("nothing", "1"), -ENOENT);
 	m = (struct heapd_message){ .setting.key = "memory.limit" };
 	memset(m.setting.value, '9', sizeof(m.setting.value));
