@@ -23,10 +23,12 @@
 #include "clients.h"
 #include "clock.h"
 #include "collection.h"
+#include "collector.h"
 #include "connection.h"
 #include "heap.h"
 #include "ledger.h"
 #include "listener.h"
+#include "marks.h"
 #include "roots.h"
 #include "session.h"
 #include "supply.h"
@@ -95,8 +97,11 @@ static void heap_close(struct heap *heap)
 {
 	if (!heap)
 		return;
+	collector_stop(heap);
+	supply_stop(heap);
 	roots_deinit(heap);
 	collection_deinit(heap);
+	marks_deinit(heap);
 	types_deinit(heap);
 	clients_deinit(heap);
 	heap_destroy(heap);
@@ -110,11 +115,15 @@ static int heap_prepare(struct heap *heap)
 	if (r == 0)
 		r = types_init(heap);
 	if (r == 0)
+		r = marks_init(heap);
+	if (r == 0)
 		r = collection_init(heap);
 	if (r == 0)
 		r = roots_init(heap);
 	if (r == 0)
 		r = supply_start(heap);
+	if (r == 0)
+		r = collector_start(heap, heap->collection->threads);
 	if (r < 0)
 		log_err(heap->log, "heap '%s' cannot be started: %s", heap->name, strerror(-r));
 	return r;
@@ -177,10 +186,7 @@ static int open_heaps(struct daemon *daemon)
 static void close_heaps(struct daemon *daemon)
 {
 	while (daemon->nheaps) {
-		struct heap *heap = daemon->heaps[--daemon->nheaps];
-
-		supply_stop(heap);
-		heap_close(heap);
+		heap_close(daemon->heaps[--daemon->nheaps]);
 	}
 	daemon->sessions.nheaps = 0;
 }

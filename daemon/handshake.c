@@ -69,7 +69,7 @@ static void fence_all(const struct heap *heap)
 {
 	uint64_t on = HEAPD_READ_ONCE(heap->collection->switched_on);
 
-	membarrier(clock_ns() - on < LATE_NS ? MEMBARRIER_CMD_GLOBAL : MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+	membarrier(on && clock_ns() - on < LATE_NS ? MEMBARRIER_CMD_GLOBAL : MEMBARRIER_CMD_GLOBAL_EXPEDITED);
 }
 
 static bool is_stopping(const struct heap *heap)
