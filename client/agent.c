@@ -2,8 +2,9 @@
 /*
  * The agent: one thread of the library's own in each attached process.
  *
- * It reads the daemon's notes, sees the daemon go, and looks at the words that heapd_wait_fd() was
- * asked for. It blocks every signal, so that it never runs a handler of the program's, and it calls
+ * It reads the daemon's notes, sees the daemon go, has the process answer a scan (handshake.c), and looks
+ * at the words that heapd_wait_fd() was asked for. What a note says stands in the directory: it looks there
+ * after whatever woke it. It blocks every signal, so that it never runs a handler of the program's, and it calls
  * nothing of the program's either: what the program is to hear is left for a thread of its own. It
  * holds no heap pointer but those whose objects others hold, so it has no thread record. Its eventfd
  * wakes it, and ends it when its count says so: only detach does that.
@@ -20,6 +21,8 @@
 #include <unistd.h>
 
 #include "attach.h"
+#include "clock.h"
+#include "handshake.h"
 #include "heapd/message.h"
 #include "watch.h"
 
@@ -50,9 +53,24 @@ static bool kicks_read(int fd)
 	return eventfd_read(fd, &count) == 0 && count >= AGENT_END;
 }
 
+/* Until something comes, or it is time to look again; 0: no time is set. */
+static int agent_poll(struct pollfd *p, nfds_t n, bool watches, uint64_t handshake_ns)
+{
+	uint64_t ns = watches ? WATCH_MS * CLOCK_MS : CLOCK_NEVER;
+	struct timespec t;
+
+	if (handshake_ns && handshake_ns < ns)
+		ns = handshake_ns;
+	if (ns == CLOCK_NEVER)
+		return ppoll(p, n, NULL, NULL);
+	t = clock_timespec(ns);
+	return ppoll(p, n, &t, NULL);
+}
+
 static void *agent_main(void *arg)
 {
 	struct heapd_heap *heap = (struct heapd_heap *)arg;
+	struct handshake handshake = { 0 };
 	struct pollfd p[POLL_WATCHES + WATCH_MAX] = {
 		[POLL_STOP] = { .fd = heap->agent_stop, .events = POLLIN },
 		[POLL_NOTIFY] = { .fd = heap->notify, .events = POLLIN },
@@ -62,8 +80,9 @@ static void *agent_main(void *arg)
 	if (heap->barriers_late)
 		attach_barriers_register();
 	for (;;) {
+		uint64_t again = handshake_serve(heap, &handshake);
 		nfds_t watches = watches_poll(heap, &p[POLL_WATCHES]);
-		if (poll(p, POLL_WATCHES + watches, watches ? WATCH_MS : -1) < 0)
+		if (agent_poll(p, POLL_WATCHES + watches, watches, again) < 0)
 			continue;
 		if (p[POLL_STOP].revents && kicks_read(heap->agent_stop))
 			return NULL;

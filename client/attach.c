@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "answer.h"
 #include "clock.h"
 #include "copies.h"
 #include "fork.h"
@@ -222,7 +223,7 @@ static void hello_write(struct heapd_message *m, const struct heapd_heap *heap,
 	*m = (struct heapd_message){ .op = HEAPD_OP_HELLO };
 	m->hello.fingerprint = heapd_layout_fingerprint();
 	m->hello.flags = options->flags & HEAPD_ATTACH_READ_ONLY ? HEAPD_HELLO_READ_ONLY : 0;
-	m->hello.signal = (uint32_t)options->signal;
+	m->hello.signal = (uint32_t)heap->signal;
 	strcpy(m->hello.heap, heap->name);
 	strncpy(m->hello.client, options->client, sizeof(m->hello.client) - 1);
 }
@@ -294,6 +295,8 @@ static int process_attach(struct heapd_heap *heap, const struct heapd_options *o
 	if (r >= 0)
 		r = watches_init(heap);
 	if (r >= 0)
+		r = answer_init(heap, options->signal);
+	if (r >= 0)
 		r = heap_enter(heap, options);
 	/* Before the agent is there: in a process of one thread the kernel need not wait for the others. */
 	if (r >= 0)
@@ -303,6 +306,7 @@ static int process_attach(struct heapd_heap *heap, const struct heapd_options *o
 	if (r < 0)
 		return r;
 	heap->path = path_choose(heap, options->flags);
+	heap->session->signal = (uint32_t)heap->signal;
 	heapd_process = heap;
 	if (thread_self(heap))
 		return 0;

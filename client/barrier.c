@@ -8,15 +8,27 @@
  * here, with the gate left, when it is on, to begin anew. What is removed is shaded before it is
  * removed: whoever is killed in between has shaded too much and never too little.
  *
+ * On is the number of the cycle that it is on for, and "has scanned" means: in that cycle, the one that
+ * this operation read from its gate, whatever the directory says meanwhile. Nobody goes round to switch
+ * barriers off: who finds its own on while no cycle is under way does so, by a swap from the number that
+ * it read, so that it never takes back what handshake 1 wrote in the meantime. The gate is read before the
+ * phase (acquire), and the daemon writes the phase first: a number of a cycle to come is never met
+ * together with the phase before it.
+ *
  * To shade is to append to the thread's barrier ring in its session: the thread writes the tail, the
  * daemon the head. The filter spares the ring what this cycle has been told already; its last word
  * says which cycle that is, so that it forgets with the next. A full ring never holds up a store: the
  * entry is dropped, and the session's overflow word voids the cycle.
+ *
+ * What the filter knows lies in the ring, or was marked: it is of the cycle that `now` had when it was
+ * logged, and the daemon empties all rings before it publishes a cycle in `now` (release, pairs with the
+ * acquire here), never after. An entry logged before that, and emptied, is of another cycle and forgotten.
  */
 #include "client/barrier.h"
 
 #include <errno.h>
 
+#include "client/answer.h"
 #include "client/gate.h"
 #include "client/thread.h"
 #include "heapd/session.h"
@@ -40,7 +52,7 @@ static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_
 /* The word's place in the filter, which knows nothing of earlier cycles. */
 static uint64_t *filter_place(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t word)
 {
-	uint64_t cycle = heapd_now_cycle(HEAPD_READ_ONCE(heap->t.directory->cycle.now));
+	uint64_t cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now));
 
 	if (self->barrier_filter[FILTER_CYCLE] != cycle) {
 		for (unsigned i = 0; i < FILTER_WORDS; i++)
@@ -71,12 +83,26 @@ void barrier_shade(struct heapd_thread *self, const void *value)
 }
 
 /* What a store removes, and, until this thread has scanned, what it adds. */
-static void shade_both(struct heapd_thread *self, const void *old, const void *new)
+static void shade_both(const struct barrier *b, const void *old, const void *new)
 {
-	barrier_shade(self, old);
-	if (HEAPD_READ_ONCE(self->scanned) !=
-	    heapd_now_cycle(HEAPD_READ_ONCE(heapd_process->t.directory->cycle.now)))
-		barrier_shade(self, new);
+	barrier_shade(b->self, old);
+	if (HEAPD_READ_ONCE(b->self->scanned) != b->on)
+		barrier_shade(b->self, new);
+}
+
+uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self)
+{
+	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
+
+	if (likely(!on))
+		return 0;
+	HEAPD_COUNT(self->barrier_slow, 1);
+	if (heapd_now_barrier(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)))
+		return on;
+	/* On failure `on` is what the daemon has written since. */
+	if (__atomic_compare_exchange_n(&self->gate.on, &on, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		return 0;
+	return on;
 }
 
 bool barrier_begin(struct barrier *b)
@@ -95,7 +121,8 @@ bool barrier_begin(struct barrier *b)
 		errno = error;
 	}
 	gate_enter(b->self);
-	return HEAPD_READ_ONCE(b->self->gate.on);
+	b->on = barrier_on(heapd_process, b->self);
+	return b->on;
 }
 
 void barrier_end(const struct barrier *b)
@@ -103,6 +130,8 @@ void barrier_end(const struct barrier *b)
 	if (!b->self)
 		return;
 	gate_leave(b->self);
+	if (b->on && !b->away)
+		answer_poll(heapd_process);
 	thread_leave(b->away);
 }
 
@@ -126,7 +155,7 @@ void heapd_store_sym(void *field, void *value)
 	struct barrier b;
 
 	if (barrier_begin(&b))
-		shade_both(b.self, heapd_load_relaxed_word_(field), value);
+		shade_both(&b, heapd_load_relaxed_word_(field), value);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
 	barrier_end(&b);
 }
@@ -143,12 +172,12 @@ void heapd_store_pinned_sym(void *field, void *pin)
 }
 
 /* With the barrier on, the value that goes must be known, and shaded, before it goes. */
-static void *exchange_shaded(struct heapd_thread *self, heapd_word_ *field, void *value)
+static void *exchange_shaded(const struct barrier *b, heapd_word_ *field, void *value)
 {
 	void *old = __atomic_load_n(field, __ATOMIC_RELAXED);
 
 	do
-		shade_both(self, old, value);
+		shade_both(b, old, value);
 	while (!__atomic_compare_exchange_n(field, &old, value, true, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED));
 	return old;
 }
@@ -159,7 +188,7 @@ void *heapd_exchange_sym(void *field, void *value)
 	void *old;
 
 	if (barrier_begin(&b))
-		old = exchange_shaded(b.self, HEAPD_WORD_(field), value);
+		old = exchange_shaded(&b, HEAPD_WORD_(field), value);
 	else
 		old = __atomic_exchange_n(HEAPD_WORD_(field), value, __ATOMIC_ACQ_REL);
 	barrier_end(&b);
@@ -177,7 +206,7 @@ bool heapd_cas_sym(void *field, void *expected, void *value)
 	struct barrier b;
 
 	if (barrier_begin(&b))
-		shade_both(b.self, *HEAPD_WORD_(expected), value);
+		shade_both(&b, *HEAPD_WORD_(expected), value);
 	bool done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	barrier_end(&b);
@@ -199,7 +228,7 @@ static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool
 		size_t i = down ? n - 1 - k : k;
 		void *value = from ? __atomic_load_n(&from[i], __ATOMIC_RELAXED) : NULL;
 		if (on)
-			shade_both(b.self, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
+			shade_both(&b, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
 		__atomic_store_n(&to[i], value, __ATOMIC_RELEASE);
 	}
 	barrier_end(&b);

@@ -8,6 +8,7 @@
 struct barrier {
 	struct heapd_thread *self; /* NULL: there is nothing to log to */
 	bool away;                 /* the thread is offline but for this */
+	uint32_t on;               /* what the gate said */
 };
 
 /*
@@ -18,7 +19,14 @@ struct barrier {
  * the cycle again.
  */
 hidden bool barrier_begin(struct barrier *b);
+/* Ends it, and is a safepoint if the barrier was on. */
 hidden void barrier_end(const struct barrier *b);
+
+/*
+ * Inside an operation of the thread's gate: whether its barrier is on; the cycle that it is on for, or
+ * HEAPD_GATE_UNSURE, or 0. One that a cycle left on when it ended is switched off.
+ */
+hidden uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self);
 
 /* Inside an operation with the barrier on: tells the collector of a value, if it is one of the heap's. */
 hidden void barrier_shade(struct heapd_thread *self, const void *value);

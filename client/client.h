@@ -35,6 +35,14 @@ struct heapd_type {
 	uint16_t flex_class[HEAPD_SIZECLASS_TOTAL];
 };
 
+/* report.c: what the agent has to say, until a thread of the program's says it. */
+#define REPORT_BOXES 4u
+struct report_box {
+	_Atomic uint32_t state;
+	int kind;
+	char text[320];
+};
+
 struct heapd_heap {
 	struct heapd_tables t; /* first: the fast path reads it. Valid while attached */
 	struct heapd_session *session;
@@ -76,12 +84,20 @@ struct heapd_heap {
 	uint32_t *pin_next;
 	uint32_t pins; /* under lock: ever used; the session's npins is a copy */
 
+	/* answer.c and handshake.c */
+	int signal;             /* the handshake's; 0: none */
+	struct asked *asked;    /* by record: what the agent asked of its thread */
+	_Atomic uint32_t stray; /* a thread that was met on a stack that it did not tell of, or 0 */
+	bool stray_reported, handler_reported; /* once in an attachment */
+
 	struct fork_child *child; /* fork.c: what its handlers leave each other */
 	struct watches *watches;  /* watch.c: what heapd_wait_fd() was asked for */
 
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */
 	void *report_arg;
 	_Atomic uint32_t away_reported;
+	_Atomic uint32_t reports_waiting; /* boxes that are full */
+	struct report_box reports[REPORT_BOXES];
 
 	_Atomic(struct heapd_type *)
 		types[HEAPD_TYPE_MAX]; /* type.c: by number, made when first met, freed with the heap */

@@ -2,14 +2,25 @@
 /*
  * What a program can ask of its heap: figures, which stand in shared memory and trouble nobody, and
  * settings, collection, verification and paths, which are messages.
+ *
+ * A collection is waited for without a message: the daemon's answer names the count of finished cycles that
+ * is to be reached, and the directory has that count, and a futex that changes after it. The thread is
+ * offline meanwhile, so it does not hold up what it waits for.
  */
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "clock.h"
 #include "heapd/message.h"
 #include "heapd/session.h"
+#include "report.h"
 #include "thread.h"
+
+#define COLLECT_STEP_NS (50 * CLOCK_MS) /* between two looks whether the daemon is still there */
 
 /* What stands in the caller's structure, cut to the size that it says it has. */
 static int sized_copy(void *to, const void *from, size_t known, const char *call)
@@ -111,9 +122,62 @@ static int plain_request(struct heapd_heap *heap, enum heapd_op op)
 	return thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
 }
 
+/* Asks for a collection; *finished is the count that says it is over. */
+static int collect_ask(struct heapd_heap *heap, uint64_t *finished)
+{
+	struct heapd_message m = { .op = HEAPD_OP_COLLECT };
+	int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+
+	*finished = m.collect.finished;
+	return r;
+}
+
+static void event_wait(const uint32_t *event, uint32_t seen)
+{
+	struct timespec t = clock_timespec(COLLECT_STEP_NS);
+
+	syscall(SYS_futex, event, FUTEX_WAIT, seen, &t, NULL, 0);
+}
+
+/* The event is read before the count: if it has not changed since, neither has the count. */
+static int collect_wait(struct heapd_heap *heap, uint64_t finished)
+{
+	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+
+	while (!atomic_load(&heap->away)) {
+		uint32_t event = HEAPD_LOAD_ACQUIRE(&cycle->event);
+		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)
+			return 0;
+		event_wait(&cycle->event, event);
+	}
+	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)
+		return 0;
+	report_away(heap);
+	return error_set(EAGAIN, "the daemon of heap '%s' went away before the collection was over",
+			 heap->name);
+}
+
 int heapd_collect(heapd_heap *heap)
 {
-	return plain_request(heap, HEAPD_OP_COLLECT);
+	uint64_t finished;
+	int r = collect_ask(heap, &finished);
+
+	if (r < 0)
+		return r;
+	bool was_offline = !heapd_self;
+	if (!was_offline)
+		heapd_thread_offline(heap);
+	r = collect_wait(heap, finished);
+	if (!was_offline)
+		heapd_thread_online(heap);
+	return r;
+}
+
+int heapd_collect_start(heapd_heap *heap)
+{
+	uint64_t finished;
+
+	return collect_ask(heap, &finished);
 }
 
 int heapd_sync(heapd_heap *heap)

@@ -2,10 +2,18 @@
 /*
  * Edits: ranges of pointer words that a thread writes plainly for a while.
  *
- * While it is open a range counts as stack: it stands in the thread's record, where both handshakes
- * find it. What it holds when it is opened is shaded, since plain stores will remove it unlogged; what
- * it holds when it is closed is shaded, since plain stores put it there. Recording and shading are one
- * operation, so no handshake falls in between.
+ * While it is open a range counts as stack: it stands in the thread's record, where the scan finds it.
+ * What it holds when it is opened is shaded, since plain stores will remove it unlogged; what it holds when
+ * it is closed is shaded, since plain stores put it there. Recording and shading are one operation, so no
+ * handshake falls in between.
+ *
+ * Handshake 1, the barrier going on, need not look at open ranges, though one opened before it was not
+ * shaded. What such a range held then, and plain stores have removed since, the thread took out before its
+ * own scan, or the scan would have found it in the range. Either it still has it on its stack or in a
+ * register at that scan, which publishes it; or it stored it somewhere through the barrier, which shades
+ * what is stored until the thread has scanned; or it put it back into an open range; or it dropped it, and
+ * nobody reached it by way of this range any more. After its scan the thread can take out only what the
+ * scan found there, or what it put in since from places that the barrier, or that scan, covers.
  */
 #include <errno.h>
 

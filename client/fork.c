@@ -9,6 +9,10 @@
  * copied at that moment: one that another thread changes before the fork proper has its older value
  * in the child, as if it had been changed just after.
  *
+ * The parent's words stand (HEAPD_PUBLISHED_STANDING) in every cycle until the child has answered for
+ * itself. No part of this needs the parent's agent, which does not get heap->lock meanwhile: the forking
+ * thread has left its gate, and answers by its handler.
+ *
  * In the child: heap and session are not there (MADV_DONTFORK), and are mapped again at the same
  * addresses, so that every pointer, every pin and the thread's record stay where they were.
  *
@@ -29,6 +33,7 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "answer.h"
 #include "attach.h"
 #include "heapd/session.h"
 #include "map.h"
@@ -123,7 +128,8 @@ static int words_publish(struct heapd_heap *heap, struct fork_child *c, const st
 	bool known = stack_words_add_own(heap, &out, self);
 	process_ranges_publish(heap, &out);
 	munmap(window, HEAPD_PUBLISHED_BYTES);
-	HEAPD_STORE_RELEASE(&record->published_count, out.count);
+	HEAPD_WRITE_ONCE(record->published_count, out.count);
+	HEAPD_STORE_RELEASE(&record->published_cycle, HEAPD_PUBLISHED_STANDING);
 	if (!heap->t.directory->cycle.collecting)
 		return 0;
 	if (!known)
@@ -142,7 +148,7 @@ static int words_publish(struct heapd_heap *heap, struct fork_child *c, const st
 /* The record of the one thread that the child has; the child itself brings it online. */
 static void record_copy(struct heapd_thread *to, const struct heapd_thread *from)
 {
-	to->gate.on = 1;
+	to->gate.on = HEAPD_GATE_UNSURE;
 	to->gate.attached = 1;
 	to->stack_low = from->stack_low;
 	to->stack_high = from->stack_high;
@@ -161,6 +167,7 @@ static int session_fill(struct heapd_heap *heap, struct fork_child *c, const str
 	if (!to)
 		return -errno;
 	struct heapd_thread *record = (struct heapd_thread *)session_at(to, HEAPD_SESSION_THREAD_AT) + index;
+	to->signal = (uint32_t)heap->signal;
 	pins_copy(to, heap->session);
 	ranges_copy(to, heap->session, index);
 	record_copy(record, self);
@@ -238,6 +245,7 @@ static void fork_parent(void)
 static void ends_replace(struct heapd_heap *heap, struct fork_child *c)
 {
 	attach_hang_up(heap);
+	answer_forked();
 	agent_forget(heap);
 	watches_forget(heap);
 	heap->socket = c->fds[CHILD_SOCKET];

@@ -14,11 +14,14 @@
  *
  * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again
  * in the cycle that still has to see what it pointed to. Check and store are one unit against the
- * thread's handshake: both stand inside the gate.
+ * thread's handshake: both stand inside the gate. Where the heap gives out again only what a cycle has
+ * checked (HEAPD_FREE_CHECKED), none ever is.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "answer.h"
+#include "barrier.h"
 #include "current.h"
 #include "fork.h"
 #include "freed.h"
@@ -112,19 +115,45 @@ static int free_remote(struct heapd_heap *heap, const struct target *to, void *o
 	return freed_set_one(heap, to->slab, to->bit) ? free_double(heap, object) : 0;
 }
 
+static bool is_poisoning(const struct heapd_heap *heap)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->cycle.debug) & HEAPD_DEBUG_POISON;
+}
+
+static bool is_checked(const struct heapd_heap *heap)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->cycle.free_mode) == HEAPD_FREE_CHECKED;
+}
+
+/* So that whoever still uses it crashes, and does not follow what stood there. */
+static void slot_poison(void *object, uint64_t bytes)
+{
+	uint64_t *words = (uint64_t *)object;
+
+	for (uint64_t i = 0; i < bytes / 8; i++)
+		HEAPD_WRITE_ONCE(words[i], HEAPD_POISON_WORD);
+}
+
 /*
  * Into this CPU's current slab, inside the gate. A slab whose free slots are known to be zero stays so: the
- * slot is cleared first.
+ * slot is cleared first; of a slot that turns out to be free already, poison is taken back.
  */
 static enum current_push free_local(struct heapd_heap *heap, const struct target *to, void *object)
 {
-	enum current_push pushed = current_push(heap, to->class, to->slab, to->base, to->bit, 0);
+	enum current_push pushed;
+	bool poison = is_poisoning(heap);
+
+	if (unlikely(poison))
+		slot_poison(object, to->elemsize);
+	pushed = current_push(heap, to->class, to->slab, to->base, to->bit, 0);
 
 	if (pushed == CURRENT_UNCLEAN) {
 		memset(object, 0, to->elemsize);
 		HEAPD_TSAN_RELEASE(object, to->elemsize);
 		pushed = current_push(heap, to->class, to->slab, to->base, to->bit, HEAPD_CURRENT_ZEROED);
 	}
+	if (unlikely(poison && pushed == CURRENT_DOUBLE))
+		memset(object, 0, to->elemsize);
 	return pushed;
 }
 
@@ -182,12 +211,15 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 							: free_bad(heap, object, "no object lies there");
 	HEAPD_TSAN_RELEASE(object, to->elemsize);
 	gate_enter(self);
-	if (!HEAPD_READ_ONCE(self->gate.on)) {
+	uint32_t on = barrier_on(heap, self);
+	if (!on && !is_checked(heap)) {
 		pushed = free_local(heap, to, object);
 		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
 			pushed = CURRENT_PUSHED;
 	}
 	gate_leave(self);
+	if (on)
+		answer_poll(heap);
 	if (pushed == CURRENT_PUSHED)
 		return 0;
 	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
@@ -234,8 +266,8 @@ int heapd_free(void *object)
 	enum current_push pushed = CURRENT_ELSEWHERE;
 	struct target to;
 
-	if (unlikely(!self || !heap || heap->path != HEAPD_PATH_RSEQ || !target_find(heap, object, &to) ||
-		     is_free_already(heap, &to)))
+	if (unlikely(!self || !heap || heap->path != HEAPD_PATH_RSEQ || is_checked(heap) ||
+		     is_poisoning(heap) || !target_find(heap, object, &to) || is_free_already(heap, &to)))
 		return free_slow(object);
 	HEAPD_TSAN_RELEASE(object, to.elemsize);
 	gate_enter(self);

@@ -3,7 +3,8 @@
  * Large objects: more than HEAPD_SMALL_MAX bytes. Each has a span of its own, made by the daemon on
  * request and freed as any object is, by its one bit. A request is a message: the daemon's answer and
  * the object's existence are one step on its side, so a client that dies while waiting leaves an
- * object that nobody reaches, like one that died just after an allocation.
+ * object that nobody reaches, like one that died just after an allocation. At the limit the daemon refuses
+ * at once, and here a whole collection is run before it is asked once more.
  */
 #include <errno.h>
 #include <string.h>
@@ -26,7 +27,7 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	return object;
 }
 
-void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
+static void *large_alloc_once(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
 {
 	bool away;
 	void *object = NULL;
@@ -35,4 +36,16 @@ void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint6
 		object = large_alloc_online(heap, class, bytes, align);
 	thread_leave(away);
 	return object;
+}
+
+void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
+{
+	void *object = large_alloc_once(heap, class, bytes, align);
+
+	if (object || errno != ENOMEM || heap != heapd_process ||
+	    !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting))
+		return object;
+	/* If that fails, the second refusal says what there is to say. */
+	heapd_collect(heap);
+	return large_alloc_once(heap, class, bytes, align);
 }

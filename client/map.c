@@ -251,6 +251,14 @@ static int session_open(struct heapd_heap *heap, uint64_t at, uint64_t bytes)
 		heap->name, strerror(errno));
 }
 
+/* What is no single thread's. */
+static int session_begin(struct heapd_heap *heap)
+{
+	int r = session_open(heap, 0, HEAPD_SESSION_CORE);
+
+	return r < 0 ? r : session_open(heap, HEAPD_SESSION_RANGES_AT, HEAPD_RANGES_BYTES);
+}
+
 int map_thread(struct heapd_heap *heap, uint32_t index)
 {
 	uint64_t ring = HEAPD_BARRIER_RING * 8ul;
@@ -278,7 +286,7 @@ int map_heap(struct heapd_heap *heap, const struct heapd_welcome *w, const int f
 		r = directory_check(heap);
 	}
 	if (r >= 0)
-		r = session_open(heap, 0, HEAPD_SESSION_CORE);
+		r = session_begin(heap);
 	if (r >= 0)
 		r = prefaulted_map(heap);
 	if (r < 0) {
@@ -299,7 +307,7 @@ int map_again(struct heapd_heap *heap, int session)
 		return r;
 	}
 	tables_set(heap);
-	return session_open(heap, 0, HEAPD_SESSION_CORE);
+	return session_begin(heap);
 }
 
 void map_orphan(struct heapd_heap *heap)

@@ -5,7 +5,10 @@
  *
  * What was saved is written before the state (release). Coming back, the state is written, then a full
  * fence, then the phase is read (phase.h); and it counts as inside an operation meanwhile, so that a
- * handshake that begins in between waits for its end.
+ * handshake that begins in between waits for its end. The state is swapped, since the agent may be reading
+ * the thread's stack (SCANNING): then the thread waits until that is over. What the phase asks of it, it does
+ * at once: in handshake 1 its barrier is on, unscanned; in the scan it answers for itself, unless the agent
+ * has; afterwards the agent has.
  *
  * Calls of an offline thread. Its arguments are held without it: by what it saved, or by a root; that is the
  * rule for offline threads. So a call has to be online only while it holds, on its own frames, what nothing
@@ -24,7 +27,9 @@
  * all the while: by what the thread saved, or by a pin (heapd_store_pinned()).
  */
 #include <errno.h>
+#include <sched.h>
 
+#include "answer.h"
 #include "gate.h"
 #include "thread.h"
 
@@ -41,14 +46,30 @@ void thread_leave_away(void)
 		HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_OFFLINE);
 }
 
+/* Acquire: what the agent read is read before this thread changes it. */
+static void state_return(struct heapd_thread *self)
+{
+	uint32_t state = HEAPD_THREAD_OFFLINE;
+
+	while (!__atomic_compare_exchange_n(&self->state, &state, HEAPD_THREAD_ONLINE, false,
+					    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)) {
+		state = HEAPD_THREAD_OFFLINE;
+		sched_yield();
+	}
+	HEAPD_FENCE();
+}
+
 static void thread_return(struct heapd_heap *heap, struct heapd_thread *self)
 {
 	gate_enter(self);
-	HEAPD_STORE_RELEASE(&self->state, HEAPD_THREAD_ONLINE);
-	HEAPD_FENCE();
+	state_return(self);
+	uint32_t on = HEAPD_READ_ONCE(self->gate.on);
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	/* If that fails, handshake 1 of a later cycle has written meanwhile. */
 	if (heapd_now_barrier(now))
-		HEAPD_WRITE_ONCE(self->gate.on, heapd_now_cycle(now));
+		__atomic_compare_exchange_n(&self->gate.on, &on, heapd_now_cycle(now), false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	answer_here(heap, self);
 	gate_leave(self);
 	thread_words_online(self);
 }
@@ -118,5 +139,6 @@ int heapd_thread_online(heapd_heap *heap)
 		return -errno;
 	if (!heapd_self)
 		thread_return(heap, self);
+	answer_poll(heap);
 	return 0;
 }

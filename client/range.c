@@ -6,12 +6,14 @@
  *
  * A registered range that ends while the barrier is on is a deletion of all of its words: each is
  * shaded before, by swapping it for itself. A word that another thread stores in between is safe by
- * that thread's own barrier. Local ranges are stack, and stack words go unshaded.
+ * that thread's own barrier. Local ranges are stack, and stack words go unshaded; one ends while its
+ * thread is online, so that the agent does not read memory for that thread which is to be freed.
  */
 #include "range.h"
 
 #include <errno.h>
 
+#include "barrier.h"
 #include "gate.h"
 #include "thread.h"
 
@@ -75,10 +77,10 @@ static void range_shade(const struct heapd_range *r)
 }
 
 /* Ends it if the barrier is off, which cannot come on in between: the operation stands in the gate. */
-static bool range_end_unshaded(struct heapd_thread *self, struct heapd_range *r)
+static bool range_end_unshaded(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_range *r)
 {
 	gate_enter(self);
-	bool off = r->thread || !HEAPD_READ_ONCE(self->gate.on);
+	bool off = r->thread || !barrier_on(heap, self);
 	if (off)
 		HEAPD_STORE_RELEASE(&r->start, 0);
 	gate_leave(self);
@@ -91,7 +93,7 @@ static int range_remove(struct heapd_heap *heap, struct heapd_thread *self, void
 
 	pthread_mutex_lock(&heap->lock);
 	struct heapd_range *r = at ? range_find(heap->session, at, thread) : NULL;
-	if (r && !range_end_unshaded(self, r)) {
+	if (r && !range_end_unshaded(heap, self, r)) {
 		range_shade(r);
 		HEAPD_STORE_RELEASE(&r->start, 0);
 	}
@@ -134,7 +136,10 @@ int heapd_local_add(heapd_heap *heap, void *start, size_t bytes)
 
 int heapd_local_remove(heapd_heap *heap, void *start)
 {
-	struct heapd_thread *self = thread_self(heap);
+	bool away;
+	struct heapd_thread *self = thread_enter(heap, &away);
+	int r = self ? range_remove(heap, self, start, 1 + thread_index(heap, self)) : -errno;
 
-	return self ? range_remove(heap, self, start, 1 + thread_index(heap, self)) : -errno;
+	thread_leave(away);
+	return r;
 }

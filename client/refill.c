@@ -10,7 +10,9 @@
  * hands is forgotten, never returned.
  *
  * All of it stands inside an operation of the thread's gate (inside is odd), so that the collector's
- * first handshake waits for a slab on its way from the ring to the spare.
+ * first handshake waits for a slab on its way from the ring to the spare. Only while it waits for the
+ * daemon has it left the gate, with nothing on its way: what it has taken lies in its spares. When it is
+ * done is a safepoint.
  */
 #include "refill.h"
 
@@ -19,6 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "clock.h"
 #include "current.h"
 #include "freed.h"
@@ -271,8 +274,11 @@ static int supply_failed(struct heapd_heap *heap, int error)
 	if (error == ENOMEM)
 		return error_set(
 			ENOMEM,
-			"heap '%s' is at its limit (%llu bytes committed): free something, or raise Limit=",
-			heap->name, (unsigned long long)HEAPD_READ_ONCE(heap->t.directory->stats.committed));
+			"heap '%s' is at its limit (%llu bytes committed)%s: free something, or raise Limit=",
+			heap->name, (unsigned long long)HEAPD_READ_ONCE(heap->t.directory->stats.committed),
+			HEAPD_READ_ONCE(heap->t.directory->cycle.collecting)
+				? ", and a whole collection did not help"
+				: "");
 	if (atomic_load(&heap->away)) {
 		report_away(heap);
 		return error_set(
@@ -366,6 +372,7 @@ uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 	gate_enter(self);
 	error = refill_loop(heap, self, class, elemsize, &popped);
 	gate_leave(self);
+	answer_poll(heap);
 	if (error)
 		supply_failed(heap, error);
 	return popped;

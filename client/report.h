@@ -10,4 +10,11 @@ hidden void report_send(struct heapd_heap *heap, int kind, const char *text);
 /* Reports, once in an attachment, that the daemon has gone: called where a call fails for it. */
 hidden void report_away(struct heapd_heap *heap);
 
+/* The agent's: leaves a report for the next thread that passes a safepoint. False: there is no room. */
+hidden bool report_leave(struct heapd_heap *heap, int kind, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+/* At a safepoint of a thread of the program's: sends what was left. */
+hidden void report_left_send(struct heapd_heap *heap);
+
 #endif

@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "clock.h"
 #include "fork.h"
 #include "freed.h"
@@ -257,5 +258,6 @@ int request_call(struct heapd_heap *heap, struct heapd_message *m, int *fds, siz
 	int r = request_exchange(heap, m, fds, nfds);
 	pthread_mutex_unlock(&heap->request_lock);
 	pthread_setcancelstate(cancel, NULL);
+	answer_poll(heap);
 	return r;
 }

@@ -1,41 +1,99 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Finding the heap pointers that a thread holds outside the heap: every aligned word of its stack and
- * its callee-saved registers that lies in the heap.
+ * its registers that lies in the heap.
  *
  * Conservative, and right to be: a word that only looks like a pointer keeps an object a little
- * longer. A word w stands for w and w - 1, since compilers keep one-past-the-end pointers. The
+ * longer. A word w stands for w and w - 1, since compilers keep one-past-the-end pointers. A thread's own
  * registers need no list: __builtin_unwind_init() puts those that a caller may have values in on the
  * stack, below the frame that is scanned from, so they are found as stack words.
+ *
+ * Which part of which stack. From the stack pointer (less the red zone) to the stack's end, if it lies in
+ * the thread's stack. In the alternate signal stack, that one from there on, and of the thread's stack
+ * what was in use when the signal came: where that ended is not known, but the frame that the kernel put
+ * on the alternate stack holds it, so the lowest address of the thread's stack that is found there is at
+ * or below it. In a local range (a coroutine's stack), the ranges are read whole anyway, and so is the
+ * thread's stack, which some other coroutine may have left anywhere.
+ *
+ * All but stack_words_add_own() also runs in a signal handler: no lock, no allocation. The table of
+ * ranges is read without its lock: of the thread's own entries none changes meanwhile, and another's
+ * names its thread before its start shows (range.c).
  */
 #include "stack.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 #include "range.h"
+
+#define PAGEMAP_ENTRIES 64u
+#define PAGEMAP_THERE   62 /* bits 62 and 63 of an entry: swapped, present */
 
 /* Stack words belong to frames that are not ours: no sanitizer may have an opinion of them. */
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
 
-static inline bool word_counts(const struct heapd_heap *heap, uint64_t w)
-{
-	return w - heap->t.base < heap->t.size || w - 1 - heap->t.base < heap->t.size;
-}
-
+/* A word equal to the one before it says nothing new: stacks repeat themselves. */
 scanning void stack_words_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t low,
 			      uint64_t high)
 {
 	const uint64_t *end = (const uint64_t *)(uintptr_t)(high & ~7ul);
+	uint64_t base = heap->t.base, size = heap->t.size, count = out->count;
+	uint64_t last = count ? out->words[count - 1] : 0;
 
 	for (const uint64_t *p = (const uint64_t *)(uintptr_t)((low + 7) & ~7ul); p < end; p++) {
 		uint64_t w = HEAPD_READ_ONCE(*p);
 
-		if (!word_counts(heap, w))
+		/* In the heap, or one past its end. */
+		if (likely(w - base > size) || w == last)
 			continue;
-		if (out->count == out->room) {
+		if (count == out->room) {
 			out->overflow = true;
-			return;
+			break;
 		}
-		out->words[out->count++] = w;
+		out->words[count++] = last = w;
 	}
+	out->count = count;
+}
+
+/* Whether a page is mapped at all; what is not known to be memory is not touched. */
+static bool page_mapped(uint64_t page, uint64_t bytes)
+{
+	unsigned char resident;
+
+	return mincore((void *)(uintptr_t)page, bytes, &resident) == 0;
+}
+
+static void pages_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t page, uint64_t bytes,
+		      uint64_t low, uint64_t high)
+{
+	stack_words_add(heap, out, page > low ? page : low, page + bytes < high ? page + bytes : high);
+}
+
+/*
+ * As stack_words_add(), of memory that may have holes, and pages that were never touched: to read those
+ * would make them memory. Where the kernel does not say which they are, all that is mapped is read.
+ */
+static void touched_words_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t low,
+			      uint64_t high)
+{
+	uint64_t bytes = (uint64_t)getpagesize(), entries[PAGEMAP_ENTRIES];
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	for (uint64_t page = low & ~(bytes - 1); page < high;) {
+		ssize_t n = fd < 0 ? -1 : pread(fd, entries, sizeof(entries), (off_t)(page / bytes * 8));
+		if (n < 8) {
+			if (page_mapped(page, bytes))
+				pages_add(heap, out, page, bytes, low, high);
+			page += bytes;
+			continue;
+		}
+		for (unsigned i = 0; i < (size_t)n / 8 && page < high; i++, page += bytes)
+			if (entries[i] >> PAGEMAP_THERE)
+				pages_add(heap, out, page, bytes, low, high);
+	}
+	if (fd >= 0)
+		close(fd);
 }
 
 /* The thread's local ranges; tells whether sp lies in one of them. */
@@ -44,31 +102,84 @@ static bool local_ranges_add(const struct heapd_heap *heap, struct stack_words *
 {
 	bool inside = false;
 
-	for (uint32_t i = 0; i < heap->session->nranges && i < HEAPD_RANGE_MAX; i++) {
-		struct heapd_range r = *range_at(heap->session, i);
+	for (uint32_t i = 0; i < HEAPD_READ_ONCE(heap->session->nranges) && i < HEAPD_RANGE_MAX; i++) {
+		const struct heapd_range *r = range_at(heap->session, i);
+		uint64_t start = HEAPD_LOAD_ACQUIRE(&r->start), bytes;
 
-		if (!r.start || r.thread != thread)
+		if (!start || HEAPD_READ_ONCE(r->thread) != thread)
 			continue;
-		stack_words_add(heap, out, r.start, r.start + r.bytes);
-		inside |= sp - r.start < r.bytes;
+		bytes = HEAPD_READ_ONCE(r->bytes);
+		stack_words_add(heap, out, start, start + bytes);
+		inside |= sp - start < bytes;
 	}
 	return inside;
 }
 
-static __attribute__((noinline)) bool words_add_from_here(struct heapd_heap *heap, struct stack_words *out,
-							  const struct heapd_thread *self)
+static void edits_add(const struct heapd_heap *heap, struct stack_words *out,
+		      const struct heapd_thread *thread)
 {
-	uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
-	uint32_t thread = 1 + (uint32_t)(self - heap->threads);
-	bool known = local_ranges_add(heap, out, thread, sp);
+	for (unsigned i = 0; i < HEAPD_EDIT_COUNT; i++) {
+		uint64_t start = HEAPD_LOAD_ACQUIRE(&thread->edits[i].start);
 
-	if (sp < self->stack_low || sp >= self->stack_high)
-		return known;
-	stack_words_add(heap, out, sp, self->stack_high);
+		if (start)
+			stack_words_add(heap, out, start, start + HEAPD_READ_ONCE(thread->edits[i].bytes));
+	}
+}
+
+/* The lowest address of the thread's stack that stands in [low, high); its end if there is none. */
+static scanning uint64_t lowest_of_stack(const struct heapd_thread *thread, uint64_t low, uint64_t high)
+{
+	uint64_t lowest = thread->stack_high, bytes = lowest - thread->stack_low;
+
+	for (uint64_t at = (low + 7) & ~7ul; at + 8 <= high; at += 8) {
+		uint64_t w = HEAPD_READ_ONCE(*(const uint64_t *)(uintptr_t)at);
+
+		if (w - thread->stack_low < bytes && w < lowest)
+			lowest = w;
+	}
+	return lowest;
+}
+
+/* Of two stacks: the alternate one from sp on, and what that says of the other. */
+static void alternate_add(const struct heapd_heap *heap, struct stack_words *out,
+			  const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate)
+{
+	uint64_t low = (uint64_t)(uintptr_t)alternate->ss_sp, high = low + alternate->ss_size, main;
+
+	sp = sp - low > STACK_RED_ZONE ? sp - STACK_RED_ZONE : low;
+	stack_words_add(heap, out, sp, high);
+	main = lowest_of_stack(thread, sp, high);
+	main = main - thread->stack_low > STACK_RED_ZONE ? main - STACK_RED_ZONE : thread->stack_low;
+	touched_words_add(heap, out, main, thread->stack_high);
+}
+
+bool stack_words_add_thread(const struct heapd_heap *heap, struct stack_words *out,
+			    const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate)
+{
+	bool local = local_ranges_add(heap, out, 1 + (uint32_t)(thread - heap->threads), sp);
+
+	edits_add(heap, out, thread);
+	/* First, since an alternate stack may be an array on the thread's own. */
+	if (alternate && sp - (uint64_t)(uintptr_t)alternate->ss_sp < alternate->ss_size)
+		alternate_add(heap, out, thread, sp, alternate);
+	else if (sp >= thread->stack_low && sp <= thread->stack_high)
+		stack_words_add(heap, out, sp - STACK_RED_ZONE, thread->stack_high);
+	else if (local)
+		touched_words_add(heap, out, thread->stack_low, thread->stack_high);
+	else
+		return false;
 	return true;
 }
 
-bool stack_words_add_own(struct heapd_heap *heap, struct stack_words *out, const struct heapd_thread *self)
+static __attribute__((noinline)) bool words_add_from_here(const struct heapd_heap *heap,
+							  struct stack_words *out,
+							  const struct heapd_thread *self)
+{
+	return stack_words_add_thread(heap, out, self, (uint64_t)(uintptr_t)__builtin_frame_address(0), NULL);
+}
+
+bool stack_words_add_own(const struct heapd_heap *heap, struct stack_words *out,
+			 const struct heapd_thread *self)
 {
 	__builtin_unwind_init();
 	bool known = words_add_from_here(heap, out, self);

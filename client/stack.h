@@ -2,7 +2,12 @@
 #ifndef HEAPD_CLIENT_STACK_H
 #define HEAPD_CLIENT_STACK_H
 
+#include <signal.h>
+
 #include "client.h"
+#include "heapd/session.h"
+
+#define STACK_RED_ZONE 128u /* bytes below the stack pointer that a function may use without moving it */
 
 /* Words found that may point into the heap. */
 struct stack_words {
@@ -16,10 +21,18 @@ hidden void stack_words_add(const struct heapd_heap *heap, struct stack_words *o
 			    uint64_t high);
 
 /*
- * Adds those of the calling thread: its registers, its stack up to stack_high (0: unknown), and its
- * local ranges. False: it runs on a stack that it did not tell of, so not all were found.
+ * Adds those that a thread holds apart from its registers: its stack from sp on, its local ranges, its
+ * open edits. alternate: its alternate signal stack where that is known, else NULL. False: sp is on a
+ * stack that the thread did not tell of, so not all were found. Async-signal-safe.
  */
-hidden bool stack_words_add_own(struct heapd_heap *heap, struct stack_words *out,
+hidden bool stack_words_add_thread(const struct heapd_heap *heap, struct stack_words *out,
+				   const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate);
+
+/*
+ * Adds those of the calling thread: its registers, its stack, its local ranges and its edits. False: it
+ * runs on a stack that it did not tell of, so not all were found.
+ */
+hidden bool stack_words_add_own(const struct heapd_heap *heap, struct stack_words *out,
 				const struct heapd_thread *self);
 
 #endif

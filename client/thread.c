@@ -13,18 +13,27 @@
  * switch is a compare-and-swap from a value of its own, HEAPD_GATE_UNSURE, which the daemon's store
  * replaces. To the barrier, any value but 0 is "on".
  *
+ * A thread that comes up holds nothing, so from the scan on it has nothing to answer, and says so; what the
+ * thread before it published stays. But for a forked child's: that one holds what it was born with, which
+ * its parent published; the child answers like any other, and its parent's words stand until it does, or
+ * until a cycle is to come that will ask it.
+ *
  * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it. The same
  * gate stands for a thread that is offline (offline.c).
  */
 #include "thread.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "answer.h"
 #include "attach.h"
 #include "fork.h"
+#include "gate.h"
+#include "handshake.h"
 #include "map.h"
 #include "range.h"
 
@@ -97,6 +106,22 @@ static int record_claim(struct heapd_heap *heap)
 	return index;
 }
 
+/*
+ * Online or offline no more. The agent, which may be reading the thread's stack just now, is waited for:
+ * the stack may be gone soon.
+ */
+static void record_retire(struct heapd_thread *thread)
+{
+	uint32_t state = HEAPD_LOAD_ACQUIRE(&thread->state);
+
+	while (state == HEAPD_THREAD_SCANNING ||
+	       !__atomic_compare_exchange_n(&thread->state, &state, HEAPD_THREAD_CLAIMED, false,
+					    __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+		sched_yield();
+		state = HEAPD_LOAD_ACQUIRE(&thread->state);
+	}
+}
+
 static void record_free(struct heapd_heap *heap, uint32_t index)
 {
 	pthread_mutex_lock(&heap->lock);
@@ -121,7 +146,7 @@ static void stack_bounds(struct heapd_thread *self)
 	self->stack_high = self->stack_low + bytes;
 }
 
-/* What the record says of the thread before this one; what the daemon has yet to fetch stays. */
+/* What the record says of the thread before this one; what the daemon has yet to fetch or read stays. */
 static void record_reset(struct heapd_thread *self)
 {
 	self->scanned = 0;
@@ -144,11 +169,37 @@ void thread_words_offline(void)
 	heapd_gate_ = &gate_of_nobody;
 }
 
-/* The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. */
-static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state)
+/* What a parent published for its child: the child's own answer takes its place, or nothing need. */
+static void standing_end(struct heapd_thread *self)
+{
+	uint32_t standing = HEAPD_PUBLISHED_STANDING;
+
+	__atomic_compare_exchange_n(&self->published_cycle, &standing, 0, false, __ATOMIC_ACQ_REL,
+				    __ATOMIC_RELAXED);
+}
+
+/* What the phase asks of a thread that has just shown itself; inside the gate. */
+static void phase_obey(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now, bool forked)
+{
+	enum heapd_phase phase = heapd_now_phase(now);
+
+	if (phase == HEAPD_PHASE_MARK || (phase == HEAPD_PHASE_SCAN && !forked))
+		HEAPD_STORE_RELEASE(&self->scanned, heapd_now_cycle(now));
+	else if (phase != HEAPD_PHASE_SCAN)
+		standing_end(self);
+	else if (self->state == HEAPD_THREAD_ONLINE)
+		answer_here(heap, self);
+}
+
+/*
+ * The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. All of it
+ * stands in the gate, so that no handler answers for a thread that has nothing to say yet.
+ */
+static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state, bool forked)
 {
 	uint32_t unsure = HEAPD_GATE_UNSURE;
 
+	gate_enter(self);
 	HEAPD_WRITE_ONCE(self->gate.on, HEAPD_GATE_UNSURE);
 	HEAPD_STORE_RELEASE(&self->state, state);
 	HEAPD_FENCE();
@@ -156,6 +207,8 @@ static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint
 	__atomic_compare_exchange_n(&self->gate.on, &unsure,
 				    heapd_now_barrier(now) ? heapd_now_cycle(now) : 0, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+	phase_obey(heap, self, now, forked);
+	gate_leave(self);
 	if (state == HEAPD_THREAD_ONLINE)
 		thread_words_online(self);
 }
@@ -186,8 +239,9 @@ static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t ind
 	/* Away from the start, it holds nothing: all of its stack is below the saved pointer. */
 	self->saved_sp = self->stack_high;
 	self->gate.attached = 1;
+	answer_thread_init(heap, index);
 	record_set(heap, self);
-	record_show(heap, self, state);
+	record_show(heap, self, state, false);
 	return self;
 }
 
@@ -221,8 +275,10 @@ void thread_abandon(void)
 /* The calling thread holds nothing any more. */
 static void thread_release(struct heapd_heap *heap, struct heapd_thread *self)
 {
+	record_retire(self);
 	thread_spares_return(heap, self);
 	thread_abandon();
+	standing_end(self);
 	self->gate.attached = 0;
 	record_free(heap, thread_index(heap, self));
 }
@@ -252,13 +308,14 @@ int threads_init(struct heapd_heap *heap)
 	heap->thread_words = (struct thread_words *)calloc(HEAPD_THREAD_MAX, sizeof(*heap->thread_words));
 	if (!heap->thread_words)
 		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
-	return 0;
+	return handshake_init(heap);
 }
 
 void threads_free(struct heapd_heap *heap)
 {
 	free(heap->thread_words);
 	heap->thread_words = NULL;
+	handshake_free(heap);
 }
 
 void threads_leave(struct heapd_heap *heap)
@@ -268,12 +325,15 @@ void threads_leave(struct heapd_heap *heap)
 		struct thread_words *w = &heap->thread_words[i];
 		if (!w->self)
 			continue;
+		record_retire(&heap->threads[i]);
 		thread_spares_return(heap, &heap->threads[i]);
 		*w->record = *w->self = NULL;
 		*w->gate = &gate_of_nobody;
 		*w = (struct thread_words){ 0 };
+		HEAPD_STORE_RELEASE(&heap->threads[i].state, HEAPD_THREAD_FREE);
 	}
 	pthread_mutex_unlock(&heap->lock);
+	answer_wait_handlers();
 }
 
 int threads_forked(struct heapd_heap *heap, uint32_t state)
@@ -292,13 +352,16 @@ int threads_forked(struct heapd_heap *heap, uint32_t state)
 	bit_set(heap->threads_mapped, index);
 	heap->thread_words[index] = words_here();
 	self->tid = (uint32_t)gettid();
-	record_show(heap, self, state);
+	record_show(heap, self, state, true);
 	return 0;
 }
 
 int heapd_thread_attach(heapd_heap *heap)
 {
-	return thread_self(heap) ? 0 : -errno;
+	if (!thread_self(heap))
+		return -errno;
+	answer_poll(heap);
+	return 0;
 }
 
 int heapd_thread_detach(heapd_heap *heap)

@@ -523,8 +523,13 @@ HEAPD_API int heapd_get_info(heapd_heap *heap, struct heapd_info *info);
 HEAPD_API int heapd_get(heapd_heap *heap, const char *key, char *value, size_t size);
 HEAPD_API int heapd_set(heapd_heap *heap, const char *key, const char *value);
 
-/* Runs a whole collection and waits for its end. -ENOTSUP: collection is off. */
+/*
+ * Runs a whole collection and waits for its end, offline. -ENOTSUP: collection is off; -EAGAIN: the daemon
+ * went away meanwhile.
+ */
 HEAPD_API int heapd_collect(heapd_heap *heap);
+/* Has a whole collection begin, soon, and does not wait for it. Errors as heapd_collect(). */
+HEAPD_API int heapd_collect_start(heapd_heap *heap);
 /* Returns when the daemon has taken back everything that was freed or handed back before the call. */
 HEAPD_API int heapd_sync(heapd_heap *heap);
 

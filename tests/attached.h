@@ -6,6 +6,7 @@
 #include <check.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 
 #include "client/range.h"
@@ -52,6 +53,20 @@ static inline void attached_stop(void)
 {
 	ck_call(heapd_detach(heap));
 	fixture_stop(&fixture);
+}
+
+/*
+ * From now on this process sees the phase that the test says, in a directory's head of its own; with 0, the
+ * daemon's again. Only what is asked here, by this process's threads, goes by it.
+ */
+static inline void attached_phase(uint32_t cycle, enum heapd_phase phase)
+{
+	static struct heapd_directory own;
+	char *real = (char *)(uintptr_t)(heap->t.base + heap->geometry.directory_at);
+
+	memcpy(&own, real, sizeof(own));
+	own.cycle.now = heapd_now_make(cycle, phase);
+	heap->t.directory = cycle ? &own : (struct heapd_directory *)(void *)real;
 }
 
 /* Until SIGCONT: it answers nobody from when this returns. */

@@ -113,15 +113,68 @@ START_TEST(scanned_thread_logs_old_only)
 }
 END_TEST
 
-/* A record that is not sure whether the barrier is on counts as on. */
+/* A record that is not sure whether the barrier is on counts as on, and as not scanned. */
 START_TEST(unsure_is_on)
 {
 	objects[0] = address(1);
 	barrier_on();
-	heapd_self->gate.on = 2;
-	heapd_store(&objects[0], NULL);
+	heapd_self->scanned = 1;
+	heapd_self->gate.on = HEAPD_GATE_UNSURE;
+	heapd_store(&objects[0], address(2));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.on, HEAPD_GATE_UNSURE);
+}
+END_TEST
+
+/* "Has scanned" is of the cycle that the gate names, not of the one that the directory shows meanwhile. */
+START_TEST(scanned_is_of_the_gates_cycle)
+{
+	objects[0] = address(1);
+	barrier_on();
+	heapd_self->scanned = 1;
+	heap->t.directory->cycle.now = heapd_now_make(2, HEAPD_PHASE_BARRIER);
+	heapd_store(&objects[0], address(2));
 	ck_logged(address(1));
 	ck_nothing_logged();
+	/* Left on: the daemon is about to write the new number. */
+	ck_assert_uint_eq(heapd_self->gate.on, 1);
+	heapd_self->gate.on = 2;
+	heapd_store(&objects[0], address(3));
+	ck_logged(address(2));
+	ck_logged(address(3));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->barrier_slow, 2);
+}
+END_TEST
+
+/* Who meets a barrier that is on while no cycle is under way switches it off; _i: how it meets it. */
+START_TEST(switched_off_by_who_meets_it)
+{
+	static const enum heapd_phase over[] = { HEAPD_PHASE_IDLE, HEAPD_PHASE_SWEEP };
+	void *expected = address(1), *no_object = NULL;
+
+	for (unsigned k = 0; k < 2; k++) {
+		objects[0] = address(1);
+		barrier_on();
+		heap->t.directory->cycle.now = heapd_now_make(k ? 1 : 5, over[k]);
+		uint64_t slow = heapd_self->barrier_slow;
+		if (_i == 0)
+			heapd_store(&objects[0], address(2));
+		else if (_i == 1)
+			ck_assert(heapd_cas(&objects[0], &expected, address(2)));
+		else if (_i == 2)
+			ck_assert_ptr_eq(heapd_exchange(&objects[0], address(2)), address(1));
+		else if (_i == 3)
+			heapd_move(&objects[0], &objects[1], 1);
+		else
+			ck_assert_int_eq(heapd_edit_begin(&no_object, 8), 0);
+		ck_nothing_logged();
+		ck_assert_uint_eq(heapd_self->gate.on, 0);
+		ck_assert_uint_eq(heapd_self->barrier_slow, slow + 1);
+		heapd_edit_end(&no_object);
+	}
 }
 END_TEST
 
@@ -216,6 +269,7 @@ START_TEST(move_is_memmove)
 				model[i] = objects[i] = address(i);
 			ck_assert_int_eq(heapd_thread_attach(heap), 0);
 			heapd_self->gate.on = (uint32_t)on;
+			heap->t.directory->cycle.now = on ? heapd_now_make(1, HEAPD_PHASE_MARK) : 0;
 			void **from = &objects[70], **to = from + shifts[_i];
 			heapd_move(to, from, lengths[k]);
 			memmove(&model[70 + shifts[_i]], &model[70], lengths[k] * sizeof(void *));
@@ -405,6 +459,8 @@ int main(void)
 	tcase_add_test(stores, store_logs_old_then_new);
 	tcase_add_test(stores, scanned_thread_logs_old_only);
 	tcase_add_test(stores, unsure_is_on);
+	tcase_add_test(stores, scanned_is_of_the_gates_cycle);
+	tcase_add_loop_test(stores, switched_off_by_who_meets_it, 0, 5);
 	tcase_add_test(stores, null_and_foreign_are_skipped);
 	tcase_add_test(stores, filter_forgets_with_the_cycle);
 	tcase_add_test(stores, filter_holds_back_nothing_else);

@@ -150,6 +150,7 @@ START_TEST(barrier_while_away)
 	heapd_store(&object[0], (void *)object);
 	ck_call(heapd_thread_offline(heap));
 	sp = heapd_record->saved_sp;
+	attached_phase(1, HEAPD_PHASE_MARK);
 	heapd_record->scanned = 1;
 	heapd_record->gate.on = 1;
 	tail = heapd_record->barrier_tail;
@@ -163,6 +164,7 @@ START_TEST(barrier_while_away)
 	ck_call(heapd_edit_begin(object, 64));
 	ck_call(heapd_edit_end(object));
 	ck_away(sp);
+	attached_phase(0, HEAPD_PHASE_IDLE);
 	heapd_record->gate.on = 0;
 	ck_call(heapd_thread_online(heap));
 	ck_assert_ptr_eq(heapd_gate_, (struct heapd_gate_ *)(void *)&heapd_record->gate);

@@ -249,32 +249,42 @@ START_TEST(created_with_an_argument)
 }
 END_TEST
 
+struct came_up {
+	uint32_t on, scanned;
+};
+
 /* The phase is read after the record shows: whoever comes up in a cycle has its barrier on. */
-static void *gate_of_new_thread(void *on)
+static void *gate_of_new_thread(void *arg)
 {
+	struct came_up *c = (struct came_up *)arg;
+
 	ck_call(heapd_thread_attach(heap));
-	*(uint32_t *)on = heapd_self->gate.on;
+	c->on = heapd_self->gate.on;
+	c->scanned = heapd_self->scanned;
 	return NULL;
 }
 
 START_TEST(barrier_of_new_threads)
 {
-	static const uint32_t phases[] = { HEAPD_PHASE_IDLE, HEAPD_PHASE_BARRIER, HEAPD_PHASE_MARK };
-	static struct heapd_directory own;
+	enum heapd_phase phase = (enum heapd_phase)_i;
+	uint32_t on = heapd_now_barrier(heapd_now_make(7, phase)) ? 7 : 0;
+	struct came_up c = { 77, 77 };
 	pthread_t thread;
-	uint32_t on = 77;
 
-	own = *heap->t.directory;
-	heap->t.directory = &own;
-	own.cycle.now = heapd_now_make(1, (enum heapd_phase)phases[_i]);
+	attached_phase(7, phase);
 	ck_assert_uint_eq(heapd_self->gate.on, 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, gate_of_new_thread, &on), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, gate_of_new_thread, &c), 0);
 	pthread_join(thread, NULL);
-	ck_assert_uint_eq(on, _i != 0);
+	ck_assert_uint_eq(c.on, on);
+	/* A thread that is new holds nothing, and has answered the scan with that. */
+	ck_assert_uint_eq(c.scanned, phase == HEAPD_PHASE_SCAN || phase == HEAPD_PHASE_MARK ? 7 : 0);
 	ck_call(heapd_thread_offline(heap));
 	ck_call(heapd_thread_online(heap));
-	ck_assert_uint_eq(heapd_self->gate.on, _i != 0);
-	heap->t.directory = (struct heapd_directory *)(uintptr_t)(heap->t.base + heap->geometry.directory_at);
+	ck_assert_uint_eq(heapd_self->gate.on, on);
+	/* One that comes back holds something: it answers in the scan, and only then. */
+	ck_assert_uint_eq(heapd_self->scanned, phase == HEAPD_PHASE_SCAN ? 7 : 0);
+	ck_assert_uint_eq(heapd_self->published_cycle, phase == HEAPD_PHASE_SCAN ? 7 : 0);
+	attached_phase(0, HEAPD_PHASE_IDLE);
 }
 END_TEST
 
@@ -358,9 +368,11 @@ START_TEST(range_shaded_at_its_end)
 
 	ck_call(heapd_range_add(heap, words, sizeof(words)));
 	heapd_store(&words[1], object);
+	attached_phase(1, HEAPD_PHASE_MARK);
 	heapd_self->scanned = 1;
 	heapd_self->gate.on = 1;
 	ck_call(heapd_range_remove(heap, words));
+	attached_phase(0, HEAPD_PHASE_IDLE);
 	heapd_self->gate.on = 0;
 	ck_assert_uint_eq(heapd_self->barrier_tail, 1);
 	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT);
@@ -382,7 +394,7 @@ int main(void)
 	tcase_add_test(tcase, late_large_object);
 	tcase_add_test(tcase, too_many_threads);
 	tcase_add_test(tcase, created_with_an_argument);
-	tcase_add_loop_test(tcase, barrier_of_new_threads, 0, 3);
+	tcase_add_loop_test(tcase, barrier_of_new_threads, 0, 5);
 	tcase_add_test(tcase, detach_under_a_thread);
 	tcase_add_test(tcase, ranges);
 	tcase_add_test(tcase, range_shaded_at_its_end);

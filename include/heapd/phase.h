@@ -49,6 +49,8 @@ _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
 #define HEAPD_DEBUG_STRESS 1u /* cycles back to back */
 #define HEAPD_DEBUG_POISON 2u /* free slots are filled with words that are no addresses */
 
+#define HEAPD_POISON_WORD 0xdeadbeefdeadbeefull /* no machine with 48 or 57 address bits can use it for one */
+
 static inline uint64_t heapd_now_make(uint32_t cycle, enum heapd_phase phase)
 {
 	return (uint64_t)cycle << 8 | (uint64_t)phase;

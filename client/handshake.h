@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef HEAPD_CLIENT_HANDSHAKE_H
+#define HEAPD_CLIENT_HANDSHAKE_H
+
+#include "client.h"
+
+/* The agent's memory from one look to the next. All 0 to begin with. */
+struct handshake {
+	uint32_t cycle; /* whose scan is being served */
+	bool handler_lost;
+	uint64_t begin_ns;
+	uint64_t pause_ns; /* until the next look */
+};
+
+/*
+ * The agent's: one look at the phase, and in a scan at what is still to be answered: asks the threads that
+ * are online, answers for those that are offline and for the registered ranges. Waits for nobody.
+ * Nanoseconds until it wants to look again; 0: not before the daemon says so.
+ */
+hidden uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h);
+
+/* The handler's, on the thread of that record: the signal has arrived. */
+hidden void handshake_signal_seen(struct heapd_heap *heap, uint32_t index);
+
+/* With an attachment: the table of what was asked of each thread. */
+hidden int handshake_init(struct heapd_heap *heap);
+hidden void handshake_free(struct heapd_heap *heap);
+
+#endif
