@@ -9,8 +9,8 @@
  * copied at that moment: one that another thread changes before the fork proper has its older value
  * in the child, as if it had been changed just after.
  *
- * The parent's words stand (HEAPD_PUBLISHED_STANDING) in every cycle until the child has answered for
- * itself. No part of this needs the parent's agent, which does not get heap->lock meanwhile: the forking
+ * The words stand (HEAPD_PUBLISHED_STANDING) until a cycle asks the child itself (thread.c). No part of this needs
+ * the agent, which does not get heap->lock meanwhile: the forking
  * thread has left its gate, and answers by its handler.
  *
  * In the child: heap and session are not there (MADV_DONTFORK), and are mapped again at the same

@@ -14,9 +14,11 @@
  * replaces. To the barrier, any value but 0 is "on".
  *
  * A thread that comes up holds nothing, so from the scan on it has nothing to answer, and says so; what the
- * thread before it published stays. But for a forked child's: that one holds what it was born with, which
- * its parent published; the child answers like any other, and its parent's words stand until it does, or
- * until a cycle is to come that will ask it.
+ * thread before it published stays. But for a forked child's: that one holds what it was born with, which is
+ * what its parent published. In a scan these words are its answer: it has done nothing with the heap since, and
+ * they must not be touched, since the daemon, which does not wait for who comes in the midst of a scan, may be
+ * reading them. They stand until a cycle is to come that will ask the child itself: whoever comes up then ends
+ * them, or the daemon, with its next handshake 1.
  *
  * Until its first call a thread's gate is one of nobody's, always on: its first store attaches it. The same
  * gate stands for a thread that is offline (offline.c).
@@ -169,33 +171,24 @@ void thread_words_offline(void)
 	heapd_gate_ = &gate_of_nobody;
 }
 
-/* What a parent published for its child: the child's own answer takes its place, or nothing need. */
-static void standing_end(struct heapd_thread *self)
-{
-	uint32_t standing = HEAPD_PUBLISHED_STANDING;
-
-	__atomic_compare_exchange_n(&self->published_cycle, &standing, 0, false, __ATOMIC_ACQ_REL,
-				    __ATOMIC_RELAXED);
-}
-
 /* What the phase asks of a thread that has just shown itself; inside the gate. */
-static void phase_obey(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now, bool forked)
+static void phase_obey(struct heapd_thread *self, uint64_t now)
 {
 	enum heapd_phase phase = heapd_now_phase(now);
+	uint32_t standing = HEAPD_PUBLISHED_STANDING;
 
-	if (phase == HEAPD_PHASE_MARK || (phase == HEAPD_PHASE_SCAN && !forked))
+	if (phase == HEAPD_PHASE_MARK || phase == HEAPD_PHASE_SCAN)
 		HEAPD_STORE_RELEASE(&self->scanned, heapd_now_cycle(now));
-	else if (phase != HEAPD_PHASE_SCAN)
-		standing_end(self);
-	else if (self->state == HEAPD_THREAD_ONLINE)
-		answer_here(heap, self);
+	else
+		__atomic_compare_exchange_n(&self->published_cycle, &standing, 0, false, __ATOMIC_ACQ_REL,
+					    __ATOMIC_RELAXED);
 }
 
 /*
  * The state becomes visible, then the phase is read: the daemon sees one, or this thread the other. All of it
  * stands in the gate, so that no handler answers for a thread that has nothing to say yet.
  */
-static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state, bool forked)
+static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint32_t state)
 {
 	uint32_t unsure = HEAPD_GATE_UNSURE;
 
@@ -207,7 +200,7 @@ static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint
 	__atomic_compare_exchange_n(&self->gate.on, &unsure,
 				    heapd_now_barrier(now) ? heapd_now_cycle(now) : 0, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-	phase_obey(heap, self, now, forked);
+	phase_obey(self, now);
 	gate_leave(self);
 	if (state == HEAPD_THREAD_ONLINE)
 		thread_words_online(self);
@@ -241,7 +234,7 @@ static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t ind
 	self->gate.attached = 1;
 	answer_thread_init(heap, index);
 	record_set(heap, self);
-	record_show(heap, self, state, false);
+	record_show(heap, self, state);
 	return self;
 }
 
@@ -278,7 +271,6 @@ static void thread_release(struct heapd_heap *heap, struct heapd_thread *self)
 	record_retire(self);
 	thread_spares_return(heap, self);
 	thread_abandon();
-	standing_end(self);
 	self->gate.attached = 0;
 	record_free(heap, thread_index(heap, self));
 }
@@ -352,7 +344,7 @@ int threads_forked(struct heapd_heap *heap, uint32_t state)
 	bit_set(heap->threads_mapped, index);
 	heap->thread_words[index] = words_here();
 	self->tid = (uint32_t)gettid();
-	record_show(heap, self, state, true);
+	record_show(heap, self, state);
 	return 0;
 }
 
