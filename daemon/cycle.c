@@ -281,6 +281,8 @@ static int collect(struct cycle *cycle)
 	lap(&result->mark, &since);
 	if (r == 0)
 		result->marked = *marker_counts(cycle->marker);
+	else
+		marker_give_up(cycle->marker);
 	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
 	if (r == 0)
 		sweeper_run(cycle->heap, &result->swept);

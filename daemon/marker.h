@@ -11,19 +11,16 @@
 #define HEAPD_DAEMON_MARKER_H
 
 #include "heap.h"
+#include "worker.h"
 
 struct marker;
 
-/* What one cycle marked. */
-struct marker_counts {
-	uint64_t objects, bytes; /* marked */
-	uint64_t words;          /* looked at in them */
-	uint64_t foreign;        /* listed words of types that were neither NULL nor in the heap */
-	uint64_t overflows;      /* of the mark stack */
-};
+#define MARKER_QUEUE     4096u /* objects in a worker's queue; a power of two, as each of these */
+#define MARKER_QUEUE_MIN 128u
 
 /* threads: 1 or more, the caller's own included. -ENOMEM, or why no thread could be made. */
 int marker_init(struct marker **marker, struct heap *heap, unsigned threads);
+int marker_init_queue(struct marker **marker, struct heap *heap, unsigned threads, unsigned queue);
 void marker_deinit(struct marker *marker);
 
 /* A new cycle: nothing is grey, counts are 0. The mark words are the caller's to set. */
@@ -41,7 +38,12 @@ uint64_t marker_shade_all(struct marker *marker, const uint64_t *words, uint64_t
 /* Marks for a while, some thousands of objects: true if nothing is grey any more. */
 bool marker_drain(struct marker *marker);
 
-/* As of the last marker_drain(). */
+/* The cycle is void: nobody touches the mark words any more when this returns. */
+void marker_give_up(struct marker *marker);
+
+/* As of the last marker_drain() that ended with nothing grey. */
 const struct marker_counts *marker_counts(const struct marker *marker);
+/* ... of which the foreign ones in this word of objects of this type; all elements of a flexible array are one. */
+uint64_t marker_foreign(const struct marker *marker, uint32_t type, uint64_t word);
 
 #endif

@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the grey objects, and the mark bits while it marks.
+ *
+ * A worker's step: objects are taken from its queue, their words gathered into a batch; the batch is resolved to
+ * slots, then the slots' mark bits are tested and set, and what was white is put into the queue. Each of these
+ * passes has asked for the memory of the next one (page record, mark word, object) long before it is needed, and none has a
+ * branch that depends on what is found.
+ *
+ * The queue is small. What it has no room for goes to the work pool, by slab (workpool.h), which always has
+ * room; it comes back when the queue runs low, all objects of the slab together: the wider the graph, the
+ * more of them there are, and the nearer they lie. So there is no recursion, no overflow that has to be made good, and
+ * no object is scanned twice. Large objects are always in the pool, and scanned piece by piece.
+ *
+ * Mark words. Bits are only ever set while a cycle marks. With several workers they are set by an atomic OR, and
+ * who finds the bit clear owns the object. With one worker, its plain load and store of a word lose nothing that
+ * matters. Whoever cuts a span sets its mark words before the page records lead to them (release in spans.c, acquire
+ * in slots.h), and finding them all set, the worker stores what is there. Slots that come back to the ledger
+ * meanwhile have their bits set (marks_back()), and such a bit may be lost: they were in a ring at note P2, and had it
+ * set before, or are held, and the sweep leaves them either way.
+ *
+ * What is read of objects is read once, and used as an offset that is compared with the heap's size, so any
+ * content is harmless. An object is scanned once, and there are at most as many as mark bits: marking ends.
+ */
+#include "worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "heapd/atomic.h"
+#include "slots.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+#define INLINE      static inline __attribute__((always_inline))
+
+#define AHEAD       32u   /* an object is asked for when it is that near to the queue's head */
+#define QUEUE_LOW   64u   /* below this, the queue is filled from the pool */
+#define PIECE_WORDS 4096u /* of a large object, scanned at once */
+#define PIECE_COST  256   /* objects that a piece counts for */
+#define SHARE_ABOVE 128u  /* a queue longer than this is shared with those who wait */
+
+/* An object in a queue, or the way to a slab: its offset in words, and its class. */
+#define ENTRY_CLASS 38u
+
+INLINE uint64_t entry_make(uint64_t offset, uint32_t class)
+{
+	return offset >> 3 | (uint64_t) class << ENTRY_CLASS;
+}
+
+INLINE uint64_t entry_offset(uint64_t entry)
+{
+	return (entry & ((UINT64_C(1) << ENTRY_CLASS) - 1)) << 3;
+}
+
+INLINE uint32_t entry_class(uint64_t entry)
+{
+	return (uint32_t)(entry >> ENTRY_CLASS);
+}
+
+INLINE const uint64_t *entry_words(const struct worker *w, uint64_t entry)
+{
+	return (const uint64_t *)(uintptr_t)(w->heap->t.base +
+					     entry_offset(entry)); /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* Sets the bit; true if it was clear. */
+INLINE bool mark_set(uint64_t *word, uint32_t bit, bool shared)
+{
+	uint64_t mask = UINT64_C(1) << bit, old = HEAPD_READ_ONCE(*word);
+
+	if (!shared) {
+		HEAPD_WRITE_ONCE(*word, old | mask);
+		return !(old & mask);
+	}
+	return !(old & mask) && !(__atomic_fetch_or(word, mask, __ATOMIC_RELAXED) & mask);
+}
+
+static void out_flush(struct worker *w)
+{
+	workpool_put(w->pool, w->out, w->nout);
+	w->nout = 0;
+}
+
+/* Puts an object into its slab's word, if `push`; the slab is put into the pool with its first. */
+INLINE void pool_object(struct worker *w, uint64_t entry, uint32_t slab, uint32_t bit, bool push, bool shared)
+{
+	uint64_t *grey = &w->pool->grey[slab], mask = (uint64_t)push << bit, old;
+
+	if (shared) {
+		old = push ? __atomic_fetch_or(grey, mask, __ATOMIC_RELEASE) : 1;
+	} else {
+		old = HEAPD_READ_ONCE(*grey);
+		HEAPD_WRITE_ONCE(*grey, old | mask);
+	}
+	w->out[w->nout] = entry;
+	w->nout += push && !old;
+}
+
+/* A large object was white. Its slab has one slot, so the word says where its scan stands. */
+static void large_found(struct worker *w, const struct candidate *c)
+{
+	w->counts.bytes += w->heap->t.spans[entry_offset(c->entry) >> HEAPD_PAGE_SHIFT].elemsize;
+	if (c->leaf)
+		return;
+	__atomic_store_n(&w->pool->grey[c->slab], 1, __ATOMIC_RELEASE);
+	w->out[w->nout++] = c->entry;
+}
+
+/* The batch's offsets become slots, and their mark words are asked for. */
+INLINE unsigned batch_resolve(struct worker *w, bool pooled)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < w->nbatch; i++) {
+		struct slot s;
+
+		if (unlikely(!slot_find_at(&w->heap->t, w->batch[i], &s)))
+			continue;
+		w->candidates[n++] = (struct candidate){
+			.entry = entry_make(s.start, s.class),
+			.slab = s.slab,
+			.words = s.words,
+			.bit = (uint8_t)s.bit,
+			.leaf = w->shapes[s.class].leaf,
+		};
+		__builtin_prefetch(&w->mark[s.slab], 1);
+		if (pooled)
+			__builtin_prefetch(&w->pool->grey[s.slab], 1);
+	}
+	return n;
+}
+
+INLINE void batch_mark(struct worker *w, unsigned n, bool pooled, bool shared)
+{
+	uint64_t tail = w->tail, objects = 0, bytes = 0, overflows = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		const struct candidate *c = &w->candidates[i];
+		bool new = mark_set(&w->mark[c->slab], c->bit, shared), push;
+
+		objects += new;
+		if (unlikely(!c->words)) {
+			if (new)
+				large_found(w, c);
+			continue;
+		}
+		bytes += c->words * 8u & -(uint64_t) new;
+		push = new & !c->leaf;
+		if (pooled) {
+			pool_object(w, c->entry, c->slab, c->bit, push, shared);
+			overflows += push;
+		} else {
+			w->queue[tail & (w->room - 1)] = c->entry;
+			tail += push;
+		}
+	}
+	w->tail = tail;
+	w->counts.objects += objects;
+	w->counts.bytes += bytes;
+	w->counts.overflows += overflows;
+}
+
+INLINE void batch_pass(struct worker *w, bool shared)
+{
+	if (likely(w->room - (w->tail - w->head) >= w->nbatch))
+		batch_mark(w, batch_resolve(w, false), false, shared);
+	else
+		batch_mark(w, batch_resolve(w, true), true, shared);
+	w->nbatch = 0;
+	if (w->nout >= WORKER_OUT)
+		out_flush(w);
+}
+
+static void batch_alone(struct worker *w)
+{
+	batch_pass(w, false);
+}
+
+static void batch_shared(struct worker *w)
+{
+	batch_pass(w, true);
+}
+
+void worker_settle(struct worker *w)
+{
+	if (w->pool->shared)
+		batch_shared(w);
+	else
+		batch_alone(w);
+}
+
+/* Some of these words were neither NULL nor in the heap: which, for the counts by field. They may have changed since. */
+static void foreign_found(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t map,
+			  uint64_t at)
+{
+	uint64_t size = w->heap->t.types[shape->type].size / 8;
+
+	for (; map; map &= map - 1) {
+		uint64_t i = (uint64_t)__builtin_ctzll(map), word = HEAPD_READ_ONCE(words[i]);
+
+		if (!word || word - w->heap->t.base < w->heap->t.size)
+			continue;
+		w->counts.foreign++;
+		foreign_count(w->foreign, shape->type, shape_type_word(shape, at + i), size + 1);
+	}
+}
+
+/* Gathers the words that the map names. at: which word of the object the first is. */
+INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t map,
+		   uint64_t at)
+{
+	const uint64_t base = w->heap->t.base, size = w->heap->t.size, all = map;
+	unsigned n = w->nbatch;
+	bool foreign = false;
+
+	for (; map; map &= map - 1) {
+		uint64_t word = HEAPD_READ_ONCE(words[__builtin_ctzll(map)]);
+
+		w->batch[n] = word - base;
+		n += word - base < size;
+		foreign |= word != 0 && word - base >= size;
+	}
+	w->nbatch = n;
+	w->counts.words += (uint64_t)__builtin_popcountll(all);
+	if (unlikely(foreign & shape->exact))
+		foreign_found(w, shape, words, all, at);
+	if (n >= WORKER_BATCH)
+		worker_settle(w);
+}
+
+/* Words from..to of an object of n. */
+static void scan_range(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t from,
+		       uint64_t to, uint64_t n)
+{
+	for (uint64_t at = from; at < to; at += SHAPE_WINDOW)
+		gather(w, shape, words + at, shape_window(shape, at, n), at);
+}
+
+/* Asks for the lines in which the slot's first and last pointer of the map lie. */
+INLINE void ask_for(const struct worker *w, uint64_t entry)
+{
+	const uint64_t *words = entry_words(w, entry);
+	uint64_t map = w->shapes[entry_class(entry)].map | 1;
+
+	__builtin_prefetch(words);
+	__builtin_prefetch(words + (63 - __builtin_clzll(map)));
+}
+
+INLINE void scan_next(struct worker *w)
+{
+	uint64_t entry = w->queue[w->head++ & (w->room - 1)];
+	const struct shape *shape = &w->shapes[entry_class(entry)];
+
+	w->left--;
+	for (; w->asked < w->tail && w->asked < w->head + AHEAD; w->asked++)
+		ask_for(w, w->queue[w->asked & (w->room - 1)]);
+	if (likely(shape->one))
+		gather(w, shape, entry_words(w, entry), shape->map, 0);
+	else
+		scan_range(w, shape, entry_words(w, entry), 0, shape->words, shape->words);
+}
+
+/* One piece; the next is put into the pool before this one is scanned, so that another worker can take it. */
+static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
+{
+	uint64_t piece = __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
+	uint64_t n = w->heap->t.spans[entry_offset(entry) >> HEAPD_PAGE_SHIFT].elemsize / 8;
+	uint64_t to = piece * PIECE_WORDS;
+
+	if (!piece)
+		return;
+	w->left -= PIECE_COST;
+	if (to < n) {
+		__atomic_store_n(grey, piece + 1, __ATOMIC_RELEASE);
+		w->out[w->nout++] = entry;
+		if (w->pool->waiting)
+			out_flush(w);
+	}
+	scan_range(w, &w->shapes[entry_class(entry)], entry_words(w, entry), to - PIECE_WORDS,
+		   to < n ? to : n, n);
+}
+
+/* The next entry from the pool, and what it leads to is asked for some entries ahead. */
+static bool in_next(struct worker *w, uint64_t *entry)
+{
+	if (w->in_at == w->nin) {
+		out_flush(w);
+		w->in_at = 0;
+		w->nin = workpool_take(w->pool, w->in, WORKER_IN);
+	}
+	if (!w->nin)
+		return false;
+	*entry = w->in[w->in_at++];
+	return true;
+}
+
+/* All grey objects of the slab that the entry leads to. */
+static void slab_queue(struct worker *w, uint64_t entry)
+{
+	struct slot s;
+
+	if (!slot_find_at(&w->heap->t, entry_offset(entry), &s))
+		return;
+	uint64_t *grey = &w->pool->grey[s.slab], bits;
+
+	if (!s.words) {
+		scan_piece(w, entry, grey);
+		return;
+	}
+	bits = __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
+	for (uint64_t first = s.start - (uint64_t)s.bit * s.words * 8; bits; bits &= bits - 1) {
+		uint64_t start = first + (uint64_t)__builtin_ctzll(bits) * s.words * 8;
+
+		w->queue[w->tail++ & (w->room - 1)] = entry_make(start, s.class);
+	}
+}
+
+/* False if there is nothing grey in the pool. */
+static bool refill(struct worker *w)
+{
+	uint64_t entry;
+	bool any = false;
+
+	while (w->tail - w->head < QUEUE_LOW && w->left > 0 && in_next(w, &entry)) {
+		slab_queue(w, entry);
+		any = true;
+	}
+	return any;
+}
+
+/* Others have nothing to do: half of the queue is put into the pool. */
+static void share(struct worker *w)
+{
+	for (uint64_t n = (w->tail - w->head) / 2; n; n--) {
+		uint64_t entry = w->queue[w->head++ & (w->room - 1)];
+		struct slot s;
+
+		if (!slot_find_at(&w->heap->t, entry_offset(entry), &s))
+			continue;
+		pool_object(w, entry, s.slab, s.bit, true, true);
+		if (w->nout >= WORKER_OUT)
+			out_flush(w);
+	}
+	if (w->asked < w->head)
+		w->asked = w->head;
+	out_flush(w);
+}
+
+bool worker_run(struct worker *w, int64_t objects)
+{
+	w->left = objects;
+	do {
+		while (w->head != w->tail && w->left > 0) {
+			scan_next(w);
+			if (unlikely(w->tail - w->head < QUEUE_LOW))
+				refill(w);
+			else if (unlikely(HEAPD_READ_ONCE(w->pool->waiting)) &&
+				 w->tail - w->head > SHARE_ABOVE)
+				share(w);
+		}
+		worker_settle(w);
+	} while (w->left > 0 && (w->head != w->tail || refill(w)));
+	return w->left > 0;
+}
+
+void worker_candidate(struct worker *w, uint64_t word)
+{
+	uint64_t offset = word - w->heap->t.base;
+
+	w->batch[w->nbatch] = offset;
+	w->nbatch += offset < w->heap->t.size;
+	if (w->nbatch >= WORKER_BATCH)
+		worker_settle(w);
+}
+
+void worker_clear(struct worker *w)
+{
+	out_flush(w);
+	w->head = w->asked = w->tail;
+	w->nbatch = w->nin = w->in_at = 0;
+	w->counts = (struct marker_counts){ 0 };
+}
+
+int worker_init(struct worker *w, uint64_t room)
+{
+	w->room = room;
+	w->queue = malloc(room * sizeof(*w->queue));
+	return w->queue ? 0 : -ENOMEM;
+}
+
+void worker_deinit(struct worker *w)
+{
+	free(w->queue);
+}
