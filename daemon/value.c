@@ -293,7 +293,7 @@ int value_bool(const char *text, bool *out, struct value_error *err)
 		{ "yes", 1 }, { "no", 0 }, { "true", 1 }, { "false", 0 }, { "on", 1 },
 		{ "off", 0 }, { "1", 1 },  { "0", 0 },    { NULL, 0 },
 	};
-	int value;
+	int value = 0;
 
 	if (value_word(text, words, &value, err) < 0)
 		return value_fail(err,
