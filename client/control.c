@@ -148,6 +148,9 @@ static int collect_wait(struct heapd_heap *heap, uint64_t finished)
 		uint32_t event = HEAPD_LOAD_ACQUIRE(&cycle->event);
 		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)
 			return 0;
+		if (!HEAPD_READ_ONCE(cycle->collecting))
+			return error_set(EOPNOTSUPP, "heap '%s': collection was switched off meanwhile",
+					 heap->name);
 		event_wait(&cycle->event, event);
 	}
 	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)

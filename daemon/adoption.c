@@ -73,8 +73,10 @@ void adoption_run(struct heap *heap, const struct config_heap *new)
 				heap->name);
 		return;
 	}
-	if (CHANGED(limit))
+	if (CHANGED(limit)) {
 		heap_set_limit(heap, new->limit);
+		collection_wake(heap);
+	}
 	adopt_settings(heap, old, new);
 	tell_what_waits(heap, old, new);
 }

@@ -120,6 +120,13 @@ int collection_set_percent(struct heap *heap, unsigned percent)
 	return 0;
 }
 
+void collection_wake(struct heap *heap)
+{
+	pthread_mutex_lock(&heap->collection->mutex);
+	pthread_cond_signal(&heap->collection->cond);
+	pthread_mutex_unlock(&heap->collection->mutex);
+}
+
 uint64_t collection_request(struct heap *heap, enum trigger trigger)
 {
 	struct collection *c = heap->collection;

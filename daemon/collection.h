@@ -78,6 +78,9 @@ int collection_set_percent(struct heap *heap, unsigned percent);
 /* What `finished` will be when a whole cycle has passed that began after this call. Any thread. */
 uint64_t collection_request(struct heap *heap, enum trigger trigger);
 
+/* What the collector plans with has changed: the limit, or a setting. */
+void collection_wake(struct heap *heap);
+
 /* Writes one of the daemon's own roots: both values are shaded if a cycle is under way. */
 void collection_root_store(struct heap *heap, uint64_t *root, uint64_t value);
 

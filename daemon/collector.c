@@ -29,11 +29,12 @@ struct collector {
 	struct heap *heap;
 	struct cycle cycle;
 	pthread_t thread;
-	uint64_t ended;      /* when the last cycle did */
-	uint64_t left;       /* bytes allocated then */
-	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
+	uint64_t ended, took; /* when the last cycle did, and after how long */
+	uint64_t live, left;  /* bytes that it marked, and that were allocated then */
+	uint64_t rate;        /* bytes that the heap grew by in a second before it */
+	uint64_t seen_slots;  /* supplied, and sessions that had ended, as of the last cycle's begin */
 	uint64_t seen_ends;
-	uint64_t cpu;   /* processor time of this thread as of the last cycle's end */
+	uint64_t cpu;   /* processor time of this thread in the last cycle */
 	uint32_t voids; /* in a row */
 	struct log_limit lines, void_lines, early_lines;
 };
@@ -149,33 +150,32 @@ static uint64_t growth_rate(const struct collector *c, const struct cycle_result
 	return ns ? (uint64_t)((double)grown * 1e9 / (double)ns) : 0;
 }
 
-static struct pace plan(struct collector *c, uint64_t rate)
+static struct pace plan(const struct collector *c)
 {
-	const struct cycle_result *r = &c->cycle.result;
-	struct collection *collection = c->heap->collection;
+	struct collection_settings settings = collection_settings(c->heap);
 	struct pace_input input = {
-		.live = r->marked.bytes,
+		.live = c->live,
 		.left = c->left,
 		.limit = heap_limit(c->heap),
-		.rate = rate,
-		.cycle_ns = r->total,
+		.percent = settings.percent,
+		.rate = c->rate,
+		.cycle_ns = c->took,
 	};
 
-	pthread_mutex_lock(&collection->mutex);
-	input.percent = collection->settings.percent;
-	if (collection->settings.memory_limit && collection->settings.memory_limit < input.limit)
-		input.limit = collection->settings.memory_limit;
-	pthread_mutex_unlock(&collection->mutex);
+	if (settings.memory_limit && settings.memory_limit < input.limit)
+		input.limit = settings.memory_limit;
 	return pacer_plan(&input);
 }
 
-static void set_pace(struct heap *heap, const struct pace *pace)
+/* After a cycle, and when settings or limit may have changed. */
+static void set_pace(const struct collector *c)
 {
-	struct heapd_stats *stats = &heap->t.directory->stats;
+	struct heapd_stats *stats = &c->heap->t.directory->stats;
+	struct pace pace = plan(c);
 
-	HEAPD_WRITE_ONCE(stats->gc_goal, pace->goal);
-	HEAPD_WRITE_ONCE(stats->gc_trigger, pace->trigger);
-	atomic_store_explicit(&heap->collection->trigger_bytes, pace->trigger, memory_order_relaxed);
+	HEAPD_WRITE_ONCE(stats->gc_goal, pace.goal);
+	HEAPD_WRITE_ONCE(stats->gc_trigger, pace.trigger);
+	atomic_store_explicit(&c->heap->collection->trigger_bytes, pace.trigger, memory_order_relaxed);
 }
 
 /* Whoever waits for the number finds it, then is woken. */
@@ -196,8 +196,7 @@ static void run(struct collector *c, enum trigger trigger)
 {
 	struct heap *heap = c->heap;
 	const struct cycle_result *result = &c->cycle.result;
-	uint64_t begin = clock_ns(), cpu = cpu_ns(), rate;
-	struct pace pace;
+	uint64_t begin = clock_ns(), cpu = cpu_ns();
 	int r;
 
 	c->seen_slots = HEAPD_READ_ONCE(heap->t.directory->stats.supplied_slots);
@@ -215,14 +214,15 @@ static void run(struct collector *c, enum trigger trigger)
 		return;
 	}
 	c->voids = 0;
-	rate = growth_rate(c, result, begin);
+	c->rate = growth_rate(c, result, begin);
+	c->live = result->marked.bytes;
+	c->took = result->total;
 	c->left = cycle_allocated(heap);
 	c->ended = clock_ns();
-	pace = plan(c, rate);
-	set_pace(heap, &pace);
+	set_pace(c);
 	count(heap, result, c->cpu);
 	record(c, result, false);
-	log_cycle(c, result, pace.goal);
+	log_cycle(c, result, heap->t.directory->stats.gc_goal);
 	log_early(c, result);
 	finish(heap);
 }
@@ -242,7 +242,7 @@ static enum trigger reason(struct collector *c, uint64_t *until)
 {
 	struct collection *collection = c->heap->collection;
 	uint64_t now = clock_ns(), interval = collection->settings.interval * SECOND_NS,
-		 rest = pacer_death_rest_ns(c->cycle.result.total);
+		 rest = pacer_death_rest_ns(c->took);
 	uint32_t wanted = collection->wanted;
 
 	*until = UINT64_MAX;
@@ -286,10 +286,13 @@ static enum trigger next(struct collector *c)
 
 	pthread_mutex_lock(&collection->mutex);
 	while (!collection->stop) {
-		trigger = c->voids ? TRIGGER_VOID : reason(c, &until);
+		trigger = c->voids && collection_is_on(c->heap) ? TRIGGER_VOID : reason(c, &until);
 		if (trigger != TRIGGERS)
 			break;
 		wait_until(collection, until);
+		pthread_mutex_unlock(&collection->mutex);
+		set_pace(c);
+		pthread_mutex_lock(&collection->mutex);
 	}
 	if (collection->stop)
 		trigger = TRIGGERS;
@@ -340,7 +343,6 @@ static int thread_start(struct collector *c)
 int collector_start(struct heap *heap, unsigned marker_threads)
 {
 	struct collector *c = calloc(1, sizeof(*c));
-	struct pace pace;
 	int r;
 
 	if (!c)
@@ -357,8 +359,7 @@ int collector_start(struct heap *heap, unsigned marker_threads)
 		log_err(heap->log,
 			"heap '%s': this kernel has no membarrier(): no collection is possible (GCPercent=off)",
 			heap->name);
-	pace = plan(c, 0);
-	set_pace(heap, &pace);
+	set_pace(c);
 	heap->collector = c;
 	r = thread_start(c);
 	if (r == 0)

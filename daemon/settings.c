@@ -76,6 +76,7 @@ static int set_limit(struct heap *heap, const char *value, struct refusal *why)
 	if (value_size(value, HEAPD_CHUNK_SIZE, most, &limit, &error) < 0)
 		return refuse(why, -EINVAL, "memory.limit: %.200s", error.text);
 	heap_set_limit(heap, limit);
+	collection_wake(heap);
 	log_limited(heap->log, &heap->settings_set, LOG_NOTICE, "heap '%s': limit set to %s", heap->name,
 		    value_size_text(limit).text);
 	return 0;

@@ -841,6 +841,7 @@ static Suite *config_suite(void)
 	Suite *suite = suite_create("config");
 	TCase *tests = tcase_create("config");
 
+	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, defaults);
 	tcase_add_test(tests, every_option_is_understood);

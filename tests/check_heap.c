@@ -218,16 +218,21 @@ START_TEST(places_of_clients_are_used_again)
 	ck_assert_int_eq(create(0, &heap), 0);
 	ck_assert_int_eq(clients_init(heap), 0);
 	for (unsigned i = 0; i < 40; i++) {
-		ck_assert_int_eq(clients_add(heap, &(struct client){ .memory = &memory[i], .fd = -1, .id = i + 1 }, &index), 0);
+		ck_assert_int_eq(clients_add(heap,
+					     &(struct client){ .memory = &memory[i], .fd = -1, .id = i + 1 },
+					     &index),
+				 0);
 		ck_assert_uint_eq(index, i);
 	}
 	clients_remove(heap, 3);
 	clients_remove(heap, 17);
 	ck_assert(!heap->clients->slots[17].live);
 	ck_assert_ptr_eq(heap->clients->slots[17].memory, NULL);
-	ck_assert_int_eq(clients_add(heap, &(struct client){ .memory = &memory[0], .fd = -1, .id = 50 }, &index), 0);
+	ck_assert_int_eq(
+		clients_add(heap, &(struct client){ .memory = &memory[0], .fd = -1, .id = 50 }, &index), 0);
 	ck_assert_uint_eq(index, 3);
-	ck_assert_int_eq(clients_add(heap, &(struct client){ .memory = &memory[1], .fd = -1, .id = 51 }, &index), 0);
+	ck_assert_int_eq(
+		clients_add(heap, &(struct client){ .memory = &memory[1], .fd = -1, .id = 51 }, &index), 0);
 	ck_assert_uint_eq(index, 17);
 	ck_assert_uint_eq(heap->clients->slots[17].id, 51);
 	ck_assert_uint_eq(heap->clients->n, 40);

@@ -795,7 +795,7 @@ START_TEST(many_short_drains_come_to_their_end)
 		for (unsigned i = 0; i < 50; i++) {
 			marker_shade(marker, word_of(objects[testheap_random(&seed) % nobjects].words));
 			while (!marker_drain(marker))
-		;
+				;
 			ck_assert_uint_ge(marker_counts(marker)->objects, n);
 			n = marker_counts(marker)->objects;
 		}

@@ -94,7 +94,8 @@ static inline void testheap_init_with(struct testheap *t, uint64_t size, uint64_
 	t->session = testheap_map(HEAPD_SESSION_CORE);
 	t->session->nthreads = 4;
 	t->threads = (struct heapd_thread *)(void *)((char *)t->session + HEAPD_SESSION_THREAD_AT);
-	ck_assert_int_eq(clients_add(t->heap, &(struct client){ .memory = t->session, .fd = -1, .id = 1 }, &index), 0);
+	ck_assert_int_eq(
+		clients_add(t->heap, &(struct client){ .memory = t->session, .fd = -1, .id = 1 }, &index), 0);
 	t->mine = testheap_map(t->heap->geometry.slabs * 8);
 }
 
