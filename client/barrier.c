@@ -39,14 +39,13 @@
 
 _Static_assert(sizeof(((struct heapd_thread *)0)->barrier_filter) / 8 == FILTER_WORDS + 1,
 	       "the filter's words");
-_Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0, "the ring's places are found by a mask");
 
 static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_thread *self)
 {
 	uint64_t index = (uint64_t)(self - heap->threads);
 	char *rings = (char *)heap->session + HEAPD_SESSION_BARRIER_AT;
 
-	return (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING * 8);
+	return (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8);
 }
 
 /* The word's place in the filter, which knows nothing of earlier cycles. */
@@ -66,6 +65,7 @@ void barrier_shade(struct heapd_thread *self, const void *value)
 {
 	struct heapd_heap *heap = heapd_process;
 	uint64_t word = (uint64_t)(uintptr_t)value, tail = self->barrier_tail, *known;
+	uint32_t entries;
 
 	if (!heap_contains(heap, value))
 		return;
@@ -73,11 +73,13 @@ void barrier_shade(struct heapd_thread *self, const void *value)
 	if (*known == word)
 		return;
 	/* Pairs with the daemon's release of the head: an entry is read before its place is used again. */
-	if (tail - HEAPD_LOAD_ACQUIRE(&self->barrier_head) >= HEAPD_BARRIER_RING) {
+	entries =
+		HEAPD_READ_ONCE(heap->session->barrier_ring); /* after `now`, which filter_place() has read */
+	if (tail - HEAPD_LOAD_ACQUIRE(&self->barrier_head) >= entries) {
 		HEAPD_WRITE_ONCE(heap->session->overflow, 1);
 		return;
 	}
-	barrier_ring(heap, self)[tail % HEAPD_BARRIER_RING] = word;
+	barrier_ring(heap, self)[tail & (entries - 1)] = word;
 	HEAPD_STORE_RELEASE(&self->barrier_tail, tail + 1);
 	*known = word;
 }

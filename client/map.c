@@ -261,7 +261,7 @@ static int session_begin(struct heapd_heap *heap)
 
 int map_thread(struct heapd_heap *heap, uint32_t index)
 {
-	uint64_t ring = HEAPD_BARRIER_RING * 8ul;
+	uint64_t ring = HEAPD_BARRIER_RING_MAX * 8ul;
 	int r = session_open(heap, HEAPD_SESSION_BARRIER_AT + index * ring, ring);
 
 	if (r < 0)

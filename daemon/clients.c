@@ -81,6 +81,8 @@ int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 		return -ENOMEM;
 	c->slots[i] = *client;
 	c->slots[i].live = true;
+	c->slots[i].ring = HEAPD_BARRIER_RING;
+	HEAPD_WRITE_ONCE(client->memory->barrier_ring, HEAPD_BARRIER_RING);
 	c->used++;
 	if (i == c->n)
 		c->n++;
@@ -177,6 +179,23 @@ void clients_notify(struct heap *heap, const struct heapd_message *note)
 			send(heap->clients->slots[i].notify, note, sizeof(*note),
 			     MSG_DONTWAIT | MSG_NOSIGNAL);
 	heap_unlock(heap);
+}
+
+bool clients_lengthen(struct heap *heap, uint64_t id)
+{
+	bool can = false;
+
+	heap_lock(heap);
+	for (unsigned i = 0; i < heap->clients->n; i++) {
+		struct client *client = &heap->clients->slots[i];
+
+		if (!client->live || client->id != id || client->ring >= HEAPD_BARRIER_RING_MAX)
+			continue;
+		client->ring *= 4;
+		can = true;
+	}
+	heap_unlock(heap);
+	return can;
 }
 
 static int rest_map(struct client *client)

@@ -29,6 +29,7 @@ struct client {
 	int pidfd;  /* -1: none, as of a child that has not spoken */
 	pid_t pid;  /* 0: of a forked child that has not spoken */
 	uint64_t id;
+	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
@@ -82,6 +83,9 @@ static inline struct heapd_thread *client_threads(const struct client *client, u
 	*n = used < HEAPD_THREAD_MAX ? used : HEAPD_THREAD_MAX;
 	return (struct heapd_thread *)(void *)((char *)client->memory + HEAPD_SESSION_THREAD_AT);
 }
+
+/* A barrier ring of the client ran full: they are to be longer. True if they can be. Takes heap->lock. */
+bool clients_lengthen(struct heap *heap, uint64_t id);
 
 /* What lies at an offset of the session beyond its core. */
 static inline uint64_t *client_rest(const struct client *client, uint64_t at)

@@ -101,9 +101,10 @@ static int raise_barriers(struct cycle *cycle)
 	holds_begin(heap);
 	shades_own_begin(heap);
 	r = clients_look(heap, &cycle->view);
+	if (r == 0)
+		r = shades_empty(heap, &cycle->view);
 	if (r < 0)
 		return r;
-	shades_empty(heap, &cycle->view);
 	publish(cycle, HEAPD_PHASE_BARRIER);
 	return handshake_barrier(&cycle->handshake);
 }

@@ -19,7 +19,7 @@
 #include "marks.h"
 #include "worker.h"
 
-#define PORTION 16384 /* objects, in some hundreds of microseconds */
+#define PORTION 4096 /* objects, in some hundreds of microseconds */
 
 struct marker {
 	struct heap *heap;

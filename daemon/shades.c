@@ -25,24 +25,37 @@
 #include "slots.h"
 #include "spans.h"
 
-_Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0, "places are found by a mask");
+_Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0 &&
+		       (HEAPD_BARRIER_RING_MAX & (HEAPD_BARRIER_RING_MAX - 1)) == 0,
+	       "places are found by a mask");
 
 static void ring_empty(struct heapd_thread *thread)
 {
 	HEAPD_STORE_RELEASE(&thread->barrier_head, HEAPD_LOAD_ACQUIRE(&thread->barrier_tail));
 }
 
-void shades_empty(struct heap *heap, const struct clients_view *view)
+static void client_empty(const struct client *client)
 {
-	(void)heap;
-	for (unsigned i = 0; i < view->n; i++) {
-		uint32_t n;
-		struct heapd_thread *threads = client_threads(&view->list[i], &n);
+	uint32_t n;
+	struct heapd_thread *threads = client_threads(client, &n);
 
-		HEAPD_WRITE_ONCE(view->list[i].memory->overflow, 0);
-		for (uint32_t t = 0; t < n; t++)
-			ring_empty(&threads[t]);
-	}
+	for (uint32_t t = 0; t < n; t++)
+		ring_empty(&threads[t]);
+	HEAPD_WRITE_ONCE(client->memory->overflow, 0);
+	HEAPD_WRITE_ONCE(client->memory->barrier_ring, client->ring);
+}
+
+int shades_empty(struct heap *heap, struct clients_view *view)
+{
+	int r = 0;
+
+	for (unsigned i = 0; i < view->n; i++)
+		if (HEAPD_READ_ONCE(view->list[i].memory->overflow))
+			clients_lengthen(heap, view->list[i].id);
+	r = clients_look(heap, view);
+	for (unsigned i = 0; r == 0 && i < view->n; i++)
+		client_empty(&view->list[i]);
+	return r;
 }
 
 static void note_word(struct heap *heap, uint64_t word)
@@ -68,14 +81,14 @@ static uint64_t ring_drain(struct heap *heap, const struct client *client, uint3
 			   struct heapd_thread *thread, struct marker *marker)
 {
 	const uint64_t *ring = client_rest(client, HEAPD_SESSION_BARRIER_AT) +
-			       (uint64_t)index * HEAPD_BARRIER_RING;
+			       (uint64_t)index * HEAPD_BARRIER_RING_MAX;
 	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->barrier_tail),
 		 n = tail - HEAPD_READ_ONCE(thread->barrier_head), at, until_end, grey;
 
-	if (n > HEAPD_BARRIER_RING)
-		n = HEAPD_BARRIER_RING;
-	at = (tail - n) % HEAPD_BARRIER_RING;
-	until_end = HEAPD_BARRIER_RING - at < n ? HEAPD_BARRIER_RING - at : n;
+	if (n > client->ring)
+		n = client->ring;
+	at = (tail - n) & (client->ring - 1);
+	until_end = client->ring - at < n ? client->ring - at : n;
 	grey = take(heap, marker, ring + at, until_end);
 	grey += take(heap, marker, ring, n - until_end);
 	if (n)

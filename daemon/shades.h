@@ -9,8 +9,11 @@
 #include "heap.h"
 #include "marker.h"
 
-/* Before the new cycle shows in the directory: what stands in the rings is of cycles that have ended. */
-void shades_empty(struct heap *heap, const struct clients_view *view);
+/*
+ * Before the new cycle shows in the directory: what stands in the rings is of cycles that have ended. Where one ran
+ * full in the last one, they are longer from now on.
+ */
+int shades_empty(struct heap *heap, struct clients_view *view);
 
 /* Before marking can begin: what the rings hold is noted (marks->early), so that they do not run full. */
 void shades_note(struct heap *heap, const struct clients_view *view);

@@ -34,6 +34,7 @@ static inline struct heapd_heap *alone_attach(void)
 	heapd_tables_init(&heap->t, &heap->geometry, (uint64_t)(uintptr_t)base,
 			  base + heap->geometry.directory_at, base + heap->geometry.control_at);
 	heap->session = (struct heapd_session *)alone_memory(HEAPD_SESSION_SIZE);
+	heap->session->barrier_ring = HEAPD_BARRIER_RING;
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	strcpy(heap->name, "test");
 	heap->socket = heap->notify = -1;

@@ -42,7 +42,7 @@ static void *entry_next(void)
 {
 	uint64_t index = (uint64_t)(heapd_self - heap->threads);
 	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT) +
-			 index * HEAPD_BARRIER_RING;
+			 index * HEAPD_BARRIER_RING_MAX;
 
 	if (seen == heapd_self->barrier_tail)
 		return NULL;

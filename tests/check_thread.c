@@ -376,7 +376,7 @@ START_TEST(range_shaded_at_its_end)
 	heapd_self->gate.on = 0;
 	ck_assert_uint_eq(heapd_self->barrier_tail, 1);
 	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT);
-	ck_assert_uint_eq(ring[thread_index(heap, heapd_self) * HEAPD_BARRIER_RING],
+	ck_assert_uint_eq(ring[thread_index(heap, heapd_self) * HEAPD_BARRIER_RING_MAX],
 			  (uint64_t)(uintptr_t)object);
 	ck_assert_ptr_eq(words[1], object);
 }

@@ -21,16 +21,17 @@
 #include "heapd/layout.h"
 #include "heapd/supply.h"
 
-#define HEAPD_SESSION_MAGIC   0x3170616568643a73ull
-#define HEAPD_THREAD_MAX      1024u        /* attached threads of one process */
-#define HEAPD_PIN_MAX         (1u << 20)   /* pins of one process */
-#define HEAPD_RANGE_MAX       1024u        /* registered ranges of one process */
-#define HEAPD_SPARE_COUNT     8u           /* spare batches of one thread */
-#define HEAPD_HANDBACK_COUNT  8u           /* batches handed back by one thread, not yet collected */
-#define HEAPD_EDIT_COUNT      4u           /* open edits of one thread */
-#define HEAPD_BARRIER_RING    (1u << 17)   /* entries of one thread's barrier ring: 1 MiB */
-#define HEAPD_PUBLISHED_BYTES (8ul << 20)  /* published stack words of one thread */
-#define HEAPD_RANGES_BYTES    (64ul << 20) /* published words of the registered ranges of one process */
+#define HEAPD_SESSION_MAGIC    0x3170616568643a73ull
+#define HEAPD_THREAD_MAX       1024u        /* attached threads of one process */
+#define HEAPD_PIN_MAX          (1u << 20)   /* pins of one process */
+#define HEAPD_RANGE_MAX        1024u        /* registered ranges of one process */
+#define HEAPD_SPARE_COUNT      8u           /* spare batches of one thread */
+#define HEAPD_HANDBACK_COUNT   8u           /* batches handed back by one thread, not yet collected */
+#define HEAPD_EDIT_COUNT       4u           /* open edits of one thread */
+#define HEAPD_BARRIER_RING     (1u << 17)   /* entries of one thread's barrier ring: 1 MiB, and ... */
+#define HEAPD_BARRIER_RING_MAX (1u << 21)   /* ... at most, when it ran full: see barrier_ring below */
+#define HEAPD_PUBLISHED_BYTES  (8ul << 20)  /* published stack words of one thread */
+#define HEAPD_RANGES_BYTES     (64ul << 20) /* published words of the registered ranges of one process */
 
 /* In published_cycle: counts for every cycle, until the thread's own answer. Of a forked child, by its parent. */
 #define HEAPD_PUBLISHED_STANDING UINT32_MAX
@@ -130,18 +131,25 @@ struct heapd_session {
 	uint64_t ranges_count; /* words of that */
 	uint32_t signal;       /* with which the agent asks threads to answer; for people */
 	uint32_t blocked_tid;  /* a thread that blocks that signal, or 0; for people */
-	uint32_t unused[18];
+	/*
+	 * Entries that each barrier ring has now, a power of two up to HEAPD_BARRIER_RING_MAX. The daemon changes it
+	 * while all rings are empty and before it publishes a new cycle in `now`; a thread reads it after `now`, so
+	 * what it logs for that cycle it logs to a ring of that length.
+	 */
+	uint32_t barrier_ring;
+	uint32_t unused[17];
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 
-#define HEAPD_SESSION_THREAD_AT    4096ul
-#define HEAPD_SESSION_RANGE_AT     (HEAPD_SESSION_THREAD_AT + HEAPD_THREAD_MAX * sizeof(struct heapd_thread))
-#define HEAPD_SESSION_PIN_AT       (HEAPD_SESSION_RANGE_AT + HEAPD_RANGE_MAX * 24ul + 8192ul)
-#define HEAPD_SESSION_CORE         (16ul << 20) /* head, threads, ranges, pins */
-#define HEAPD_SESSION_BARRIER_AT   HEAPD_SESSION_CORE
-#define HEAPD_SESSION_PUBLISHED_AT (HEAPD_SESSION_BARRIER_AT + 8ul * HEAPD_THREAD_MAX * HEAPD_BARRIER_RING)
-#define HEAPD_SESSION_RANGES_AT    (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
-#define HEAPD_SESSION_SIZE         (HEAPD_SESSION_RANGES_AT + HEAPD_RANGES_BYTES)
+#define HEAPD_SESSION_THREAD_AT  4096ul
+#define HEAPD_SESSION_RANGE_AT   (HEAPD_SESSION_THREAD_AT + HEAPD_THREAD_MAX * sizeof(struct heapd_thread))
+#define HEAPD_SESSION_PIN_AT     (HEAPD_SESSION_RANGE_AT + HEAPD_RANGE_MAX * 24ul + 8192ul)
+#define HEAPD_SESSION_CORE       (16ul << 20) /* head, threads, ranges, pins */
+#define HEAPD_SESSION_BARRIER_AT HEAPD_SESSION_CORE
+#define HEAPD_SESSION_PUBLISHED_AT \
+	(HEAPD_SESSION_BARRIER_AT + 8ul * HEAPD_THREAD_MAX * HEAPD_BARRIER_RING_MAX)
+#define HEAPD_SESSION_RANGES_AT (HEAPD_SESSION_PUBLISHED_AT + HEAPD_THREAD_MAX * HEAPD_PUBLISHED_BYTES)
+#define HEAPD_SESSION_SIZE      (HEAPD_SESSION_RANGES_AT + HEAPD_RANGES_BYTES)
 _Static_assert(sizeof(struct heapd_range) == 24, "ranges keep their size");
 _Static_assert(HEAPD_SESSION_PIN_AT % 4096 == 0, "pins begin on a page");
 _Static_assert(HEAPD_SESSION_PIN_AT + HEAPD_PIN_MAX * 8ul <= HEAPD_SESSION_CORE, "the core holds all pins");
