@@ -30,6 +30,7 @@
 #include "listener.h"
 #include "marks.h"
 #include "roots.h"
+#include "scavenger.h"
 #include "session.h"
 #include "supply.h"
 #include "types.h"
@@ -98,6 +99,8 @@ static void heap_close(struct heap *heap)
 	if (!heap)
 		return;
 	collector_stop(heap);
+	if (!scavenger_stop(heap))
+		return;
 	supply_stop(heap);
 	roots_deinit(heap);
 	collection_deinit(heap);
@@ -124,6 +127,8 @@ static int heap_prepare(struct heap *heap)
 		r = supply_start(heap);
 	if (r == 0)
 		r = collector_start(heap, heap->collection->threads);
+	if (r == 0)
+		r = scavenger_start(heap);
 	if (r < 0)
 		log_err(heap->log, "heap '%s' cannot be started: %s", heap->name, strerror(-r));
 	return r;

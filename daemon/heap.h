@@ -51,6 +51,7 @@ struct heap {
 	struct supply *supply;
 	struct roots *roots;
 	struct collector *collector;
+	struct scavenger *scavenger;
 };
 
 /* What heap_create() is told. */

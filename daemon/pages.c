@@ -11,6 +11,9 @@
  *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the bitmaps are derived: the span table says which pages are taken.
+ *
+ * Giving back. A chunk that is punched is taken out of the map of free pages first, under the lock, so nobody can be
+ * given memory that is about to vanish; its bits say uncommitted and clean when it is put back.
  */
 #include "pages.h"
 
@@ -39,6 +42,11 @@ static void bit_set(uint64_t *bits, uint64_t i)
 	bits[i / 64] |= 1ull << (i % 64);
 }
 
+static void bit_clear(uint64_t *bits, uint64_t i)
+{
+	bits[i / 64] &= ~(1ull << (i % 64));
+}
+
 static void *table_map(uint64_t bytes)
 {
 	void *p =
@@ -58,9 +66,11 @@ int pages_init(struct pages *pages, struct heap *heap)
 
 	*pages = (struct pages){ .heap = heap, .chunks = heap->geometry.size >> HEAPD_CHUNK_SHIFT };
 	pages->committed = table_map(table_bytes(pages->chunks));
+	pages->huge = table_map(table_bytes(pages->chunks));
+	pages->idle = table_map(table_bytes(pages->chunks));
 	pages->dirty = table_map(table_bytes(heap->geometry.pages));
 	r = runmap_init(&pages->free, heap->geometry.pages);
-	if (r < 0 || !pages->committed || !pages->dirty) {
+	if (r < 0 || !pages->committed || !pages->huge || !pages->idle || !pages->dirty) {
 		pages_deinit(pages);
 		return -ENOMEM;
 	}
@@ -71,6 +81,10 @@ void pages_deinit(struct pages *pages)
 {
 	if (pages->committed)
 		munmap(pages->committed, table_bytes(pages->chunks));
+	if (pages->huge)
+		munmap(pages->huge, table_bytes(pages->chunks));
+	if (pages->idle)
+		munmap(pages->idle, table_bytes(pages->chunks));
 	if (pages->dirty)
 		munmap(pages->dirty, table_bytes(pages->heap->geometry.pages));
 	runmap_deinit(&pages->free);
@@ -133,7 +147,10 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	}
 	bit_set(pages->committed, chunk);
 	pages->committed_chunks++;
-	pages->huge_chunks += huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
+	huge |= heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
+	pages->huge_chunks += huge;
+	if (huge)
+		bit_set(pages->huge, chunk);
 	HEAPD_COUNT(heap->t.directory->stats.commit_ns, clock_ns() - begin);
 	publish(pages);
 	return 0;
@@ -174,6 +191,8 @@ int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first,
 	*zeroed = run_is_zero(pages, at, n);
 	for (uint64_t i = at; i < at + n; i++)
 		bit_set(pages->dirty, i);
+	for (uint64_t chunk = at / HEAPD_CHUNK_PAGES; chunk <= (at + n - 1) / HEAPD_CHUNK_PAGES; chunk++)
+		bit_clear(pages->idle, chunk);
 	pages->in_spans += n;
 	publish(pages);
 	*first = at;
@@ -211,4 +230,64 @@ bool pages_commit_ahead(struct pages *pages)
 		return chunk < pages->chunks && commit_chunk(pages, chunk) == 0;
 	}
 	return false;
+}
+
+static bool chunk_is_free(const struct pages *pages, uint64_t chunk)
+{
+	uint64_t first = chunk * HEAPD_CHUNK_PAGES / 64;
+
+	for (uint64_t w = first; w < first + HEAPD_CHUNK_PAGES / 64; w++)
+		if (pages->free.bits[w] != UINT64_MAX)
+			return false;
+	return true;
+}
+_Static_assert(HEAPD_CHUNK_PAGES % 64 == 0, "a chunk's pages are whole words");
+
+/* The highest chunks would be the best to give back; the lowest are found first, and taken first. */
+bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk)
+{
+	uint64_t ahead = pages->committed_chunks * HEAPD_CHUNK_PAGES - pages->in_spans - pages->punched;
+
+	if (ahead < reserve_pages(pages) + HEAPD_CHUNK_PAGES)
+		return false;
+	for (uint64_t c = *from; c < pages->chunks; c++) {
+		if (!bit_get(pages->idle, c) || !bit_get(pages->committed, c) || !chunk_is_free(pages, c))
+			continue;
+		if (runmap_claim(&pages->free, c * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0)
+			continue;
+		pages->punched += HEAPD_CHUNK_PAGES;
+		*chunk = c;
+		*from = c + 1;
+		return true;
+	}
+	return false;
+}
+
+static void chunk_is_gone(struct pages *pages, uint64_t chunk)
+{
+	bit_clear(pages->committed, chunk);
+	pages->committed_chunks--;
+	pages->huge_chunks -= bit_get(pages->huge, chunk);
+	bit_clear(pages->huge, chunk);
+	for (uint64_t i = chunk * HEAPD_CHUNK_PAGES; i < (chunk + 1) * HEAPD_CHUNK_PAGES; i++)
+		bit_clear(pages->dirty, i);
+	account_give(pages->heap->account, HEAPD_CHUNK_SIZE);
+	HEAPD_COUNT(pages->heap->t.directory->stats.returned, HEAPD_CHUNK_SIZE);
+}
+
+void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched)
+{
+	bit_clear(pages->idle, chunk);
+	if (punched)
+		chunk_is_gone(pages, chunk);
+	pages->punched -= HEAPD_CHUNK_PAGES;
+	runmap_give(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+	publish(pages);
+}
+
+void pages_idle_note(struct pages *pages)
+{
+	for (uint64_t c = 0; c < pages->chunks; c++)
+		if (bit_get(pages->committed, c) && chunk_is_free(pages, c))
+			bit_set(pages->idle, c);
 }

@@ -12,11 +12,14 @@ struct pages {
 	struct heap *heap;
 	struct runmap free;
 	uint64_t *committed; /* one bit a chunk */
+	uint64_t *huge;      /* one bit a chunk: as a huge page */
+	uint64_t *idle;      /* one bit a chunk: free when last looked at, and not taken from since */
 	uint64_t *dirty;     /* one bit a page: may hold something other than zero */
 	uint64_t chunks;
 	uint64_t committed_chunks;
 	uint64_t huge_chunks;
 	uint64_t in_spans;       /* pages */
+	uint64_t punched;        /* pages that are taken, in no span: on their way back to the system */
 	bool collapse_fails;     /* huge pages were refused lately: small ones are used */
 	uint32_t until_collapse; /* commits until huge pages are tried again */
 };
@@ -33,5 +36,15 @@ void pages_give(struct pages *pages, uint64_t first, uint64_t n);
 
 /* Commits at most one chunk ahead of need: true if there is more to do. */
 bool pages_commit_ahead(struct pages *pages);
+
+/*
+ * Giving back to the system, a chunk at a time. Taking: a chunk, from number *from on, that is committed, wholly
+ * free, and was so when noted last: nobody can take pages of it until it is given; false if there is none, or what
+ * is committed ahead of need would be touched. Giving: its memory is gone, or (punched false) is as it was.
+ */
+bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk);
+void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched);
+/* Notes which chunks are free now. */
+void pages_idle_note(struct pages *pages);
 
 #endif

@@ -34,6 +34,8 @@ struct verifier {
 	struct heapd_verify_reply *reply;
 	uint64_t *in_ring; /* by slab, bits: its number was seen in an entry */
 	uint64_t pages_in_spans;
+	uint64_t taken,
+		taken_first; /* pages that are in no span and taken: on their way back to the system */
 	uint64_t slabs_high;
 	uint64_t slab_units; /* of the spans found */
 	uint64_t large;
@@ -220,9 +222,10 @@ static uint64_t verify_page(struct verifier *v, uint64_t page)
 	uint32_t first = page_span[page];
 	uint64_t n;
 
-	if ((first == 0) != runmap_is_free(&v->supply->pages.free, page))
-		fault(v, "I4: page %llu is %s a span and %s in the page map", (unsigned long long)page,
-		      first ? "in" : "outside", first ? "free" : "taken");
+	if (first && runmap_is_free(&v->supply->pages.free, page))
+		fault(v, "I4: page %llu is in a span and free in the page map", (unsigned long long)page);
+	if (!first && !runmap_is_free(&v->supply->pages.free, page) && !v->taken++)
+		v->taken_first = page;
 	if (!first)
 		return 1;
 	if (first != page + 1) {
@@ -252,7 +255,11 @@ static void verify_pages(struct verifier *v)
 	for (uint64_t page = 0; n && page < pages->free.high; page += n)
 		n = verify_page(v, page);
 	v->reply->pages = v->pages_in_spans;
-	if (v->pages_in_spans != pages->in_spans || pages->free.units - pages->free.free != pages->in_spans)
+	if (v->taken != pages->punched)
+		fault(v, "I4: page %llu is outside a span and taken in the page map",
+		      (unsigned long long)v->taken_first);
+	if (v->pages_in_spans != pages->in_spans ||
+	    pages->free.units - pages->free.free - pages->punched != pages->in_spans)
 		fault(v, "I14: %llu pages in spans, counted as %llu", (unsigned long long)v->pages_in_spans,
 		      (unsigned long long)pages->in_spans);
 	if (numbers->units - numbers->free != v->slab_units)

@@ -175,6 +175,43 @@ START_TEST(commits_ahead_of_need)
 }
 END_TEST
 
+/* Only whole chunks that were free at both looks go, never what is committed ahead; they come back as zero. */
+START_TEST(idle_memory_is_given_back)
+{
+	uint64_t first[8], from = 0, chunk, before;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	before = account_taken(&t.account);
+	for (unsigned i = 0; i < 8; i++) {
+		ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first[i], &zeroed), 0);
+		memset(page_at(first[i]), 1, HEAPD_CHUNK_SIZE);
+	}
+	for (unsigned i = 2; i < 8; i++)
+		pages_give(&pages, first[i], HEAPD_CHUNK_PAGES);
+	ck_assert(!pages_idle_take(&pages, &from, &chunk));
+	pages_idle_note(&pages);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &first[2], &zeroed), 0);
+	pages_give(&pages, first[2], 1);
+	for (unsigned n = 0; n < 4;
+	     n++) { /* 3 to 7, less the one that is kept ahead of need and the one taken from */
+		ck_assert(pages_idle_take(&pages, &from, &chunk));
+		ck_assert_uint_eq(chunk, 3 + n);
+		ck_assert_int_eq(madvise(page_at(chunk * HEAPD_CHUNK_PAGES), HEAPD_CHUNK_SIZE, MADV_REMOVE),
+				 0);
+		pages_idle_give(&pages, chunk, true);
+		ck_assert_uint_eq(resident_chunks(), 7 - n);
+	}
+	ck_assert_uint_eq(account_taken(&t.account) - before, 4 * HEAPD_CHUNK_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), 4 * HEAPD_CHUNK_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->returned), 4 * HEAPD_CHUNK_SIZE);
+	ck_assert_int_eq(pages_take(&pages, 5 * HEAPD_CHUNK_PAGES, 1, &first[3], &zeroed), 0);
+	ck_assert_uint_eq(resident_chunks(), 8);
+	ck_assert(!zeroed && all_zero(3 * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES));
+	close_pages();
+}
+END_TEST
+
 START_TEST(no_huge_pages_where_they_are_not_wanted)
 {
 	uint64_t first;
@@ -236,6 +273,7 @@ int main(void)
 	tcase_add_test(tests, address_space_ends);
 	tcase_add_test(tests, alignment);
 	tcase_add_test(tests, commits_ahead_of_need);
+	tcase_add_test(tests, idle_memory_is_given_back);
 	tcase_add_test(tests, no_huge_pages_where_they_are_not_wanted);
 	tcase_add_test(tests, huge_pages_where_they_can_be_had);
 	suite_add_tcase(suite, tests);

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scavenger: gives memory that has been free for a while back to the system.
+ */
+#ifndef HEAPD_DAEMON_SCAVENGER_H
+#define HEAPD_DAEMON_SCAVENGER_H
+
+#include "heap.h"
+
+#define SCAVENGER_PERIOD_NS UINT64_C(10000000000) /* between two looks; what both find free is given back */
+#define SCAVENGER_CHUNK_NS  UINT64_C(30000000) /* a chunk (2 MiB) at most as often: about 64 MiB a second */
+
+/* After supply_start(). */
+int scavenger_start(struct heap *heap);
+/* False: its thread is in the kernel and does not come back; the heap must not be destroyed. */
+bool scavenger_stop(struct heap *heap);
+
+/* One look: gives back what was free at the last one, and has been since. Chunks given back. */
+uint64_t scavenger_look(struct heap *heap);
+
+#endif
