@@ -20,6 +20,8 @@
 #include "report.h"
 #include "thread.h"
 
+#define SYNC_TRIES 16u
+
 #define COLLECT_STEP_NS (50 * CLOCK_MS) /* between two looks whether the daemon is still there */
 
 /* What stands in the caller's structure, cut to the size that it says it has. */
@@ -115,13 +117,6 @@ int heapd_set(heapd_heap *heap, const char *key, const char *value)
 	return request_call(heap, &m, NULL, NULL);
 }
 
-static int plain_request(struct heapd_heap *heap, enum heapd_op op)
-{
-	struct heapd_message m = { .op = op };
-
-	return thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
-}
-
 /* Asks for a collection; *finished is the count that says it is over. */
 static int collect_ask(struct heapd_heap *heap, uint64_t *finished)
 {
@@ -160,20 +155,26 @@ static int collect_wait(struct heapd_heap *heap, uint64_t finished)
 			 heap->name);
 }
 
-int heapd_collect(heapd_heap *heap)
+/* Offline meanwhile, so that this thread does not hold up what it waits for. */
+static int collect_wait_offline(struct heapd_heap *heap, uint64_t finished)
 {
-	uint64_t finished;
-	int r = collect_ask(heap, &finished);
-
-	if (r < 0)
-		return r;
 	bool was_offline = !heapd_self;
+	int r;
+
 	if (!was_offline)
 		heapd_thread_offline(heap);
 	r = collect_wait(heap, finished);
 	if (!was_offline)
 		heapd_thread_online(heap);
 	return r;
+}
+
+int heapd_collect(heapd_heap *heap)
+{
+	uint64_t finished;
+	int r = collect_ask(heap, &finished);
+
+	return r < 0 ? r : collect_wait_offline(heap, finished);
 }
 
 int heapd_collect_start(heapd_heap *heap)
@@ -183,9 +184,20 @@ int heapd_collect_start(heapd_heap *heap)
 	return collect_ask(heap, &finished);
 }
 
+/* While a cycle is under way nothing is taken back: then once more after it. */
 int heapd_sync(heapd_heap *heap)
 {
-	return plain_request(heap, HEAPD_OP_SYNC);
+	for (unsigned i = 0; i < SYNC_TRIES; i++) {
+		struct heapd_message m = { .op = HEAPD_OP_SYNC };
+		int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+
+		if (r < 0 || !m.collect.finished)
+			return r;
+		r = collect_wait_offline(heap, m.collect.finished);
+		if (r < 0)
+			return r;
+	}
+	return error_set(EAGAIN, "heap '%s': one collection follows another: try again", heap->name);
 }
 
 int heapd_verify(heapd_heap *heap, struct heapd_verify_result *result)

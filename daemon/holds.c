@@ -52,8 +52,6 @@ void holds_begin(struct heap *heap)
 	heap_lock(heap);
 	if (heap->t.directory->cycle.free_mode == HEAPD_FREE_CHECKED)
 		note_doomed(heap);
-	harvest_handback(supply, true);
-	harvest_freed(supply, true);
 	ring_note_all(supply, clock_ns());
 	memset(heap->marks->hold, 0, slabs_used(supply) * 8);
 	heap->collection->active = heap->collection->holding = true;

@@ -8,7 +8,10 @@
 
 #include "heap.h"
 
-/* Note P. What was freed before is taken back, or with Free=checked noted as doomed. From here on, taking is holding. */
+/*
+ * Note P: from here on, taking is holding. What was freed before and not taken back yet is left to the sweep; with
+ * Free=checked it is noted as doomed.
+ */
 void holds_begin(struct heap *heap);
 
 /* Step 3, when the barrier is on everywhere: what clients hold free now. -ENOMEM: the cycle is void. */

@@ -139,12 +139,14 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 	return 0;
 }
 
+/* In the midst of a cycle nothing is taken back: the reply says when to ask again. */
 static int answer_sync(struct session *session, struct heapd_message *m, struct refusal *why)
 {
-	int r = supply_sync(session->heap);
+	struct heap *heap = session->heap;
 
-	(void)m;
-	return r < 0 ? refuse(why, r, "heap '%s': %s", session->heap->name, strerror(-r)) : 0;
+	(void)why;
+	m->collect.finished = supply_sync(heap) < 0 ? heap->t.directory->cycle.finished + 1 : 0;
+	return 0;
 }
 
 static int refuse_off(const struct heap *heap, struct refusal *why)

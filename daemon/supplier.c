@@ -519,9 +519,12 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 
 int supply_sync(struct heap *heap)
 {
+	bool active;
+
 	heap_lock(heap);
+	active = collection_is_active(heap);
 	harvest_handback(heap->supply, true);
 	harvest_freed(heap->supply, true);
 	heap_unlock(heap);
-	return 0;
+	return active ? -EAGAIN : 0;
 }

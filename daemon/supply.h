@@ -72,7 +72,7 @@ void supply_stop(struct heap *heap);
  */
 int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
 		 uint64_t *address, bool *zeroed);
-/* Harvests everything freed or handed back up to now: takes heap->lock. */
+/* Harvests everything freed or handed back up to now: takes heap->lock. -EAGAIN: not while a cycle is under way. */
 int supply_sync(struct heap *heap);
 /* Collects what a session handed back, before it ends. With heap->lock held. */
 void supply_collect_handback(struct heap *heap, struct heapd_session *session);

@@ -30,9 +30,9 @@ enum heapd_op {
 	HEAPD_OP_GET,          /* setting -> setting */
 	HEAPD_OP_SET,          /* setting -> status */
 	HEAPD_OP_VERIFY,       /* -> verify */
-	HEAPD_OP_SYNC,         /* harvest everything freed and handed back up to now, then -> status */
-	HEAPD_OP_COLLECT,      /* collect: a cycle is to begin -> what to wait for */
-	HEAPD_OP_PATH,         /* address -> text */
+	HEAPD_OP_SYNC, /* harvest everything freed and handed back up to now, then -> collect: 0, or not until then */
+	HEAPD_OP_COLLECT, /* collect: a cycle is to begin -> what to wait for */
+	HEAPD_OP_PATH,    /* address -> text */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
