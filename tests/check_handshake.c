@@ -235,6 +235,15 @@ __attribute__((naked)) static void offline_with_rbx(heapd_heap *h __attribute__(
 }
 #endif
 
+/* What calls that have returned left below the stack pointer is nobody's. */
+static UNSEEN void stack_clear(void)
+{
+	volatile char below[1024];
+
+	for (unsigned i = 0; i < sizeof(below); i++)
+		below[i] = 0;
+}
+
 static UNSEEN void hold_offline(struct holder *h)
 {
 	volatile uint64_t word = ~h->inverted + 64;
@@ -244,6 +253,7 @@ static UNSEEN void hold_offline(struct holder *h)
 #else
 	ck_assert_int_eq(heapd_thread_offline(heap), 0);
 #endif
+	stack_clear();
 	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
 		usleep(100);
@@ -316,7 +326,27 @@ START_TEST(comes_back_online)
 }
 END_TEST
 
-/* While the agent reads its stack it waits; _i: to come back, or to end. */
+/* For one call it comes back, too, and answers before that does anything. */
+START_TEST(calls_while_offline)
+{
+	void *object = (void *)(uintptr_t)address(1);
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_int_eq(heapd_thread_offline(heap), 0);
+	phase_set(3, HEAPD_PHASE_SCAN);
+	uint64_t tail = heapd_record->barrier_tail;
+	heapd_store(&object, (void *)(uintptr_t)address(2));
+	ck_assert_uint_eq(heapd_record->barrier_tail, tail + 1);
+	ck_assert_uint_eq(heapd_record->scanned, 3);
+	ck_assert_uint_eq(heapd_record->gate.on, 3);
+	ck_assert_uint_eq(heapd_record->pauses, 1);
+	ck_assert_uint_eq(heapd_record->state, HEAPD_THREAD_OFFLINE);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heapd_record->pauses, 1);
+}
+END_TEST
+
+/* While the agent reads its stack it waits. */
 START_TEST(waits_for_the_agent)
 {
 	struct holder h;
@@ -630,6 +660,7 @@ int main(void)
 	tcase_add_test(tcase, not_asked);
 	tcase_add_test(tcase, offline_is_answered_for);
 	tcase_add_loop_test(tcase, comes_back_online, 0, 5);
+	tcase_add_test(tcase, calls_while_offline);
 	tcase_add_test(tcase, waits_for_the_agent);
 	tcase_add_test(tcase, ends_when_the_agent_is_done);
 	tcase_add_test(tcase, signal_blocked);
