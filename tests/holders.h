@@ -6,6 +6,7 @@
 #ifndef HEAPD_TESTS_HOLDERS_H
 #define HEAPD_TESTS_HOLDERS_H
 
+#include <errno.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
