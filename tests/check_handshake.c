@@ -78,23 +78,13 @@ static bool published(const struct heapd_thread *t, uint64_t word)
 	return false;
 }
 
-static bool place_exists(const struct place *place)
-{
-#if defined(__x86_64__)
-	return place->hold != hold_in_ymm_high || __builtin_cpu_supports("avx2");
-#else
-	(void)place;
-	return true;
-#endif
-}
-
 /* Wherever a thread holds it, online: it is found, once for each cycle, and the thread notices nothing. */
 START_TEST(found_wherever_it_is)
 {
-	const struct place *place = &holder_places[_i];
+	const struct holder_place *place = &holder_places[_i];
 	struct holder h;
 
-	if (!place_exists(place))
+	if (!holder_place_exists(place))
 		return;
 	holder_begin(&h, heap, place, address(1));
 	for (uint32_t cycle = 1; cycle <= 3; cycle++) {
@@ -143,7 +133,7 @@ END_TEST
 /* On a stack that it did not tell of: it does not answer, and the program hears why, once. */
 START_TEST(unknown_stack)
 {
-	static const struct place unknown = { "unknown coroutine", hold_in_unknown_coroutine };
+	static const struct holder_place unknown = { "unknown coroutine", hold_in_unknown_coroutine };
 	struct holder h;
 
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
@@ -180,7 +170,7 @@ static UNSEEN void hold_inside(struct holder *h)
 /* Inside an operation it does not answer; it is asked again. */
 START_TEST(inside_an_operation)
 {
-	static const struct place inside = { "inside", hold_inside };
+	static const struct holder_place inside = { "inside", hold_inside };
 	struct holder h;
 
 	holder_begin(&h, heap, &inside, address(1));
@@ -265,7 +255,7 @@ static UNSEEN void hold_offline(struct holder *h)
 	(void)word;
 }
 
-static const struct place offline = { "offline", hold_offline };
+static const struct holder_place offline = { "offline", hold_offline };
 
 static void holder_await(struct holder *h, uint32_t ready)
 {
@@ -412,7 +402,7 @@ static UNSEEN void hold_and_block(struct holder *h)
 /* It answers at its next call, and the program hears of it, once for the thread. */
 START_TEST(signal_blocked)
 {
-	static const struct place blocking = { "blocked", hold_and_block };
+	static const struct holder_place blocking = { "blocked", hold_and_block };
 	struct holder h;
 
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
@@ -442,7 +432,7 @@ END_TEST
 /* Signals that are not taken do not pile up. */
 START_TEST(one_signal_at_a_time)
 {
-	static const struct place blocking = { "blocked", hold_and_block };
+	static const struct holder_place blocking = { "blocked", hold_and_block };
 	struct timespec none = { 0 };
 	struct holder h;
 	sigset_t set;
@@ -467,7 +457,7 @@ END_TEST
 START_TEST(handler_replaced)
 {
 	struct sigaction other = { .sa_handler = SIG_IGN }, found;
-	static const struct place blocking = { "blocked", hold_and_block };
+	static const struct holder_place blocking = { "blocked", hold_and_block };
 	struct holder h;
 
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);

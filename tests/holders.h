@@ -19,7 +19,7 @@
 
 struct holder;
 
-struct place {
+struct holder_place {
 	const char *name;
 	void (*hold)(struct holder *h);
 };
@@ -27,7 +27,7 @@ struct place {
 struct holder {
 	uint32_t stop, ready; /* first: the assembly knows them */
 	uint64_t inverted;
-	const struct place *place;
+	const struct holder_place *place;
 	struct heapd_heap *heap;
 	struct heapd_thread *record;
 	pthread_t thread;
@@ -201,7 +201,7 @@ static UNSEEN void hold_beside_coroutine(struct holder *h)
 	(void)word;
 }
 
-static UNSEEN void hold_in_unknown_coroutine(struct holder *h)
+__attribute__((unused)) static UNSEEN void hold_in_unknown_coroutine(struct holder *h)
 {
 	struct coroutine c = { .h = h, .holds = true };
 
@@ -220,7 +220,7 @@ static UNSEEN void hold_in_edit(struct holder *h)
 	munmap(words, 4096);
 }
 
-static const struct place holder_places[] = {
+static const struct holder_place holder_places[] = {
 	{ "stack", hold_on_stack },
 	{ "stack, in a system call", hold_in_system_call },
 	{ "alternate stack", hold_on_alternate },
@@ -240,6 +240,16 @@ static const struct place holder_places[] = {
 };
 #define HOLDER_PLACES ((int)(sizeof(holder_places) / sizeof(holder_places[0])))
 
+/* Whether this processor has that register. */
+static inline bool holder_place_exists(const struct holder_place *place)
+{
+#if defined(__x86_64__)
+	return place->hold != hold_in_ymm_high || __builtin_cpu_supports("avx2");
+#else
+	return place;
+#endif
+}
+
 static void *holder_main(void *arg)
 {
 	struct holder *h = (struct holder *)arg;
@@ -253,7 +263,7 @@ static void *holder_main(void *arg)
 }
 
 /* Until holder_end() it holds that word. */
-static inline void holder_begin(struct holder *h, struct heapd_heap *heap, const struct place *place,
+static inline void holder_begin(struct holder *h, struct heapd_heap *heap, const struct holder_place *place,
 				uint64_t word)
 {
 	*h = (struct holder){ .inverted = ~word, .place = place, .heap = heap };
