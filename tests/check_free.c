@@ -11,6 +11,7 @@
 
 #include "objects.h"
 
+#include "client/agent.h"
 #include "client/place.h"
 #include "client/thread.h"
 
@@ -333,11 +334,12 @@ START_TEST(by_another_process)
 }
 END_TEST
 
-/* This process sees the cycle's words as the test has them. */
+/* This process sees the cycle's words as the test has them; its agent, which reads them, too, ends. */
 static struct heapd_cycle_words *own_words(void)
 {
 	static struct heapd_directory own;
 
+	agent_end(heap);
 	memcpy(&own, heap->t.directory, sizeof(own));
 	heap->t.directory = &own;
 	return &own.cycle;
