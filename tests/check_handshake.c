@@ -623,6 +623,33 @@ START_TEST(too_much_is_said)
 }
 END_TEST
 
+static void other_handler(int number)
+{
+	(void)number;
+}
+
+/* The highest that is free; ours again when there is an attachment once more; none that is another's. */
+START_TEST(signal_is_chosen)
+{
+	struct sigaction other = { .sa_handler = other_handler }, found;
+	int first = heap->signal;
+
+	ck_assert_int_eq(first, SIGRTMAX - 1);
+	ck_assert_int_eq(answer_init(heap, 0), 0);
+	ck_assert_int_eq(heap->signal, first);
+	ck_assert_int_eq(answer_init(heap, SIGRTMIN + 3), 0);
+	ck_assert_int_eq(heap->signal, SIGRTMIN + 3);
+	ck_assert_int_eq(sigaction(first, &other, NULL), 0);
+	ck_assert_int_eq(answer_init(heap, first), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(heapd_error(), "options.signal"));
+	ck_assert_int_eq(sigaction(first, NULL, &found), 0);
+	ck_assert_ptr_eq(found.sa_handler, other_handler);
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+		ck_assert_int_eq(sigaction(number, &other, NULL), 0);
+	ck_assert_int_eq(answer_init(heap, 0), -EBUSY);
+}
+END_TEST
+
 /* Nothing is asked outside the scan, and of who has no thread. */
 START_TEST(nothing_to_serve)
 {
@@ -663,6 +690,7 @@ int main(void)
 	tcase_add_test(tcase, ranges_are_published);
 	tcase_add_test(tcase, too_much_is_said);
 	tcase_add_test(tcase, nothing_to_serve);
+	tcase_add_test(tcase, signal_is_chosen);
 	suite_add_tcase(suite, tcase);
 
 	runner = srunner_create(suite);

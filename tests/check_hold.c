@@ -19,6 +19,7 @@
 
 #define OBJECT_BYTES 4096u
 #define LARGE_BYTES  (24u << 20)
+#define ROUNDS       200u
 
 static void collecting_start(void)
 {
@@ -229,6 +230,49 @@ START_TEST(daemon_goes_meanwhile)
 }
 END_TEST
 
+static uint32_t round_done; /* rounds of attaching that are over */
+
+/* Attached in each round, and then busy with something else until it is over. */
+static void *spin_attached(void *ready)
+{
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		ck_call(heapd_thread_attach(heap));
+		__atomic_fetch_add((uint32_t *)ready, 1, __ATOMIC_ACQ_REL);
+		while (__atomic_load_n(&round_done, __ATOMIC_ACQUIRE) <= round)
+			;
+	}
+	return NULL;
+}
+
+/* The heap is unmapped under threads that are being asked, back to back, what they hold. */
+START_TEST(detached_while_asked)
+{
+	static const char *const settings[] = { "heap.test.GCPercent=100", "heap.test.Debug=stress", NULL };
+	pthread_t threads[2];
+	uint32_t ready = 0;
+	int number = heap->signal;
+
+	ck_call(heapd_detach(heap));
+	fixture_stop(&fixture);
+	fixture_start(&fixture, settings);
+	for (uint32_t round = 0; round < ROUNDS; round++) {
+		ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+		ck_assert_int_eq(heap->signal, number);
+		for (unsigned i = 0; i < 2 && !round; i++)
+			ck_assert_int_eq(pthread_create(&threads[i], NULL, spin_attached, &ready), 0);
+		__atomic_store_n(&round_done, round, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&ready, __ATOMIC_ACQUIRE) < 2 * (round + 1))
+			;
+		usleep(round * 37 % 2000);
+		ck_call(heapd_detach(heap));
+	}
+	__atomic_store_n(&round_done, ROUNDS, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = tcase_create("hold");
@@ -242,5 +286,6 @@ int main(void)
 	tcase_add_test(tcase, begun_and_not_waited_for);
 	tcase_add_test(tcase, large_at_the_limit);
 	tcase_add_test(tcase, daemon_goes_meanwhile);
+	tcase_add_test(tcase, detached_while_asked);
 	return attached_run(tcase, suite_create("hold"));
 }
