@@ -40,7 +40,9 @@
 _Static_assert(sizeof(((struct heapd_thread *)0)->barrier_filter) / 8 == FILTER_WORDS + 1,
 	       "the filter's words");
 
-static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_thread *self)
+#define inlined static inline __attribute__((always_inline))
+
+inlined uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_thread *self)
 {
 	uint64_t index = (uint64_t)(self - heap->threads);
 	char *rings = (char *)heap->session + HEAPD_SESSION_BARRIER_AT;
@@ -48,28 +50,30 @@ static uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_
 	return (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8);
 }
 
-/* The word's place in the filter, which knows nothing of earlier cycles. */
-static uint64_t *filter_place(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t word)
+static __attribute__((noinline, cold)) void filter_forget(struct heapd_thread *self, uint64_t cycle)
 {
-	uint64_t cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now));
-
-	if (self->barrier_filter[FILTER_CYCLE] != cycle) {
-		for (unsigned i = 0; i < FILTER_WORDS; i++)
-			self->barrier_filter[i] = 0;
-		self->barrier_filter[FILTER_CYCLE] = cycle;
-	}
-	return &self->barrier_filter[(word >> 4) % FILTER_WORDS];
+	for (unsigned i = 0; i < FILTER_WORDS; i++)
+		self->barrier_filter[i] = 0;
+	self->barrier_filter[FILTER_CYCLE] = cycle;
 }
 
-void barrier_shade(struct heapd_thread *self, const void *value)
+/* The word's place in the filter, which knows nothing of earlier cycles. */
+inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t now, uint64_t word)
 {
-	struct heapd_heap *heap = heapd_process;
+	if (unlikely(self->barrier_filter[FILTER_CYCLE] != heapd_now_cycle(now)))
+		filter_forget(self, heapd_now_cycle(now));
+	return &self->barrier_filter[(uint32_t)(word >> 4) % FILTER_WORDS];
+}
+
+/* now: read in this operation (acquire). */
+inlined void shade(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now, const void *value)
+{
 	uint64_t word = (uint64_t)(uintptr_t)value, tail = self->barrier_tail, *known;
 	uint32_t entries;
 
 	if (!heap_contains(heap, value))
 		return;
-	known = filter_place(heap, self, word);
+	known = filter_place(self, now, word);
 	if (*known == word)
 		return;
 	/* Pairs with the daemon's release of the head: an entry is read before its place is used again. */
@@ -84,22 +88,32 @@ void barrier_shade(struct heapd_thread *self, const void *value)
 	*known = word;
 }
 
-/* What a store removes, and, until this thread has scanned, what it adds. */
-static void shade_both(const struct barrier *b, const void *old, const void *new)
+void barrier_shade(struct heapd_thread *self, const void *value)
 {
-	barrier_shade(b->self, old);
-	if (HEAPD_READ_ONCE(b->self->scanned) != b->on)
-		barrier_shade(b->self, new);
+	struct heapd_heap *heap = heapd_process;
+
+	shade(heap, self, HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now), value);
 }
 
-uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self)
+/* What a store removes, and, until this thread has scanned, what it adds. */
+inlined void shade_both(const struct barrier *b, const void *old, const void *new)
+{
+	struct heapd_heap *heap = heapd_process;
+
+	shade(heap, b->self, b->now, old);
+	if (HEAPD_READ_ONCE(b->self->scanned) != b->on)
+		shade(heap, b->self, b->now, new);
+}
+
+inlined uint32_t gate_on(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t *now)
 {
 	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
 
-	if (likely(!on))
+	if (!on)
 		return 0;
 	HEAPD_COUNT(self->barrier_slow, 1);
-	if (heapd_now_barrier(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)))
+	*now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	if (likely(heapd_now_barrier(*now)))
 		return on;
 	/* On failure `on` is what the daemon has written since. */
 	if (__atomic_compare_exchange_n(&self->gate.on, &on, 0, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
@@ -107,27 +121,48 @@ uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self)
 	return on;
 }
 
-bool barrier_begin(struct barrier *b)
+uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self)
 {
+	uint64_t now;
+
+	return gate_on(heap, self, &now);
+}
+
+/* Of a thread that is not online, or not attached. NULL: there is nothing to log to. */
+static __attribute__((noinline, cold)) struct heapd_thread *begin_away(bool *away)
+{
+	struct heapd_thread *self;
 	int error = errno;
 
-	*b = (struct barrier){ .self = heapd_self };
-	if (unlikely(!b->self)) {
-		if (!heapd_process)
-			return false;
-		b->self = thread_enter(heapd_process, &b->away);
-		if (!b->self) {
-			HEAPD_WRITE_ONCE(heapd_process->session->overflow, 1);
-			return false;
-		}
+	if (!heapd_process)
+		return NULL;
+	self = thread_enter(heapd_process, away);
+	if (!self)
+		HEAPD_WRITE_ONCE(heapd_process->session->overflow, 1);
+	else
 		errno = error;
-	}
+	return self;
+}
+
+/* No address of *b leaves the function that these are inlined in: it stays in registers. */
+inlined bool begin(struct barrier *b)
+{
+	bool away = false;
+
+	*b = (struct barrier){ .self = heapd_self };
+	if (unlikely(!b->self))
+		b->self = begin_away(&away);
+	b->away = away;
+	if (unlikely(!b->self))
+		return false;
 	gate_enter(b->self);
-	b->on = barrier_on(heapd_process, b->self);
+	uint64_t now = 0;
+	b->on = gate_on(heapd_process, b->self, &now);
+	b->now = now;
 	return b->on;
 }
 
-void barrier_end(const struct barrier *b)
+inlined void end(const struct barrier *b)
 {
 	if (!b->self)
 		return;
@@ -135,6 +170,16 @@ void barrier_end(const struct barrier *b)
 	if (b->on && !b->away)
 		answer_poll(heapd_process);
 	thread_leave(b->away);
+}
+
+bool barrier_begin(struct barrier *b)
+{
+	return begin(b);
+}
+
+void barrier_end(const struct barrier *b)
+{
+	end(b);
 }
 
 void heapd_init_sym(void *field, void *value)
@@ -156,10 +201,10 @@ void heapd_store_sym(void *field, void *value)
 {
 	struct barrier b;
 
-	if (barrier_begin(&b))
+	if (begin(&b))
 		shade_both(&b, heapd_load_relaxed_word_(field), value);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
-	barrier_end(&b);
+	end(&b);
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)
@@ -189,11 +234,11 @@ void *heapd_exchange_sym(void *field, void *value)
 	struct barrier b;
 	void *old;
 
-	if (barrier_begin(&b))
+	if (begin(&b))
 		old = exchange_shaded(&b, HEAPD_WORD_(field), value);
 	else
 		old = __atomic_exchange_n(HEAPD_WORD_(field), value, __ATOMIC_ACQ_REL);
-	barrier_end(&b);
+	end(&b);
 	return old;
 }
 
@@ -207,11 +252,11 @@ bool heapd_cas_sym(void *field, void *expected, void *value)
 {
 	struct barrier b;
 
-	if (barrier_begin(&b))
+	if (begin(&b))
 		shade_both(&b, *HEAPD_WORD_(expected), value);
 	bool done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	barrier_end(&b);
+	end(&b);
 	return done;
 }
 
@@ -224,7 +269,7 @@ bool heapd_cas_relaxed_sym(void *field, void *expected, void *value)
 static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool down)
 {
 	struct barrier b;
-	bool on = barrier_begin(&b);
+	bool on = begin(&b);
 
 	for (size_t k = 0; k < n; k++) {
 		size_t i = down ? n - 1 - k : k;
@@ -233,7 +278,7 @@ static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool
 			shade_both(&b, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
 		__atomic_store_n(&to[i], value, __ATOMIC_RELEASE);
 	}
-	barrier_end(&b);
+	end(&b);
 }
 
 void heapd_move_sym(void *to, const void *from, size_t n)

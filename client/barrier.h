@@ -9,6 +9,7 @@ struct barrier {
 	struct heapd_thread *self; /* NULL: there is nothing to log to */
 	bool away;                 /* the thread is offline but for this */
 	uint32_t on;               /* what the gate said */
+	uint64_t now;              /* what the directory said, if it is on */
 };
 
 /*

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An attachment without a daemon, for tests of what the client library does on its own: heap,
- * directory, control and session are private memory of this process. Requests fail with EAGAIN.
+ * directory, control and session are private memory of this process. Requests fail with EAGAIN. There is
+ * no agent; the handshake's signal is there.
  */
 #ifndef HEAPD_TESTS_ALONE_H
 #define HEAPD_TESTS_ALONE_H
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "client/answer.h"
 #include "client/client.h"
 #include "client/thread.h"
 #include "heapd/session.h"
@@ -43,6 +45,7 @@ static inline struct heapd_heap *alone_attach(void)
 	pthread_mutex_init(&heap->lock, NULL);
 	pthread_mutex_init(&heap->request_lock, NULL);
 	ck_assert_int_eq(threads_init(heap), 0);
+	ck_assert_int_eq(answer_init(heap, 0), 0);
 	heapd_process = heap;
 	return heap;
 }

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "client/agent.h"
 #include "client/range.h"
 #include "client/thread.h"
 #include "fixture.h"
@@ -57,13 +58,14 @@ static inline void attached_stop(void)
 
 /*
  * From now on this process sees the phase that the test says, in a directory's head of its own; with 0, the
- * daemon's again. Only what is asked here, by this process's threads, goes by it.
+ * daemon's again. There is no agent any more from the first time on: it would go by it, too.
  */
 static inline void attached_phase(uint32_t cycle, enum heapd_phase phase)
 {
 	static struct heapd_directory own;
 	char *real = (char *)(uintptr_t)(heap->t.base + heap->geometry.directory_at);
 
+	agent_end(heap);
 	memcpy(&own, real, sizeof(own));
 	own.cycle.now = heapd_now_make(cycle, phase);
 	heap->t.directory = cycle ? &own : (struct heapd_directory *)(void *)real;

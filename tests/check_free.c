@@ -11,6 +11,10 @@
 
 #include "objects.h"
 
+#include "client/agent.h"
+#include "client/place.h"
+#include "client/thread.h"
+
 #define KEPT 100u
 
 static struct fixture fixture;
@@ -330,11 +334,123 @@ START_TEST(by_another_process)
 }
 END_TEST
 
+/* This process sees the cycle's words as the test has them; its agent, which reads them, too, ends. */
+static struct heapd_cycle_words *own_words(void)
+{
+	static struct heapd_directory own;
+
+	agent_end(heap);
+	memcpy(&own, heap->t.directory, sizeof(own));
+	heap->t.directory = &own;
+	return &own.cycle;
+}
+
+static void own_words_end(void)
+{
+	heap->t.directory = (struct heapd_directory *)(uintptr_t)(heap->t.base + heap->geometry.directory_at);
+}
+
+static bool marked_freed(const void *p)
+{
+	struct place place;
+
+	ck_assert(place_find(heap, p, &place));
+	return HEAPD_READ_ONCE(heap->t.freed[place.slab]) & place.bit;
+}
+
+/* What a cycle has to look at first is in no current slab, with the barrier on or in a heap that is so always. */
+START_TEST(not_given_out_at_once)
+{
+	begin(_i);
+	struct heapd_cycle_words *words = own_words();
+	for (unsigned k = 0; k < 3; k++) {
+		void *p = heapd_alloc(heap, 64);
+		words->free_mode = k == 1 ? HEAPD_FREE_CHECKED : HEAPD_FREE_PROMPT;
+		words->now = heapd_now_make(1, k == 2 ? HEAPD_PHASE_MARK : HEAPD_PHASE_SWEEP);
+		heapd_self->gate.on = k != 1; /* the first of them switches it off */
+		ck_assert_int_eq(heapd_free(p), 0);
+		ck_assert_int_eq(marked_freed(p), k != 0);
+		ck_assert_uint_eq(heapd_self->gate.on, k == 2);
+		heapd_self->gate.on = 0;
+		void *q = heapd_alloc(heap, 64);
+		ck_assert_int_eq(q == p, k == 0);
+		ck_assert_int_eq(heapd_free(q), 0);
+	}
+	own_words_end();
+	end();
+}
+END_TEST
+
+enum { POISONED = 600, SLOT_CLEAN = 2048 /* of slots of that size the free ones may be known to be zero */ };
+
+static bool is_filled(const void *p, size_t n, uint64_t word)
+{
+	for (size_t i = 0; i < n / 8; i++)
+		if (((const uint64_t *)p)[i] != word)
+			return false;
+	return true;
+}
+
+/* Nothing of it is left: poison, or, in a slab whose free slots are known to be zero, zeros. */
+static void poison_size(size_t size, unsigned *poisoned, unsigned *zeroed)
+{
+	void *objects[POISONED];
+
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < POISONED; i++) {
+			objects[i] = heapd_alloc(heap, size);
+			ck_assert(objects[i] && bytes_zero(objects[i], size));
+			pattern_fill(objects[i], size, i + 1);
+		}
+		for (unsigned i = 0; i < POISONED; i++) {
+			ck_assert_int_eq(heapd_free(objects[i]), 0);
+			bool zero = bytes_zero(objects[i], size);
+			*poisoned += !zero;
+			*zeroed += zero;
+			ck_assert(zero || is_filled(objects[i], size, HEAPD_POISON_WORD));
+		}
+	}
+}
+
+START_TEST(poison)
+{
+	unsigned poisoned = 0, zeroed = 0;
+
+	begin(_i);
+	own_words()->debug = HEAPD_DEBUG_POISON;
+	/* Freed twice, while it is in the slab that is allocated from. */
+	for (unsigned i = 0; i < 5; i++) {
+		void *p = heapd_alloc(heap, SLOT_CLEAN);
+		ck_assert_int_eq(heapd_free(p), 0);
+		ck_double(p);
+		void *q = heapd_alloc(heap, SLOT_CLEAN);
+		ck_assert(q == p && bytes_zero(q, SLOT_CLEAN));
+		memset(q, 1, SLOT_CLEAN);
+		ck_assert_int_eq(heapd_free(q), 0);
+	}
+	poison_size(48, &poisoned, &zeroed);
+	poison_size(SLOT_CLEAN, &poisoned, &zeroed);
+	ck_assert_uint_gt(poisoned, 0);
+	if (heap->path == HEAPD_PATH_RSEQ) /* by compare-and-swap all but a few go to the daemon */
+		ck_assert_uint_gt(zeroed, 0);
+	own_words_end();
+	end();
+}
+END_TEST
+
 int main(void)
 {
-	const TTest *const tests[] = { null_and_foreign,     interior,          wild,
-				       beyond_the_last_slot, double_in_current, double_in_freed_word,
-				       double_large,         double_anywhere,   by_another_process };
+	const TTest *const tests[] = { null_and_foreign,
+				       interior,
+				       wild,
+				       beyond_the_last_slot,
+				       double_in_current,
+				       double_in_freed_word,
+				       double_large,
+				       double_anywhere,
+				       by_another_process,
+				       not_given_out_at_once,
+				       poison };
 	Suite *suite = suite_create("free");
 	TCase *tc = tcase_create("free");
 

@@ -1,0 +1,701 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The client's half of the scan: who answers when, what is found where, and what stands afterwards. The
+ * test plays the daemon, which sets the phase, and the agent, which serves it.
+ */
+#include "client/handshake.h"
+
+#include <check.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "alone.h"
+#include "client/clock.h"
+#include "client/gate.h"
+#include "client/range.h"
+#include "holders.h"
+
+#define SOON_MS 5000u /* by when what is to come has come */
+
+static struct heapd_heap *heap;
+static struct handshake agent;
+static unsigned reports;
+static char report_text[400];
+
+static uint64_t address(unsigned i)
+{
+	return heap->t.base + (1ul << 20) + i * 64ul;
+}
+
+static void report_note(void *arg, int kind, const char *text)
+{
+	(void)arg;
+	ck_assert_int_eq(kind, HEAPD_REPORT_SIGNAL);
+	reports++;
+	strncpy(report_text, text, sizeof(report_text) - 1);
+}
+
+static void setup(void)
+{
+	heap = alone_attach();
+	heap->report = report_note;
+	heap->t.directory->cycle.collecting = 1;
+	agent = (struct handshake){ 0 };
+	reports = 0;
+}
+
+static void phase_set(uint32_t cycle, enum heapd_phase phase)
+{
+	HEAPD_STORE_RELEASE(&heap->t.directory->cycle.now, heapd_now_make(cycle, phase));
+}
+
+/* As the agent does, until all have answered, or for that long. */
+static bool served(uint64_t ms)
+{
+	uint64_t end = clock_deadline(ms * CLOCK_MS), again;
+
+	while ((again = handshake_serve(heap, &agent)) && clock_now() < end)
+		usleep((useconds_t)(again / 1000));
+	return !again;
+}
+
+static const uint64_t *published_words(const struct heapd_thread *t)
+{
+	char *areas = (char *)heap->session + HEAPD_SESSION_PUBLISHED_AT;
+
+	return (const uint64_t *)(const void *)(areas + thread_index(heap, t) * HEAPD_PUBLISHED_BYTES);
+}
+
+static bool published(const struct heapd_thread *t, uint64_t word)
+{
+	for (uint64_t i = 0; i < t->published_count && i < HEAPD_PUBLISHED_BYTES / 8; i++)
+		if (published_words(t)[i] == word)
+			return true;
+	return false;
+}
+
+/* Wherever a thread holds it, online: it is found, once for each cycle, and the thread notices nothing. */
+START_TEST(found_wherever_it_is)
+{
+	const struct holder_place *place = &holder_places[_i];
+	struct holder h;
+
+	if (!holder_place_exists(place))
+		return;
+	holder_begin(&h, heap, place, address(1));
+	for (uint32_t cycle = 1; cycle <= 3; cycle++) {
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		ck_assert_msg(served(SOON_MS), "%s: not answered", place->name);
+		ck_assert_uint_eq(h.record->scanned, cycle);
+		ck_assert_uint_eq(h.record->published_cycle, cycle);
+		ck_assert_msg(published(h.record, address(1)), "%s: not found", place->name);
+		ck_assert(!published(h.record, ~address(1)));
+	}
+	ck_assert_uint_eq(h.record->pauses, 3);
+	ck_assert_uint_gt(h.record->pause_ns, 0);
+	ck_assert_uint_le(h.record->pause_max_ns, h.record->pause_ns);
+	ck_assert_uint_ge(3 * h.record->pause_max_ns, h.record->pause_ns);
+	phase_set(4, HEAPD_PHASE_IDLE);
+	holder_end(&h);
+	if (place->hold != hold_in_system_call && place->hold != hold_in_edit)
+		ck_assert_int_eq(h.error, HOLDER_ERRNO);
+	ck_assert_uint_eq(reports, 0);
+}
+END_TEST
+
+/* What lies just outside the heap is not published; one past its end is, for the object that ends there. */
+START_TEST(where_the_heap_ends)
+{
+	const struct {
+		uint64_t word;
+		bool counts;
+	} cases[] = {
+		{ heap->t.base - 1, false },
+		{ heap->t.base, true },
+		{ heap->t.base + heap->t.size - 1, true },
+		{ heap->t.base + heap->t.size, true },
+		{ heap->t.base + heap->t.size + 1, false },
+	};
+	struct holder h;
+
+	holder_begin(&h, heap, &holder_places[0], cases[_i].word);
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert(served(SOON_MS));
+	ck_assert_int_eq(published(h.record, cases[_i].word), cases[_i].counts);
+	holder_end(&h);
+}
+END_TEST
+
+/* On a stack that it did not tell of: it does not answer, and the program hears why, once. */
+START_TEST(unknown_stack)
+{
+	static const struct holder_place unknown = { "unknown coroutine", hold_in_unknown_coroutine };
+	struct holder h;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	holder_begin(&h, heap, &unknown, address(1));
+	for (uint32_t cycle = 1; cycle <= 2; cycle++) {
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		ck_assert(!served(20));
+		ck_assert_uint_ne(h.record->scanned, cycle);
+	}
+	ck_assert_uint_eq(reports, 0);
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_uint_eq(reports, 1);
+	ck_assert_ptr_nonnull(strstr(report_text, "heapd_local_add"));
+	/* Back on its own stack, it answers. */
+	h.stop = 1;
+	ck_assert(served(SOON_MS));
+	holder_end(&h);
+}
+END_TEST
+
+static UNSEEN void hold_inside(struct holder *h)
+{
+	volatile uint64_t word = ~h->inverted;
+
+	gate_enter(heapd_self);
+	holder_spin(h);
+	gate_leave(heapd_self);
+	word = 0;
+	(void)word;
+	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) != 2)
+		;
+}
+
+/* Inside an operation it does not answer; it is asked again. */
+START_TEST(inside_an_operation)
+{
+	static const struct holder_place inside = { "inside", hold_inside };
+	struct holder h;
+
+	holder_begin(&h, heap, &inside, address(1));
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert(!served(20));
+	ck_assert_uint_eq(h.record->scanned, 0);
+	ck_assert_uint_eq(h.record->pauses, 0);
+	h.stop = 1;
+	ck_assert(served(SOON_MS));
+	h.stop = 2;
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+/* The same signal from elsewhere, and in another phase, is no question. */
+START_TEST(not_asked)
+{
+	struct holder h;
+
+	holder_begin(&h, heap, &holder_places[0], address(1));
+	phase_set(1, HEAPD_PHASE_SCAN);
+	union sigval value = { 0 };
+	ck_assert_int_eq(pthread_sigqueue(h.thread, heap->signal, value), 0);
+	usleep(5000);
+	ck_assert_uint_eq(h.record->scanned, 0);
+	phase_set(1, HEAPD_PHASE_BARRIER);
+	ck_assert_int_eq(pthread_kill(h.thread, heap->signal), 0);
+	usleep(5000);
+	ck_assert_uint_eq(h.record->scanned, 0);
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert_int_eq(pthread_kill(h.thread, heap->signal), 0);
+	for (unsigned i = 0; i < 1000 && !HEAPD_LOAD_ACQUIRE(&h.record->scanned); i++)
+		usleep(1000);
+	ck_assert_uint_eq(h.record->scanned, 1);
+	holder_end(&h);
+}
+END_TEST
+
+enum { OFFLINE_BACK = 1, OFFLINE_END };
+
+#if defined(__x86_64__)
+/* In rbx alone, and offline with that. */
+__attribute__((naked)) static void offline_with_rbx(heapd_heap *h __attribute__((unused)),
+						    uint64_t inverted __attribute__((unused)))
+{
+	__asm__("pushq %rbx\n\t"
+		"movq %rsi, %rbx\n\t"
+		"notq %rbx\n\t"
+		"call heapd_thread_offline\n\t"
+		"popq %rbx\n\t"
+		"ret");
+}
+#endif
+
+/* What calls that have returned left below the stack pointer is nobody's. */
+static UNSEEN void stack_clear(void)
+{
+	volatile char below[1024];
+
+	for (unsigned i = 0; i < sizeof(below); i++)
+		below[i] = 0;
+}
+
+static UNSEEN void hold_offline(struct holder *h)
+{
+	volatile uint64_t word = ~h->inverted + 64;
+
+#if defined(__x86_64__)
+	offline_with_rbx(heap, h->inverted);
+#else
+	ck_assert_int_eq(heapd_thread_offline(heap), 0);
+#endif
+	stack_clear();
+	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
+		usleep(100);
+	ck_assert_int_eq(heapd_thread_online(heap), 0);
+	__atomic_store_n(&h->ready, 2, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_END)
+		usleep(100);
+	word = 0;
+	(void)word;
+}
+
+static const struct holder_place offline = { "offline", hold_offline };
+
+static void holder_await(struct holder *h, uint32_t ready)
+{
+	uint64_t end = clock_deadline(SOON_MS * CLOCK_MS);
+
+	while (__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE) != ready && clock_now() < end)
+		usleep(100);
+	ck_assert_uint_eq(h->ready, ready);
+}
+
+static void holder_tell(struct holder *h, uint32_t stop)
+{
+	__atomic_store_n(&h->stop, stop, __ATOMIC_RELEASE);
+}
+
+/* The agent answers for it, and it is not disturbed. */
+START_TEST(offline_is_answered_for)
+{
+	struct holder h;
+
+	holder_begin(&h, heap, &offline, address(1));
+	for (uint32_t cycle = 1; cycle <= 2; cycle++) {
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		ck_assert_uint_eq(handshake_serve(heap, &agent), 0);
+		ck_assert_uint_eq(h.record->scanned, cycle);
+		ck_assert(published(h.record, address(1)));
+		ck_assert(published(h.record, address(2)));
+		ck_assert_uint_eq(h.record->state, HEAPD_THREAD_OFFLINE);
+	}
+	ck_assert_uint_eq(h.record->pauses, 0);
+	holder_tell(&h, OFFLINE_BACK);
+	holder_await(&h, 2);
+	/* It has been answered for. */
+	ck_assert_uint_eq(h.record->pauses, 0);
+	ck_assert_uint_eq(h.record->gate.on, 2);
+	holder_tell(&h, OFFLINE_END);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+/* _i: the phase in which it comes back, unasked. */
+START_TEST(comes_back_online)
+{
+	enum heapd_phase phase = (enum heapd_phase)_i;
+	uint32_t on = heapd_now_barrier(heapd_now_make(3, phase)) ? 3 : 0;
+	struct holder h;
+
+	holder_begin(&h, heap, &offline, address(1));
+	phase_set(3, phase);
+	holder_tell(&h, OFFLINE_BACK);
+	holder_await(&h, 2);
+	ck_assert_uint_eq(h.record->gate.on, on);
+	ck_assert_uint_eq(h.record->gate.inside % 2, 0);
+	ck_assert_uint_eq(h.record->scanned, phase == HEAPD_PHASE_SCAN ? 3 : 0);
+	ck_assert_int_eq(published(h.record, address(2)), phase == HEAPD_PHASE_SCAN);
+	holder_tell(&h, OFFLINE_END);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+/* For one call it comes back, too, and answers before that does anything. */
+START_TEST(calls_while_offline)
+{
+	void *object = (void *)(uintptr_t)address(1);
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_int_eq(heapd_thread_offline(heap), 0);
+	phase_set(3, HEAPD_PHASE_SCAN);
+	uint64_t tail = heapd_record->barrier_tail;
+	heapd_store(&object, (void *)(uintptr_t)address(2));
+	ck_assert_uint_eq(heapd_record->barrier_tail, tail + 1);
+	ck_assert_uint_eq(heapd_record->scanned, 3);
+	ck_assert_uint_eq(heapd_record->gate.on, 3);
+	ck_assert_uint_eq(heapd_record->pauses, 1);
+	ck_assert_uint_eq(heapd_record->state, HEAPD_THREAD_OFFLINE);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heapd_record->pauses, 1);
+}
+END_TEST
+
+/* While the agent reads its stack it waits. */
+START_TEST(waits_for_the_agent)
+{
+	struct holder h;
+
+	holder_begin(&h, heap, &offline, address(1));
+	HEAPD_STORE_RELEASE(&h.record->state, HEAPD_THREAD_SCANNING);
+	holder_tell(&h, OFFLINE_BACK);
+	usleep(20000);
+	ck_assert_uint_eq(h.ready, 1);
+	ck_assert_uint_eq(h.record->gate.inside % 2, 1);
+	HEAPD_STORE_RELEASE(&h.record->state, HEAPD_THREAD_OFFLINE);
+	holder_await(&h, 2);
+	holder_tell(&h, OFFLINE_END);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+static void *end_offline(void *arg)
+{
+	struct holder *h = (struct holder *)arg;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	h->record = heapd_record;
+	ck_assert_int_eq(heapd_thread_offline(heap), 0);
+	HEAPD_STORE_RELEASE(&heapd_record->state, HEAPD_THREAD_SCANNING);
+	ck_assert_int_eq(heapd_thread_detach(heap), 0);
+	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+START_TEST(ends_when_the_agent_is_done)
+{
+	struct holder h = { 0 };
+
+	ck_assert_int_eq(pthread_create(&h.thread, NULL, end_offline, &h), 0);
+	usleep(20000);
+	ck_assert_uint_eq(h.ready, 0);
+	ck_assert_uint_eq(h.record->state, HEAPD_THREAD_SCANNING);
+	HEAPD_STORE_RELEASE(&h.record->state, HEAPD_THREAD_OFFLINE);
+	pthread_join(h.thread, NULL);
+	ck_assert_uint_eq(h.ready, 1);
+	ck_assert_uint_eq(h.record->state, HEAPD_THREAD_FREE);
+}
+END_TEST
+
+static UNSEEN void hold_and_block(struct holder *h)
+{
+	volatile uint64_t word = ~h->inverted;
+	sigset_t all;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	holder_spin(h);
+	if (h->stop == 1)
+		ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	__atomic_store_n(&h->ready, 2, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) != 2)
+		usleep(100);
+	word = 0;
+	(void)word;
+}
+
+/* It answers at its next call, and the program hears of it, once for the thread. */
+START_TEST(signal_blocked)
+{
+	static const struct holder_place blocking = { "blocked", hold_and_block };
+	struct holder h;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	holder_begin(&h, heap, &blocking, address(1));
+	for (uint32_t cycle = 1; cycle <= 2; cycle++) {
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		ck_assert(!served(250));
+		ck_assert_uint_eq(heap->session->blocked_tid, h.record->tid);
+		ck_assert_uint_eq(h.record->scanned, 0);
+	}
+	ck_assert_uint_eq(reports, 0);
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_uint_eq(reports, 1);
+	ck_assert_ptr_nonnull(strstr(report_text, "blocks signal"));
+	holder_tell(&h, 1);
+	holder_await(&h, 2);
+	ck_assert_uint_eq(h.record->scanned, 2);
+	ck_assert(published(h.record, address(1)));
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heap->session->blocked_tid, 0);
+	holder_tell(&h, 2);
+	pthread_join(h.thread, NULL);
+	ck_assert_uint_eq(reports, 1);
+}
+END_TEST
+
+/* Signals that are not taken do not pile up. */
+START_TEST(one_signal_at_a_time)
+{
+	static const struct holder_place blocking = { "blocked", hold_and_block };
+	struct timespec none = { 0 };
+	struct holder h;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, heap->signal);
+	pthread_sigmask(SIG_BLOCK, &set, NULL);
+	holder_begin(&h, heap, &blocking, address(1));
+	h.record->tid = (uint32_t)gettid(); /* this thread gets them, and can count them */
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert(!served(350));
+	unsigned n = 0;
+	while (sigtimedwait(&set, NULL, &none) > 0)
+		n++;
+	ck_assert_uint_eq(n, 1);
+	holder_tell(&h, 2);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+/* Somebody else's handler is neither called nor put away. */
+START_TEST(handler_replaced)
+{
+	struct sigaction other = { .sa_handler = SIG_IGN }, found;
+	static const struct holder_place blocking = { "blocked", hold_and_block };
+	struct holder h;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	holder_begin(&h, heap, &blocking, address(1));
+	ck_assert_int_eq(sigaction(heap->signal, &other, NULL), 0);
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert(!served(20));
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_uint_eq(heapd_self->scanned, 1);
+	ck_assert_uint_eq(reports, 1);
+	ck_assert_ptr_nonnull(strstr(report_text, "was replaced"));
+	holder_tell(&h, 1);
+	holder_await(&h, 2);
+	ck_assert(served(SOON_MS));
+	ck_assert_int_eq(sigaction(heap->signal, NULL, &found), 0);
+	ck_assert_ptr_eq(found.sa_handler, SIG_IGN);
+	holder_tell(&h, 2);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
+/* What is where one thread of the program passes anyway. */
+START_TEST(safepoints)
+{
+	void *object = NULL;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	for (uint32_t cycle = 1; cycle <= 4; cycle++) {
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		heapd_self->gate.on = cycle;
+		if (cycle == 1)
+			heapd_store(&object, NULL);
+		else if (cycle == 2)
+			ck_assert_int_eq(heapd_thread_online(heap), 0);
+		else if (cycle == 3)
+			ck_assert_ptr_null(heapd_alloc(heap, 64));
+		else
+			ck_assert_int_eq(heapd_thread_attach(heap), 0);
+		ck_assert_uint_eq(heapd_self->scanned, cycle);
+		ck_assert_uint_eq(heapd_self->pauses, cycle);
+		ck_assert_uint_eq(heapd_self->gate.inside % 2, 0);
+	}
+}
+END_TEST
+
+static void *come_up(void *arg)
+{
+	struct heapd_thread **record = (struct heapd_thread **)arg;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	*record = heapd_record;
+	return NULL;
+}
+
+/* What a thread published stands for its cycle, whoever has its record then; _i: how that one comes up. */
+START_TEST(publication_outlives_its_thread)
+{
+	struct heapd_thread *next = NULL;
+	struct holder h;
+	pthread_t thread;
+	uint64_t count;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	holder_begin(&h, heap, &holder_places[0], address(1));
+	phase_set(5, HEAPD_PHASE_SCAN);
+	ck_assert(served(SOON_MS));
+	holder_end(&h);
+	count = h.record->published_count;
+	if (_i == 1)
+		phase_set(5, HEAPD_PHASE_MARK);
+	heap->options = _i == 2 ? HEAPD_ATTACH_THREADS_AWAY : 0;
+	ck_assert_int_eq(pthread_create(&thread, NULL, come_up, &next), 0);
+	pthread_join(thread, NULL);
+	ck_assert(served(SOON_MS));
+	ck_assert_ptr_eq(next, h.record);
+	ck_assert_uint_eq(next->scanned, 5);
+	ck_assert_uint_eq(next->published_cycle, 5);
+	ck_assert_uint_eq(next->published_count, count);
+	ck_assert(published(next, address(1)));
+}
+END_TEST
+
+/* A new owner that is still unscanned is no reason to publish twice. */
+START_TEST(published_once)
+{
+	struct holder h;
+
+	holder_begin(&h, heap, &holder_places[0], address(1));
+	h.record->published_cycle = 7;
+	h.record->published_count = 0;
+	phase_set(7, HEAPD_PHASE_SCAN);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(h.record->scanned, 7);
+	ck_assert_uint_eq(h.record->published_count, 0);
+	holder_end(&h);
+}
+END_TEST
+
+/* In a forked child; _i: the phase. From the scan on they are its answer, before it they end. */
+START_TEST(parents_words_stand)
+{
+	enum heapd_phase phase = (enum heapd_phase)_i;
+	bool stand = phase == HEAPD_PHASE_SCAN || phase == HEAPD_PHASE_MARK;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	heapd_self->published_cycle = HEAPD_PUBLISHED_STANDING;
+	heapd_self->published_count = 3;
+	phase_set(9, phase);
+	pthread_mutex_lock(&heap->lock);
+	ck_assert_int_eq(threads_forked(heap, HEAPD_THREAD_ONLINE), 0);
+	pthread_mutex_unlock(&heap->lock);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heapd_self->published_cycle, stand ? HEAPD_PUBLISHED_STANDING : 0);
+	ck_assert_uint_eq(heapd_self->published_count, 3);
+	ck_assert_uint_eq(heapd_self->scanned, stand ? 9 : 0);
+}
+END_TEST
+
+static const uint64_t *range_words(void)
+{
+	return (const uint64_t *)(const void *)((char *)heap->session + HEAPD_SESSION_RANGES_AT);
+}
+
+/* Those of the process; not under their lock. */
+START_TEST(ranges_are_published)
+{
+	static uint64_t words[8], local[8];
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	words[3] = address(1);
+	words[4] = 77;
+	words[5] = heap->t.base + heap->t.size;
+	local[3] = address(2);
+	ck_assert_int_eq(heapd_local_add(heap, local, sizeof(local)), 0);
+	ck_assert_int_eq(heapd_range_add(heap, words, sizeof(words)), 0);
+	phase_set(2, HEAPD_PHASE_SCAN);
+	pthread_mutex_lock(&heap->lock);
+	ck_assert(!served(5));
+	pthread_mutex_unlock(&heap->lock);
+	ck_assert_uint_eq(heap->session->ranges_cycle, 0);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heap->session->ranges_cycle, 2);
+	ck_assert_uint_eq(heap->session->ranges_count, 2);
+	ck_assert_uint_eq(range_words()[0], address(1));
+	ck_assert_uint_eq(range_words()[1], heap->t.base + heap->t.size);
+	ck_assert(published(heapd_self, address(2)));
+}
+END_TEST
+
+START_TEST(too_much_is_said)
+{
+	uint64_t bytes = HEAPD_PUBLISHED_BYTES + 16;
+	uint64_t *words = (uint64_t *)alone_memory(bytes);
+
+	for (uint64_t i = 0; i < bytes / 8; i++)
+		words[i] = address(i % 2);
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_int_eq(heapd_local_add(heap, words, bytes), 0);
+	phase_set(2, HEAPD_PHASE_SCAN);
+	ck_assert(served(SOON_MS));
+	ck_assert_uint_eq(heapd_self->scanned, 2);
+	ck_assert_uint_eq(heapd_self->published_count, HEAPD_PUBLISHED_OVERFLOW);
+}
+END_TEST
+
+static void other_handler(int number)
+{
+	(void)number;
+}
+
+/* The highest that is free; ours again when there is an attachment once more; none that is another's. */
+START_TEST(signal_is_chosen)
+{
+	struct sigaction other = { .sa_handler = other_handler }, found;
+	int first = heap->signal;
+
+	ck_assert_int_eq(first, SIGRTMAX - 1);
+	ck_assert_int_eq(answer_init(heap, 0), 0);
+	ck_assert_int_eq(heap->signal, first);
+	ck_assert_int_eq(answer_init(heap, SIGRTMIN + 3), 0);
+	ck_assert_int_eq(heap->signal, SIGRTMIN + 3);
+	ck_assert_int_eq(sigaction(first, &other, NULL), 0);
+	ck_assert_int_eq(answer_init(heap, first), -EBUSY);
+	ck_assert_ptr_nonnull(strstr(heapd_error(), "options.signal"));
+	ck_assert_int_eq(sigaction(first, NULL, &found), 0);
+	ck_assert_ptr_eq(found.sa_handler, other_handler);
+	for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+		ck_assert_int_eq(sigaction(number, &other, NULL), 0);
+	ck_assert_int_eq(answer_init(heap, 0), -EBUSY);
+}
+END_TEST
+
+/* Nothing is asked outside the scan, and of who has no thread. */
+START_TEST(nothing_to_serve)
+{
+	for (uint32_t phase = HEAPD_PHASE_IDLE; phase <= HEAPD_PHASE_SWEEP; phase++) {
+		phase_set(1, (enum heapd_phase)phase);
+		ck_assert_uint_eq(handshake_serve(heap, &agent), 0);
+		ck_assert_uint_eq(heap->session->ranges_cycle, phase >= HEAPD_PHASE_SCAN);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("handshake");
+	TCase *tcase = tcase_create("scan");
+	SRunner *runner;
+	int failed;
+
+	tcase_set_timeout(tcase, 30);
+	tcase_add_checked_fixture(tcase, setup, NULL);
+	tcase_add_loop_test(tcase, found_wherever_it_is, 0, HOLDER_PLACES);
+	tcase_add_loop_test(tcase, where_the_heap_ends, 0, 5);
+	tcase_add_test(tcase, unknown_stack);
+	tcase_add_test(tcase, inside_an_operation);
+	tcase_add_test(tcase, not_asked);
+	tcase_add_test(tcase, offline_is_answered_for);
+	tcase_add_loop_test(tcase, comes_back_online, 0, 5);
+	tcase_add_test(tcase, calls_while_offline);
+	tcase_add_test(tcase, waits_for_the_agent);
+	tcase_add_test(tcase, ends_when_the_agent_is_done);
+	tcase_add_test(tcase, signal_blocked);
+	tcase_add_test(tcase, one_signal_at_a_time);
+	tcase_add_test(tcase, handler_replaced);
+	tcase_add_test(tcase, safepoints);
+	tcase_add_loop_test(tcase, publication_outlives_its_thread, 0, 3);
+	tcase_add_test(tcase, published_once);
+	tcase_add_loop_test(tcase, parents_words_stand, 0, 5);
+	tcase_add_test(tcase, ranges_are_published);
+	tcase_add_test(tcase, too_much_is_said);
+	tcase_add_test(tcase, nothing_to_serve);
+	tcase_add_test(tcase, signal_is_chosen);
+	suite_add_tcase(suite, tcase);
+
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
