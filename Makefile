@@ -114,21 +114,23 @@ SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo daemo
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
 # Bench peers: a bench program is linked with each peer that its file name, or PEERS_<program>, names.
-PEERS := mimalloc jemalloc tcmalloc boost
+PEERS := mimalloc jemalloc tcmalloc boost bdwgc
 LIBS_mimalloc := -lmimalloc
 LIBS_jemalloc := -ljemalloc
 LIBS_tcmalloc := -ltcmalloc_minimal
 LIBS_boost    := -lrt
+LIBS_bdwgc    := -lgc
 HEADER_mimalloc := mimalloc.h
 HEADER_jemalloc := jemalloc/jemalloc.h
 HEADER_tcmalloc := gperftools/tcmalloc.h
 HEADER_boost    := boost/interprocess/managed_shared_memory.hpp
+HEADER_bdwgc    := gc.h
 
 peers_of   = $(sort $(PEERS_$1) $(foreach p,$(PEERS),$(if $(findstring $p,$1),$p)))
 # Looked for only when benches are built.
 have_peer  = $(shell printf '$(hash)include <%s>\nint main(){return 0;}\n' '$(HEADER_$1)' \
 	       | $(CXX) -x c++ -std=gnu++17 - -o /dev/null $(LIBS_$1) >/dev/null 2>&1 && echo yes)
-ifneq ($(filter bench bench-build,$(MAKECMDGOALS)),)
+ifneq ($(filter bench bench-build bench-mark,$(MAKECMDGOALS)),)
 PEERS_USED    := $(sort $(foreach b,$(call names,$(BENCH_SRC)),$(call peers_of,$b)))
 PEERS_MISSING := $(strip $(foreach p,$(PEERS_USED),$(if $(call have_peer,$p),,$p)))
 endif
@@ -267,7 +269,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: check check-run test lint san demo bench bench-build deps-bench
+.PHONY: check check-run test lint san demo bench bench-build bench-mark deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -324,7 +326,10 @@ bench-build: all $(BENCH_BIN)
 bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY="heapd mimalloc pair 64" pick
 	@HEAPD_TEST_BUILD='$(abspath $(O))' scripts/run-bench $(BENCH_BIN) -- $(BENCH_ARGS)
 
-deps-bench: ## install the allocators that bench compares with
+bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
+	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
+
+deps-bench: ## install the allocators and collectors that benches compare with
 	@scripts/install-deps build bench
 
 # Care of the sources -------------------------------------------------------------------------------------------------

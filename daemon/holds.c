@@ -13,12 +13,13 @@
  *   in a current slab, spare or note at step 3            holds_gather()
  *   taken from a ring between note P and note P2          ring.c, as the head is seen to have moved
  *   in a span that was cut since note P                   marks_cut()
+ *   come back to the ledger since                         marks_back()
  *   in a ring at note P2, or in the ledger                its mark bit is set in holds_end()
- *   come back to the ledger since                         its mark bit is set in marks_back()
  *
- * The last two are black from their birth: never marked, never queued, or a thread that allocates and publishes in a
+ * The last are black from their birth: never marked, never queued, or a thread that allocates and publishes in a
  * loop would keep marking alive for ever. The others are held but not black: an object that a thread made of one
- * before its scan may point to what nothing else does, so if it is reached it is marked and scanned as any other.
+ * before its scan may point to what nothing else does, so if it is reached it is marked and scanned as any other. They
+ * are as many as they are, and each is marked once.
  *
  * What is handed back: a thread clears its spare, then shows the batch. Step 3 reads the hand-back rings last, so a
  * batch that it does not see as a spare is seen there, or comes later and was seen as a spare, and held.

@@ -4,7 +4,8 @@
  *
  *   mark   bit set: the slot's object is grey or black, or the slot is free or became an object's after note P2: it
  *          is not this cycle's to judge. Written by the marker's threads, by the collector's thread between phases,
- *          and, under heap->lock, by whoever cuts a span or takes slots back; atomically, where others may write.
+ *          and by whoever cuts a span. While the marker is at work nobody else may write the words of slabs that
+ *          the page table leads to: with one thread it does not use atomic operations.
  *   hold   bit set: the slot was in a client's hands, free, at some time since the cycle's note P, so it may hold
  *          an object that no scan has seen: the sweep leaves it. Written under heap->lock.
  *   early  bit set: the object was shaded before marking could begin. The collector's thread alone.
@@ -40,11 +41,14 @@ static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
 	}
 }
 
-/* Slots came back to the ledger in the midst of a cycle: whatever gets them again is black from its birth. */
+/*
+ * Slots came back to the ledger, perhaps in the midst of a cycle: whatever gets them again is left by its sweep. With
+ * heap->lock held.
+ */
 static inline void marks_back(const struct heap *heap, uint64_t slab, uint64_t slots)
 {
 	if (heap->marks)
-		__atomic_fetch_or(&heap->marks->mark[slab], slots, __ATOMIC_RELAXED);
+		heap->marks->hold[slab] |= slots;
 }
 
 #endif

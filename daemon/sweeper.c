@@ -6,7 +6,7 @@
  * rings need no care of their own. A dead slot is nobody's: no thread, root or object leads to it, so no client
  * can free it meanwhile; if one had freed it before it became unreachable, its freed bit goes with it, or the
  * next harvest would take the next owner's object for freed. Slots that are supplied again while the sweep goes on
- * have their mark bit set by their return, so a slab that is still to be swept may be in use again already.
+ * are held from their return on, so a slab that is still to be swept may be in use again already.
  *
  * The lock is taken for a piece at a time. Spans may come and go between two pieces: a span that is cut then has
  * all its mark bits set, and none is freed but by the sweep, since collection->active stands until it has ended.

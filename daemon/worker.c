@@ -13,11 +13,10 @@
  * no object is scanned twice. Large objects are always in the pool, and scanned piece by piece.
  *
  * Mark words. Bits are only ever set while a cycle marks. With several workers they are set by an atomic OR, and
- * who finds the bit clear owns the object. With one worker, its plain load and store of a word lose nothing that
- * matters. Whoever cuts a span sets its mark words before the page records lead to them (release in spans.c, acquire
- * in slots.h), and finding them all set, the worker stores what is there. Slots that come back to the ledger
- * meanwhile have their bits set (marks_back()), and such a bit may be lost: they were in a ring at note P2, and had it
- * set before, or are held, and the sweep leaves them either way.
+ * who finds the bit clear owns the object. With one worker, its plain load and store of a word lose nothing, since
+ * nobody else writes that word meanwhile: whoever cuts a span sets its mark words before the page records lead
+ * to them (release in spans.c, acquire in slots.h), and finding them all set, the worker stores what is there; and
+ * what else is taken out of the sweep's way meanwhile is noted in the hold words (marks.h).
  *
  * What is read of objects is read once, and used as an offset that is compared with the heap's size, so any
  * content is harmless. An object is scanned once, and there are at most as many as mark bits: marking ends.
@@ -206,6 +205,12 @@ static void foreign_found(struct worker *w, const struct shape *shape, const uin
 	}
 }
 
+/* What is to be asked for: of an offset outside the heap, a record that is asked for anyway. */
+INLINE const struct heapd_page *page_of(const struct worker *w, uint64_t offset)
+{
+	return &w->heap->t.pages[offset < w->heap->t.size ? offset >> HEAPD_PAGE_SHIFT : 0];
+}
+
 /* Gathers the words that the map names. at: which word of the object the first is. */
 INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t map,
 		   uint64_t at)
@@ -218,6 +223,7 @@ INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *
 		uint64_t word = HEAPD_READ_ONCE(words[__builtin_ctzll(map)]);
 
 		w->batch[n] = word - base;
+		__builtin_prefetch(page_of(w, word - base));
 		n += word - base < size;
 		foreign |= word != 0 && word - base >= size;
 	}
@@ -274,7 +280,7 @@ static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 	if (to < n) {
 		__atomic_store_n(grey, piece + 1, __ATOMIC_RELEASE);
 		w->out[w->nout++] = entry;
-		if (w->pool->waiting)
+		if (HEAPD_READ_ONCE(w->pool->waiting))
 			out_flush(w);
 	}
 	scan_range(w, &w->shapes[entry_class(entry)], entry_words(w, entry), to - PIECE_WORDS,

@@ -19,7 +19,7 @@ struct marker_counts {
 	uint64_t overflows;      /* objects for which there was no room in a worker's queue */
 };
 
-#define WORKER_BATCH 64u /* words that are resolved together */
+#define WORKER_BATCH 32u /* words that are resolved together */
 #define WORKER_ROOM  (WORKER_BATCH + SHAPE_WINDOW)
 #define WORKER_OUT   64u /* entries kept for the pool */
 #define WORKER_IN    32u /* entries taken from it at once */
