@@ -20,19 +20,10 @@
 
 #include "collection.h"
 
-#define REST_BYTES (HEAPD_SESSION_SIZE - HEAPD_SESSION_CORE)
-
 int clients_init(struct heap *heap)
 {
 	heap->clients = calloc(1, sizeof(*heap->clients));
 	return heap->clients ? 0 : -ENOMEM;
-}
-
-static void rest_unmap(struct client *client)
-{
-	if (client->rest)
-		munmap(client->rest, REST_BYTES);
-	client->rest = NULL;
 }
 
 void clients_deinit(struct heap *heap)
@@ -42,8 +33,6 @@ void clients_deinit(struct heap *heap)
 	if (!c)
 		return;
 	clients_reap(heap);
-	for (unsigned i = 0; i < c->n; i++)
-		rest_unmap(&c->slots[i]);
 	free(c->slots);
 	free(c);
 	heap->clients = NULL;
@@ -104,7 +93,6 @@ void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int s
 
 static void forget(struct clients *c, struct client *client)
 {
-	rest_unmap(client);
 	*client = (struct client){ 0 };
 	c->used--;
 }
@@ -198,18 +186,15 @@ bool clients_lengthen(struct heap *heap, uint64_t id)
 	return can;
 }
 
-static int rest_map(struct client *client)
+int client_read(const struct client *client, uint64_t at, uint64_t *words, uint64_t n)
 {
-	void *p;
+	char *to = (char *)words;
+	uint64_t left = n * 8;
+	ssize_t got = 1;
 
-	if (client->rest)
-		return 0;
-	p = mmap(NULL, REST_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, client->fd,
-		 (off_t)HEAPD_SESSION_CORE);
-	if (p == MAP_FAILED)
-		return -ENOMEM;
-	client->rest = p;
-	return 0;
+	for (; left && got > 0; left -= (uint64_t)got, to += got, at += (uint64_t)got)
+		got = pread(client->fd, to, left, (off_t)at);
+	return got > 0 || !n ? 0 : -EIO;
 }
 
 static int view_room(struct clients_view *view, unsigned n)
@@ -239,9 +224,7 @@ int clients_look(struct heap *heap, struct clients_view *view)
 
 		if (!client->live && !client->gone)
 			continue;
-		r = rest_map(client);
-		if (r == 0)
-			view->list[view->n++] = *client;
+		view->list[view->n++] = *client;
 	}
 	heap_unlock(heap);
 	return r;

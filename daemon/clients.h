@@ -2,7 +2,7 @@
 /*
  * clients.h - the mapped session memories of one heap, for whoever looks through all of them.
  *
- * Everything here, heap->clients included, is read and changed under heap->lock alone. What `memory` and `rest` point
+ * Everything here, heap->clients included, is read and changed under heap->lock alone. What `memory` points
  * at is written by the client at any time: each word is read once.
  *
  * A client that ends while a cycle is under way stays in the table as `gone` until the cycle's end: what it logged
@@ -22,7 +22,6 @@
 
 struct client {
 	struct heapd_session *memory; /* HEAPD_SESSION_CORE bytes; NULL unless live or gone */
-	char *rest; /* what follows them, mapped when the collector first needs it; or NULL */
 	int fd;     /* of the memory: the session's, and the table's once the client is gone */
 	int notify; /* where the session sends notes: its own */
 	int socket; /* the connection's, as the next: valid while the client is live */
@@ -67,7 +66,7 @@ void clients_arrived(struct heap *heap);
 /* Sends a note without waiting to all live ones: an agent that does not read has one waiting. Takes heap->lock. */
 void clients_notify(struct heap *heap, const struct heapd_message *note);
 
-/* Copies of all that are live or gone, with `rest` mapped: the collector's. Takes heap->lock. -ENOMEM. */
+/* Copies of all that are live or gone: the collector's. Takes heap->lock. -ENOMEM. */
 struct clients_view {
 	struct client *list;
 	unsigned n, room;
@@ -87,10 +86,10 @@ static inline struct heapd_thread *client_threads(const struct client *client, u
 /* A barrier ring of the client ran full: they are to be longer. True if they can be. Takes heap->lock. */
 bool clients_lengthen(struct heap *heap, uint64_t id);
 
-/* What lies at an offset of the session beyond its core. */
-static inline uint64_t *client_rest(const struct client *client, uint64_t at)
-{
-	return (uint64_t *)(void *)(client->rest + (at - HEAPD_SESSION_CORE));
-}
+/*
+ * Words from an offset of the session, each read once: 0 or -EIO. Not by a mapping: to read a hole of a mapped
+ * memory file makes it memory, which a client could have us do for all of its session.
+ */
+int client_read(const struct client *client, uint64_t at, uint64_t *words, uint64_t n);
 
 #endif

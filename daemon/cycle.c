@@ -49,6 +49,8 @@
 #include "shades.h"
 #include "supply.h"
 
+#define PIECE_WORDS 1024u /* read at once */
+
 int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 {
 	*cycle = (struct cycle){ .heap = heap };
@@ -116,49 +118,53 @@ static int scan_threads(struct cycle *cycle)
 	return handshake_scan(&cycle->handshake);
 }
 
-/* What a count that a client wrote can stand for. */
-static uint64_t words_in(uint64_t count, uint64_t bytes)
+/* Words from an offset of the session; count is what a client wrote. -EAGAIN: there are more than fit. */
+static int shade_words(struct cycle *cycle, const struct client *client, uint64_t at, uint64_t count,
+		       uint64_t room, bool past)
 {
-	return count < bytes / 8 ? count : bytes / 8;
+	uint64_t words[PIECE_WORDS];
+	int r = 0;
+
+	if (count > room)
+		return -EAGAIN;
+	while (r == 0 && count) {
+		uint64_t piece = count < PIECE_WORDS ? count : PIECE_WORDS;
+
+		r = client_read(client, at, words, piece) < 0 ? -EAGAIN : 0;
+		if (r == 0)
+			marker_shade_all(cycle->marker, words, piece, past);
+		at += piece * 8;
+		count -= piece;
+	}
+	return r;
 }
 
-/* A thread's publication, of whatever state the thread is by now. -EAGAIN: it holds more than fits. */
+/* A thread's publication, of whatever state the thread is by now. */
 static int shade_thread(struct cycle *cycle, const struct client *client, uint32_t index,
 			const struct heapd_thread *thread)
 {
 	uint32_t of = HEAPD_LOAD_ACQUIRE(&thread->published_cycle);
-	uint64_t count = HEAPD_READ_ONCE(thread->published_count);
 
 	if (of != cycle->result.number && of != HEAPD_PUBLISHED_STANDING)
 		return 0;
-	if (count == HEAPD_PUBLISHED_OVERFLOW)
-		return -EAGAIN;
-	marker_shade_all(cycle->marker,
-			 client_rest(client, HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES),
-			 words_in(count, HEAPD_PUBLISHED_BYTES), true);
-	return 0;
+	return shade_words(cycle, client, HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES,
+			   HEAPD_READ_ONCE(thread->published_count), HEAPD_PUBLISHED_BYTES / 8, true);
 }
 
 static int shade_ranges(struct cycle *cycle, const struct client *client)
 {
-	uint64_t count = HEAPD_READ_ONCE(client->memory->ranges_count);
-
 	if (HEAPD_READ_ONCE(client->memory->ranges_cycle) != cycle->result.number)
 		return 0;
-	if (count == HEAPD_PUBLISHED_OVERFLOW)
-		return -EAGAIN;
-	marker_shade_all(cycle->marker, client_rest(client, HEAPD_SESSION_RANGES_AT),
-			 words_in(count, HEAPD_RANGES_BYTES), false);
-	return 0;
+	return shade_words(cycle, client, HEAPD_SESSION_RANGES_AT,
+			   HEAPD_READ_ONCE(client->memory->ranges_count), HEAPD_RANGES_BYTES / 8, false);
 }
 
-static void shade_pins(struct cycle *cycle, const struct client *client)
+static int shade_pins(struct cycle *cycle, const struct client *client)
 {
 	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
-	const char *base = (const char *)client->memory;
 
-	marker_shade_all(cycle->marker, (const uint64_t *)(const void *)(base + HEAPD_SESSION_PIN_AT),
-			 n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX, false);
+	return shade_words(cycle, client, HEAPD_SESSION_PIN_AT, n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX,
+			   HEAPD_PIN_MAX, false);
 }
 
 static void count_pause(struct cycle_result *result, const struct heapd_thread *thread)
@@ -180,7 +186,8 @@ static int shade_client(struct cycle *cycle, const struct client *client)
 		r = shade_thread(cycle, client, t, &threads[t]);
 		count_pause(&cycle->result, &threads[t]);
 	}
-	shade_pins(cycle, client);
+	if (r == 0)
+		r = shade_pins(cycle, client);
 	marker_shade(cycle->marker, client->in_flight);
 	if (r < 0)
 		log_err(cycle->heap->log,

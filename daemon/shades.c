@@ -25,6 +25,8 @@
 #include "slots.h"
 #include "spans.h"
 
+#define PIECE_WORDS 1024u /* read at once */
+
 _Static_assert((HEAPD_BARRIER_RING & (HEAPD_BARRIER_RING - 1)) == 0 &&
 		       (HEAPD_BARRIER_RING_MAX & (HEAPD_BARRIER_RING_MAX - 1)) == 0,
 	       "places are found by a mask");
@@ -72,27 +74,47 @@ static uint64_t take(struct heap *heap, struct marker *marker, const uint64_t *w
 	if (marker)
 		return marker_shade_all(marker, words, n, false);
 	for (uint64_t i = 0; i < n; i++)
-		note_word(heap, HEAPD_READ_ONCE(words[i]));
+		note_word(heap, words[i]);
 	return 0;
+}
+
+/* n entries from place `at` of a ring, which does not end before. */
+static uint64_t entries_take(struct heap *heap, const struct client *client, uint64_t at, uint64_t n,
+			     struct marker *marker)
+{
+	uint64_t words[PIECE_WORDS], grey = 0;
+
+	while (n) {
+		uint64_t piece = n < PIECE_WORDS ? n : PIECE_WORDS;
+
+		if (client_read(client, at, words, piece) < 0) {
+			HEAPD_WRITE_ONCE(client->memory->overflow, 1); /* as if they had been dropped */
+			break;
+		}
+		grey += take(heap, marker, words, piece);
+		at += piece * 8;
+		n -= piece;
+	}
+	return grey;
 }
 
 /* Up to the tail that it has now. A head or tail that makes no sense stands for a whole ring. */
 static uint64_t ring_drain(struct heap *heap, const struct client *client, uint32_t index,
 			   struct heapd_thread *thread, struct marker *marker)
 {
-	const uint64_t *ring = client_rest(client, HEAPD_SESSION_BARRIER_AT) +
-			       (uint64_t)index * HEAPD_BARRIER_RING_MAX;
+	uint64_t ring = HEAPD_SESSION_BARRIER_AT + 8ul * index * HEAPD_BARRIER_RING_MAX;
 	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->barrier_tail),
 		 n = tail - HEAPD_READ_ONCE(thread->barrier_head), at, until_end, grey;
 
+	if (!n)
+		return 0;
 	if (n > client->ring)
 		n = client->ring;
 	at = (tail - n) & (client->ring - 1);
 	until_end = client->ring - at < n ? client->ring - at : n;
-	grey = take(heap, marker, ring + at, until_end);
-	grey += take(heap, marker, ring, n - until_end);
-	if (n)
-		HEAPD_STORE_RELEASE(&thread->barrier_head, tail);
+	grey = entries_take(heap, client, ring + at * 8, until_end, marker);
+	grey += entries_take(heap, client, ring, n - until_end, marker);
+	HEAPD_STORE_RELEASE(&thread->barrier_head, tail);
 	return grey;
 }
 
