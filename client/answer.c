@@ -194,15 +194,18 @@ static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *sel
 static void answer_handler(int number, siginfo_t *info, void *context)
 {
 	struct heapd_heap *heap;
+	struct heapd_thread *self;
 	int error = errno;
 
 	(void)number;
 	atomic_fetch_add(&answering, 1);
-	heap = heapd_process;
+	heap = HEAPD_READ_ONCE(heapd_process);
+	/* Once: another thread's detach may clear it at any time. */
+	self = HEAPD_READ_ONCE(heapd_record);
 	/* Whoever else sends this signal is not answered. */
-	if (heap && heapd_record && info->si_code == SI_TKILL) {
-		handshake_signal_seen(heap, thread_index(heap, heapd_record));
-		answer_interrupted(heap, heapd_record, (const ucontext_t *)context);
+	if (heap && self && info->si_code == SI_TKILL) {
+		handshake_signal_seen(heap, thread_index(heap, self));
+		answer_interrupted(heap, self, (const ucontext_t *)context);
 	}
 	atomic_fetch_sub(&answering, 1);
 	errno = error;

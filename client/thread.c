@@ -319,7 +319,8 @@ void threads_leave(struct heapd_heap *heap)
 			continue;
 		record_retire(&heap->threads[i]);
 		thread_spares_return(heap, &heap->threads[i]);
-		*w->record = *w->self = NULL;
+		HEAPD_WRITE_ONCE(*w->record, NULL);
+		*w->self = NULL;
 		*w->gate = &gate_of_nobody;
 		*w = (struct thread_words){ 0 };
 		HEAPD_STORE_RELEASE(&heap->threads[i].state, HEAPD_THREAD_FREE);

@@ -157,7 +157,8 @@ HEAPD_INLINE_ struct heapd_options heapd_options_default(void)
  * strings in it are copied. Attaching again to the same heap counts; each needs its own detach.
  * -ENOENT: the daemon has no such heap; -EAGAIN: no daemon answers at the socket; -EACCES: not allowed
  * in; -EBUSY: attached already to another heap, or to this one for reading only, or a second copy of the
- * library is loaded (one in another namespace, or without our soname, may go unseen);
+ * library is loaded (one in another namespace, or without our soname, may go unseen), or the signal asked
+ * for, or every real-time signal, has a handler;
  * -EADDRINUSE: the heap's addresses are taken here; -EPROTO: built for another layout than the daemon.
  */
 HEAPD_API HEAPD_MUST_USE_ int heapd_attach(heapd_heap **heap, const char *name,

@@ -623,6 +623,46 @@ START_TEST(too_much_is_said)
 }
 END_TEST
 
+#define LONG_BYTES (512ul << 20)
+
+/* So much to look at that its answer takes some time. */
+static UNSEEN void hold_much(struct holder *h)
+{
+	uint64_t *words = (uint64_t *)alone_memory(LONG_BYTES);
+
+	words[0] = ~h->inverted;
+	ck_assert_int_eq(heapd_local_add(heap, words, LONG_BYTES), 0);
+	holder_spin(h);
+}
+
+/* The word is among the first that are found. */
+static bool begun(const struct heapd_thread *t)
+{
+	for (unsigned i = 0; i < 32; i++)
+		if (HEAPD_READ_ONCE(published_words(t)[i]) == address(1))
+			return true;
+	return false;
+}
+
+/* Before the attachment's memory goes, who is answering has answered. */
+START_TEST(detach_waits_for_handlers)
+{
+	static const struct holder_place much = { "much", hold_much };
+	struct holder h;
+
+	holder_begin(&h, heap, &much, address(1));
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert_uint_ne(handshake_serve(heap, &agent), 0);
+	while (!begun(h.record))
+		usleep(100);
+	ck_assert_uint_eq(h.record->scanned, 0);
+	threads_leave(heap);
+	ck_assert_uint_eq(h.record->scanned, 1);
+	ck_assert_uint_eq(h.record->state, HEAPD_THREAD_FREE);
+	holder_end(&h);
+}
+END_TEST
+
 static void other_handler(int number)
 {
 	(void)number;
@@ -691,6 +731,7 @@ int main(void)
 	tcase_add_test(tcase, too_much_is_said);
 	tcase_add_test(tcase, nothing_to_serve);
 	tcase_add_test(tcase, signal_is_chosen);
+	tcase_add_test(tcase, detach_waits_for_handlers);
 	suite_add_tcase(suite, tcase);
 
 	runner = srunner_create(suite);

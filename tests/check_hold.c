@@ -222,6 +222,7 @@ START_TEST(daemon_goes_meanwhile)
 	ck_assert_int_eq(pthread_create(&thread, NULL, collect_elsewhere, &result), 0);
 	usleep(100000);
 	ck_assert_int_eq(result, 77);
+	ck_assert_uint_eq(HEAPD_LOAD_ACQUIRE(&heap->threads[1].state), HEAPD_THREAD_OFFLINE);
 	fixture_kill(&fixture, SIGKILL);
 	pthread_join(thread, NULL);
 	ck_assert_int_eq(result, -EAGAIN);
