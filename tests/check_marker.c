@@ -14,9 +14,9 @@
 struct sort {
 	uint32_t class;
 	uint32_t type;
-	uint64_t map;
-	uint64_t period; /* words; 0: the map stands once */
-	uint64_t flex;   /* from this word on all are pointers; 0: none */
+	uint64_t map, more; /* of the first 64 words, and of those after them */
+	uint64_t period;    /* words; 0: the map stands once */
+	uint64_t flex;      /* from this word on all are pointers; 0: none */
 	bool every;
 };
 
@@ -202,7 +202,7 @@ static bool is_pointer(const struct object *o, uint64_t i)
 			return false;
 		i %= s->period;
 	}
-	return i < 64 && s->map >> i & 1;
+	return i < 128 && (i < 64 ? s->map : s->more) >> i % 64 & 1;
 }
 
 static int by_address(const void *a, const void *b)
@@ -383,6 +383,25 @@ START_TEST(a_map_repeats_in_an_array_and_not_in_what_is_left_at_its_end)
 			check_words(make(&s));
 		}
 	}
+}
+END_TEST
+
+START_TEST(a_map_of_more_than_a_word_is_followed_and_repeats)
+{
+	struct heapd_type_request request = { .name = "long", .size = 800, .align = 8, .map_bits = 100 };
+	struct sort fixed = { .map = 0x8000000000000001ull, .more = 0x800000005ull }, array;
+	struct heapd_type_reply reply;
+	struct refusal why;
+
+	request.map[0] = fixed.map;
+	request.map[1] = fixed.more;
+	ck_assert_int_eq(types_define(t.heap, &request, true, &reply, &why), 0);
+	array = fixed;
+	array.period = 100;
+	fixed.class = class_of(reply.type, HEAPD_KIND_FIXED, 800);
+	array.class = class_of(reply.type, HEAPD_KIND_ARRAY, 1600);
+	check_words(make(&fixed));
+	check_words(make(&array));
 }
 END_TEST
 
@@ -580,7 +599,7 @@ START_TEST(a_cycle_that_is_given_up_leaves_nothing_grey)
 
 		words[i] = word_of(o);
 		from[i] = word_of(o);
-		o[0] = word_of(kept);
+		o[0] = word_of(make(&any)->words);
 	}
 	marker_begin(marker);
 	marker_shade(marker, word_of(from));
@@ -590,7 +609,7 @@ START_TEST(a_cycle_that_is_given_up_leaves_nothing_grey)
 	while (!marker_drain(marker))
 		;
 	ck_assert_uint_eq(marked_bits(), 0);
-	ck_assert_uint_eq(mark_from(kept)->objects, 1002); /* and what was in the pool gets there again */
+	ck_assert_uint_eq(mark_from(kept)->objects, 2002); /* and what was in the pool gets there again */
 }
 END_TEST
 
@@ -804,6 +823,28 @@ START_TEST(many_short_drains_come_to_their_end)
 }
 END_TEST
 
+/* The second piece of an array leads to a long list. Whoever takes it, the drain ends with the list. */
+START_TEST(a_drain_does_not_end_while_another_thread_has_work)
+{
+	struct sort any = sort_builtin(HEAPD_TYPE_ANY, 65536), node = sort_fixed("node", 64, 1);
+	uint64_t *array = make_large(&any, 65536)->words, *last = make(&node)->words;
+
+	array[4096] = word_of(last);
+	for (unsigned i = 0; i < 300000; i++) {
+		uint64_t *next = make(&node)->words;
+
+		last[0] = word_of(next);
+		last = next;
+	}
+	marker_anew(2, MARKER_QUEUE);
+	for (unsigned i = 0; i < 20; i++) {
+		usleep(1000); /* the other one waits by now */
+		ck_assert_uint_eq(mark_from(array)->objects, nobjects);
+		ck_assert_uint_eq(marked_bits(), nobjects);
+	}
+}
+END_TEST
+
 /* Nothing but random words, in objects and as roots; every second one is somewhere in the heap. */
 START_TEST(garbage_is_harmless)
 {
@@ -836,6 +877,7 @@ int main(void)
 	tcase_add_test(words, a_map_names_exactly_the_words_that_are_followed);
 	tcase_add_test(words, objects_without_a_type_are_followed_in_all_words_or_none);
 	tcase_add_test(words, a_map_repeats_in_an_array_and_not_in_what_is_left_at_its_end);
+	tcase_add_test(words, a_map_of_more_than_a_word_is_followed_and_repeats);
 	tcase_add_test(words, a_flexible_array_is_of_pointers_or_of_bytes);
 	tcase_add_test(words, large_objects_are_followed_as_their_sort_says);
 	tcase_add_test(words, a_type_of_odd_size_is_followed_in_every_word_of_an_array);
@@ -858,6 +900,7 @@ int main(void)
 	tcase_add_test(whole, two_threads_mark_what_one_does);
 	tcase_add_test(whole, many_threads_with_small_queues_mark_what_one_does);
 	tcase_add_test(whole, many_short_drains_come_to_their_end);
+	tcase_add_test(whole, a_drain_does_not_end_while_another_thread_has_work);
 	tcase_add_test(whole, garbage_is_harmless);
 	suite_add_tcase(suite, whole);
 	return testheap_run(suite);
