@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Spans: cut as their class says, found from each of their pages, counted, listed and given back whole. */
+#include "daemon/marks.h"
 #include "testheap.h"
 
 static struct testheap t;
@@ -257,6 +258,23 @@ START_TEST(nothing_is_left_behind_when_numbers_run_out)
 }
 END_TEST
 
+/* The marker may be at work: its words are not touched. */
+START_TEST(slots_that_come_back_are_held)
+{
+	uint32_t first, slab;
+
+	ck_assert_int_eq(marks_init(t.heap), 0);
+	first = cut(heapd_sizeclass_of(64));
+	slab = t.heap->t.spans[first].slab0;
+	spans_slots_out(&spans, first, 0, 0xff);
+	t.heap->marks->mark[slab] = t.heap->marks->hold[slab] = 0;
+	spans_slots_free(&spans, first, 0, 0x30);
+	ck_assert_uint_eq(t.heap->marks->hold[slab], 0x30);
+	ck_assert_uint_eq(t.heap->marks->mark[slab], 0);
+	marks_deinit(t.heap);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("spans");
@@ -265,6 +283,7 @@ int main(void)
 	tcase_set_timeout(tests, 30);
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, every_class_is_cut_as_it_says);
+	tcase_add_test(tests, slots_that_come_back_are_held);
 	tcase_add_test(tests, a_class_that_has_much_gets_larger_spans);
 	tcase_add_test(tests, slots_go_out_and_come_back_once);
 	tcase_add_test(tests, slots_beyond_the_span_never_go_out);
