@@ -874,6 +874,7 @@ int main(void)
 	TCase *words = tcase_create("words"), *whole = tcase_create("whole");
 
 	tcase_add_checked_fixture(words, setup, teardown);
+	tcase_set_timeout(words, 60);
 	tcase_add_test(words, a_map_names_exactly_the_words_that_are_followed);
 	tcase_add_test(words, objects_without_a_type_are_followed_in_all_words_or_none);
 	tcase_add_test(words, a_map_repeats_in_an_array_and_not_in_what_is_left_at_its_end);
