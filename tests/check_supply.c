@@ -623,7 +623,8 @@ START_TEST(large_objects)
 	for (; n < 40; n++) {
 		uint64_t align = 1ul << (12 + n % 10);
 
-		if (supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 2 * MIB + 1, align, 0, &address[n], &zeroed) < 0)
+		if (supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 2 * MIB + 1, align, 0, &address[n], &zeroed) <
+		    0)
 			break;
 		ck_assert_uint_eq(address[n] % align, 0);
 		ck_assert(zeroed);
