@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/* The pacer's arithmetic: goals, the limit, and how long before the goal a cycle begins. */
+#include <check.h>
+#include <stdlib.h>
+
+#include "daemon/pacer.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+START_TEST(goal_is_live_and_a_share_more)
+{
+	struct pace_input in = { .live = 100 * MIB, .left = 100 * MIB, .limit = 10000 * MIB, .percent = 100 };
+
+	ck_assert_uint_eq(pacer_plan(&in).goal / MIB, 200);
+	in.percent = 50;
+	ck_assert_uint_eq(pacer_plan(&in).goal / MIB, 150);
+	in.percent = 400;
+	ck_assert_uint_eq(pacer_plan(&in).goal / MIB, 500);
+}
+END_TEST
+
+START_TEST(a_small_heap_grows_by_the_least)
+{
+	struct pace_input in = { .live = 1000, .left = 1000, .limit = 1000 * MIB, .percent = 10 };
+
+	ck_assert_uint_eq(pacer_plan(&in).goal, 1000 + PACER_LEAST);
+	ck_assert_uint_eq(pacer_plan(&in).trigger, 1000 + PACER_LEAST);
+}
+END_TEST
+
+START_TEST(the_limit_cuts_the_goal)
+{
+	struct pace_input in = { .live = 600 * MIB, .left = 600 * MIB, .limit = 1000 * MIB, .percent = 100 };
+
+	ck_assert_uint_eq(pacer_plan(&in).goal / MIB, 900);
+}
+END_TEST
+
+/* A heap that is full of live objects is not collected without end. */
+START_TEST(never_below_what_is_left)
+{
+	struct pace_input in = { .live = 980 * MIB, .left = 990 * MIB, .limit = 1000 * MIB, .percent = 100 };
+
+	ck_assert_uint_ge(pacer_plan(&in).goal, 990 * MIB + 990 * MIB / 16);
+	ck_assert_uint_gt(pacer_plan(&in).trigger, in.left);
+}
+END_TEST
+
+/* Allocating 100 MiB/s, with cycles of 100 ms: 20 MiB before the goal; never more than half of the way. */
+START_TEST(a_fast_heap_begins_earlier)
+{
+	struct pace_input in = {
+		.live = 100 * MIB,
+		.left = 100 * MIB,
+		.limit = 10000 * MIB,
+		.percent = 100,
+		.rate = 100 * MIB,
+		.cycle_ns = 100000000,
+	};
+	struct pace pace = pacer_plan(&in);
+
+	ck_assert_uint_eq((pace.goal - pace.trigger) / MIB, 20);
+	in.rate = 100000 * MIB;
+	pace = pacer_plan(&in);
+	ck_assert_uint_eq(pace.trigger, in.left + (pace.goal - in.left + 1) / 2);
+}
+END_TEST
+
+START_TEST(deaths_get_a_fifth)
+{
+	ck_assert_uint_eq(pacer_death_rest_ns(1000), 4000);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("pacer");
+	TCase *tests = tcase_create("pacer");
+	SRunner *runner = srunner_create(suite);
+	int failed;
+
+	tcase_add_test(tests, goal_is_live_and_a_share_more);
+	tcase_add_test(tests, a_small_heap_grows_by_the_least);
+	tcase_add_test(tests, the_limit_cuts_the_goal);
+	tcase_add_test(tests, never_below_what_is_left);
+	tcase_add_test(tests, a_fast_heap_begins_earlier);
+	tcase_add_test(tests, deaths_get_a_fifth);
+	suite_add_tcase(suite, tests);
+	srunner_run_all(runner, CK_NORMAL);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
