@@ -421,6 +421,14 @@ START_TEST(a_stopped_client_holds_up_the_cycle_only)
 }
 END_TEST
 
+/* Cycles back to back, and three markers. */
+static void setup_stressed(void)
+{
+	static const char *const more[] = { "heap.test.Debug=stress", "heap.test.MarkerThreads=3", NULL };
+
+	collected_start(more);
+}
+
 static void setup_evicting(void)
 {
 	static const char *const more[] = { "heap.test.StallTimeout=1", "heap.test.StallAction=evict", NULL };
@@ -568,7 +576,8 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("collect");
-	TCase *roots = tcase_create("roots"), *evicting = tcase_create("evicting");
+	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed"),
+	      *evicting = tcase_create("evicting");
 
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
@@ -588,6 +597,18 @@ int main(void)
 	tcase_add_test(roots, off_is_off);
 	tcase_add_test(roots, statistics_of_a_cycle);
 	suite_add_tcase(suite, roots);
+	tcase_set_timeout(stressed, 60);
+	tcase_add_checked_fixture(stressed, setup_stressed, attached_stop);
+	tcase_add_loop_test(stressed, each_root_holds, 0, WAYS);
+	tcase_add_test(stressed, a_stack_holds);
+	tcase_add_test(stressed, cycles_of_pointers_come_back);
+	tcase_add_test(stressed, the_limit_holds);
+	tcase_add_test(stressed, full_of_live_objects);
+	tcase_add_test(stressed, the_dead_leave_nothing);
+	tcase_add_test(stressed, a_computing_thread_is_scanned);
+	tcase_add_test(stressed, a_forked_child_holds_its_own);
+	tcase_add_test(stressed, explicit_free_beside_collection);
+	suite_add_tcase(suite, stressed);
 	tcase_set_timeout(evicting, 60);
 	tcase_add_checked_fixture(evicting, setup_evicting, attached_stop);
 	tcase_add_test(evicting, a_stopped_client_is_evicted);
