@@ -49,6 +49,18 @@ static void info_counters(const struct heapd_heap *heap, struct heapd_info *info
 	}
 }
 
+static void info_collections(const struct heapd_directory *d, struct heapd_info *info)
+{
+	info->gc_cycles = HEAPD_LOAD_ACQUIRE(&d->cycle.finished);
+	info->gc_live = HEAPD_READ_ONCE(d->stats.gc_live);
+	info->gc_live_objects = HEAPD_READ_ONCE(d->stats.gc_live_objects);
+	info->gc_goal = HEAPD_READ_ONCE(d->stats.gc_goal);
+	info->gc_freed = HEAPD_READ_ONCE(d->stats.gc_freed);
+	info->gc_freed_objects = HEAPD_READ_ONCE(d->stats.gc_freed_objects);
+	info->gc_ns = HEAPD_READ_ONCE(d->stats.gc_ns);
+	info->gc_pause_max_ns = HEAPD_READ_ONCE(d->stats.gc_pause_max);
+}
+
 int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
 {
 	if (!thread_self(heap))
@@ -75,6 +87,7 @@ int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
 
 	memcpy(now.name, heap->name, sizeof(now.name));
 	info_counters(heap, &now);
+	info_collections(d, &now);
 	return sized_copy(info, &now, sizeof(now), "heapd_get_info");
 }
 

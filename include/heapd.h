@@ -512,6 +512,14 @@ struct heapd_info {
 	uint32_t collecting; /* 0: collection is off */
 	uint32_t read_only;
 	uint32_t daemon_away;
+	uint64_t gc_cycles; /* collections that came to their end */
+	uint64_t gc_live;   /* what the last of them found reachable */
+	uint64_t gc_live_objects;
+	uint64_t gc_goal;  /* the next is to end before so much is allocated */
+	uint64_t gc_freed; /* by all of them */
+	uint64_t gc_freed_objects;
+	uint64_t gc_ns;           /* all of them together, from begin to end; programs run on meanwhile */
+	uint64_t gc_pause_max_ns; /* processor time that a thread spent in its longest answer to one */
 };
 /* Fills what info->size has room for. */
 HEAPD_API int heapd_get_info(heapd_heap *heap, struct heapd_info *info);

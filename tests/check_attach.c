@@ -396,6 +396,34 @@ START_TEST(info_and_settings)
 }
 END_TEST
 
+/* What nobody holds any more is counted as freed, what the last cycle found as live. */
+START_TEST(info_of_collections)
+{
+	struct heapd_info before = HEAPD_SIZED(before), after = HEAPD_SIZED(after);
+	void *volatile kept = NULL;
+
+	ck_call(heapd_set(heap, "gc.percent", "100"));
+	ck_call(heapd_get_info(heap, &before));
+	for (int i = 0; i < 100000; i++) {
+		void *object = heapd_alloc(heap, 64);
+
+		ck_assert_ptr_nonnull(object);
+		kept = object;
+	}
+	ck_call(heapd_collect(heap));
+	ck_call(heapd_collect(heap));
+	ck_call(heapd_get_info(heap, &after));
+	ck_assert_uint_ge(after.gc_cycles, before.gc_cycles + 2);
+	ck_assert_uint_ge(after.gc_freed_objects, before.gc_freed_objects + 90000);
+	ck_assert_uint_ge(after.gc_freed, before.gc_freed + 90000 * 64);
+	ck_assert_uint_gt(after.gc_live_objects, 0);
+	ck_assert_uint_ge(after.gc_live, 64);
+	ck_assert_uint_gt(after.gc_goal, after.gc_live);
+	ck_assert_uint_gt(after.gc_ns, before.gc_ns);
+	ck_assert_ptr_nonnull(kept);
+}
+END_TEST
+
 START_TEST(two_copies)
 {
 	const char *build = getenv("HEAPD_TEST_BUILD");
@@ -434,6 +462,7 @@ int main(void)
 	tcase_add_test(tcase, signals_during_requests);
 	tcase_add_test(tcase, cancelled_requests);
 	tcase_add_test(tcase, info_and_settings);
+	tcase_add_test(tcase, info_of_collections);
 	tcase_add_test(tcase, two_copies);
 	return attached_run(tcase, suite_create("attach"));
 }

@@ -45,9 +45,10 @@ struct heapd_stats {
 	uint64_t gc_ns;          /* from begin to end, of all cycles */
 	uint64_t gc_cpu_ns;      /* processor time of the collector's threads */
 	uint64_t gc_early_frees; /* freed explicitly, and reached all the same (Free=checked) */
-	uint64_t gc_foreign; /* listed words that were neither NULL nor in the heap, at the last marking */
-	uint64_t returned;       /* given back to the system, of the heap memfd */
-	uint64_t unused[83];
+	uint64_t gc_foreign;   /* listed words that were neither NULL nor in the heap, at the last marking */
+	uint64_t returned;     /* given back to the system, of the heap memfd */
+	uint64_t gc_pause_max; /* ns of its own processor time: the longest answer of a thread to a scan */
+	uint64_t unused[82];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
