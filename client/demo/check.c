@@ -291,7 +291,7 @@ static int check_all(struct check *check)
 	if (sets > SETS_MAX)
 		sets = SETS_MAX;
 	for (unsigned i = 0; i < n + sets && r == 0; i++) {
-		say_progress(check->options->quiet, "Checking", i, n + sets, 0);
+		say_progress(check->options->quiet, "Checking", i, n + sets, "");
 		r = i < n ? checks[i](check) : check_files(check);
 	}
 	return r;

@@ -2,31 +2,40 @@
 /*
  * claims.c - owns the distribution of work, and the rule that makes a killed worker's file come out right.
  *
- * Each worker's try at a file is an object, an attempt. Two pointers of the file tell all there is to know:
+ * Files are read in rounds: the first builds the index, each later one reads every file again and replaces what
+ * was found in it. Each worker's try at a file in a round is an object, an attempt. Two pointers of the file
+ * tell all there is to know:
  *
- *   claim   the attempt that works at the file, or did when its worker was killed
- *   winner  the attempt that has finished it
+ *   claim   the last attempt that began: it works at the file, or did when its worker was killed
+ *   winner  the attempt of the latest round that has finished
  *
- * A worker makes an attempt and swaps it into a file's `claim`, in place of NULL: the file is its own. It
- * reads the file and counts its words privately, adds one posting for each word to the index, each pointing
- * to the attempt, and last swaps the attempt into `winner`, in place of NULL. A posting counts if and only if
+ * A worker makes an attempt and swaps it into a file's `claim`, in place of one of an earlier round: the file is
+ * its own. It reads the file and counts its words privately, adds one posting for each word to the index, each
+ * pointing to the attempt, and last swaps the attempt into `winner`, in place of one of an earlier round. A
+ * posting counts if and only if
  *
  *   posting->attempt->file->winner == posting->attempt
  *
- * so one compare-and-swap makes all postings of a file count at once, however many there are, and no posting of
- * a file that is half done ever does.
+ * so one compare-and-swap makes all postings of the new reading count and all of the old one count no more,
+ * however many there are, and no posting of a reading that is half done ever counts. Who walks along a chain of
+ * postings while that happens may have passed the new one already and find that the old one no longer
+ * counts: it misses the file, but never meets it twice.
+ *
+ * The winner's round only grows. So an attempt that is not the winner, of a round that is not later than the
+ * winner's, never counts again: it is obsolete for good. postings.c rests on that.
  *
  * A worker may be killed at any instruction. Before its claim: the file is free for the next one who looks.
  * After its claim, before it won: what it had published never counts, because no swap of its attempt can
- * happen any more. After it won: the file is done. The file of the middle case is redone by the process that
- * replaces the dead one: it has the same slot and a later life, and before it takes new files it looks through
- * the table for claims of its slot's earlier lives without a winner, and swaps its own attempt into them. It
- * may be killed in turn, even before it has done so: the next life finds the same claims. Only one process of
- * a slot lives at a time (the coordinator starts the next when the kernel has told it of the end of the
- * last), so a claim of an earlier life is a dead one's. And if that were not so, two attempts might do the
- * work, but `winner` is set once: a file never counts twice.
+ * happen any more; what was found in an earlier round counts on. After it won: the file is done. The file of the
+ * middle case is redone by the process that replaces the dead one: it has the same slot and a later life, and
+ * before it takes new files it looks through the table for claims of its slot's earlier lives without a winner
+ * of their round, and swaps its own attempt into them. It may be killed in turn, even before it has done so: the next
+ * life finds the same claims. Only one process of a slot lives at a time (the coordinator starts the next when
+ * the kernel has told it of the end of the last), so a claim of an earlier life is a dead one's. And if that were
+ * not so, two attempts might do the work, but only one wins a round: a file never counts twice.
  *
- * Nothing here waits: no lock is held, so none can be held by the dead.
+ * Nothing here waits: no lock is held, so none can be held by the dead. Nothing is freed: an attempt leads
+ * to its file only, so once the file's two pointers and all postings have left it, it is garbage.
  */
 #include "claims.h"
 
@@ -41,7 +50,7 @@ static struct file *new_file(const struct schema *schema, heapd_heap *heap, cons
 	if (!file || !path)
 		return NULL;
 	heapd_init(&file->path, path);
-	file->stamp = from->stamp;
+	file->size = from->stamp.size;
 	file->number = number;
 	return file;
 }
@@ -54,6 +63,7 @@ struct table *claims_new(const struct schema *schema, heapd_heap *heap, const st
 		return NULL;
 	table->nfiles = corpus->nfiles;
 	table->bytes = corpus->bytes;
+	table->rounds = 1;
 	for (uint32_t i = 0; i < corpus->nfiles; i++) {
 		struct file *file = new_file(schema, heap, &corpus->files[i], i);
 
@@ -62,6 +72,21 @@ struct table *claims_new(const struct schema *schema, heapd_heap *heap, const st
 		heapd_init(&table->files[i], file);
 	}
 	return table;
+}
+
+void claims_set_rounds(struct table *table, uint64_t rounds)
+{
+	__atomic_store_n(&table->rounds, rounds, __ATOMIC_RELAXED);
+}
+
+uint64_t claims_turn(const struct table *table)
+{
+	return __atomic_load_n(&table->hint, __ATOMIC_RELAXED);
+}
+
+static uint64_t round_of(const struct attempt *attempt)
+{
+	return attempt ? attempt->round : 0;
 }
 
 static struct attempt *new_attempt(const struct schema *schema, struct claimant who)
@@ -76,40 +101,55 @@ static struct attempt *new_attempt(const struct schema *schema, struct claimant 
 }
 
 /* Who sees the claim sees all of the attempt: heapd_cas() releases what was written before it. */
-static bool claim(struct file *file, struct attempt *instead_of, struct attempt *attempt)
+static bool claim(struct file *file, struct attempt *instead_of, struct attempt *attempt, uint64_t round)
 {
+	attempt->round = round;
 	heapd_store(&attempt->file, file);
 	return heapd_cas(&file->claim, &instead_of, attempt);
 }
 
 /*
  * The hint saves looking at files that are claimed. Late or lost, it costs time only: it is set by who has seen
- * that all files before it are claimed, and a claimed file stays claimed.
+ * that all turns before it are claimed, and a claimed turn stays claimed.
  */
+static void move_hint(struct table *table, uint64_t turn)
+{
+	if (claims_turn(table) < turn)
+		__atomic_store_n(&table->hint, turn, __ATOMIC_RELAXED);
+}
+
+static bool is_left(const struct table *table, uint64_t turn)
+{
+	return turn / table->nfiles < __atomic_load_n(&table->rounds, __ATOMIC_RELAXED);
+}
+
 int claims_next(struct table *table, const struct schema *schema, struct claimant who,
 		struct attempt **attempt)
 {
 	struct attempt *mine = new_attempt(schema, who);
+	uint64_t turn;
 
 	if (!mine)
 		return -errno;
-	for (uint64_t i = __atomic_load_n(&table->hint, __ATOMIC_RELAXED); i < table->nfiles; i++) {
-		struct file *file = table->files[i];
+	for (turn = claims_turn(table); is_left(table, turn); turn++) {
+		struct file *file = table->files[turn % table->nfiles];
+		struct attempt *last = heapd_load(&file->claim);
+		uint64_t round = turn / table->nfiles + 1;
 
-		if (heapd_load(&file->claim) || !claim(file, NULL, mine))
+		if (round_of(last) >= round || !claim(file, last, mine, round))
 			continue;
-		__atomic_store_n(&table->hint, i + 1, __ATOMIC_RELAXED);
+		move_hint(table, turn + 1);
 		*attempt = mine;
 		return 1;
 	}
-	__atomic_store_n(&table->hint, table->nfiles, __ATOMIC_RELAXED);
-	heapd_free(mine); /* nobody has seen it */
+	move_hint(table, turn);
 	return 0;
 }
 
 static bool left_by_earlier_life(const struct file *file, const struct attempt *last, struct claimant who)
 {
-	return last && last->slot == who.slot && last->life < who.life && !heapd_load(&file->winner);
+	return last && last->slot == who.slot && last->life < who.life &&
+	       round_of(heapd_load(&file->winner)) < last->round;
 }
 
 int claims_inherit(struct table *table, const struct schema *schema, struct claimant who, uint64_t *from,
@@ -125,7 +165,7 @@ int claims_inherit(struct table *table, const struct schema *schema, struct clai
 		if (!mine)
 			return -errno;
 		*from = i + 1;
-		if (!claim(file, last, mine))
+		if (!claim(file, last, mine, last->round))
 			continue;
 		*attempt = mine;
 		return 1;
@@ -133,12 +173,15 @@ int claims_inherit(struct table *table, const struct schema *schema, struct clai
 	return 0;
 }
 
-void claims_finish(struct attempt *attempt, enum corpus_kind kind)
+void claims_finish(struct attempt *attempt, const struct corpus_finding *finding)
 {
-	struct attempt *none = NULL;
+	struct file *file = attempt->file;
+	struct attempt *winner = heapd_load(&file->winner);
 
-	attempt->kind = kind;
-	heapd_cas(&attempt->file->winner, &none, attempt);
+	attempt->kind = finding->kind;
+	attempt->stamp = finding->stamp;
+	while (round_of(winner) < attempt->round && !heapd_cas(&file->winner, &winner, attempt))
+		;
 }
 
 bool claims_won(const struct attempt *attempt)
@@ -146,9 +189,16 @@ bool claims_won(const struct attempt *attempt)
 	return heapd_load(&attempt->file->winner) == attempt;
 }
 
+bool claims_obsolete(const struct attempt *attempt)
+{
+	const struct attempt *winner = heapd_load(&attempt->file->winner);
+
+	return winner != attempt && round_of(winner) >= attempt->round;
+}
+
 bool claims_counts(const struct attempt *attempt)
 {
-	return claims_won(attempt) && !__atomic_load_n(&attempt->file->changed, __ATOMIC_RELAXED);
+	return claims_won(attempt) && !__atomic_load_n(&attempt->changed, __ATOMIC_RELAXED);
 }
 
 uint64_t claims_mark_changed(struct table *table)
@@ -157,22 +207,24 @@ uint64_t claims_mark_changed(struct table *table)
 
 	for (uint64_t i = 0; i < table->nfiles; i++) {
 		struct file *file = table->files[i];
+		struct attempt *winner = heapd_load(&file->winner);
 
-		if (file->changed || !corpus_changed(file->path, &file->stamp))
+		if (!winner || winner->kind != CORPUS_TEXT || winner->changed ||
+		    !corpus_changed(file->path, &winner->stamp))
 			continue;
-		__atomic_store_n(&file->changed, 1, __ATOMIC_RELAXED);
+		__atomic_store_n(&winner->changed, 1, __ATOMIC_RELAXED);
 		marked++;
 	}
 	return marked;
 }
 
-static void count_kind(struct claims_census *census, const struct file *file, const struct attempt *winner)
+static void count_kind(struct claims_census *census, const struct attempt *winner, uint64_t rounds)
 {
-	switch (winner ? winner->kind : 0) {
+	switch (round_of(winner) < rounds ? 0 : winner->kind) {
 	case CORPUS_TEXT:
 		census->text++;
-		census->changed += file->changed;
-		census->bytes += file->stamp.size;
+		census->changed += winner->changed;
+		census->bytes += winner->stamp.size;
 		break;
 	case CORPUS_BINARY:
 		census->binary++;
@@ -195,7 +247,7 @@ void claims_count(const struct table *table, struct claims_census *census)
 		const struct file *file = table->files[i];
 		const struct attempt *winner = heapd_load(&file->winner);
 
-		count_kind(census, file, winner);
+		count_kind(census, winner, table->rounds);
 		census->objects += winner ? 3 : 2;
 		census->bytes_held += heapd_size(file) + heapd_size(file->path);
 		census->bytes_held += winner ? heapd_size(winner) : 0;

@@ -16,8 +16,14 @@ struct claimant {
 /* The table of these files, for the coordinator to make; NULL and errno. */
 struct table *claims_new(const struct schema *schema, heapd_heap *heap, const struct corpus *corpus);
 
+/* How often each file is to be read; workers that have found nothing more to do do not come back. */
+void claims_set_rounds(struct table *table, uint64_t rounds);
+
+/* How far the work is: rounds times files, and one for each file begun in this round. */
+uint64_t claims_turn(const struct table *table);
+
 /*
- * The next file that nobody has claimed: 1, and an attempt that is now under way; 0: there is none; -errno.
+ * The next file that nobody has claimed in its round: 1, and an attempt that is now under way; 0: there is none; -errno.
  * `attempt` is on the caller's stack.
  */
 int claims_next(struct table *table, const struct schema *schema, struct claimant who,
@@ -31,15 +37,18 @@ int claims_inherit(struct table *table, const struct schema *schema, struct clai
 		   struct attempt **attempt);
 
 /* The attempt has done its whole work: from here on what it published counts. */
-void claims_finish(struct attempt *attempt, enum corpus_kind kind);
+void claims_finish(struct attempt *attempt, const struct corpus_finding *finding);
 
-/* Whether the attempt finished its file first. */
+/* Whether it is the attempt that finished its file last. */
 bool claims_won(const struct attempt *attempt);
+
+/* Whether it will never count again, whatever happens. Once true, always true. */
+bool claims_obsolete(const struct attempt *attempt);
 
 /* Whether what it found is an answer: it won, and the file has not changed since. */
 bool claims_counts(const struct attempt *attempt);
 
-/* Marks the files that have changed since they were found; how many were not marked before. */
+/* Marks the text files that have changed since they were read; how many were not marked before. */
 uint64_t claims_mark_changed(struct table *table);
 
 struct claims_census {

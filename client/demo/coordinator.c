@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * coordinator.c - owns the order of things: daemon, index, workers, readers and grep, verify, summary.
+ * coordinator.c - owns the order of things: daemon, index, workers, collection, readers and grep, verify,
+ * summary.
  *
  * The coordinator is a client of the heap like the others: it makes the empty index and the table of files,
  * and names the index as a root. From then on the heap's contents are everybody's, and the coordinator
@@ -14,6 +15,7 @@
 
 #include "claims.h"
 #include "index.h"
+#include "postings.h"
 #include "say.h"
 #include "summary.h"
 
@@ -66,17 +68,31 @@ static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
 	return NULL;
 }
 
-static int build(const struct options *options, struct host *host, const struct index *index,
+/*
+ * What the dead and the updates left behind goes: the chains lose what is obsolete, then two collections; what was
+ * supplied while the first ran is the second's. Done before answers are compared, so that they show that nothing
+ * else went.
+ */
+static int collect(heapd_heap *heap, struct index *index)
+{
+	int r = 0;
+
+	postings_prune(index, index->buckets->mask + 1);
+	for (int i = 0; i < 2 && r == 0; i++)
+		r = heapd_collect(heap);
+	return r == -ENOTSUP ? 0 : r < 0 ? say_heapd_error(r, "cannot collect") : 0;
+}
+
+static int build(const struct options *options, struct host *host, heapd_heap *heap, struct index *index,
 		 struct summary *summary)
 {
-	int r = crew_run(options, host, index->table, &summary->crew);
+	int r = crew_run(options, host, heap, index->table, &summary->crew);
 
-	if (r < 0)
-		return r;
-	say_done(options->quiet, "Files indexed: %llu, in %.1f s; workers killed: %u",
-		 (unsigned long long)index->table->nfiles, summary->crew.seconds, summary->crew.killed);
-	claims_mark_changed(index->table);
-	return 0;
+	if (r == 0)
+		r = collect(heap, index);
+	if (r == 0)
+		claims_mark_changed(index->table);
+	return r;
 }
 
 /* A machine at work may change a file between reader and grep: that is no fault of the index. */
@@ -117,7 +133,7 @@ static int measure(heapd_heap *heap, struct index *index, struct summary *summar
 		say_error(0, "%llu files were not finished", (unsigned long long)summary->files.unfinished);
 		summary->check.differs = true;
 	}
-	index_prune(index, &summary->index);
+	postings_count(index, &summary->index);
 	return verify(heap, summary);
 }
 
@@ -125,7 +141,7 @@ static int build_and_check(const struct options *options, struct host *host, hea
 			   struct summary *summary)
 {
 	struct index *index = make_index(heap, &summary->corpus);
-	int r = index ? build(options, host, index, summary) : -EIO;
+	int r = index ? build(options, host, heap, index, summary) : -EIO;
 
 	if (r == 0)
 		r = check(options, index, summary);
@@ -154,7 +170,7 @@ static int attach_and_run(const struct options *options, struct host *host, stru
 
 static uint64_t heap_size(const struct options *options, const struct corpus *corpus)
 {
-	return options->heap_size ? options->heap_size : (512ull << 20) + 4 * corpus->bytes;
+	return options->heap_size ? options->heap_size : (128ull << 20) + 4 * corpus->bytes;
 }
 
 /* Once. A heap of one's own unless another was named. */

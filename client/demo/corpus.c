@@ -2,8 +2,8 @@
 /*
  * corpus.c - owns which files are text, and how they come into memory.
  *
- * Files are read, not mapped: one that is truncated meanwhile must not kill its reader. A file is found with
- * its size and time of change; who compares answers later leaves out what changed in between, so that a
+ * Files are read, not mapped: one that is truncated meanwhile must not kill its reader. A file's size and time
+ * of change are noted before it is read; who compares answers later leaves out what changed since, so that a
  * machine at work is no reason for a wrong answer.
  */
 #include "corpus.h"
@@ -152,14 +152,16 @@ static bool read_up_to(int fd, struct corpus_text *text, size_t limit)
 }
 
 /* A file may grow while it is read; what matters is how large it was when it was opened. */
-static int read_text(int fd, struct corpus_text *text, enum corpus_kind *kind)
+static int read_text(int fd, struct corpus_text *text, struct corpus_finding *finding)
 {
+	enum corpus_kind *kind = &finding->kind;
 	struct stat st;
 	int r;
 
 	*kind = CORPUS_UNREADABLE;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return 0;
+	finding->stamp = stamp_of(&st);
 	r = make_room(text, BINARY_TEST);
 	if (r < 0 || !read_up_to(fd, text, BINARY_TEST))
 		return r;
@@ -175,15 +177,15 @@ static int read_text(int fd, struct corpus_text *text, enum corpus_kind *kind)
 	return r;
 }
 
-int corpus_read(const char *path, struct corpus_text *text, enum corpus_kind *kind)
+int corpus_read(const char *path, struct corpus_text *text, struct corpus_finding *finding)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), r;
 
 	text->size = 0;
-	*kind = CORPUS_UNREADABLE;
+	*finding = (struct corpus_finding){ .kind = CORPUS_UNREADABLE };
 	if (fd < 0)
 		return 0;
-	r = read_text(fd, text, kind);
+	r = read_text(fd, text, finding);
 	close(fd);
 	return r;
 }

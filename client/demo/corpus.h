@@ -46,8 +46,14 @@ int corpus_find(struct corpus *corpus, const char *path);
 void corpus_sort(struct corpus *corpus);
 void corpus_free(struct corpus *corpus);
 
+/* What a file was found to be, and its stamp as it was before it was read. */
+struct corpus_finding {
+	enum corpus_kind kind;
+	struct corpus_stamp stamp;
+};
+
 /* Reads a whole file if it is text; -ENOMEM is the only error. The text's memory is used again. */
-int corpus_read(const char *path, struct corpus_text *text, enum corpus_kind *kind);
+int corpus_read(const char *path, struct corpus_text *text, struct corpus_finding *finding);
 
 /* -1 if the file is gone, 1 if it has changed, 0 if it is as it was. */
 int corpus_changed(const char *path, const struct corpus_stamp *stamp);

@@ -59,7 +59,7 @@ char *word_list_join(const struct word_list *list)
 static int tally_some_file(const struct table *table, uint64_t *random, struct corpus_text *text,
 			   struct tally *tally)
 {
-	enum corpus_kind kind;
+	struct corpus_finding finding;
 	int r = 0;
 
 	for (unsigned i = 0; i < TRIES && r == 0 && tally->nwords == 0; i++) {
@@ -68,8 +68,8 @@ static int tally_some_file(const struct table *table, uint64_t *random, struct c
 
 		if (!winner || winner->kind != CORPUS_TEXT || !claims_counts(winner))
 			continue;
-		r = corpus_read(file->path, text, &kind);
-		if (r == 0 && kind == CORPUS_TEXT)
+		r = corpus_read(file->path, text, &finding);
+		if (r == 0 && finding.kind == CORPUS_TEXT)
 			r = tally_count(tally, text->bytes, text->size);
 	}
 	return r;

@@ -53,8 +53,8 @@ static int write_config(const struct host *host, uint64_t heap_size)
 		return say_error(-errno, "%s", host->config);
 	fprintf(f, "[Daemon]\nSocket=%s\nSocketMode=0600\nLogLevel=notice\nLogTarget=console\n\n",
 		host->socket);
-	fprintf(f, "[Heap " HOST_HEAP "]\nSize=%lluM\nLimit=%lluM\nGCPercent=off\n",
-		(unsigned long long)heap_size >> 20, (unsigned long long)heap_size >> 20);
+	fprintf(f, "[Heap " HOST_HEAP "]\nSize=%lluM\nLimit=%lluM\n", (unsigned long long)heap_size >> 19,
+		(unsigned long long)heap_size >> 20);
 	if (fclose(f) != 0)
 		return say_error(-errno, "%s", host->config);
 	return 0;

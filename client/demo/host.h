@@ -17,7 +17,7 @@ struct host {
 };
 
 /*
- * Starts heapd with one heap, HOST_HEAP, of this size, and returns when it answers. If `outlive`, it stays when
+ * Starts heapd with one heap, HOST_HEAP, that may commit so much, and returns when it answers. If `outlive`, it stays when
  * we are gone. -EINTR as in child.h. After a failure, too, host_stop() is called.
  */
 int host_start(struct host *host, uint64_t heap_size, bool outlive);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * index.c - owns the concurrent hash map, and the chains of postings that hang from it.
+ * index.c - owns the concurrent hash map.
  *
  * The map is an array of chains. A new term is filled in first, then put before the chain's first term by one
  * compare-and-swap; a term never leaves its chain and its `next` never changes, so whoever walks along a
@@ -9,14 +9,13 @@
  * there is one term for a word, nobody waits for anybody, and a process that is killed has either added its
  * term or left an object that nothing leads to.
  *
- * Postings are put before a term's first one in the same way. Which of them count is claims.c's affair.
+ * Terms stay, even if no file has the word any more. The postings that hang from them come and go: postings.c.
  */
 #include "index.h"
 
 #include <errno.h>
 #include <string.h>
 
-#include "claims.h"
 #include "say.h"
 
 #define BYTES_PER_BUCKET 512 /* in a large collection: two buckets for each different word */
@@ -97,93 +96,7 @@ struct term *index_term(struct index *index, const struct schema *schema, const 
 			return term;
 		known = search_chain(first, seen, word);
 		if (known)
-			break;
+			return known; /* nobody has seen ours: it is garbage */
 		seen = first;
-	}
-	heapd_free(term); /* nobody has seen it */
-	return known;
-}
-
-struct posting *index_posting(const struct schema *schema, struct attempt *attempt, uint32_t count)
-{
-	struct posting *posting = heapd_new_flex(schema->posting, struct posting, offsets, count);
-
-	if (!posting)
-		return NULL;
-	posting->count = count;
-	heapd_init(&posting->attempt, attempt);
-	return posting;
-}
-
-void index_publish(struct term *term, struct posting *posting)
-{
-	struct posting *first = heapd_load(&term->postings);
-
-	do
-		heapd_store(&posting->next, first);
-	while (!heapd_cas(&term->postings, &first, posting));
-}
-
-struct posting *index_counting(struct posting *posting)
-{
-	while (posting && !claims_counts(posting->attempt))
-		posting = posting->next;
-	return posting;
-}
-
-struct index_sum index_sum(const struct term *term)
-{
-	struct posting *p = index_counting(heapd_load(&term->postings));
-	struct index_sum sum = { 0 };
-
-	for (; p; p = index_counting(p->next)) {
-		sum.files++;
-		sum.places += p->count;
-	}
-	return sum;
-}
-
-static void count_object(struct index_census *census, const void *object)
-{
-	census->objects++;
-	census->bytes += heapd_size(object);
-}
-
-/* A reader that stands on a posting taken out still finds its way: the posting's own next is left as it is. */
-static void prune_term(struct term *term, struct index_census *census)
-{
-	struct posting *previous = NULL, *p = heapd_load(&term->postings), *next;
-	uint64_t before = census->postings;
-
-	for (; p; p = next) {
-		next = p->next;
-		if (claims_won(p->attempt)) {
-			census->postings++;
-			census->places += p->count;
-			count_object(census, p);
-			previous = p;
-			continue;
-		}
-		census->lost_postings++;
-		census->lost_bytes += heapd_size(p);
-		if (previous)
-			heapd_store(&previous->next, next);
-		else
-			heapd_store(&term->postings, next);
-	}
-	census->words += census->postings > before;
-}
-
-void index_prune(struct index *index, struct index_census *census)
-{
-	struct buckets *buckets = index->buckets;
-
-	count_object(census, index);
-	count_object(census, buckets);
-	for (uint64_t i = 0; i <= buckets->mask; i++) {
-		for (struct term *term = heapd_load(&buckets->heads[i]); term; term = term->next) {
-			count_object(census, term);
-			prune_term(term, census);
-		}
 	}
 }

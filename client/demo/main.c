@@ -25,10 +25,13 @@ enum key {
 	KEY_KILL_EVERY = 'k',
 	KEY_SEED = 's',
 	KEY_QUERIES = 'n',
+	KEY_ROUNDS = 'u',
+	KEY_SECONDS = 't',
 	KEY_REPEAT = 'r',
 	KEY_QUIET = 'q',
 	KEY_NULL = '0',
 	KEY_HEAP_SIZE = 256,
+	KEY_FOREVER,
 	KEY_KEEP,
 	KEY_SOCKET,
 	KEY_HEAP,
@@ -42,6 +45,10 @@ static const struct argp_option argp_options[] = {
 	{ "workers", KEY_WORKERS, "N", 0, "Worker processes (4)", 1 },
 	{ "kill-every", KEY_KILL_EVERY, "MS", 0, "Kill a worker every MS milliseconds or so; 0: never (150)",
 	  1 },
+	{ "rounds", KEY_ROUNDS, "N", 0,
+	  "Then read all files again, N times, and replace what they were found to hold (2)", 1 },
+	{ "seconds", KEY_SECONDS, "S", 0, "Read them again until S seconds are over", 1 },
+	{ "forever", KEY_FOREVER, NULL, 0, "Read them again until told to end", 1 },
 	{ "seed", KEY_SEED, "N", 0, "Repeat what was drawn by lot: who is killed and when, what is asked for",
 	  1 },
 	{ "queries", KEY_QUERIES, "N", 0, "Words to compare with grep place by place (30)", 1 },
@@ -49,7 +56,7 @@ static const struct argp_option argp_options[] = {
 	  "Do all of it N times, each with the next seed; stop when something is wrong", 1 },
 	{ "quiet", KEY_QUIET, NULL, 0, "Print mistakes only", 1 },
 	{ "heap-size", KEY_HEAP_SIZE, "BYTES", 0,
-	  "Of the private heap; K, M or G behind it (chosen by the text)", 2 },
+	  "Limit of the private heap; K, M or G behind it (chosen by the text)", 2 },
 	{ "keep", KEY_KEEP, NULL, 0, "Leave the private daemon and the index in it running", 2 },
 	{ "socket", KEY_SOCKET, "PATH", 0, "Use the daemon that listens there, instead of a private one", 3 },
 	{ "heap", KEY_HEAP, "NAME", 0, "Use this heap of a running daemon, instead of a private one", 3 },
@@ -135,6 +142,12 @@ static bool parse_numeric(int key, const char *arg, struct argp_state *state, st
 	case KEY_REPEAT:
 		o->repeat = (unsigned)parse_number(state, "repeat", arg, 1, 1000000);
 		return true;
+	case KEY_ROUNDS:
+		o->rounds = (unsigned)parse_number(state, "rounds", arg, 0, 1000000);
+		return true;
+	case KEY_SECONDS:
+		o->seconds = (unsigned)parse_number(state, "seconds", arg, 1, 100000000);
+		return true;
 	case KEY_HEAP_SIZE:
 		o->heap_size = parse_size(state, arg);
 		return true;
@@ -159,6 +172,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NULL:
 		o->null = true;
+		return 0;
+	case KEY_FOREVER:
+		o->forever = true;
 		return 0;
 	case KEY_KEEP:
 		o->keep = true;
@@ -197,8 +213,8 @@ static void print_version(FILE *stream, struct argp_state *state)
 
 static const char doc[] =
 	"Builds one index of the words in all text files of the DIRECTORIES (/usr/share/doc and /usr/include), in one "
-	"shared heap, by several processes that share it by plain pointers and are killed at random moments; compares "
-	"its answers with grep's.\v"
+	"shared heap, by several processes that share it by plain pointers and are killed at random moments; reads the "
+	"files again and replaces their part of the index, whose garbage is collected; compares its answers with grep's.\v"
 	"Questions for --ask:\n"
 	"  top [N]           the N words that stand there most often, and how often\n"
 	"  count WORD...     how often each of the words stands there\n"
@@ -206,6 +222,7 @@ static const char doc[] =
 	"  files WORD...     the files that contain all of the words\n"
 	"  words PREFIX...   the words that begin with one of these, and how often they stand there\n"
 	"  rare N SEED       N words, drawn by lot, that hardly ever stand there\n"
+	"  sound             whether all that the index leads to is what it should be\n"
 	"\n"
 	"Exit status: 0 if all answers were right, 1 if one was not or the heap has faults, 2 if something else went "
 	"wrong. Ended by a signal, it ends what it started, then itself.";
@@ -233,6 +250,7 @@ int main(int argc, char **argv)
 		.kill_every = 150,
 		.queries = 30,
 		.repeat = 1,
+		.rounds = 2,
 		.seed = clock_now() % 1000000,
 	};
 	int r;

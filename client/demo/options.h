@@ -24,6 +24,9 @@ struct options {
 	char **arguments; /* directories; of a reader: its question */
 	size_t narguments;
 	unsigned workers, kill_every, queries, repeat;
+	unsigned rounds;  /* of updates */
+	unsigned seconds; /* 0: as many rounds as that; else rounds until they are over */
+	bool forever;
 	uint64_t seed, heap_size; /* 0: chosen by the program */
 	const char *socket, *heap;
 	bool keep, quiet, null;

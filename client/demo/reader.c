@@ -3,7 +3,7 @@
  * reader.c - owns the questions that the index answers.
  *
  * A reader attaches read-only, finds the index by its root, and follows the pointers in it as if it had built
- * it itself. It may read while workers write, and then counts no file that is half done. Pointers into the
+ * it itself. It may read while workers write, and then counts no file that is half done and none twice, but may miss one that is just replaced. Pointers into the
  * heap are held in local variables only; sets of files lie in private memory by the files' numbers.
  *
  * The answers look like grep's, so that they can be compared byte for byte:
@@ -21,8 +21,10 @@
 
 #include "claims.h"
 #include "index.h"
+#include "postings.h"
 #include "random.h"
 #include "say.h"
+#include "sound.h"
 
 #define TOP_MAX     100
 #define RARE_PLACES 3 /* a word with at most as many is rare */
@@ -87,7 +89,7 @@ static int ask_top(const struct question *q)
 		return say_error(-ERANGE, "top: at most %d", TOP_MAX);
 	for (uint64_t i = 0; i <= buckets->mask; i++) {
 		for (struct term *term = heapd_load(&buckets->heads[i]); term; term = term->next)
-			top_add(&top, limit, term, index_sum(term).places);
+			top_add(&top, limit, term, postings_sum(term).places);
 	}
 	for (uint64_t i = 0; i < top.n && top.best[i].places; i++)
 		print_term(top.best[i].places, top.best[i].term);
@@ -106,7 +108,7 @@ static int ask_count(const struct question *q)
 	for (size_t i = 0; i < q->nwords; i++) {
 		struct term *term = find(q, i);
 
-		printf("%" PRIu64 " %s\n", term ? index_sum(term).places : 0, q->words[i]);
+		printf("%" PRIu64 " %s\n", term ? postings_sum(term).places : 0, q->words[i]);
 	}
 	return 0;
 }
@@ -123,9 +125,9 @@ static int ask_places(const struct question *q)
 {
 	for (size_t i = 0; i < q->nwords; i++) {
 		struct term *term = find(q, i);
-		struct posting *p = term ? index_counting(heapd_load(&term->postings)) : NULL;
+		struct posting *p = term ? posting_counting(heapd_load(&term->postings)) : NULL;
 
-		for (; p; p = index_counting(p->next))
+		for (; p; p = posting_counting(heapd_load(&p->next)))
 			print_places(p, q->words[i]);
 	}
 	return 0;
@@ -148,7 +150,7 @@ static int ask_words(const struct question *q)
 
 	for (uint64_t i = 0; i <= buckets->mask; i++) {
 		for (struct term *term = heapd_load(&buckets->heads[i]); term; term = term->next) {
-			uint64_t places = begins_with_any(q, term) ? index_sum(term).places : 0;
+			uint64_t places = begins_with_any(q, term) ? postings_sum(term).places : 0;
 
 			if (places)
 				print_term(places, term);
@@ -161,9 +163,9 @@ static int ask_words(const struct question *q)
 static void keep_files_with(const struct question *q, size_t i, uint32_t *hits)
 {
 	struct term *term = find(q, i);
-	struct posting *p = term ? index_counting(heapd_load(&term->postings)) : NULL;
+	struct posting *p = term ? posting_counting(heapd_load(&term->postings)) : NULL;
 
-	for (; p; p = index_counting(p->next)) {
+	for (; p; p = posting_counting(heapd_load(&p->next))) {
 		uint32_t file = p->attempt->file->number;
 
 		if (hits[file] == i)
@@ -191,7 +193,7 @@ static int ask_files(const struct question *q)
 static struct term *rare_in_chain(struct term *term)
 {
 	for (; term; term = term->next) {
-		uint64_t places = index_sum(term).places;
+		uint64_t places = postings_sum(term).places;
 
 		if (places && places <= RARE_PLACES)
 			return term;
@@ -217,6 +219,11 @@ static int ask_rare(const struct question *q)
 	return 0;
 }
 
+static int ask_sound(const struct question *q)
+{
+	return sound_index(q->index);
+}
+
 static int answer(const struct question *q, const char *name)
 {
 	static const struct {
@@ -225,6 +232,7 @@ static int answer(const struct question *q, const char *name)
 	} questions[] = {
 		{ "top", ask_top },     { "count", ask_count }, { "places", ask_places },
 		{ "files", ask_files }, { "words", ask_words }, { "rare", ask_rare },
+		{ "sound", ask_sound },
 	};
 
 	for (size_t i = 0; i < sizeof(questions) / sizeof(questions[0]); i++) {

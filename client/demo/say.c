@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BAR_WIDTH 40
+#define BAR_WIDTH 20
 #define ERASE     "\r\033[K"
 
 static const char *erase(void)
@@ -70,17 +70,15 @@ void say_done(bool quiet, const char *format, ...)
 	fprintf(stderr, "%s%s\n", erase(), text);
 }
 
-void say_progress(bool quiet, const char *what, uint64_t done, uint64_t of, unsigned killed)
+void say_progress(bool quiet, const char *what, uint64_t done, uint64_t of, const char *more)
 {
-	static const char full[] = "########################################";
+	static const char full[] = "####################";
 	int width = of ? (int)(done * BAR_WIDTH / of) : 0;
 
 	if (quiet || !isatty(STDERR_FILENO))
 		return;
-	fprintf(stderr, ERASE "%s [%-*.*s] %3u %%", what, BAR_WIDTH, width, full,
-		of ? (unsigned)(done * 100 / of) : 0);
-	if (killed)
-		fprintf(stderr, "  %u killed", killed);
+	fprintf(stderr, ERASE "%s [%-*.*s] %3u %%%s", what, BAR_WIDTH, width, full,
+		of ? (unsigned)(done * 100 / of) : 0, more);
 }
 
 uint64_t clock_now(void)

@@ -20,7 +20,7 @@ void say_printable(char *text);
 void say_done(bool quiet, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* A bar on a terminal, else nothing; the next line replaces it. */
-void say_progress(bool quiet, const char *what, uint64_t done, uint64_t of, unsigned killed);
+void say_progress(bool quiet, const char *what, uint64_t done, uint64_t of, const char *more);
 
 uint64_t clock_now(void); /* ns */
 double clock_seconds_since(uint64_t start);

@@ -10,6 +10,7 @@
  *                              |                        |attempt
  *                              -> buckets -> term -> posting -> posting -> ...
  *
+ * What an update replaces becomes garbage by being taken out of these chains; nothing in here is freed by hand.
  * All processes agree on these structures and follow the pointers in them as they are. Pointer fields are
  * written by heapd_init(), heapd_store() and heapd_cas() only.
  */
@@ -25,6 +26,7 @@
 struct index {
 	heapd_ptr(struct table) table;
 	heapd_ptr(struct buckets) buckets;
+	uint64_t pruned; /* buckets that somebody has pruned, or is just pruning; over and over. See postings.c */
 };
 
 /* The map from words to terms: a hash table with chains. See index.c. */
@@ -41,7 +43,7 @@ struct term {
 	char text[];
 };
 
-/* All places of one word in one file, as one attempt found them. Never changes once it is in a chain. */
+/* All places of one word in one file, as one attempt found them. Once in a chain, only its next changes. */
 struct posting {
 	heapd_ptr(struct posting) next;
 	heapd_ptr(struct attempt) attempt;
@@ -53,24 +55,27 @@ struct posting {
 struct table {
 	uint64_t nfiles;
 	uint64_t bytes; /* of all files together */
-	uint64_t hint;  /* all files below it are claimed */
+	uint64_t hint; /* all turns below it are claimed: file i has turn i in the first round, i + nfiles in the second */
+	uint64_t rounds; /* how often each file is to be read */
 	heapd_ptr(struct file) files[];
 };
 
 struct file {
 	heapd_ptr(char) path;
 	heapd_ptr(struct attempt) claim;  /* the last that began */
-	heapd_ptr(struct attempt) winner; /* the one that finished */
-	struct corpus_stamp stamp;
-	uint32_t number;  /* in the table */
-	uint32_t changed; /* since it was found: leave it out of every answer */
+	heapd_ptr(struct attempt) winner; /* the last that finished */
+	uint64_t size;                    /* when it was found */
+	uint32_t number;                  /* in the table */
 };
 
 /* One worker's try at one file. */
 struct attempt {
 	heapd_ptr(struct file) file;
-	uint32_t slot, life; /* the worker */
-	uint32_t kind;       /* enum corpus_kind, once it has won */
+	uint64_t round;            /* counted from 1 */
+	uint32_t slot, life;       /* the worker */
+	struct corpus_stamp stamp; /* of the file, when it was read; like kind, set before it wins */
+	uint32_t kind;             /* enum corpus_kind */
+	uint32_t changed;          /* since it was read: leave the file out of every answer */
 };
 
 /* This process's handles of the types. */

@@ -2,8 +2,9 @@
 /*
  * summary.c - owns the page that is printed at the end.
  *
- * Garbage, mostly left by the dead, is what is allocated and cannot be reached. In a heap that nobody else uses
- * that is a subtraction; in a shared one only the postings that were found without a winner are known.
+ * What is allocated and not reachable is garbage, mostly left by the dead and by updates. In a heap that nobody else
+ * uses it is a subtraction; it is measured after the last collection, which leaves only what was supplied to
+ * somebody and not used (held), or made since.
  */
 #include "summary.h"
 
@@ -27,38 +28,48 @@ static void print_files(const struct summary *s)
 		       f->changed);
 }
 
-static void print_heap(const struct summary *s)
+static uint64_t reachable(const struct summary *s)
 {
-	uint64_t objects = s->files.objects + s->index.objects + s->index.lost_postings;
-	uint64_t bytes = s->private ? s->verify.allocated
-				    : s->files.bytes_held + s->index.bytes + s->index.lost_bytes;
-	double seconds = s->crew.seconds > 0 ? s->crew.seconds : 1;
-
-	printf("heap      %" PRIu64
-	       " objects, %.1f MiB allocated (%.2f million objects, %.0f MiB a second), by %s\n",
-	       objects, mib(bytes), (double)objects / seconds / 1e6, mib(bytes) / seconds,
-	       s->info.path == HEAPD_PATH_RSEQ ? "restartable sequences" : "compare-and-swap");
-	printf("          %.1f MiB committed, %.1f MiB of it supplied ahead\n", mib(s->info.committed),
-	       mib(s->info.in_rings));
+	return s->files.bytes_held + s->index.bytes;
 }
 
 static uint64_t garbage(const struct summary *s)
 {
-	uint64_t reachable = s->files.bytes_held + s->index.bytes;
-
-	if (!s->private)
-		return s->index.lost_bytes;
-	return s->verify.allocated > reachable ? s->verify.allocated - reachable : 0;
+	return s->verify.allocated > reachable(s) ? s->verify.allocated - reachable(s) : 0;
 }
 
-static void print_dead(const struct summary *s)
+static void print_heap(const struct summary *s)
 {
-	printf("killed    %u workers, each replaced; %" PRIu64
-	       " postings of theirs do not count: the files were redone\n",
-	       s->crew.killed, s->index.lost_postings);
-	printf("garbage   %s%.2f MiB are allocated and nothing leads to them%s\n",
-	       s->private ? "" : "at least ", mib(garbage(s)),
-	       s->info.collecting ? "" : "; collection is off, so they stay until the heap ends");
+	printf("heap      %" PRIu64 " objects, %.1f MiB, can be reached; allocation by %s\n",
+	       s->files.objects + s->index.objects, mib(reachable(s)),
+	       s->info.path == HEAPD_PATH_RSEQ ? "restartable sequences" : "compare-and-swap");
+	printf("          %.1f MiB committed at most, of %.1f allowed\n", mib(s->crew.committed),
+	       mib(s->info.limit));
+}
+
+static void print_collections(const struct summary *s)
+{
+	if (!s->info.collecting) {
+		printf("garbage   stays until the heap ends: collection is off\n");
+		return;
+	}
+	printf("collected %" PRIu64 " times: %" PRIu64 " objects, %.1f MiB; longest pause %.0f us\n",
+	       s->info.gc_cycles, s->info.gc_freed_objects, mib(s->info.gc_freed),
+	       (double)s->info.gc_pause_max_ns / 1e3);
+	if (s->private)
+		printf("          now %.1f MiB are allocated: %.2f MiB more than can be reached\n",
+		       mib(s->verify.allocated), mib(garbage(s)));
+}
+
+static void print_crew(const struct summary *s, const struct options *options)
+{
+	printf("index     built by %u workers in %.2f s, then updated %" PRIu64
+	       " times in %.2f s, seed %" PRIu64 "\n",
+	       options->workers, s->crew.build_seconds, s->crew.rounds, s->crew.update_seconds,
+	       options->seed);
+	printf("killed    %u workers, each replaced, their files redone; meanwhile %u readers walked through all "
+	       "of the index\n",
+	       s->crew.killed, s->crew.readings);
 }
 
 static void print_check(const struct summary *s)
@@ -76,13 +87,12 @@ static void print_check(const struct summary *s)
 
 void summary_print(const struct summary *s, const struct options *options)
 {
-	printf("index     built by %u workers in %.2f s, seed %" PRIu64 "\n", options->workers,
-	       s->crew.seconds, options->seed);
+	print_crew(s, options);
 	print_files(s);
 	printf("words     %" PRIu64 " different ones, %" PRIu64 " postings, %" PRIu64 " places\n",
 	       s->index.words, s->index.postings, s->index.places);
 	print_heap(s);
-	print_dead(s);
+	print_collections(s);
 	print_check(s);
 	printf("verify    %s: %" PRIu64 " pages, %" PRIu64 " spans, %" PRIu64 " slabs\n",
 	       s->verify.faults ? "FAULTS" : "clean", s->verify.pages, s->verify.spans, s->verify.slabs);

@@ -11,7 +11,7 @@
 #include "claims.h"
 #include "corpus.h"
 #include "crew.h"
-#include "index.h"
+#include "postings.h"
 
 struct summary {
 	bool private; /* nobody else uses the heap */
@@ -19,7 +19,7 @@ struct summary {
 	struct crew_report crew;
 	struct check_report check;
 	struct claims_census files;
-	struct index_census index;
+	struct postings_census index;
 	struct heapd_info info;
 	struct heapd_verify_result verify;
 };

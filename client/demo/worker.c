@@ -16,8 +16,11 @@
 
 #include "claims.h"
 #include "index.h"
+#include "postings.h"
 #include "say.h"
 #include "tally.h"
+
+#define PRUNINGS 2
 
 struct worker {
 	struct schema schema;
@@ -39,15 +42,14 @@ static void fill_posting(struct posting *posting, const struct tally *tally, con
 static int publish_word(struct worker *worker, struct index *index, struct attempt *attempt,
 			const struct tally_word *word)
 {
-	struct posting *posting = index_posting(&worker->schema, attempt, word->count);
+	struct posting *posting = posting_new(&worker->schema, attempt, word->count);
 	struct term *term = posting ? index_term(index, &worker->schema, &word->word) : NULL;
 
 	if (!term)
 		return say_heapd_error(-errno, "no room for a word%s",
-				       errno == ENOMEM ? " (a private heap is made larger by --heap-size)"
-						       : "");
+				       errno == ENOMEM ? " (--heap-size gives a private heap more)" : "");
 	fill_posting(posting, &worker->tally, word);
-	index_publish(term, posting);
+	posting_publish(term, posting);
 	return 0;
 }
 
@@ -62,17 +64,40 @@ static int publish_words(struct worker *worker, struct index *index, struct atte
 
 static int index_file(struct worker *worker, struct index *index, struct attempt *attempt)
 {
-	enum corpus_kind kind;
-	int r = corpus_read(attempt->file->path, &worker->text, &kind);
+	struct corpus_finding finding;
+	int r = corpus_read(attempt->file->path, &worker->text, &finding);
 
-	if (r == 0 && kind == CORPUS_TEXT)
+	if (r == 0 && finding.kind == CORPUS_TEXT)
 		r = tally_count(&worker->tally, worker->text.bytes, worker->text.size);
 	if (r < 0)
 		return say_error(r, "%s", attempt->file->path);
-	if (kind == CORPUS_TEXT)
+	if (finding.kind == CORPUS_TEXT)
 		r = publish_words(worker, index, attempt);
 	if (r == 0)
-		claims_finish(attempt, kind);
+		claims_finish(attempt, &finding);
+	return r;
+}
+
+/*
+ * As large a part of the chains as the file is of all text, times PRUNINGS: so, however many work and whatever they
+ * read, each chain is pruned PRUNINGS times a round, and what is obsolete and still in a chain stays below one
+ * PRUNINGSth of the index. There is nothing to prune in the first round but what the dead have left.
+ */
+static void prune_share(struct index *index, const struct attempt *attempt)
+{
+	const struct table *table = index->table;
+	double part = (double)(attempt->file->size + 1) / (double)(table->bytes + table->nfiles);
+
+	if (attempt->round > 1)
+		postings_prune(index, 1 + (uint64_t)(PRUNINGS * part * (double)(index->buckets->mask + 1)));
+}
+
+static int index_and_prune(struct worker *worker, struct index *index, struct attempt *attempt)
+{
+	int r = index_file(worker, index, attempt);
+
+	if (r == 0)
+		prune_share(index, attempt);
 	return r;
 }
 
@@ -84,12 +109,12 @@ static int index_files(struct worker *worker, struct index *index)
 	int r;
 
 	while ((r = claims_inherit(table, &worker->schema, worker->who, &from, &attempt)) > 0) {
-		r = index_file(worker, index, attempt);
+		r = index_and_prune(worker, index, attempt);
 		if (r < 0)
 			return r;
 	}
 	while (r == 0 && (r = claims_next(table, &worker->schema, worker->who, &attempt)) > 0)
-		r = index_file(worker, index, attempt);
+		r = index_and_prune(worker, index, attempt);
 	return r;
 }
 
