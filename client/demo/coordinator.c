@@ -121,8 +121,20 @@ static int verify(heapd_heap *heap, struct summary *summary)
 	return 0;
 }
 
+/* Whatever can be reached must be allocated, so that nobody else is given it. */
+static void weigh(struct summary *summary)
+{
+	uint64_t reachable = summary_reachable(summary);
+
+	if (!summary->private || summary->verify.allocated >= reachable)
+		return;
+	say_error(0, "%llu bytes can be reached that are not allocated",
+		  (unsigned long long)(reachable - summary->verify.allocated));
+	summary->check.differs = true;
+}
+
 /* Everything that can be counted is, before the heap goes. */
-static int measure(heapd_heap *heap, struct index *index, struct summary *summary)
+static int measure(heapd_heap *heap, const struct index *index, struct summary *summary)
 {
 	int r = heapd_get_info(heap, &summary->info);
 
@@ -134,7 +146,10 @@ static int measure(heapd_heap *heap, struct index *index, struct summary *summar
 		summary->check.differs = true;
 	}
 	postings_count(index, &summary->index);
-	return verify(heap, summary);
+	r = verify(heap, summary);
+	if (r == 0)
+		weigh(summary);
+	return r;
 }
 
 static int build_and_check(const struct options *options, struct host *host, heapd_heap *heap,

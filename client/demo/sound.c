@@ -40,13 +40,17 @@ static bool posting_is_sound(const struct posting *posting, const struct table *
 
 static int check_term(const struct index *index, const struct term *term, uint64_t bucket)
 {
-	if (!term_is_sound(term, index->buckets, bucket))
-		return say_error(-EILSEQ, "chain %llu has a word that is none, at %p",
-				 (unsigned long long)bucket, (const void *)term);
+	if (!term_is_sound(term, index->buckets, bucket)) {
+		say_error(0, "chain %llu has a word that is none, at %p", (unsigned long long)bucket,
+			  (const void *)term);
+		return -EILSEQ;
+	}
 	for (struct posting *p = heapd_load(&term->postings); p; p = heapd_load(&p->next)) {
-		if (!posting_is_sound(p, index->table))
-			return say_error(-EILSEQ, "the word \"%.*s\" has a posting that is none, at %p",
-					 (int)term->length, term->text, (const void *)p);
+		if (posting_is_sound(p, index->table))
+			continue;
+		say_error(0, "the word \"%.*s\" has a posting that is none, at %p", (int)term->length,
+			  term->text, (const void *)p);
+		return -EILSEQ;
 	}
 	return 0;
 }

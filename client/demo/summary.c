@@ -28,20 +28,22 @@ static void print_files(const struct summary *s)
 		       f->changed);
 }
 
-static uint64_t reachable(const struct summary *s)
+uint64_t summary_reachable(const struct summary *s)
 {
 	return s->files.bytes_held + s->index.bytes;
 }
 
 static uint64_t garbage(const struct summary *s)
 {
-	return s->verify.allocated > reachable(s) ? s->verify.allocated - reachable(s) : 0;
+	uint64_t reachable = summary_reachable(s);
+
+	return s->verify.allocated > reachable ? s->verify.allocated - reachable : 0;
 }
 
 static void print_heap(const struct summary *s)
 {
 	printf("heap      %" PRIu64 " objects, %.1f MiB, can be reached; allocation by %s\n",
-	       s->files.objects + s->index.objects, mib(reachable(s)),
+	       s->files.objects + s->index.objects, mib(summary_reachable(s)),
 	       s->info.path == HEAPD_PATH_RSEQ ? "restartable sequences" : "compare-and-swap");
 	printf("          %.1f MiB committed at most, of %.1f allowed\n", mib(s->crew.committed),
 	       mib(s->info.limit));
@@ -57,8 +59,8 @@ static void print_collections(const struct summary *s)
 	       s->info.gc_cycles, s->info.gc_freed_objects, mib(s->info.gc_freed),
 	       (double)s->info.gc_pause_max_ns / 1e3);
 	if (s->private)
-		printf("          now %.1f MiB are allocated: %.2f MiB more than can be reached\n",
-		       mib(s->verify.allocated), mib(garbage(s)));
+		printf("          now %.1f MiB are allocated: %" PRIu64 " bytes more than can be reached\n",
+		       mib(s->verify.allocated), garbage(s));
 }
 
 static void print_crew(const struct summary *s, const struct options *options)

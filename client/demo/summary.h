@@ -24,4 +24,7 @@ struct summary {
 	struct heapd_verify_result verify;
 };
 
+/* Bytes of all objects that the index leads to. */
+uint64_t summary_reachable(const struct summary *summary);
+
 void summary_print(const struct summary *summary, const struct options *options);
