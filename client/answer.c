@@ -59,9 +59,13 @@ static uint64_t pause_clock(void)
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
-static void pause_count(struct heapd_thread *self, uint64_t begin)
+/* Before `scanned` says that the thread has answered: then the daemon looks at it. */
+static void pause_count(struct heapd_thread *self, uint64_t begin, uint32_t cycle)
 {
 	uint64_t ns = pause_clock() - begin;
+
+	HEAPD_WRITE_ONCE(self->pause_last_ns, ns);
+	HEAPD_WRITE_ONCE(self->pause_cycle, cycle);
 
 	HEAPD_COUNT(self->pauses, 1);
 	HEAPD_COUNT(self->pause_ns, ns);
@@ -105,11 +109,12 @@ void answer_here(struct heapd_heap *heap, struct heapd_thread *self)
 	if (heapd_now_phase(now) != HEAPD_PHASE_SCAN || !answer_begin(&a, heap, self, heapd_now_cycle(now)))
 		return;
 	begin = pause_clock();
-	if (stack_words_add_own(heap, &a.out, self))
+	bool found = stack_words_add_own(heap, &a.out, self);
+	pause_count(self, begin, a.cycle);
+	if (found)
 		answer_end(&a);
 	else
 		answer_give_up(&a);
-	pause_count(self, begin);
 }
 
 void answer_safepoint(struct heapd_heap *heap)
@@ -184,11 +189,12 @@ static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *sel
 		return;
 	begin = pause_clock();
 	uint64_t sp = interrupted_at(registers_add(&a, c));
-	if (stack_words_add_thread(heap, &a.out, self, sp, &c->uc_stack))
+	bool found = stack_words_add_thread(heap, &a.out, self, sp, &c->uc_stack);
+	pause_count(self, begin, a.cycle);
+	if (found)
 		answer_end(&a);
 	else
 		answer_give_up(&a);
-	pause_count(self, begin);
 }
 
 static void answer_handler(int number, siginfo_t *info, void *context)

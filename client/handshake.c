@@ -38,12 +38,15 @@
 #define PAUSE_LONGEST_NS (1 * CLOCK_MS)
 #define PAUSE_IDLE_NS    (10 * CLOCK_MS)  /* after a second */
 #define LOOK_AFTER_NS    (100 * CLOCK_MS) /* without an answer: look why */
+#define BLOCKED_LOOKS \
+	5u /* that find the signal blocked before that is told: posix_spawn() blocks all for a while */
 
 struct asked {
 	_Atomic uint32_t seen; /* the handler's: signals that have arrived */
 	uint32_t seen_before;  /* when the last was sent */
 	uint32_t tid;          /* to whom; 0: to nobody that has not seen it */
 	uint32_t told;         /* the thread whose blocking was reported */
+	uint32_t blocked;      /* looks in a row that found it blocked */
 	uint64_t sent_ns;
 };
 
@@ -106,7 +109,8 @@ static bool signal_lost(struct heapd_heap *heap, struct asked *asked, uint32_t t
 
 	asked->sent_ns = clock_now();
 	status_read(tid, status, sizeof(status));
-	if (status_signals(status, "\nSigBlk:") & bit)
+	asked->blocked = status_signals(status, "\nSigBlk:") & bit ? asked->blocked + 1 : 0;
+	if (asked->blocked >= BLOCKED_LOOKS)
 		blocked_report(heap, asked, tid);
 	return !(status_signals(status, "\nSigPnd:") & bit);
 }

@@ -169,11 +169,13 @@ static int shade_pins(struct cycle *cycle, const struct client *client)
 
 static void count_pause(struct cycle_result *result, const struct heapd_thread *thread)
 {
-	uint64_t longest = HEAPD_READ_ONCE(thread->pause_max_ns);
+	uint64_t ns = HEAPD_READ_ONCE(thread->pause_last_ns);
 
-	result->pause_sum += HEAPD_READ_ONCE(thread->pause_ns);
-	if (longest > result->pause_max)
-		result->pause_max = longest;
+	if (HEAPD_READ_ONCE(thread->pause_cycle) != result->number)
+		return;
+	result->pause_sum += ns;
+	if (ns > result->pause_max)
+		result->pause_max = ns;
 }
 
 static int shade_client(struct cycle *cycle, const struct client *client)

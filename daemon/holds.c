@@ -21,8 +21,10 @@
  * before its scan may point to what nothing else does, so if it is reached it is marked and scanned as any other. They
  * are as many as they are, and each is marked once.
  *
- * What is handed back: a thread clears its spare, then shows the batch. Step 3 reads the hand-back rings last, so a
- * batch that it does not see as a spare is seen there, or comes later and was seen as a spare, and held.
+ * What is handed back: a thread clears its spare, then shows the batch, all of it inside an operation. A batch that
+ * step 3 did not see as a spare, because it was between the two, is shown by the time its thread has been scanned:
+ * holds_end() takes all that is shown then, before it sets the mark words. A batch that is shown later was a spare at
+ * step 3, and is held, or was taken since. So no slot is both swept and handed back.
  */
 #include "holds.h"
 
@@ -72,7 +74,6 @@ int holds_gather(struct heap *heap)
 		if (held_any(s))
 			heap->marks->hold[s->slab] |= held_any(s);
 	}
-	harvest_handback(supply, true);
 	heap_unlock(heap);
 	return r;
 }
@@ -94,6 +95,7 @@ void holds_end(struct heap *heap)
 	uint64_t n = slabs_used(supply);
 
 	heap_lock(heap);
+	harvest_handback(supply, true);
 	ring_note_all(supply, clock_ns());
 	heap->collection->holding = false;
 	for (uint64_t slab = 0; slab < n; slab++)

@@ -9,7 +9,8 @@
  * anywhere.
  *
  * Back: the word is taken first, the ledger says free afterwards; a death in between leaves the slab to
- * the next cycle. A CPU that this process may not run on (cpuset, offline) is left alone.
+ * the next cycle. Both under one holding of heap->lock: the collector's step 3 (holds.c), which looks at current slabs
+ * under it, sees the slab here or in the ledger, never on its way. A CPU that this process may not run on (cpuset, offline) is left alone.
  */
 #include "visit.h"
 
@@ -68,13 +69,13 @@ void visit_deinit(struct supply *supply)
 	supply->visit = NULL;
 }
 
+/* With heap->lock held since before it was taken. */
 static void give_back(struct supply *supply, uint32_t class, const struct heapd_current *taken)
 {
 	uint32_t first, k;
 
 	if (!taken->bits)
 		return;
-	pthread_mutex_lock(&supply->heap->lock);
 	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
 	if (held_resolve(supply->heap, class, taken->base, &first, &k)) {
 		harvest_release(supply, first, k, taken->bits & ~harvest_ringed(supply, first, k));
@@ -82,7 +83,6 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 	} else {
 		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
 	}
-	pthread_mutex_unlock(&supply->heap->lock);
 }
 
 static bool unchanged(const struct heapd_current *word, struct heapd_current *seen)
@@ -96,10 +96,13 @@ static bool unchanged(const struct heapd_current *word, struct heapd_current *se
 
 static void take_cas(struct supply *supply, uint32_t class, struct heapd_pair *pair)
 {
-	struct heapd_pair seen = heapd_pair_load(pair);
+	struct heapd_pair seen;
 
+	pthread_mutex_lock(&supply->heap->lock);
+	seen = heapd_pair_load(pair);
 	if (seen.second && heapd_pair_cas(pair, &seen, (struct heapd_pair){ 0, 0 }))
 		give_back(supply, class, &(struct heapd_current){ .base = seen.first, .bits = seen.second });
+	pthread_mutex_unlock(&supply->heap->lock);
 }
 
 static bool move_to(struct visit *visit, uint32_t cpu)
@@ -134,8 +137,10 @@ static bool visit_rseq_slab(struct supply *supply, uint32_t cpu, uint32_t class,
 #if HEAPD_HAVE_RSEQ
 	struct heapd_current taken;
 
+	pthread_mutex_lock(&supply->heap->lock);
 	if (heapd_rseq_take(rows + class, (uint32_t)supply->heap->geometry.cpus, i * sizeof(taken), &taken))
 		give_back(supply, class, &taken);
+	pthread_mutex_unlock(&supply->heap->lock);
 #endif
 	return true;
 }

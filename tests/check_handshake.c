@@ -409,7 +409,7 @@ START_TEST(signal_blocked)
 	holder_begin(&h, heap, &blocking, address(1));
 	for (uint32_t cycle = 1; cycle <= 2; cycle++) {
 		phase_set(cycle, HEAPD_PHASE_SCAN);
-		ck_assert(!served(250));
+		ck_assert(!served(900));
 		ck_assert_uint_eq(heap->session->blocked_tid, h.record->tid);
 		ck_assert_uint_eq(h.record->scanned, 0);
 	}
