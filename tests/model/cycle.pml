@@ -52,7 +52,7 @@
 #define SPARE_RESTORED    14 /* a spare is cleared before the install, and set again if that fails */
 #define HANDBACK_TWICE    15 /* hand-backs are looked at before all were scanned: some are still under way */
 #define RING_SWEPT        16 /* the mark bits of what lies in a ring are not set */
-#define RETURN_WHITE      17 /* nor those of what comes back after note P2 */
+#define RETURN_UNHELD     17 /* what comes back in the cycle is not held */
 #define VISIT_UNLOCKED    18 /* a visit takes the slab first and the lock afterwards */
 #define DEAD_PINS         19 /* a dead thread's pins go with it */
 #define DEAD_PUBLISHED    20 /* ... what it published */
@@ -149,7 +149,7 @@ byte held[2], secret, left[2];
 bool inside_late[2], online_late[2];
 /* The daemon's own. `taken`: from a ring since note P. */
 byte out, mark, grey, hold, taken, visited;
-bool under_way, holding, judged, over;
+bool under_way, holding, over;
 /*
  * To judge by. `objects`: allocated and not free again; `mine`: free slots in a thread's hands; `late`: popped, its
  * address not in a register yet; `known`: those that may be queued in this cycle.
@@ -177,7 +177,7 @@ inline give(set)
 	assert(!((set) & (ring | cur | mine[0] | mine[1] | visited)));
 	out = out & ~(set);
 	objects = objects & ~(set);
-	mark = (judged && !M(RETURN_WHITE) -> mark | (set) : mark);
+	hold = (under_way && !M(RETURN_UNHELD) -> hold | (set) : hold);
 	field[1] = ((set) & BIT(1) -> 0 : field[1]);
 	field[2] = ((set) & BIT(2) -> 0 : field[2]);
 	field[3] = ((set) & BIT(3) -> 0 : field[3])
@@ -618,7 +618,7 @@ begin:	atomic {
 		mark = (ALL & ~out) | (M(RING_SWEPT) -> 0 : ring);
 		known = out & ~ring;
 		mark = (M(NO_BORN_BLACK) -> 0 : mark);
-		holding = false; judged = true
+		holding = false
 	};
 	d_step { shade_published(0); shade_published(1) };
 	d_step { shade_all(OBJ(field[PIN(0)])) };
@@ -653,7 +653,7 @@ marking: do
 
 	/* 8: the dead are forgotten. */
 	d_step {
-		under_way = false; judged = false; mark = 0; hold = 0; taken = 0; known = 0;
+		under_way = false; mark = 0; hold = 0; taken = 0; known = 0;
 		published[0] = 0; published[1] = 0;
 		field[PIN(0)] = (dead[0] -> 0 : field[PIN(0)]);
 		field[PIN(1)] = (dead[1] -> 0 : field[PIN(1)])
