@@ -269,7 +269,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: check check-run test lint san demo bench bench-build bench-mark deps-bench
+.PHONY: check check-run test lint san model demo bench bench-build bench-mark deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -314,6 +314,10 @@ san: ## the tests under ASan and UBSan (build/san), then under TSan (build/tsan)
 		scripts/run-checks $(addprefix $(O)/san/tests/,$(SAN_TESTS))
 	@TSAN_OPTIONS=die_after_fork=0 CK_TIMEOUT_MULTIPLIER=10 CHECK_LIMIT=600 HEAPD_TEST_BUILD='$(abspath $(O)/tsan)' \
 		scripts/run-checks $(addprefix $(O)/tsan/tests/,$(TSAN_TESTS))
+
+model: ## check the models of the collector, the large instances too, and print what was found (tests/model)
+	@scripts/install-deps model
+	@HEAPD_TEST_BUILD='$(abspath $(O))' tests/model/run all
 
 demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEMO_ARGS are handed on
 	@scripts/install-deps build

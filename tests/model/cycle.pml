@@ -1,0 +1,697 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A cycle of the collector, with two threads of two processes, the supplier, and the collector, step by step.
+ *
+ * What is claimed: a slot that goes back to the ledger is nobody's. Nothing that a live thread can reach leads to it
+ * (I5), and it lies in no ring, current slab or hands of a live thread (I1). give() asserts both each time, whoever
+ * returns the slot: the sweep, the harvest, a hand-back, a visit; and a pop asserts that its slot is no object.
+ * And: what is queued for marking was there at note P2, so marking ends (ending.pml shows a run that does not).
+ *
+ * How large. Three slots in two slabs, one field an object, a named root, a pin for each process, one CPU and class,
+ * a ring of one entry. Threads hold any set of objects; they do any operation of their menu in any order, at most as
+ * many as their budget says. So small an instance is searched whole; which one is, its caller says in the
+ * environment (the runner beside this file has them all). Every statement, d_step or atomic is one step of
+ * one process, between which all others may run, stop for ever, or die (`killer`). A step holds one access to what
+ * others write; where it holds more, the others are to what only this process looks at, or come earlier or
+ * later than they may without showing less: `inside` is left in the step of the last store, since leaving it later only
+ * makes the collector wait.
+ *
+ * The order of stores (x86: TSO). Stores are seen in their order, but later than the loads that follow them. Of
+ * that, two are modelled, those on which a fence's claim rests: entering the gate (inside_late: `inside` is odd for
+ * this thread and even for all others) and coming online (online_late). Both become visible with the thread's next
+ * store that others see, a locked instruction, a fence, or the collector's membarrier.
+ *
+ *   this file                       the code
+ *   mutator: shade, write           client/barrier.c, heapd.h; load, drop: plain C of the program
+ *            take .. done           client/refill.c
+ *            release                client/free.c
+ *            come                   client/thread.c (attaching), client/offline.c (coming back)
+ *   scan()                          client/answer.c, by handler, safepoint or agent
+ *   collector                       daemon/cycle.c, with handshake.c, holds.c, shades.c, sweeper.c
+ *   supplier                        daemon/supplier.c, harvest.c, visit.c
+ *
+ * Not in here: overflows and void cycles, ranges, edits, forked children, the marker's own threads, batches of several
+ * slabs, the filter of a barrier ring, numbers that go round.
+ */
+
+/* Mutants, one for each rule: the runner reads these lines. */
+#define NONE              0
+#define NO_DELETION       1  /* a store does not shade what it removes */
+#define NO_INSERTION      2  /* ... nor, before the thread's scan, what it adds */
+#define NO_ROUND          3  /* handshake 1 does not wait */
+#define ONE_ROUND         4  /* ... or only once */
+#define NOT_INSIDE        5  /* check and store are no unit: `inside` stays even */
+#define NO_MEMBARRIER     6  /* the collector's membarriers are left out */
+#define SCAN_EARLY        7  /* a thread is scanned before all have their barrier on */
+#define MARK_EARLY        8  /* marking begins before all were scanned */
+#define ADDRESS_LATE      9  /* a pop has the address after its commit */
+#define NO_HOLD           10 /* nothing is held */
+#define CURRENTS_FIRST    11 /* current slabs are read before spares */
+#define TAKEN_NOT_HELD    12 /* what is taken from a ring after note P is not held */
+#define REFILL_NOT_INSIDE 13 /* a slab goes from ring to spare outside the gate */
+#define SPARE_RESTORED    14 /* a spare is cleared before the install, and set again if that fails */
+#define HANDBACK_TWICE    15 /* hand-backs are looked at before all were scanned: some are still under way */
+#define RING_SWEPT        16 /* the mark bits of what lies in a ring are not set */
+#define RETURN_UNHELD     17 /* what comes back in the cycle is not held */
+#define VISIT_UNLOCKED    18 /* a visit takes the slab first and the lock afterwards */
+#define DEAD_PINS         19 /* a dead thread's pins go with it */
+#define DEAD_PUBLISHED    20 /* ... what it published */
+#define DEAD_RING         21 /* ... its barrier ring */
+#define DEAD_SPARE        22 /* ... its spare is returned */
+#define NO_FENCE          23 /* coming up, no fence between showing oneself and reading the phase */
+#define NO_REREAD         24 /* ... the phase is not read then */
+#define OFF_PLAIN         25 /* the barrier is switched off by a plain store */
+#define EMPTY_LATE        26 /* barrier rings are emptied after handshake 1 */
+#define FREE_TO_CURRENT   27 /* with the barrier on, free sets a bit in a current slab */
+#define HARVEST_EARLY     28 /* what was freed is harvested in the cycle */
+#define FREED_KEPT        29 /* the sweep leaves the freed bits of what it takes back */
+#define NO_BORN_BLACK     30 /* no mark bits are set at note P2 */
+#define PLAIN_OVERWRITE   31 /* a private object's field is overwritten plainly */
+#define RINGS_EARLY       32 /* the last pass over the rings begins with grey objects left */
+
+/* Other ways to keep a rule: each of these has to hold. */
+#define PUT_FIRST         40 /* a hand-back is shown before the spare is cleared, and looked at with the spares */
+#define THIRD_ROUND       41 /* hand-backs are looked at after one more round of handshake 1 */
+#define NOTE_RETRIED      42 /* a spare is cleared before the install; if that fails, the note is installed next time */
+#define NOTES_UNREAD      43 /* notes of installing are not held */
+#define FENCE_ONLY        44 /* the threads' fence without the membarrier between `now` and the look at them */
+#define MEMBARRIER_ONLY   45 /* that membarrier without the fence */
+
+#define M(x) c_expr { mutant == x }
+
+c_decl {
+\#include <stdlib.h>
+static int mutant, menu[2], cycles, start, mortal, supply, visits;
+static int setting(const char *name) { const char *v = getenv(name); return v ? atoi(v) : 0; }
+}
+
+/* What a thread may do: bits of MENU0 and MENU1. The runner reads these lines. */
+#define LOAD   1    /* read a pointer, from the root, its pin, or an object that it holds */
+#define STORE  2    /* store one there, through the barrier */
+#define DROP   4    /* forget a pointer that it holds */
+#define NEW    8    /* allocate */
+#define INIT   16   /* the first, plain store to an object that nobody else can see */
+#define PINNED 32   /* load from and store to its pin */
+#define FREES  64   /* free an object explicitly */
+#define BACK   128  /* hand a spare back */
+#define LEAVE  256  /* go offline */
+#define COME   512  /* come back, or attach */
+#define LAZY   1024 /* switch its barrier off after a cycle */
+#define REFILL 2048 /* get a slab when the current one is used up */
+#define MAY(op) c_expr { menu[Pmutator->me] & op }
+
+/* How it begins: bits of START. The runner reads these lines. */
+#define S_LIST    1  /* root -> 1 -> 2 */
+#define S_OFFLINE 2  /* thread 1 is offline */
+#define S_NEW     4  /* thread 1 is not attached yet */
+#define S_PIN     8  /* 3 is in thread 1's pin */
+#define S_CURRENT 16 /* slot 3 is free in the current slab */
+#define S_SHARED  32 /* root -> 1 -> 3, and slot 2 is free in the current slab */
+#define S_HELD    64 /* 3 is in a register of thread 1 */
+#define S_SKIPPED 128 /* and handshake 1 leaves `on` of offline threads as it is: they see to it as they come back */
+#define BEGINS(x) c_expr { start & x }
+
+#define ALL     14 /* the bits of slots 1 to 3; 0 is NULL */
+#define ROOT    0  /* field[ROOT] is the named root; in `grey`, bit 0 stands for it */
+#define PIN(m)  (4 + (m))
+#define BIT(s)  (1 << (s))
+#define OBJ(w)  (BIT(w) & ALL) /* what a word points to */
+#define SLAB_A  6              /* slots 1 and 2 */
+#define SLAB_B  8              /* slot 3 */
+#define SLAB(s) ((s) == 3 -> SLAB_B : SLAB_A)
+#define LOWEST(set) ((set) & 2 -> 1 : ((set) & 4 -> 2 : 3))
+
+/* phase.h */
+#define IDLE    0
+#define BARRIER 1
+#define SCAN    2
+#define MARK    3
+#define SWEEP   4
+#define HAS_BARRIER(p) ((p) >= BARRIER && (p) <= MARK)
+
+/* session.h */
+#define FREE    0
+#define OFFLINE 1
+#define ONLINE  2
+#define UNSURE  255
+
+/* The directory: `now`, and the ring's entry as the set of slots in it. */
+byte phase, cycle, ring;
+/* Objects: their fields, then the pins. */
+byte field[6];
+/* Sessions, a thread each. `log` is its barrier ring; `waited`: was inside when the collector looked, and still is. */
+byte on[2], scanned[2], log[2], published[2], state[2], spare[2], note[2], back[2];
+bool inside[2], waited[2], dead[2];
+/* Control. */
+byte cur, freed;
+/* The threads' own: what they hold; what they alone can see; stores that are not visible yet; operations left. */
+byte held[2], secret, left[2];
+bool inside_late[2], online_late[2];
+/* The daemon's own. `taken`: from a ring since note P. */
+byte out, mark, grey, hold, taken, visited;
+bool under_way, holding, over;
+/*
+ * To judge by. `objects`: allocated and not free again; `mine`: free slots in a thread's hands; `late`: popped, its
+ * address not in a register yet; `known`: those that may be queued in this cycle.
+ */
+byte objects, mine[2], late[2], known;
+
+hidden byte r, h, i; /* never used beyond the step that sets them */
+
+#define THROUGH(s) (r & BIT(s) -> OBJ(field[s]) : 0)
+
+/* r: all that a live thread can reach. */
+inline reach()
+{
+	r = held[0] | held[1] | late[0] | late[1] | OBJ(field[ROOT]) |
+	    (dead[0] -> 0 : OBJ(field[PIN(0)])) | (dead[1] -> 0 : OBJ(field[PIN(1)]));
+	r = r | THROUGH(1) | THROUGH(2) | THROUGH(3);
+	r = r | THROUGH(1) | THROUGH(2) | THROUGH(3)
+}
+
+/* These slots are free in the ledger now. */
+inline give(set)
+{
+	reach();
+	assert(!((set) & r));
+	assert(!((set) & (ring | cur | mine[0] | mine[1] | visited)));
+	out = out & ~(set);
+	objects = objects & ~(set);
+	hold = (under_way && !M(RETURN_UNHELD) -> hold | (set) : hold);
+	field[1] = ((set) & BIT(1) -> 0 : field[1]);
+	field[2] = ((set) & BIT(2) -> 0 : field[2]);
+	field[3] = ((set) & BIT(3) -> 0 : field[3])
+}
+
+/* All stores of thread m are visible. */
+inline flush(m)
+{
+	inside[m] = inside[m] || inside_late[m];
+	inside_late[m] = false;
+	if
+	:: online_late[m] -> state[m] = ONLINE; online_late[m] = false
+	:: else
+	fi
+}
+
+/* Threads --------------------------------------------------------------------------------------------------------- */
+
+/* x: any of the set. c is part of the state: the choices not taken yet are found in it on the way back. */
+inline pick(x, set)
+{
+	c = set;
+	if
+	:: c & 1 -> x = 0
+	:: c & 2 -> x = 1
+	:: c & 4 -> x = 2
+	:: c & 8 -> x = 3
+	:: c & 16 -> x = PIN(me)
+	fi;
+	c = 0
+}
+
+#define LIVE      (!dead[me])
+#define UP        (LIVE && !over && (state[me] == ONLINE || online_late[me]))
+#define READY     (UP && left[me])
+#define enter     inside_late[me] = !M(NOT_INSIDE)
+#define leave     inside[me] = false; inside_late[me] = false; waited[me] = false
+
+/* From where a load brings something that the thread does not hold. */
+#define GIVES(s)  (((s) == ROOT || held[me] & BIT(s)) && OBJ(field[s]) & ~held[me] -> BIT(s) : 0)
+#define GIVES_PIN (MAY(PINNED) && OBJ(field[PIN(me)]) & ~held[me] -> 16 : 0)
+#define GIVING    (GIVES(0) | GIVES(1) | GIVES(2) | GIVES(3) | GIVES_PIN)
+
+/* Objects that nobody else can see, with a field that is still NULL, or not. */
+#define EMPTY(s)  (held[me] & secret & BIT(s) && !field[s] -> BIT(s) : 0)
+#define FILLED(s) (held[me] & secret & BIT(s) && field[s] -> BIT(s) : 0)
+#define EMPTIES   (EMPTY(1) | EMPTY(2) | EMPTY(3))
+#define FILLEDS   (FILLED(1) | FILLED(2) | FILLED(3))
+
+/* What may be freed: held by this thread, and nowhere else. */
+#define NOWHERE(s) (field[0] != s && field[1] != s && field[2] != s && field[3] != s && field[4] != s && field[5] != s)
+#define ALONE(s)  (held[me] & BIT(s) && !((freed | held[1 - me]) & BIT(s)) && NOWHERE(s) -> BIT(s) : 0)
+#define ALONES    (ALONE(1) | ALONE(2) | ALONE(3))
+
+proctype mutator(byte me)
+{
+	byte t, v, b, c; /* where to, what, the barrier as it was read */
+
+next:	if
+	:: atomic { READY && MAY(LOAD) && GIVING ->
+		h = GIVING; pick(t, h);
+		held[me] = held[me] | OBJ(field[t]);
+		left[me]--; t = 0; goto next
+	   }
+	:: atomic { LIVE && !over && MAY(DROP) && held[me] ->
+		h = held[me]; pick(t, h);
+		held[me] = held[me] & ~BIT(t);
+		t = 0; goto next
+	   }
+	:: atomic { READY && MAY(STORE) ->
+		h = held[me] | BIT(ROOT) | (MAY(PINNED) -> 16 : 0); pick(t, h);
+		h = held[me] | 1; pick(v, h);
+		left[me]--; enter; b = on[me];
+		if
+		:: b -> goto shade
+		:: else -> goto write
+		fi
+	   }
+	:: atomic { READY && MAY(INIT) && EMPTIES ->
+		h = EMPTIES; pick(t, h);
+		h = held[me]; pick(v, h);
+		field[t] = v; secret = secret & ~OBJ(v);
+		left[me]--; t = 0; v = 0; goto next
+	   }
+	:: atomic { READY && M(PLAIN_OVERWRITE) && MAY(INIT) && FILLEDS ->
+		h = FILLEDS; pick(t, h);
+		field[t] = 0;
+		left[me]--; t = 0; goto next
+	   }
+	:: atomic { READY && MAY(NEW) && cur -> /* a restartable sequence; zeroing only writes what nobody reads yet */
+		t = LOWEST(cur);
+		cur = cur & ~BIT(t);
+		assert(!(objects & BIT(t)));
+		objects = objects | BIT(t); secret = secret | BIT(t);
+		field[t] = 0;
+		left[me]--;
+		if
+		:: !M(ADDRESS_LATE) -> held[me] = held[me] | BIT(t); t = 0; goto next
+		:: else -> late[me] = BIT(t); goto address
+		fi
+	   }
+	:: atomic { UP && MAY(REFILL) && !cur && (spare[me] || note[me] || ring) ->
+		if
+		:: !M(REFILL_NOT_INSIDE) -> enter
+		:: else
+		fi;
+		if
+		:: note[me] -> goto swap
+		:: !note[me] && spare[me] -> goto install
+		:: else -> goto take
+		fi
+	   }
+	:: atomic { READY && MAY(BACK) && spare[me] && !back[me] -> left[me]--; enter; goto handback }
+	:: atomic { READY && MAY(FREES) && ALONES ->
+		h = ALONES; pick(t, h);
+		left[me]--; enter; b = on[me]; goto release
+	   }
+	:: atomic { READY && MAY(LEAVE) -> flush(me); left[me]--; state[me] = OFFLINE; goto next }
+	:: atomic { LIVE && !over && MAY(COME) && state[me] != ONLINE && !online_late[me] ->
+		enter; online_late[me] = true; c = (state[me] == FREE);
+		on[me] = (c -> UNSURE : on[me]); b = on[me];
+		if
+		:: !M(NO_FENCE) && !M(MEMBARRIER_ONLY) -> flush(me)
+		:: else
+		fi;
+		goto come
+	   }
+	:: atomic { READY && MAY(LAZY) && on[me] && !HAS_BARRIER(phase) -> b = on[me]; goto off }
+	fi;
+
+	/* A store. The old value is read and logged, then the new one is stored: others may store in between. */
+shade:	atomic { LIVE ->
+		flush(me);
+		if
+		:: !M(NO_DELETION) -> log[me] = log[me] | OBJ(field[t])
+		:: else
+		fi;
+		if
+		:: scanned[me] != b && !M(NO_INSERTION) -> log[me] = log[me] | OBJ(v)
+		:: else
+		fi
+	};
+write:	atomic { LIVE ->
+		flush(me);
+		field[t] = v; secret = secret & ~OBJ(v);
+		leave; t = 0; v = 0; b = 0; goto next
+	};
+
+address: atomic { LIVE -> held[me] = held[me] | BIT(t); late[me] = 0; t = 0; goto next };
+
+	/* A refill: ring, spare, note, current slab. A note is of what is perhaps installed by now. */
+take:	atomic { LIVE ->
+		flush(me);
+		if
+		:: ring -> v = ring; mine[me] = ring; taken = (holding -> taken | ring : taken); ring = 0
+		:: else -> leave; goto next
+		fi
+	};
+	d_step { LIVE -> spare[me] = v; v = 0 };
+install: atomic { LIVE ->
+		flush(me); note[me] = spare[me];
+		if
+		:: M(SPARE_RESTORED) || M(NOTE_RETRIED)
+		:: else -> goto swap
+		fi
+	};
+	d_step { LIVE -> spare[me] = 0 };
+swap:	atomic { LIVE ->
+		flush(me);
+		if
+		:: !cur -> cur = note[me]; mine[me] = 0; goto clear
+		:: else
+		fi;
+		if
+		:: M(SPARE_RESTORED) -> goto restore
+		:: M(NOTE_RETRIED) -> leave; goto next
+		:: else -> goto done
+		fi
+	};
+restore: atomic { LIVE -> spare[me] = note[me]; goto done };
+clear:	atomic { LIVE -> spare[me] = 0; goto done };
+done:	atomic { LIVE -> note[me] = 0; leave; goto next };
+
+	/* A hand-back: no spare any more, then shown. */
+handback: atomic { LIVE ->
+		flush(me);
+		if
+		:: M(PUT_FIRST) -> back[me] = spare[me]; mine[me] = 0
+		:: else -> v = spare[me]; spare[me] = 0
+		fi
+	};
+	atomic { LIVE ->
+		if
+		:: M(PUT_FIRST) -> spare[me] = 0
+		:: else -> back[me] = v; v = 0; mine[me] = 0
+		fi;
+		leave; goto next
+	};
+
+	/* An explicit free. */
+release: atomic { LIVE ->
+		flush(me);
+		if
+		:: (!b || M(FREE_TO_CURRENT)) && cur & SLAB(t) -> cur = cur | BIT(t); objects = objects & ~BIT(t)
+		:: else -> freed = freed | BIT(t)
+		fi;
+		held[me] = held[me] & ~BIT(t);
+		leave; t = 0; b = 0; goto next
+	};
+
+	/* Coming up; c: as a new thread, which holds nothing. t and v: the phase and the cycle of one read of `now`. */
+come:	atomic { LIVE ->
+		if
+		:: M(NO_REREAD) -> t = IDLE
+		:: else -> t = phase; v = cycle
+		fi
+	};
+	atomic { LIVE -> /* a compare-and-swap */
+		flush(me);
+		if
+		:: on[me] == b && HAS_BARRIER(t) -> on[me] = v
+		:: c && !HAS_BARRIER(t) && (on[me] == b || M(OFF_PLAIN)) -> on[me] = 0
+		:: else
+		fi
+	};
+	atomic { LIVE ->
+		if
+		:: c && (t == SCAN || t == MARK) -> scanned[me] = v
+		:: !c && phase == SCAN && scanned[me] != cycle && !M(NO_REREAD) ->
+			published[me] = published[me] | held[me]; scanned[me] = cycle
+		:: else
+		fi;
+		leave; t = 0; v = 0; b = 0; c = 0; goto next
+	};
+
+	/* Whoever finds a barrier still on after its cycle; not inside. */
+off:	atomic { LIVE ->
+		if
+		:: on[me] == b || M(OFF_PLAIN) -> on[me] = 0
+		:: else
+		fi;
+		b = 0; goto next
+	}
+}
+
+/* The process of thread m is killed, at any moment or never. Its spare and note are forgotten; the rest stays. */
+proctype killer(byte m)
+{
+	d_step {
+		!over -> dead[m] = true;
+		held[m] = 0; late[m] = 0; mine[m] = 0; left[m] = 0;
+		inside[m] = false; inside_late[m] = false; waited[m] = false; online_late[m] = false;
+		if
+		:: !M(DEAD_SPARE) -> spare[m] = 0; note[m] = 0
+		:: else
+		fi;
+		if
+		:: M(DEAD_PINS) -> field[PIN(m)] = 0
+		:: M(DEAD_RING) -> log[m] = 0
+		:: else
+		fi
+	}
+}
+
+/* The daemon ------------------------------------------------------------------------------------------------------ */
+
+inline collect(m)
+{
+	h = back[m] & out & ~ring; back[m] = 0; give(h)
+}
+
+/* Each step with the heap's lock held. */
+proctype supplier()
+{
+end:	do
+	:: d_step { c_expr { supply } && !ring && ALL & ~out && !over ->
+		ring = (SLAB_A & ~out -> SLAB_A & ~out : SLAB_B & ~out);
+		out = out | ring
+	   }
+	:: d_step { back[0] -> collect(0) }
+	:: d_step { back[1] -> collect(1) }
+	:: d_step { freed && (!under_way || M(HARVEST_EARLY)) -> h = freed & out; freed = 0; give(h) }
+	:: d_step { c_expr { visits } && cur && !over ->
+		visited = cur; cur = 0;
+		if
+		:: !M(VISIT_UNLOCKED) -> h = visited; visited = 0; give(h)
+		:: else
+		fi
+	   }
+	:: d_step { visited -> h = visited & ~ring; visited = 0; give(h) }
+	:: d_step { M(DEAD_SPARE) && dead[1] && spare[1] | note[1] ->
+		h = (spare[1] | note[1]) & ~ring; spare[1] = 0; note[1] = 0; give(h)
+	   }
+	od
+}
+
+#define MUST_ANSWER(m)  (!dead[m] && state[m] != FREE && scanned[m] != cycle)
+#define CAN_ANSWER(m)   (MUST_ANSWER(m) && (state[m] == OFFLINE || !(inside[m] || inside_late[m])))
+#define ALL_ANSWERED    (!MUST_ANSWER(0) && !MUST_ANSWER(1))
+#define ONE_ANSWERED    (!MUST_ANSWER(0) || !MUST_ANSWER(1))
+#define HAS_LEFT(m)     (!waited[m] || dead[m])
+
+inline scan(m)
+{
+	published[m] = published[m] | held[m]; scanned[m] = cycle
+}
+inline switch_on(m)
+{
+	on[m] = (!dead[m] && (state[m] == ONLINE || (state[m] == OFFLINE && !BEGINS(S_SKIPPED))) -> cycle : on[m])
+}
+inline switch_off(m)
+{
+	on[m] = (on[m] == cycle -> 0 : on[m])
+}
+inline membarrier()
+{
+	if
+	:: !M(NO_MEMBARRIER) -> flush(0); flush(1)
+	:: else
+	fi
+}
+inline round()
+{
+	d_step { membarrier() };
+	d_step { waited[0] = inside[0] };
+	d_step { waited[1] = inside[1] };
+	(HAS_LEFT(0) && HAS_LEFT(1))
+}
+inline gather(m)
+{
+	d_step { hold = hold | spare[m] };
+	d_step { hold = (M(NOTES_UNREAD) -> hold : hold | note[m]) }
+}
+inline shade_all(set)
+{
+	h = (set) & ~mark;
+	assert(!(h & ~known));
+	mark = mark | h; grey = grey | h
+}
+inline shade_published(m)
+{
+	h = (M(DEAD_PUBLISHED) && dead[m] -> 0 : published[m]);
+	shade_all(h)
+}
+inline mark_one()
+{
+	if
+	:: grey & 1 -> i = 0
+	:: grey & 2 -> i = 1
+	:: grey & 4 -> i = 2
+	:: grey & 8 -> i = 3
+	fi;
+	grey = grey & ~BIT(i);
+	shade_all(OBJ(field[i]))
+}
+inline pass(m)
+{
+	d_step { shade_all(log[m]); news = news | h; log[m] = 0 }
+}
+inline sweep(slab)
+{
+	d_step {
+		h = out & slab & ~mark & ~hold;
+		h = (M(TAKEN_NOT_HELD) -> h : h & ~taken);
+		give(h);
+		freed = (M(FREED_KEPT) -> freed : freed & ~h)
+	}
+}
+
+proctype collector()
+{
+	byte news;
+
+	/* 1: note P, with the lock held; barrier rings are emptied. */
+begin:	atomic {
+		h = (back[0] | back[1] | freed) & out & ~ring; back[0] = 0; back[1] = 0; freed = 0; give(h);
+		taken = 0; hold = 0; under_way = true; holding = true
+	};
+	d_step { log[0] = (M(EMPTY_LATE) -> log[0] : 0); log[1] = (M(EMPTY_LATE) -> log[1] : 0) };
+
+	/* 2: handshake 1. */
+	d_step { cycle++; phase = BARRIER };
+	if
+	:: !M(NO_FENCE) && !M(FENCE_ONLY) -> d_step { membarrier() }
+	:: else
+	fi;
+	d_step { switch_on(0) };
+	if
+	:: M(SCAN_EARLY) -> round();
+		if
+		:: d_step { CAN_ANSWER(0) -> scan(0) }
+		:: !MUST_ANSWER(0)
+		fi
+	:: else
+	fi;
+	d_step { switch_on(1) };
+	if
+	:: !M(NO_ROUND) -> round()
+	:: else -> d_step { membarrier() }
+	fi;
+	if
+	:: !M(NO_ROUND) && !M(ONE_ROUND) -> round()
+	:: else
+	fi;
+	d_step { log[0] = (M(EMPTY_LATE) -> 0 : log[0]); log[1] = (M(EMPTY_LATE) -> 0 : log[1]) };
+
+	/* 3: what threads hold free, in the direction in which it moves. */
+	if
+	:: M(NO_HOLD)
+	:: M(CURRENTS_FIRST) -> d_step { hold = hold | cur }; gather(0); gather(1)
+	:: else -> gather(0); gather(1); d_step { hold = hold | cur }
+	fi;
+	if
+	:: M(THIRD_ROUND) -> round()
+	:: else
+	fi;
+	if
+	:: M(HANDBACK_TWICE) || M(THIRD_ROUND) || M(PUT_FIRST) -> d_step { collect(0) }; d_step { collect(1) }
+	:: else
+	fi;
+
+	/* 4: handshake 2. */
+	d_step { phase = SCAN };
+	do
+	:: d_step { CAN_ANSWER(0) -> scan(0) }
+	:: d_step { CAN_ANSWER(1) -> scan(1) }
+	:: ALL_ANSWERED || (M(MARK_EARLY) && ONE_ANSWERED) -> break
+	od;
+
+	/* Who has answered was not inside: whatever it had cleared as a spare before step 3 is shown by now. */
+	if
+	:: !M(HANDBACK_TWICE) && !M(THIRD_ROUND) && !M(PUT_FIRST) -> d_step { collect(0) }; d_step { collect(1) }
+	:: else
+	fi;
+
+	/* 5: note P2, with the lock held; then what the threads published, pins, the named root. */
+	atomic {
+		mark = (ALL & ~out) | (M(RING_SWEPT) -> 0 : ring);
+		known = out & ~ring;
+		mark = (M(NO_BORN_BLACK) -> 0 : mark);
+		holding = false
+	};
+	d_step { shade_published(0); shade_published(1) };
+	d_step { shade_all(OBJ(field[PIN(0)])) };
+	d_step { shade_all(OBJ(field[PIN(1)])) };
+	d_step { grey = grey | BIT(ROOT) };
+	d_step { phase = (M(MARK_EARLY) -> SCAN : MARK) };
+
+	/* 6: marking, then a pass over the barrier rings, until it finds nothing. */
+marking: do
+	:: atomic { grey -> mark_one() }
+	:: d_step { M(MARK_EARLY) && CAN_ANSWER(0) -> scan(0); shade_published(0) }
+	:: d_step { M(MARK_EARLY) && CAN_ANSWER(1) -> scan(1); shade_published(1) }
+	:: (!grey || M(RINGS_EARLY)) && ALL_ANSWERED -> break
+	od;
+	pass(0);
+	pass(1);
+	if
+	:: atomic { news -> news = 0; goto marking }
+	:: else
+	fi;
+	do
+	:: atomic { grey -> mark_one() }
+	:: else -> break
+	od;
+
+	/* 7: barriers go off, the sweep. */
+	atomic { phase = SWEEP };
+	d_step { switch_off(0) };
+	d_step { switch_off(1) };
+	sweep(SLAB_A);
+	sweep(SLAB_B);
+
+	/* 8: the dead are forgotten. */
+	d_step {
+		under_way = false; mark = 0; hold = 0; taken = 0; known = 0;
+		published[0] = 0; published[1] = 0;
+		field[PIN(0)] = (dead[0] -> 0 : field[PIN(0)]);
+		field[PIN(1)] = (dead[1] -> 0 : field[PIN(1)])
+	};
+	d_step { phase = IDLE };
+	if
+	:: atomic { c_expr { now.cycle < cycles } -> goto begin }
+	:: else
+	fi;
+	over = true
+}
+
+init
+{
+	c_code {
+		mutant = setting("MUTANT"); cycles = setting("CYCLES"); start = setting("START");
+		menu[0] = setting("MENU0"); menu[1] = setting("MENU1");
+		mortal = setting("MORTAL"); supply = setting("SUPPLY"); visits = setting("VISITS");
+		now.left[0] = setting("OPS0"); now.left[1] = setting("OPS1");
+	}
+	atomic {
+		state[0] = ONLINE;
+		state[1] = (BEGINS(S_OFFLINE) -> OFFLINE : (BEGINS(S_NEW) -> FREE : ONLINE));
+		if
+		:: BEGINS(S_LIST) -> out = SLAB_A; objects = SLAB_A; field[ROOT] = 1; field[1] = 2
+		:: BEGINS(S_SHARED) -> out = ALL; objects = 10; cur = 4; field[ROOT] = 1; field[1] = 3
+		:: else
+		fi;
+		if
+		:: BEGINS(S_PIN) -> out = out | SLAB_B; objects = objects | SLAB_B; field[PIN(1)] = 3
+		:: BEGINS(S_CURRENT) -> out = out | SLAB_B; cur = cur | SLAB_B
+		:: BEGINS(S_HELD) -> out = out | SLAB_B; objects = objects | SLAB_B; held[1] = SLAB_B
+		:: else
+		fi;
+		run collector(); run supplier(); run mutator(0); run mutator(1);
+		if
+		:: c_expr { mortal } -> run killer(1)
+		:: else
+		fi
+	}
+}
