@@ -18,6 +18,10 @@
 #include "refill.h"
 #include "thread.h"
 
+#define SMALL 128u /* bytes; and size classes are 16 bytes apart up to here */
+
+_Static_assert(SMALL < HEAPD_CLEAN_SLOT_MIN, "what pop says of small slots is their address, and no more");
+
 typedef long long two_words __attribute__((vector_size(16), aligned(8), may_alias));
 
 static inline void clear16(char *at)
@@ -29,12 +33,10 @@ static inline void clear16(char *at)
  * Slots are a multiple of 8 bytes, 16 at least. Small ones are cleared in line, from both ends, the stores
  * overlapping in the middle: a call costs more than the stores.
  */
-static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes)
+static inline __attribute__((always_inline)) void *slot_zero_small(void *slot, uint64_t bytes)
 {
 	char *at = slot, *end = at + bytes;
 
-	if (unlikely(bytes > 128))
-		return memset(slot, 0, bytes);
 	clear16(at);
 	clear16(end - 16);
 	if (bytes <= 32)
@@ -48,6 +50,11 @@ static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_
 	clear16(end - 64);
 	clear16(end - 48);
 	return slot;
+}
+
+static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes)
+{
+	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes);
 }
 
 /* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
@@ -66,6 +73,8 @@ static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap 
 	void *slot = NULL;
 	bool away;
 
+	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
+		return slot_finish(popped, elemsize);
 	if (thread_enter(heap, &away))
 		popped = refill_pop(heap, class, elemsize);
 	if (popped)
@@ -83,7 +92,7 @@ static inline __attribute__((always_inline)) void *class_alloc_sized(struct heap
 {
 	uint64_t popped;
 
-	if (unlikely(!heapd_self || heap->path != HEAPD_PATH_RSEQ))
+	if (unlikely(!heapd_self))
 		return class_alloc_slow(heap, class, elemsize);
 	popped = current_pop_rseq(heap, class, elemsize);
 	return likely(popped) ? slot_finish(popped, elemsize) : class_alloc_slow(heap, class, elemsize);
@@ -104,17 +113,35 @@ static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_hea
  * One object of a built-in type. A size class's own size is computed, not looked up: its slots are
  * exactly that large. (Those of a user's type may be larger, for its alignment.)
  */
+static __attribute__((noinline)) void *builtin_alloc_other(struct heapd_heap *heap, uint32_t type,
+							   size_t bytes)
+{
+	uint32_t first = type * HEAPD_SIZECLASS_TOTAL, sizeclass;
+
+	if (bytes > HEAPD_SMALL_MAX)
+		return large_alloc(heap, first + HEAPD_SIZECLASS_LARGE, bytes, HEAPD_PAGE_SIZE);
+	sizeclass = heapd_sizeclass_of(bytes);
+	return class_alloc_sized(heap, first + sizeclass, heapd_sizeclass_size(sizeclass));
+}
+
+/*
+ * The smallest ones have a way on which nothing is asked that is known: what they are cut into, and that such
+ * slots are never supplied as clean (HEAPD_CLEAN_SLOT_MIN).
+ */
 static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_heap *heap, uint32_t type,
 								 size_t bytes)
 {
 	if (unlikely(!heap))
 		return heap_missing(heap);
-	if (unlikely(bytes > HEAPD_SMALL_MAX))
-		return large_alloc(heap, type * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE, bytes,
-				   HEAPD_PAGE_SIZE);
-	uint32_t sizeclass = heapd_sizeclass_of(bytes);
-	return class_alloc_sized(heap, type * HEAPD_SIZECLASS_TOTAL + sizeclass,
-				 heapd_sizeclass_size(sizeclass));
+	if (unlikely(bytes - 1 >= SMALL || !heapd_self))
+		return builtin_alloc_other(heap, type, bytes);
+	uint32_t class = type * HEAPD_SIZECLASS_TOTAL + (uint32_t)((bytes - 1) >> 4);
+	uint64_t elemsize = ((bytes - 1) | 15) + 1, popped = current_pop_rseq(heap, class, elemsize);
+
+	if (unlikely(!popped))
+		return builtin_alloc_other(heap, type, bytes);
+	HEAPD_TSAN_ACQUIRE((void *)(uintptr_t)popped, elemsize);
+	return slot_zero_small((void *)(uintptr_t)popped, elemsize);
 }
 
 void *heapd_alloc(heapd_heap *heap, size_t bytes)

@@ -307,6 +307,7 @@ static int process_attach(struct heapd_heap *heap, const struct heapd_options *o
 		return r;
 	heap->path = path_choose(heap, options->flags);
 	heap->session->signal = (uint32_t)heap->signal;
+	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
 	heapd_process = heap;
 	if (thread_self(heap))
 		return 0;

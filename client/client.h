@@ -48,6 +48,7 @@ struct heapd_heap {
 	struct heapd_session *session;
 	struct heapd_thread *threads; /* the session's thread records */
 	uint32_t path;                /* HEAPD_PATH_RSEQ or HEAPD_PATH_CAS; set once at attach */
+	uint32_t rseq_cpus;           /* rows for the fast paths: as many as CPUs; by the other path none */
 	uint32_t read_only;
 	_Atomic uint32_t away; /* the daemon's sockets have ended */
 	uint32_t index;        /* the daemon's place for the session */

@@ -35,18 +35,17 @@ uint64_t current_pop_cas(struct heapd_heap *heap, uint32_t class, uint64_t elems
 	return object;
 }
 
-enum current_push current_push_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bit,
-				   uint64_t clean)
+enum current_push current_push_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t index)
 {
 	struct heapd_pair *pair = row_pair(heap, class), seen, next;
+	uint64_t bit = 1ull << index;
 
 	seen = (struct heapd_pair){ HEAPD_READ_ONCE(pair->first), HEAPD_READ_ONCE(pair->second) };
 	do {
 		if (!seen.second || (seen.first ^ base) > HEAPD_CURRENT_ZEROED)
 			return CURRENT_ELSEWHERE;
-		if (!(seen.second & bit) && (seen.first ^ base) > clean)
-			return CURRENT_UNCLEAN;
-		next = (struct heapd_pair){ seen.first, seen.second | bit };
+		/* Its slots are not known to be zero any more. */
+		next = (struct heapd_pair){ base, seen.second | bit };
 	} while (!heapd_pair_cas(pair, &seen, next));
 	/* Judged after the swap: the first look may have read the two words of two slabs. */
 	return seen.second & bit ? CURRENT_DOUBLE : CURRENT_PUSHED;

@@ -17,7 +17,6 @@ enum current_push {
 	CURRENT_PUSHED = 0,
 	CURRENT_ELSEWHERE,
 	CURRENT_DOUBLE,
-	CURRENT_UNCLEAN,
 };
 
 static inline struct heapd_rseq_entry *current_column(const struct heapd_heap *heap, uint32_t class)
@@ -27,14 +26,14 @@ static inline struct heapd_rseq_entry *current_column(const struct heapd_heap *h
 
 hidden uint64_t current_pop_cas(struct heapd_heap *heap, uint32_t class, uint64_t elemsize);
 hidden enum current_push current_push_cas(struct heapd_heap *heap, uint32_t class, uint64_t base,
-					  uint64_t bit, uint64_t clean);
+					  uint64_t index);
 hidden bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits);
 
 /* A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no slab of the class to allocate from. */
 static inline uint64_t current_pop_rseq(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 #if HEAPD_HAVE_RSEQ
-	return heapd_rseq_pop(current_column(heap, class), (uint32_t)heap->t.cpus, elemsize);
+	return heapd_rseq_pop(current_column(heap, class), heap->rseq_cpus, elemsize);
 #else
 	return current_pop_cas(heap, class, elemsize);
 #endif
@@ -47,24 +46,29 @@ static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint
 						     : current_pop_cas(heap, class, elemsize);
 }
 
-/* Sets a slot's bit, if its slab is current here and not used up; clean as heapd_rseq_push() has it. */
-static inline enum current_push current_push_rseq(struct heapd_heap *heap, uint32_t class, uint32_t slab,
-						  uint64_t base, uint64_t bit, uint64_t clean)
+/* Sets a slot's bit, if its slab is current here: heapd_rseq_push() says when. */
+static inline enum current_push current_push(struct heapd_heap *heap, uint32_t class, uint32_t slab,
+					     uint64_t base, uint64_t index)
 {
 #if HEAPD_HAVE_RSEQ
-	return (enum current_push)heapd_rseq_push(current_column(heap, class), (uint32_t)heap->t.cpus, base,
-						  bit, clean, HEAPD_READ_ONCE(heap->t.owner[slab]));
-#else
-	return current_push_cas(heap, class, base, bit, clean);
+	if (likely(heap->path == HEAPD_PATH_RSEQ))
+		return (enum current_push)heapd_rseq_push(current_column(heap, class), heap->rseq_cpus, base,
+							  index, HEAPD_READ_ONCE(heap->t.owner[slab]));
 #endif
+	return current_push_cas(heap, class, base, index);
 }
 
-/* The same, by the path that this process uses. */
-static inline enum current_push current_push(struct heapd_heap *heap, uint32_t class, uint32_t slab,
-					     uint64_t base, uint64_t bit, uint64_t clean)
+/* The usual case of that by sequence: true if it was this case, and done. */
+static inline bool current_collect(struct heapd_heap *heap, uint32_t class, uint32_t slab, uint64_t base,
+				   uint64_t index)
 {
-	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_push_rseq(heap, class, slab, base, bit, clean)
-						     : current_push_cas(heap, class, base, bit, clean);
+#if HEAPD_HAVE_RSEQ
+	return heapd_rseq_collect(current_column(heap, class), heap->rseq_cpus, base, index,
+				  HEAPD_READ_ONCE(heap->t.owner[slab]));
+#else
+	(void)heap, (void)class, (void)slab, (void)base, (void)index;
+	return false;
+#endif
 }
 
 /* In owner[]: on a cas row. */

@@ -8,9 +8,9 @@
  * One store matters to others, the bit. The dirty bit that leads the daemon to the word is a hint: who
  * dies between the two leaves a word that the next whole harvest finds.
  *
- * A bit that was set already is a double free, and so is a slot that the ledger has (its out bit is
- * clear) or that is on its way to a current slab (lent): refused and reported, nothing harmed. (As with every allocator, an address that was freed
- * and given out again belongs to its new owner, and freeing it frees that.)
+ * A bit that was set already is a double free, and so is a slot that the ledger has or that is on its way from
+ * there to a current slab (both in lent[]): refused and reported, nothing harmed. (As with every allocator, an
+ * address that was freed and given out again belongs to its new owner, and freeing it frees that.)
  *
  * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again
  * in the cycle that still has to see what it pointed to. Check and store are one unit against the
@@ -27,49 +27,56 @@
 #include "freed.h"
 #include "gate.h"
 #include "place.h"
+#include "refill.h"
 #include "report.h"
 #include "thread.h"
 
 /* What there is to do for an object that begins at a slot's start. */
 struct target {
 	uint64_t base; /* address of slot 0 of the slab */
-	uint64_t bit;
-	uint64_t elemsize; /* 0: large */
+	uint32_t index;
 	uint32_t slab;
 	uint32_t class;
 };
 
 /*
  * The short way from an address to its slot, by the page's record alone (place.h has the long one). False
- * if no slot begins there; or the page lies in a gap of a span's end, where no slot is ever out.
+ * if no slot begins there, or a large object; or the page lies in a gap of a span's end, where no slot is ever out.
  */
-static inline __attribute__((always_inline)) bool target_find(const struct heapd_heap *heap,
-							      const void *object, struct target *to)
+static inline __attribute__((always_inline)) bool page_find(const struct heapd_heap *heap, const void *object,
+							    const struct heapd_page **page, uint32_t *in_span)
 {
-	uint64_t offset = (uint64_t)(uintptr_t)object - heap->t.base, within, elemsize;
-	const struct heapd_page *page = &heap->t.pages[offset >> HEAPD_PAGE_SHIFT];
-	uint32_t first, index, k, i;
+	uint64_t offset = (uint64_t)(uintptr_t)object - heap->t.base;
+	uint32_t first;
 
+	*page = &heap->t.pages[offset >> HEAPD_PAGE_SHIFT];
 	if (unlikely(offset >= heap->t.size))
 		return false;
-	first = HEAPD_READ_ONCE(page->first);
-	within = offset - ((uint64_t)(first - 1) << HEAPD_PAGE_SHIFT);
-	elemsize = (uint64_t)page->words * 8;
-	index = heapd_page_index(page, within);
-	if (unlikely(index * elemsize != within || !first))
+	first = HEAPD_LOAD_ACQUIRE(&(*page)->first);
+	return likely(first) &&
+	       likely(heapd_page_begins(*page, (uint32_t)offset - ((first - 1) << HEAPD_PAGE_SHIFT),
+					in_span));
+}
+
+static bool target_find(const struct heapd_heap *heap, const void *object, struct target *to)
+{
+	const struct heapd_page *page;
+	uint32_t in_span, slots;
+
+	if (!page_find(heap, object, &page, &in_span))
 		return false;
-	k = index / 64;
-	i = index % 64;
-	if (unlikely(elemsize > HEAPD_SLAB_BYTES / 64)) {
-		k = index / heapd_slab_slots(elemsize);
-		i = index % heapd_slab_slots(elemsize);
-	}
-	to->bit = 1ull << i;
-	to->base = (uint64_t)(uintptr_t)object - i * elemsize;
-	to->slab = page->slab0 + k;
+	slots = heap->t.classes[page->class].slab_slots;
+	slots |= !slots; /* a wild address, and its page is being cut */
+	to->index = in_span % slots;
+	to->base = (uint64_t)(uintptr_t)object - (uint64_t)to->index * page->words * 8;
+	to->slab = page->slab0 + in_span / slots;
 	to->class = page->class;
-	to->elemsize = elemsize;
 	return true;
+}
+
+static inline uint64_t target_bit(const struct target *to)
+{
+	return 1ull << to->index;
 }
 
 static int free_bad(struct heapd_heap *heap, const void *object, const char *what)
@@ -94,15 +101,14 @@ static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, 
 }
 
 /*
- * In the ledger, on its way there, or in a ring or spare. Without this, a second free could put the slot into a
- * current slab as well.
+ * In the ledger, in a ring or spare, or on its way to the ledger. Without this, a second free could put the slot
+ * into a current slab as well.
  */
-static inline bool is_free_already(const struct heapd_heap *heap, const struct target *to)
+static inline bool is_free_already(const struct heapd_heap *heap, uint32_t slab, uint32_t index)
 {
-	uint64_t mine = HEAPD_READ_ONCE(heap->t.out[to->slab]) & ~HEAPD_READ_ONCE(heap->t.lent[to->slab]) &
-			~HEAPD_READ_ONCE(heap->t.freed[to->slab]);
+	uint64_t elsewhere = HEAPD_READ_ONCE(heap->t.lent[slab]) | HEAPD_READ_ONCE(heap->t.freed[slab]);
 
-	return !(mine & to->bit);
+	return elsewhere >> index & 1;
 }
 
 static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)
@@ -110,19 +116,19 @@ static int free_remote(struct heapd_heap *heap, const struct target *to, void *o
 	struct place place;
 
 	/* The gap at a span's end can look like the first slot of a slab that is another span's. */
-	if (unlikely(to->bit == 1) && !place_find(heap, object, &place))
+	if (unlikely(to->index == 0) && !place_find(heap, object, &place))
 		return free_bad(heap, object, "no object lies there");
-	return freed_set_one(heap, to->slab, to->bit) ? free_double(heap, object) : 0;
-}
-
-static bool is_poisoning(const struct heapd_heap *heap)
-{
-	return HEAPD_READ_ONCE(heap->t.directory->cycle.debug) & HEAPD_DEBUG_POISON;
+	return freed_set_one(heap, to->slab, target_bit(to)) ? free_double(heap, object) : 0;
 }
 
 static bool is_checked(const struct heapd_heap *heap)
 {
 	return HEAPD_READ_ONCE(heap->t.directory->cycle.free_mode) == HEAPD_FREE_CHECKED;
+}
+
+static bool is_poisoning(const struct heapd_heap *heap)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->cycle.debug) & HEAPD_DEBUG_POISON;
 }
 
 /* So that whoever still uses it crashes, and does not follow what stood there. */
@@ -134,32 +140,29 @@ static void slot_poison(void *object, uint64_t bytes)
 		HEAPD_WRITE_ONCE(words[i], HEAPD_POISON_WORD);
 }
 
-/*
- * Into this CPU's current slab, inside the gate. A slab whose free slots are known to be zero stays so: the
- * slot is cleared first; of a slot that turns out to be free already, poison is taken back.
- */
+/* Into this CPU's current slab, inside the gate; of a slot that turns out to be free already, poison is taken back. */
 static enum current_push free_local(struct heapd_heap *heap, const struct target *to, void *object)
 {
+	uint64_t bytes = heap->t.classes[to->class].slot_size;
 	enum current_push pushed;
 	bool poison = is_poisoning(heap);
 
 	if (unlikely(poison))
-		slot_poison(object, to->elemsize);
-	pushed = current_push(heap, to->class, to->slab, to->base, to->bit, 0);
-
-	if (pushed == CURRENT_UNCLEAN) {
-		memset(object, 0, to->elemsize);
-		HEAPD_TSAN_RELEASE(object, to->elemsize);
-		pushed = current_push(heap, to->class, to->slab, to->base, to->bit, HEAPD_CURRENT_ZEROED);
-	}
+		slot_poison(object, bytes);
+	pushed = current_push(heap, to->class, to->slab, to->base, to->index);
 	if (unlikely(poison && pushed == CURRENT_DOUBLE))
-		memset(object, 0, to->elemsize);
+		memset(object, 0, bytes);
 	return pushed;
 }
 
 #if HEAPD_HAVE_RSEQ
-/* The slab that collected frees here until now goes to the daemon. What dies on the way, the next cycle finds. */
-static void collecting_flush(struct heapd_heap *heap, uint32_t class, uint32_t cpu)
+#define CROWDED 32 /* slots collected: as many are worth being put aside for */
+
+/*
+ * The slab that collected frees here until now becomes a spare of this thread, or goes to the daemon. What
+ * dies on the way, the next cycle finds.
+ */
+static void collecting_flush(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint32_t cpu)
 {
 	struct heapd_rseq_entry *column = current_column(heap, class);
 	uint64_t way = HEAPD_READ_ONCE(column[(uint64_t)cpu * HEAPD_CLASS_MAX].way) & 16;
@@ -168,8 +171,21 @@ static void collecting_flush(struct heapd_heap *heap, uint32_t class, uint32_t c
 
 	if (!heapd_rseq_take(column, (uint32_t)heap->t.cpus, way ^ HEAPD_WAY_COLLECTING, &taken))
 		return;
-	if (place_find(heap, (void *)(uintptr_t)(taken.base & ~HEAPD_CURRENT_ZEROED), &place))
+	if (place_find(heap, (void *)(uintptr_t)(taken.base & ~HEAPD_CURRENT_ZEROED), &place) &&
+	    !spare_keep(heap, self, &place, taken.bits))
 		freed_set(heap, place.slab, taken.bits);
+}
+
+/* How many slots of other slabs than this one the CPU's entry has collected. */
+static int collecting_others(const struct heapd_heap *heap, const struct target *to, uint32_t cpu)
+{
+	const struct heapd_rseq_entry *entry = current_column(heap, to->class) +
+					       (uint64_t)cpu * HEAPD_CLASS_MAX;
+	const struct heapd_current *slab = &entry->slabs[!(HEAPD_READ_ONCE(entry->way) & 16)];
+
+	if ((HEAPD_READ_ONCE(slab->base) ^ to->base) <= HEAPD_CURRENT_ZEROED)
+		return 0;
+	return __builtin_popcountll(HEAPD_READ_ONCE(slab->bits));
 }
 
 /* Makes the slab the one that collects frees here, with this first one in it: false if it is not this CPU's. */
@@ -177,25 +193,39 @@ static bool collecting_begin(struct heapd_heap *heap, struct heapd_thread *self,
 {
 	uint32_t here = heapd_rseq_cpu(), owner = HEAPD_READ_ONCE(heap->t.owner[to->slab]);
 
-	if (heap->path != HEAPD_PATH_RSEQ || here - 1 >= heap->t.cpus || (owner && owner != here) ||
-	    !to->elemsize)
+	if (here - 1 >= heap->rseq_cpus || (owner && owner != here) || !heap->t.classes[to->class].slot_size)
 		return false;
-	if (self->missed_slab != to->slab) {
+	if (self->missed_slab != to->slab && collecting_others(heap, to, here - 1)) {
 		self->missed_slab = to->slab;
 		return false;
 	}
-	collecting_flush(heap, to->class, here - 1);
-	owner = heapd_rseq_install(current_column(heap, to->class), (uint32_t)heap->t.cpus, to->base, to->bit,
-				   HEAPD_WAY_COLLECTING);
+	collecting_flush(heap, self, to->class, here - 1);
+	owner = heapd_rseq_install(current_column(heap, to->class), (uint32_t)heap->t.cpus, to->base,
+				   target_bit(to), HEAPD_WAY_COLLECTING);
 	if (owner)
 		HEAPD_WRITE_ONCE(heap->t.owner[to->slab], (uint16_t)owner);
 	return owner;
+}
+
+/* Before a slot is given to a slab that does not collect here yet: what was collected of another is put aside. */
+static void collecting_make_room(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to)
+{
+	uint32_t here = heapd_rseq_cpu();
+
+	if (here - 1 < heap->rseq_cpus && HEAPD_READ_ONCE(heap->t.owner[to->slab]) == here &&
+	    collecting_others(heap, to, here - 1) >= CROWDED)
+		collecting_flush(heap, self, to->class, here - 1);
 }
 #else
 static bool collecting_begin(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to)
 {
 	(void)heap, (void)self, (void)to;
 	return false;
+}
+
+static void collecting_make_room(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to)
+{
+	(void)heap, (void)self, (void)to;
 }
 #endif
 
@@ -206,13 +236,14 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	struct place place;
 
 	/* The gap at a span's end has slots of no slab: none of them is ever out. */
-	if (is_free_already(heap, to))
+	if (is_free_already(heap, to->slab, to->index))
 		return place_find(heap, object, &place) ? free_double(heap, object)
 							: free_bad(heap, object, "no object lies there");
-	HEAPD_TSAN_RELEASE(object, to->elemsize);
+	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
 	if (!on && !is_checked(heap)) {
+		collecting_make_room(heap, self, to);
 		pushed = free_local(heap, to, object);
 		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
 			pushed = CURRENT_PUSHED;
@@ -223,6 +254,16 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	if (pushed == CURRENT_PUSHED)
 		return 0;
 	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
+}
+
+/* Where the short way does not lead: a large object, or what is none. */
+static bool target_of_place(const struct place *place, const void *object, struct target *to)
+{
+	*to = (struct target){ .base = place->base,
+			       .index = (uint32_t)__builtin_ctzll(place->bit),
+			       .slab = place->slab,
+			       .class = place->span->class };
+	return place->start == (uint64_t)(uintptr_t)object;
 }
 
 /* Whatever the fast path did not like: says why, or attaches the thread and frees. */
@@ -247,32 +288,48 @@ static __attribute__((noinline)) int free_slow(void *object)
 		return free_bad(heap, object,
 				heap_contains(heap, object) ? "no object lies there"
 							    : "it is not in the heap");
-	if (place.start != (uint64_t)(uintptr_t)object)
+	if (!target_of_place(&place, object, &to))
 		return free_bad(heap, object,
 				"it points into an object, not to its start (heapd_start_of finds it)");
 	self = thread_enter(heap, &away);
 	if (!self)
 		return -errno;
-	r = target_find(heap, object, &to) ? free_target(heap, self, &to, object)
-					   : free_bad(heap, object, "no object lies there");
+	r = free_target(heap, self, &to, object);
 	thread_leave(away);
 	return r;
 }
 
+/* Whether the heap wants more of a free than most do: both words at once, debug flags of any kind. */
+static inline bool is_special(const struct heapd_heap *heap)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->cycle.free_mode) |
+	       HEAPD_READ_ONCE(heap->t.directory->cycle.debug);
+}
+
+/*
+ * What most frees are: of a slot of the slab that collects here, one of 64 slots. Nothing has to be asked of the
+ * ledger: a slot that is elsewhere stands in lent[] or freed[].
+ */
 int heapd_free(void *object)
 {
 	struct heapd_heap *heap = heapd_process;
 	struct heapd_thread *self = heapd_self;
-	enum current_push pushed = CURRENT_ELSEWHERE;
-	struct target to;
+	const struct heapd_page *page;
+	uint32_t in_span, slab;
+	bool done = false;
+	uint64_t base;
 
-	if (unlikely(!self || !heap || heap->path != HEAPD_PATH_RSEQ || is_checked(heap) ||
-		     is_poisoning(heap) || !target_find(heap, object, &to) || is_free_already(heap, &to)))
+	if (unlikely(!self || is_special(heap) || !page_find(heap, object, &page, &in_span) ||
+		     page->words > HEAPD_SLAB_BYTES / 64 / 8))
 		return free_slow(object);
-	HEAPD_TSAN_RELEASE(object, to.elemsize);
+	slab = page->slab0 + in_span / 64;
+	if (unlikely(is_free_already(heap, slab, in_span % 64)))
+		return free_slow(object);
+	base = (uint64_t)(uintptr_t)object - (uint64_t)(in_span % 64) * page->words * 8;
+	HEAPD_TSAN_RELEASE(object, (uint64_t)page->words * 8);
 	gate_enter(self);
 	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
-		pushed = current_push_rseq(heap, to.class, to.slab, to.base, to.bit, 0);
+		done = current_collect(heap, page->class, slab, base, in_span);
 	gate_leave(self);
-	return likely(pushed == CURRENT_PUSHED) ? 0 : free_slow(object);
+	return likely(done) ? 0 : free_slow(object);
 }

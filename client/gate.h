@@ -10,16 +10,26 @@
 
 #include "client.h"
 
+/* One instruction, where the compiler makes three of an atomic load and an atomic store. */
+static inline void gate_count(struct heapd_thread *self)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("incq %0" : "+m"(self->gate.inside) : : "cc");
+#else
+	HEAPD_WRITE_ONCE(self->gate.inside, self->gate.inside + 1);
+#endif
+}
+
 static inline void gate_enter(struct heapd_thread *self)
 {
-	HEAPD_WRITE_ONCE(self->gate.inside, self->gate.inside + 1);
+	gate_count(self);
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline void gate_leave(struct heapd_thread *self)
 {
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	HEAPD_WRITE_ONCE(self->gate.inside, self->gate.inside + 1);
+	gate_count(self);
 }
 
 #endif

@@ -29,6 +29,7 @@
 #include "report.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
+#define SPARES_LEFT  2u /* places for spares that freed slots do not take */
 
 static void futex_wake(uint32_t *word)
 {
@@ -141,6 +142,46 @@ static struct heapd_batch *spare_place(struct heapd_heap *heap, struct heapd_thr
 			return &self->spares[i];
 	spare_return(heap, self, victim);
 	return victim;
+}
+
+/* The spare that slab k of the span at page `first` fits into; else an empty place, while there are enough. */
+static struct heapd_batch *spare_beside(struct heapd_thread *self, uint32_t class, uint32_t first, uint32_t k)
+{
+	struct heapd_batch *place = NULL;
+	unsigned empty = 0;
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		struct heapd_batch *spare = &self->spares[i];
+
+		if (!spare->entry) {
+			place = spare;
+			empty++;
+		} else if (spare->class == class && heapd_entry_page(spare->entry) == first &&
+			   k - heapd_entry_slab(spare->entry) < HEAPD_BATCH_MAX) {
+			return spare;
+		}
+	}
+	return empty > SPARES_LEFT ? place : NULL;
+}
+
+bool spare_keep(struct heapd_heap *heap, struct heapd_thread *self, const struct place *place, uint64_t mask)
+{
+	uint32_t first = (uint32_t)(place->span - heap->t.spans), k = place->slab - place->span->slab0, i;
+	struct heapd_batch *spare = spare_beside(self, place->span->class, first, k);
+	uint64_t entry;
+
+	if (!spare)
+		return false;
+	entry = spare->entry ? spare->entry
+			     : heapd_entry_make(first, k / HEAPD_BATCH_MAX * HEAPD_BATCH_MAX, 0, 0);
+	i = k - heapd_entry_slab(entry);
+	if (heapd_entry_present(entry) >> i & 1 || entry & HEAPD_ENTRY_ZEROED)
+		return false;
+	__atomic_fetch_or(&heap->t.lent[place->slab], mask, __ATOMIC_RELAXED);
+	spare->class = place->span->class;
+	spare->masks[i] = mask;
+	HEAPD_STORE_RELEASE(&spare->entry, heapd_entry_with(entry, i));
+	return true;
 }
 
 /* Takes the ring's next entry into a spare: false if the ring is empty. */

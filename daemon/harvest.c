@@ -51,9 +51,6 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 	struct heapd_stats *stats = &supply->heap->t.directory->stats;
 	uint64_t n = (uint64_t)__builtin_popcountll(freed);
 
-	if (freed)
-		__atomic_fetch_and(&supply->heap->t.lent[supply->heap->t.spans[first].slab0 + k], ~freed,
-				   __ATOMIC_RELAXED);
 	HEAPD_COUNT(stats->harvested_slots, n);
 	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
 	if (freed && !collection_is_active(supply->heap))

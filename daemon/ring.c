@@ -138,7 +138,6 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 
 		slab_flag_set(state->used, slab);
 		spans_slab_ringed(&supply->spans, first, slab, true);
-		__atomic_fetch_or(&supply->heap->t.lent[span->slab0 + slab], given, __ATOMIC_RELAXED);
 		HEAPD_WRITE_ONCE(supply->heap->t.supplied[span->slab0 + slab], given);
 		slots += (uint64_t)__builtin_popcountll(given);
 	}

@@ -17,7 +17,6 @@
 
 #define SPAN_GROW_SHIFT 3 /* a span may be as large as an eighth of what its class has */
 #define SPAN_BYTES_MAX  (1ul << 18)
-#define CLEAN_SLOT_MIN  512u /* below this, zeroing a slot costs less than keeping it known to be zero */
 
 int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, struct pages *pages)
 {
@@ -130,7 +129,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		free(state);
 		return -ENOMEM;
 	}
-	state->zeroed = zeroed && record.elemsize >= CLEAN_SLOT_MIN;
+	state->zeroed = zeroed && record.elemsize >= HEAPD_CLEAN_SLOT_MIN;
 	state->next = state->prev = SPAN_NONE;
 	spans->states[first] = state;
 	record.slab0 = (uint32_t)(at * HEAPD_SLAB_UNIT);
@@ -141,7 +140,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		/* A late double free of what lay here before must not free what will. */
 		HEAPD_WRITE_ONCE(t->freed[record.slab0 + i], 0);
 		HEAPD_WRITE_ONCE(t->owner[record.slab0 + i], 0);
-		HEAPD_WRITE_ONCE(t->lent[record.slab0 + i], 0);
+		HEAPD_WRITE_ONCE(t->lent[record.slab0 + i], UINT64_MAX);
 	}
 	for (uint64_t u = 0; u < units; u++)
 		spans->ledger->owner[at + u] = first + 1;
@@ -220,6 +219,7 @@ int spans_cut_large(struct spans *spans, uint32_t class, uint64_t bytes, uint64_
 		return r;
 	}
 	spans_slots_out(spans, (uint32_t)at, 0, 1);
+	HEAPD_WRITE_ONCE(spans->heap->t.lent[spans->heap->t.spans[at].slab0], 0);
 	*first = (uint32_t)at;
 	return 0;
 }
@@ -280,6 +280,7 @@ uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint6
 
 	if (!change)
 		return 0;
+	__atomic_fetch_or(&spans->heap->t.lent[span->slab0 + k], change, __ATOMIC_RELAXED);
 	*out &= ~change;
 	marks_back(spans->heap, span->slab0 + k, change);
 	spans->states[first]->busy -= *out == 0;

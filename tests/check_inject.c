@@ -21,7 +21,7 @@
 #include "workers.h"
 
 #define POINTS \
-	7 /* 0 and 1: pop; 2: push; 3 and 4: install, before its stores and between them; 5: take; 6: turn */
+	8 /* 0 and 1: pop; 2: push; 3 and 4: install, before its stores and between them; 5: take; 6: turn; 7: collect */
 #define PROCESSES 4u
 #define KILLS     100u
 #define OBJECT    3072u /* five to a slab */

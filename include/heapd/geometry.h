@@ -156,7 +156,7 @@ struct heapd_tables {
 	uint64_t *freed_dirty;
 	uint64_t *freed;
 	uint16_t *owner;
-	uint64_t *lent; /* by slab: slots in rings and spares, on their way to being current; a hint */
+	uint64_t *lent; /* by slab: slots free in the ledger, in rings and in spares; a hint */
 };
 
 /* directory and control are where the two are mapped: the daemon may have them anywhere. */

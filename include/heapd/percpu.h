@@ -15,9 +15,13 @@
  *
  * owner[slab]: 1 + the CPU whose entry had the slab last, 0, or a value that is no CPU's (a cas row, more than
  * one CPU). Only the owner's CPU collects the slab's frees in its entry, all others set freed bits: so a slab
- * lies with one CPU, and a slot freed twice is found there, whoever frees it. lent[slab]: its slots in rings
- * and spares, set by the daemon before the ring's tail, cleared before the install; freeing one of them is a
- * double free. Both are hints: they serve to recognise a broken program, and the daemon never uses what they say.
+ * lies with one CPU, and a slot freed twice is found there, whoever frees it.
+ *
+ * lent[slab]: its slots that are free in the ledger, in a ring or in a spare. All of them when the span is cut;
+ * cleared by who installs the slots in a current slab, before it does; set by the daemon before the ledger has
+ * a slot, and by a thread before a slot is a spare of its. So a free slot stands in a current slab, in lent[] or in
+ * freed[], or is in somebody's hands just now. Both are hints: they serve to recognise a broken program, and the
+ * daemon never uses what they say.
  */
 #ifndef HEAPD_PERCPU_H
 #define HEAPD_PERCPU_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The restartable sequences on the rseq rows (percpu.h): pop, push, install, turn, take.
+ * The restartable sequences on the rseq rows (percpu.h): pop, collect, push, install, turn, take.
  *
  * A sequence runs on one CPU from its first to its last instruction or not at all: if its thread is
  * preempted, migrated or signalled in between, the kernel sends it to the abort handler, which begins
@@ -72,11 +72,11 @@ extern uint64_t heapd_inject_aborted __attribute__((visibility("hidden")));
 	"3:\n\t"
 #define HEAPD_RSEQ_BEGIN "2:\n\t" HEAPD_RSEQ_SET("%[row]")
 
-/* row = &rows[cpu_id][class]; jumps to 5 where the CPU has no row. */
-#define HEAPD_RSEQ_ROW                      \
+/* row = &rows[cpu_id][class]; jumps to `none` where the CPU has no row. */
+#define HEAPD_RSEQ_ROW(none)                \
 	"movl %%fs:4(%[area]), %k[row]\n\t" \
 	"cmpl %[cpus], %k[row]\n\t"         \
-	"jae 5f\n\t"                        \
+	"jae " none "\n\t"                  \
 	"shlq $17, %[row]\n\t"              \
 	"addq %[rows], %[row]\n\t"
 _Static_assert(HEAPD_RSEQ_ROW_SHIFT == 17, "the sequences find a row by this shift");
@@ -84,102 +84,170 @@ _Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
 
 /*
  * Takes one free slot of the slab that is allocated from: its address, plus HEAPD_CURRENT_ZEROED if the
- * slot is all zero; 0 if there is none (or no row for this CPU). `column` is the class's entry in row 0.
+ * slot is known to be zero; 0 if there is none (or no row for this CPU). `column` is the class's entry in row 0.
  */
 static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uint32_t cpus, uint64_t elemsize)
 {
 	uint64_t row, bits, next, object;
 
-	__asm__ volatile(
-		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
+	/* clang-format off */
+	__asm__ volatile goto(
+		HEAPD_RSEQ_BEGIN
+		HEAPD_RSEQ_ROW("%l[none]")
 		"addq 32(%[row]), %[row]\n\t"
 		"movq 8(%[row]), %[bits]\n\t"
 		"testq %[bits], %[bits]\n\t"
-		"jz 5f\n\t"
-		"tzcntq %[bits], %[object]\n\t" HEAPD_INJECT_ASM(
-			0) "imulq %[elemsize], %[object]\n\t"
-			   "leaq -1(%[bits]), %[next]\n\t"
-			   "addq (%[row]), %[object]\n\t"
-			   "andq %[bits], %[next]\n\t" HEAPD_INJECT_ASM(1) "movq %[next], 8(%[row])\n\t"
-									   "4:\n\t"
-									   "jmp 6f\n\t"
-									   "5:\n\t"
-									   "xorl %k[object], %k[object]\n\t"
-									   "6:\n\t"
+		"jz %l[none]\n\t"
+		"tzcntq %[bits], %[object]\n\t"
+		HEAPD_INJECT_ASM(0)
+		"imulq %[elemsize], %[object]\n\t"
+		"leaq -1(%[bits]), %[next]\n\t"
+		"addq (%[row]), %[object]\n\t"
+		"andq %[bits], %[next]\n\t"
+		HEAPD_INJECT_ASM(1)
+		"movq %[next], 8(%[row])\n\t"
+		"4:\n\t"
 		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [elemsize] "r"(elemsize)
-		: "memory", "cc" HEAPD_INJECT_CLOBBER);
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [elemsize] "r"(elemsize)
+		: "memory", "cc" HEAPD_INJECT_CLOBBER
+		: none);
+	/* clang-format on */
+	__asm__ volatile(
+		""); /* gcc before 12.4 can lose the outputs of an asm goto that ends a block (bug 113921) */
+	if (!object)
+		__builtin_unreachable();
 	return object;
+none:
+	return 0;
 }
 
 enum heapd_push {
 	HEAPD_PUSH_DONE = 0,
 	HEAPD_PUSH_ELSEWHERE, /* the slab is not current here */
 	HEAPD_PUSH_DOUBLE,    /* the slot is free already */
-	HEAPD_PUSH_UNCLEAN, /* the slab's free slots are all zero: clear the slot, then say that it is clean */
 };
 
 /*
- * Gives a slot back to the slab at `base`, if that is one of this CPU's two: to the collecting one first,
- * so that freeing does not wait for what the last allocation stored. A slab whose bits are 0 will do if its
- * base is right: with a slot of it in hand, {base, bit} is true whatever was there before. clean: 1 if the
- * slot is all zero, else 0. owner: as owner[] has it; another CPU's slab is elsewhere, whatever stands here.
+ * The usual case of heapd_rseq_push(): the slab at `base` collects here already, and is not known to be zero. False
+ * if it is another, and nothing was done. index: the slot's place in the slab, or that plus any multiple of 64.
+ */
+static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
+				      uint64_t index, uint32_t owner)
+{
+	uint64_t row, at;
+
+	/* clang-format off */
+	__asm__ volatile goto(
+		"2:\n\t" HEAPD_RSEQ_SET("%[row]")
+		"movl %%fs:4(%[area]), %k[row]\n\t"
+		"cmpl %[cpus], %k[row]\n\t"
+		"jae %l[other]\n\t"
+		"cmpl %[owner], %k[row]\n\t"
+		"jne %l[other]\n\t"
+		"shlq $17, %[row]\n\t"
+		"addq %[rows], %[row]\n\t"
+		"movq 32(%[row]), %[at]\n\t"
+		"cmpq (%[row],%[at]), %[base]\n\t" /* allocated from, too: free there? */
+		"jne 91f\n\t"
+		"movq 8(%[row],%[at]), %[at]\n\t"
+		"btq %[index], %[at]\n\t"
+		"jc %l[other]\n\t"
+		"movq 32(%[row]), %[at]\n\t"
+		"91:\n\t"
+		"xorl $16, %k[at]\n\t"
+		"addq %[at], %[row]\n\t"
+		"cmpq (%[row]), %[base]\n\t"
+		"jne %l[other]\n\t"
+		"movq 8(%[row]), %[at]\n\t"
+		"btsq %[index], %[at]\n\t"
+		"jc %l[other]\n\t"
+		HEAPD_INJECT_ASM(7)
+		"movq %[at], 8(%[row])\n\t"
+		"4:\n\t"
+		: [row] "=&r"(row), [at] "=&r"(at)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [base] "r"(base),
+		  [index] "r"(index), [owner] "r"(owner - 1)
+		: "memory", "cc" HEAPD_INJECT_CLOBBER
+		: other);
+	/* clang-format on */
+	return true;
+other:
+	return false;
+}
+
+/*
+ * Gives a slot back to the slab at `base`, if that is one of this CPU's two. It goes to the one that collects,
+ * so that no allocation waits for what the free before it stored: if the slab is the one that is allocated
+ * from, the other takes its base too when it is used up, and else the two change places. A slab whose bits
+ * are 0 will do if its base is right: with a slot of it in hand, {base, bit} is true whatever was there before.
+ * owner: as owner[] has it; another CPU's slab is elsewhere, whatever stands here.
  *
- * r8 the slab to give to, r10 the one that is allocated from; rax how its base word differs (0: the same
- * slab; 1: the same, and known to be zero).
+ * Only the last store gives anything: a change of places moves no slot, the base is the one that was there or
+ * that of a slab without slots. It says no more that the slots are known to be zero.
+ *
+ * r11 the entry, r8 the slab that collects, r10 the one that is allocated from.
  */
 static inline enum heapd_push heapd_rseq_push(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
-					      uint64_t bit, uint64_t clean, uint32_t owner)
+					      uint64_t index, uint32_t owner)
 {
-	__asm__ goto("2:\n\t" HEAPD_RSEQ_SET("%%r8") "movl %%fs:4(%[area]), %%r8d\n\t"
-						     "cmpl %[cpus], %%r8d\n\t"
-						     "jae %l[elsewhere]\n\t"
-						     "cmpl %[owner], %%r8d\n\t"
-						     "jne %l[elsewhere]\n\t"
-						     "shlq $17, %%r8\n\t"
-						     "addq %[rows], %%r8\n\t"
-						     "movq 32(%%r8), %%rax\n\t"
-						     "leaq (%%r8,%%rax), %%r10\n\t"
-						     "xorl $16, %%eax\n\t"
-						     "addq %%rax, %%r8\n\t"
-						     "movq (%%r10), %%rax\n\t"
-						     "xorq %[base], %%rax\n\t"
-						     "cmpq $1, %%rax\n\t"
-						     "ja 91f\n\t"
-						     "testq %[bit], 8(%%r10)\n\t"
-						     "jnz %l[twice]\n\t"
-						     "movq (%%r8), %%r9\n\t"
-						     "xorq %[base], %%r9\n\t"
-						     "cmpq $1, %%r9\n\t"
-						     "cmovbeq %%r9, %%rax\n\t"
-						     "cmovaq %%r10, %%r8\n\t"
-						     "jmp 92f\n\t"
-						     "91:\n\t"
-						     "movq (%%r8), %%rax\n\t"
-						     "xorq %[base], %%rax\n\t"
-						     "cmpq $1, %%rax\n\t"
-						     "ja %l[elsewhere]\n\t"
-						     "92:\n\t"
-						     "movq 8(%%r8), %%r9\n\t"
-						     "testq %[bit], %%r9\n\t"
-						     "jnz %l[twice]\n\t"
-						     "cmpq %[clean], %%rax\n\t"
-						     "ja %l[unclean]\n\t"
-						     "orq %[bit], %%r9\n\t" HEAPD_INJECT_ASM(
-							     2) "movq %%r9, 8(%%r8)\n\t"
-								"4:\n\t"
-		     :
-		     : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
-		       [bit] "r"(bit), [clean] "re"(clean), [owner] "r"(owner - 1)
-		     : "memory", "cc", "rax", "r8", "r9", "r10" HEAPD_INJECT_CLOBBER
-		     : elsewhere, twice, unclean);
+	/* clang-format off */
+	__asm__ volatile goto(
+		"2:\n\t" HEAPD_RSEQ_SET("%%r8")
+		"movl %%fs:4(%[area]), %%r8d\n\t"
+		"cmpl %[cpus], %%r8d\n\t"
+		"jae %l[elsewhere]\n\t"
+		"cmpl %[owner], %%r8d\n\t"
+		"jne %l[elsewhere]\n\t"
+		"shlq $17, %%r8\n\t"
+		"addq %[rows], %%r8\n\t"
+		"movq 32(%%r8), %%rax\n\t"
+		"movq %%r8, %%r11\n\t"
+		"leaq (%%r8,%%rax), %%r10\n\t"
+		"xorl $16, %%eax\n\t"
+		"addq %%rax, %%r8\n\t"
+		"movq (%%r10), %%r9\n\t"
+		"xorq %[base], %%r9\n\t"
+		"cmpq $1, %%r9\n\t"
+		"jbe 91f\n\t"
+		"movq (%%r8), %%r9\n\t"
+		"xorq %[base], %%r9\n\t"
+		"cmpq $1, %%r9\n\t"
+		"ja %l[elsewhere]\n\t"
+		"movq 8(%%r8), %%r9\n\t"
+		"jmp 92f\n\t"
+		"91:\n\t" /* it is allocated from */
+		"movq 8(%%r10), %%r9\n\t"
+		"btq %[index], %%r9\n\t"
+		"jc %l[twice]\n\t"
+		"movq 8(%%r8), %%r9\n\t"
+		"testq %%r9, %%r9\n\t"
+		"jz 92f\n\t"
+		"movq (%%r8), %%r10\n\t"
+		"xorq %[base], %%r10\n\t"
+		"cmpq $1, %%r10\n\t"
+		"jbe 92f\n\t"
+		"movq %%rax, 32(%%r11)\n\t" /* the other has slots: change places */
+		"xorq $16, %%rax\n\t"
+		"leaq (%%r11,%%rax), %%r8\n\t"
+		"movq 8(%%r8), %%r9\n\t"
+		"92:\n\t"
+		"btsq %[index], %%r9\n\t"
+		"jc %l[twice]\n\t"
+		HEAPD_INJECT_ASM(2)
+		"movq %[base], (%%r8)\n\t"
+		"movq %%r9, 8(%%r8)\n\t"
+		"4:\n\t"
+		:
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [base] "r"(base),
+		  [index] "r"(index), [owner] "rm"(owner - 1)
+		: "memory", "cc", "rax", "r8", "r9", "r10", "r11"
+		: elsewhere, twice);
+	/* clang-format on */
 	return HEAPD_PUSH_DONE;
 elsewhere:
 	return HEAPD_PUSH_ELSEWHERE;
 twice:
 	return HEAPD_PUSH_DOUBLE;
-unclean:
-	return HEAPD_PUSH_UNCLEAN;
 }
 
 /* Which of an entry's two slabs. */
@@ -193,24 +261,25 @@ static inline uint32_t heapd_rseq_install(struct heapd_rseq_entry *column, uint3
 	uint64_t row, at;
 	uint32_t done;
 
-	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-			 "movl %%fs:4(%[area]), %[done]\n\t"
-			 "addl $1, %[done]\n\t"
-			 "movq 32(%[row]), %[at]\n\t"
-			 "xorq %[way], %[at]\n\t"
-			 "addq %[at], %[row]\n\t"
-			 "cmpq $0, 8(%[row])\n\t"
-			 "jne 5f\n\t" HEAPD_INJECT_ASM(3) "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(
-				 4) "movq %[bits], 8(%[row])\n\t"
-				    "4:\n\t"
-				    "jmp 6f\n\t"
-				    "5:\n\t"
-				    "xorl %[done], %[done]\n\t"
-				    "6:\n\t"
-			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
-			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
-			   [bits] "r"(bits), [way] "r"(way)
-			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
+	__asm__ volatile(
+		HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW(
+			"5f") "movl %%fs:4(%[area]), %[done]\n\t"
+			      "addl $1, %[done]\n\t"
+			      "movq 32(%[row]), %[at]\n\t"
+			      "xorq %[way], %[at]\n\t"
+			      "addq %[at], %[row]\n\t"
+			      "cmpq $0, 8(%[row])\n\t"
+			      "jne 5f\n\t" HEAPD_INJECT_ASM(3) "movq %[base], (%[row])\n\t" HEAPD_INJECT_ASM(
+				      4) "movq %[bits], 8(%[row])\n\t"
+					 "4:\n\t"
+					 "jmp 6f\n\t"
+					 "5:\n\t"
+					 "xorl %[done], %[done]\n\t"
+					 "6:\n\t"
+		: [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
+		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [base] "r"(base),
+		  [bits] "r"(bits), [way] "r"(way)
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
 	return done;
 }
 
@@ -220,19 +289,19 @@ static inline bool heapd_rseq_turn(struct heapd_rseq_entry *column, uint32_t cpu
 	uint64_t row, at;
 	uint32_t done;
 
-	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-			 "movq 32(%[row]), %[at]\n\t"
-			 "cmpq $0, 8(%[row],%[at])\n\t"
-			 "jne 5f\n\t"
-			 "xorq $16, %[at]\n\t"
-			 "cmpq $0, 8(%[row],%[at])\n\t"
-			 "je 5f\n\t"
-			 "movl $1, %[done]\n\t" HEAPD_INJECT_ASM(6) "movq %[at], 32(%[row])\n\t"
-								    "4:\n\t"
-								    "jmp 6f\n\t"
-								    "5:\n\t"
-								    "xorl %[done], %[done]\n\t"
-								    "6:\n\t"
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW("5f") "movq 32(%[row]), %[at]\n\t"
+							       "cmpq $0, 8(%[row],%[at])\n\t"
+							       "jne 5f\n\t"
+							       "xorq $16, %[at]\n\t"
+							       "cmpq $0, 8(%[row],%[at])\n\t"
+							       "je 5f\n\t"
+							       "movl $1, %[done]\n\t" HEAPD_INJECT_ASM(
+								       6) "movq %[at], 32(%[row])\n\t"
+									  "4:\n\t"
+									  "jmp 6f\n\t"
+									  "5:\n\t"
+									  "xorl %[done], %[done]\n\t"
+									  "6:\n\t"
 			 : [row] "=&r"(row), [at] "=&r"(at), [done] "=&r"(done)
 			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus)
 			 : "memory", "cc" HEAPD_INJECT_CLOBBER);
@@ -249,16 +318,16 @@ static inline bool heapd_rseq_take(struct heapd_rseq_entry *column, uint32_t cpu
 {
 	uint64_t row, base, bits;
 
-	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW
-			 "addq %[at], %[row]\n\t"
-			 "movq (%[row]), %[base]\n\t"
-			 "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(5) "movq $0, 8(%[row])\n\t"
-									   "4:\n\t"
-									   "jmp 6f\n\t"
-									   "5:\n\t"
-									   "xorl %k[base], %k[base]\n\t"
-									   "xorl %k[bits], %k[bits]\n\t"
-									   "6:\n\t"
+	__asm__ volatile(HEAPD_RSEQ_BEGIN HEAPD_RSEQ_ROW("5f") "addq %[at], %[row]\n\t"
+							       "movq (%[row]), %[base]\n\t"
+							       "movq 8(%[row]), %[bits]\n\t" HEAPD_INJECT_ASM(
+								       5) "movq $0, 8(%[row])\n\t"
+									  "4:\n\t"
+									  "jmp 6f\n\t"
+									  "5:\n\t"
+									  "xorl %k[base], %k[base]\n\t"
+									  "xorl %k[bits], %k[bits]\n\t"
+									  "6:\n\t"
 			 : [row] "=&r"(row), [base] "=&r"(base), [bits] "=&r"(bits)
 			 : [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "r"(cpus), [at] "r"(at)
 			 : "memory", "cc" HEAPD_INJECT_CLOBBER);

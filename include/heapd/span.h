@@ -11,6 +11,8 @@
 #ifndef HEAPD_SPAN_H
 #define HEAPD_SPAN_H
 
+#include <stdbool.h>
+
 #include "heapd/layout.h"
 #include "heapd/sizeclass.h"
 
@@ -61,6 +63,21 @@ static inline uint32_t heapd_page_magic(uint64_t elemsize)
 static inline uint32_t heapd_page_index(const struct heapd_page *page, uint64_t offset)
 {
 	return (uint32_t)(offset * page->magic >> 32);
+}
+
+/*
+ * The same for any offset, with whether a slot begins there. The magic is too large by e / elemsize, e < elemsize; so
+ * the product is q * 2^32 + r * 2^32 / elemsize + within * e / elemsize for the quotient q and the remainder r. While
+ * within is below 2^32 / elemsize, the last term is less than the magic and less than a step of r. So the lower half
+ * is below the magic only for r = 0 (Lemire's test). Never of a large span, whose magic is 0.
+ */
+static inline bool heapd_page_begins(const struct heapd_page *page, uint32_t within, uint32_t *index)
+{
+	uint32_t magic = page->magic;
+	uint64_t product = (uint64_t)within * magic;
+
+	*index = (uint32_t)(product >> 32);
+	return (uint32_t)product < magic;
 }
 
 /* The magic is too large by less than elemsize / 2^32: the error stays below one for offsets up to 2^32 / elemsize. */
@@ -136,7 +153,8 @@ struct heapd_root_record {
 };
 _Static_assert(sizeof(struct heapd_root_record) == 128, "two cache lines");
 
-#define HEAPD_SLAB_BYTES 16384u /* of a slab, where that is fewer than 64 slots and more than one */
+#define HEAPD_CLEAN_SLOT_MIN 512u /* below this, zeroing a slot costs less than keeping it known to be zero */
+#define HEAPD_SLAB_BYTES     16384u /* of a slab, where that is fewer than 64 slots and more than one */
 
 static inline uint32_t heapd_slab_slots(uint64_t slot_size)
 {

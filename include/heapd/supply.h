@@ -55,6 +55,10 @@ static inline uint32_t heapd_entry_present(uint64_t e)
 {
 	return (uint32_t)(e >> 40) & 0xffffu;
 }
+static inline uint64_t heapd_entry_with(uint64_t e, uint32_t i)
+{
+	return e | 1ull << (40 + i);
+}
 static inline uint64_t heapd_entry_without(uint64_t e, uint32_t i)
 {
 	return e & ~(1ull << (40 + i));
