@@ -299,15 +299,8 @@ static __attribute__((noinline)) int free_slow(void *object)
 	return r;
 }
 
-/* Whether the heap wants more of a free than most do: both words at once, debug flags of any kind. */
-static inline bool is_special(const struct heapd_heap *heap)
-{
-	return HEAPD_READ_ONCE(heap->t.directory->cycle.free_mode) |
-	       HEAPD_READ_ONCE(heap->t.directory->cycle.debug);
-}
-
 /*
- * What most frees are: of a slot of the slab that collects here, one of 64 slots. Nothing has to be asked of the
+ * What most frees are: prompt, and of a slot of the slab that collects here, one of 64 slots. Nothing has to be asked of the
  * ledger: a slot that is elsewhere stands in lent[] or freed[].
  */
 int heapd_free(void *object)
@@ -319,8 +312,8 @@ int heapd_free(void *object)
 	bool done = false;
 	uint64_t base;
 
-	if (unlikely(!self || is_special(heap) || !page_find(heap, object, &page, &in_span) ||
-		     page->words > HEAPD_SLAB_BYTES / 64 / 8))
+	if (unlikely(!self || HEAPD_READ_ONCE(heap->t.directory->cycle.special) ||
+		     !page_find(heap, object, &page, &in_span) || page->words > HEAPD_SLAB_BYTES / 64 / 8))
 		return free_slow(object);
 	slab = page->slab0 + in_span / 64;
 	if (unlikely(is_free_already(heap, slab, in_span % 64)))

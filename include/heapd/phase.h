@@ -37,8 +37,13 @@ struct heapd_cycle_words {
 	uint64_t finished;   /* cycles that came to their end, void ones aside */
 	uint32_t event;      /* futex: changes after `finished` did, and when a cycle is void */
 	uint32_t collecting; /* 0: collection is off for this heap */
-	uint32_t free_mode;  /* HEAPD_FREE_* */
-	uint32_t debug;      /* HEAPD_DEBUG_* */
+	union {
+		struct {
+			uint32_t free_mode; /* HEAPD_FREE_* */
+			uint32_t debug;     /* HEAPD_DEBUG_* */
+		};
+		uint64_t special; /* both: 0 where frees are prompt and nothing is debugged */
+	};
 	uint32_t unused[8];
 };
 _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
