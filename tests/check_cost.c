@@ -80,7 +80,8 @@ START_TEST(heavy_requests_get_a_quarter)
 	uint64_t begin = fixture_now_ns(), cpu = daemon_cpu_ns(), percent, passed;
 	unsigned n = 0;
 
-	for (; fixture_now_ns() - begin < 1000000000; n++) {
+	/* Longer where others use the processors: what is shown is the daemon's share, and that it goes on. */
+	for (; (passed = fixture_now_ns() - begin) < 1000000000 || (n < 4 && passed < 15000000000); n++) {
 		struct heapd_message m = { .large = { .bytes = 1ul << 29, .class = HEAPD_SIZECLASS_LARGE } };
 		uint64_t asked;
 
@@ -90,7 +91,6 @@ START_TEST(heavy_requests_get_a_quarter)
 		ck_assert_int_eq(call(other, &m, HEAPD_OP_GET), 0);
 		ck_assert_uint_lt(fixture_now_ns() - asked, 200000000);
 	}
-	passed = fixture_now_ns() - begin;
 	percent = (daemon_cpu_ns() - cpu) * 100 / passed;
 	printf("%u requests of %u, %u %%\n", n, ops[_i], (unsigned)percent);
 	ck_assert_uint_le(percent, 50);
