@@ -29,7 +29,8 @@
 #include "report.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
-#define SPARES_LEFT  2u /* places for spares that freed slots do not take */
+#define SPARES_LEFT  2u            /* places for spares that freed slots do not take */
+#define SPARES_BYTES (512ul << 10) /* of a class, that they do: what a processor has in its caches */
 
 static void futex_wake(uint32_t *word)
 {
@@ -145,8 +146,10 @@ static struct heapd_batch *spare_place(struct heapd_heap *heap, struct heapd_thr
 }
 
 /* The spare that slab k of the span at page `first` fits into; else an empty place, while there are enough. */
-static struct heapd_batch *spare_beside(struct heapd_thread *self, uint32_t class, uint32_t first, uint32_t k)
+static struct heapd_batch *spare_beside(struct heapd_thread *self, const struct heapd_span *span,
+					uint32_t first, uint32_t k)
 {
+	uint64_t batch = HEAPD_BATCH_MAX * span->slab_slots * span->elemsize, kept = 0;
 	struct heapd_batch *place = NULL;
 	unsigned empty = 0;
 
@@ -156,18 +159,20 @@ static struct heapd_batch *spare_beside(struct heapd_thread *self, uint32_t clas
 		if (!spare->entry) {
 			place = spare;
 			empty++;
-		} else if (spare->class == class && heapd_entry_page(spare->entry) == first &&
-			   k - heapd_entry_slab(spare->entry) < HEAPD_BATCH_MAX) {
-			return spare;
+		} else if (spare->class == span->class) {
+			if (heapd_entry_page(spare->entry) == first &&
+			    k - heapd_entry_slab(spare->entry) < HEAPD_BATCH_MAX)
+				return spare;
+			kept += batch;
 		}
 	}
-	return empty > SPARES_LEFT ? place : NULL;
+	return empty > SPARES_LEFT && kept + batch <= SPARES_BYTES ? place : NULL;
 }
 
 bool spare_keep(struct heapd_heap *heap, struct heapd_thread *self, const struct place *place, uint64_t mask)
 {
 	uint32_t first = (uint32_t)(place->span - heap->t.spans), k = place->slab - place->span->slab0, i;
-	struct heapd_batch *spare = spare_beside(self, place->span->class, first, k);
+	struct heapd_batch *spare = spare_beside(self, place->span, first, k);
 	uint64_t entry;
 
 	if (!spare)
@@ -283,6 +288,12 @@ static uint32_t owner_next(const struct heapd_heap *heap, const struct heapd_bat
 	return owner;
 }
 
+/* Of the row that the slab went to, where that is a sequence's; without asking for the CPU again. */
+static struct heapd_cpu_counters *counters_of(struct heapd_heap *heap, uint32_t owner)
+{
+	return owner - 1 < heap->rseq_cpus ? &heap->t.counters[owner - 1] : current_counters(heap);
+}
+
 /* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. */
 static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
 {
@@ -301,7 +312,7 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	owner = install_here(heap, (uint32_t)spare->class, base, spare->masks[i]);
 	if (owner) {
 		HEAPD_WRITE_ONCE(heap->t.owner[slab], (uint16_t)owner_next(heap, spare, slab, base, owner));
-		counter_add(&current_counters(heap)->installs, 1);
+		counter_add(&counters_of(heap, owner)->installs, 1);
 	} else {
 		__atomic_fetch_or(&heap->t.lent[slab], spare->masks[i], __ATOMIC_RELAXED);
 		HEAPD_STORE_RELEASE(&spare->entry, entry);

@@ -28,7 +28,8 @@ static const struct peer {
 #define NPEERS (sizeof(peers) / sizeof(peers[0]))
 
 /* Words of BENCH_ONLY, in groups: a cell is measured if each group is unnamed or names it. */
-static const char *const names[] = { "heapd", "mimalloc", "jemalloc", "tcmalloc", "glibc", "boost", NULL };
+static const char *const names[] = { "heapd", "mimalloc", "jemalloc", "tcmalloc",
+				     "glibc", "boost",    "bare",     NULL };
 static const char *const extras[] = { "touch", "attach", NULL };
 
 static bool word_named(const struct plan *plan, const char *word)
@@ -84,6 +85,8 @@ bool plan_wants_cell(const struct plan *plan, const struct entrant *e, uint32_t 
 {
 	if (loop == BENCH_PASS ? e->procs == 1 : e->threads)
 		return false;
+	if (!strcmp(e->name, "bare") && size != 64)
+		return false;
 	if (any_loop_named(plan) && !word_named(plan, bench_loop_name(loop)))
 		return false;
 	return !any_size_named(plan) || word_named(plan, bench_size_name(size));
@@ -116,7 +119,7 @@ int plan_read(struct plan *plan)
 		if (!word_known(word)) {
 			fprintf(stderr,
 				"bench: BENCH_ONLY=%s: \"%s\" is none of heapd mimalloc jemalloc tcmalloc glibc "
-				"boost, pair alloc burst pass, 16 64 256 1024 4096 mix, touch attach\n",
+				"boost bare, pair alloc burst pass, 16 64 256 1024 4096 mix, touch attach\n",
 				only, word);
 			return -EINVAL;
 		}
@@ -197,6 +200,16 @@ static void boost_add(struct plan *plan, struct results *results)
 	entrant_add(plan, results, &(struct entrant){ .name = "boost", .procs = BENCH_PROCS, .zero = true });
 }
 
+static void bare_add(struct plan *plan, struct results *results)
+{
+	char program[512], procs[] = "1";
+	char *argv[] = { program, procs, NULL };
+
+	snprintf(program, sizeof(program), "%s/bare", plan->programs);
+	if (contender_add(plan, "bare", argv, NULL))
+		entrant_add(plan, results, &(struct entrant){ .name = "bare", .procs = 1, .zeroes = true });
+}
+
 /* The first file of that name where libraries lie. */
 static bool library_find(const char *file, char *path, size_t size)
 {
@@ -273,6 +286,8 @@ void plan_start(struct plan *plan, struct results *results)
 			malloc_add(plan, results, &peers[i]);
 	if (name_wanted(plan, "boost"))
 		boost_add(plan, results);
+	if (name_wanted(plan, "bare"))
+		bare_add(plan, results);
 }
 
 void plan_end(struct plan *plan)
