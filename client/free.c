@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Explicit free: one bit. In one of this CPU's two current slabs, if the slot belongs to it (a restartable
- * sequence), else by an atomic OR into the slab's freed word, which the daemon harvests. Of a slab that this
- * CPU had last (owner[], percpu.h), the second free in a row makes it the one that collects, so that a run
- * of frees costs one atomic operation a slab.
+ * Explicit free: one bit. In the one of this CPU's two current slabs that collects, if the slot belongs to it
+ * (a restartable sequence), else by an atomic OR into the slab's freed word, which the daemon harvests. A slab
+ * that this CPU had last (owner[], percpu.h) becomes the one that collects, with its first free where the one
+ * before has collected much or nothing, else with the second in a row; so a run of frees costs nothing but one
+ * change a slab. The one before is put aside as a spare of this thread (refill.h), or goes to the daemon.
  *
  * One store matters to others, the bit. The dirty bit that leads the daemon to the word is a hint: who
  * dies between the two leaves a word that the next whole harvest finds.

@@ -9,6 +9,12 @@
  * three at any time. Killed in between, a slab can be in two: that is why what a dead thread had in its
  * hands is forgotten, never returned.
  *
+ * The other way, spare_keep(): slots that this CPU collected of a slab, and this thread took out of the current
+ * slab, are noted in a spare. Nobody else has them in between, so a death there loses them to the next cycle; but
+ * the daemon, reading in the order above, can miss them while they move. The collector cannot: they move only
+ * while the thread's barrier is off, and it looks after that of every thread is on. The harvester can take a
+ * double free of such a slot in that moment for a free, as it can of one between ring and spare.
+ *
  * All of it stands inside an operation of the thread's gate (inside is odd), so that the collector's
  * first handshake waits for a slab on its way from the ring to the spare. Only while it waits for the
  * daemon has it left the gate, with nothing on its way: what it has taken lies in its spares. When it is
@@ -29,8 +35,9 @@
 #include "report.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
-#define SPARES_LEFT  2u            /* places for spares that freed slots do not take */
-#define SPARES_BYTES (512ul << 10) /* of a class, that they do: what a processor has in its caches */
+#define SPARES_LEFT  2u /* places for spares that freed slots do not take */
+#define SPARES_BYTES \
+	(1ul << 20) /* and with so much, freed slots make no other spare: about a processor's cache */
 
 static void futex_wake(uint32_t *word)
 {
@@ -145,11 +152,24 @@ static struct heapd_batch *spare_place(struct heapd_heap *heap, struct heapd_thr
 	return victim;
 }
 
-/* The spare that slab k of the span at page `first` fits into; else an empty place, while there are enough. */
-static struct heapd_batch *spare_beside(struct heapd_thread *self, const struct heapd_span *span,
-					uint32_t first, uint32_t k)
+/* What the spares of a thread can hold, were all of their slabs there. */
+static uint64_t spares_bytes(const struct heapd_heap *heap, const struct heapd_thread *self)
 {
-	uint64_t batch = HEAPD_BATCH_MAX * span->slab_slots * span->elemsize, kept = 0;
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		const struct heapd_class *class = &heap->t.classes[self->spares[i].class];
+
+		if (self->spares[i].entry)
+			bytes += HEAPD_BATCH_MAX * (uint64_t) class->slab_slots * class->slot_size;
+	}
+	return bytes;
+}
+
+/* The spare that slab k of the span at page `first` fits into; else an empty place, while there are enough. */
+static struct heapd_batch *spare_beside(const struct heapd_heap *heap, struct heapd_thread *self,
+					uint32_t class, uint32_t first, uint32_t k)
+{
 	struct heapd_batch *place = NULL;
 	unsigned empty = 0;
 
@@ -159,20 +179,18 @@ static struct heapd_batch *spare_beside(struct heapd_thread *self, const struct 
 		if (!spare->entry) {
 			place = spare;
 			empty++;
-		} else if (spare->class == span->class) {
-			if (heapd_entry_page(spare->entry) == first &&
-			    k - heapd_entry_slab(spare->entry) < HEAPD_BATCH_MAX)
-				return spare;
-			kept += batch;
+		} else if (spare->class == class && heapd_entry_page(spare->entry) == first &&
+			   k - heapd_entry_slab(spare->entry) < HEAPD_BATCH_MAX) {
+			return spare;
 		}
 	}
-	return empty > SPARES_LEFT && kept + batch <= SPARES_BYTES ? place : NULL;
+	return empty > SPARES_LEFT && spares_bytes(heap, self) < SPARES_BYTES ? place : NULL;
 }
 
 bool spare_keep(struct heapd_heap *heap, struct heapd_thread *self, const struct place *place, uint64_t mask)
 {
 	uint32_t first = (uint32_t)(place->span - heap->t.spans), k = place->slab - place->span->slab0, i;
-	struct heapd_batch *spare = spare_beside(self, place->span, first, k);
+	struct heapd_batch *spare = spare_beside(heap, self, place->span->class, first, k);
 	uint64_t entry;
 
 	if (!spare)

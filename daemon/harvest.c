@@ -10,8 +10,8 @@
  *   - in a slab that is being installed: it may have been popped and freed already, or not be installed
  *     yet; the bit stays and is judged again in a later pass;
  *   - else it was allocated, and is free now.
- * A slot between a ring and the spare of whoever took it cannot be seen, and one being installed cannot be
- * told from one that was: a double free of such a slot in that moment is not recognised.
+ * A slot between a ring or a current slab and the spare of whoever took it cannot be seen, and one being
+ * installed cannot be told from one that was: a double free of such a slot in that moment is not recognised.
  *
  * While a cycle is under way nothing that was freed is taken back: a thread that has been scanned may have read
  * what the freed object pointed to, and the marker has yet to see it. With Free=checked only the sweep takes back.

@@ -32,7 +32,8 @@ void held_deinit(struct held *held);
 
 /*
  * Gathers: of each thread first its spares, then what it is installing; then all current slabs of all CPUs. A
- * client notes the next place before it clears the one before, so what moves meanwhile is seen. -ENOMEM.
+ * client notes the next place before it clears the one before, so what moves meanwhile is seen; but for what a
+ * thread puts aside of a current slab as its spare, which it does only while its barrier is off. -ENOMEM.
  */
 int held_gather(struct held *held, struct heap *heap);
 

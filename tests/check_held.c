@@ -231,7 +231,7 @@ END_TEST
 /* More slabs than the table begins with: it grows and loses none. */
 START_TEST(thousands_of_slabs)
 {
-	static uint32_t firsts[2000], ks[2000];
+	static uint32_t firsts[250 * HEAPD_SPARE_COUNT], ks[250 * HEAPD_SPARE_COUNT];
 	uint32_t class = 9, k = 0, first = cut(class);
 	unsigned n = 0;
 

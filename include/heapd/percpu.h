@@ -5,9 +5,11 @@
  * Two tables, because restartable sequences and compare-and-swap do not exclude each other:
  *   rseq rows: read and written only inside a restartable sequence that runs on that row's CPU,
  *              committing with one store; the daemon withdraws from one by moving a thread onto the CPU.
- *              An entry has two slabs: one is allocated from, the other collects what is freed; when the
- *              first is used up the two change places (one store, `way`). So what a CPU frees it allocates
- *              again, out of its cache, without the daemon;
+ *              An entry has two slabs: one is allocated from, the other collects what is freed; the two
+ *              change places (one store, `way`) when the first is used up, or its slots come back while the
+ *              other has collected a few of another slab. Both may be the same slab, each with slots of its own. So
+ *              what a CPU frees it allocates again, out of its cache, without the daemon, and no allocation
+ *              waits for the store of the free before it;
  *   cas rows:  for clients without rseq, one slab each, changed only by a 16-byte compare-and-swap.
  *
  * {base, bits}: bits == 0 means "no slab", whatever base says. Bit 0 of base says that the slab's free

@@ -25,7 +25,7 @@
 #define HEAPD_THREAD_MAX       1024u        /* attached threads of one process */
 #define HEAPD_PIN_MAX          (1u << 20)   /* pins of one process */
 #define HEAPD_RANGE_MAX        1024u        /* registered ranges of one process */
-#define HEAPD_SPARE_COUNT      8u           /* spare batches of one thread */
+#define HEAPD_SPARE_COUNT      16u          /* spare batches of one thread */
 #define HEAPD_HANDBACK_COUNT   8u           /* batches handed back by one thread, not yet collected */
 #define HEAPD_EDIT_COUNT       4u           /* open edits of one thread */
 #define HEAPD_BARRIER_RING     (1u << 17)   /* entries of one thread's barrier ring: 1 MiB, and ... */
