@@ -394,7 +394,14 @@ START_TEST(not_given_out_at_once)
 		ck_assert_int_eq(marked_freed(p), k != 0);
 		ck_assert_uint_eq(heapd_self->gate.on, k == 2);
 		heapd_self->gate.on = 0;
-		ck_assert_int_eq(comes_again(p, 64), k == 0);
+		if (k == 0) {
+			ck_assert(comes_again(p, 64));
+			continue;
+		}
+		/* The next one alone: soon the daemon, which sees no cycle, may have supplied it again. */
+		void *q = heapd_alloc(heap, 64);
+		ck_assert_ptr_ne(q, p);
+		ck_assert_int_eq(heapd_free(q), 0);
 	}
 	own_words_end();
 	end();
