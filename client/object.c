@@ -52,7 +52,8 @@ static int class_alike(struct heapd_heap *heap, const struct place *place, size_
 
 	if (!type)
 		return -errno;
-	if (class->type >= HEAPD_TYPE_BUILTIN && class->kind == HEAPD_KIND_FIXED)
+	if (class->type == HEAPD_TYPE_WEAK ||
+	    (class->type >= HEAPD_TYPE_BUILTIN && class->kind == HEAPD_KIND_FIXED))
 		return error_set(
 			EINVAL,
 			"heapd_realloc: objects of type '%s' have one size; use an array or a flexible type",

@@ -138,6 +138,7 @@ int types_init(struct heap *heap)
 		return -ENOMEM;
 	builtin_make(heap, HEAPD_TYPE_ANY, "(any)", HEAPD_TYPE_SCAN);
 	builtin_make(heap, HEAPD_TYPE_LEAF, "(leaf)", HEAPD_TYPE_NOSCAN);
+	builtin_make(heap, HEAPD_TYPE_WEAK, "(weak)", HEAPD_TYPE_NOSCAN);
 	HEAPD_STORE_RELEASE(&heap->t.directory->nclasses, HEAPD_CLASS_BUILTIN);
 	HEAPD_STORE_RELEASE(&heap->t.directory->ntypes, HEAPD_TYPE_BUILTIN);
 	return 0;

@@ -36,7 +36,7 @@
 
 #define HEAPD_NAME_MAX   48      /* heap, type and root names, with the final NUL */
 #define HEAPD_CLASS_MAX  2048u   /* classes of one heap */
-#define HEAPD_TYPE_MAX   1024u   /* types of one heap, the two built-in ones included */
+#define HEAPD_TYPE_MAX   1024u   /* types of one heap, the three built-in ones included */
 #define HEAPD_ROOT_MAX   1024u   /* named roots of one heap */
 #define HEAPD_MAP_WORDS  131072u /* 64-bit words of all pointer maps together */
 #define HEAPD_RING_SLOTS 256u    /* entries of one supply ring */

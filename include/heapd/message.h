@@ -31,11 +31,14 @@ enum heapd_op {
 	HEAPD_OP_SET,          /* setting -> status */
 	HEAPD_OP_VERIFY,       /* -> verify */
 	HEAPD_OP_SYNC, /* harvest everything freed and handed back up to now, then -> collect: 0, or not until then */
-	HEAPD_OP_COLLECT, /* collect: a cycle is to begin -> what to wait for */
-	HEAPD_OP_PATH,    /* address -> text */
+	HEAPD_OP_COLLECT,    /* collect: a cycle is to begin -> what to wait for */
+	HEAPD_OP_PATH,       /* address -> text */
+	HEAPD_OP_WATCH_DEAD, /* dead: objects of the type that die are queued from now on -> status */
+	HEAPD_OP_NEXT_DEAD,  /* dead: the type -> dead: one of them, which leaves the queue, or 0 */
 	HEAPD_OP_COUNT,
-	HEAPD_NOTE_EVENT = 100, /* on the notify socket */
-	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
+	HEAPD_NOTE_EVENT =
+		100, /* on the notify socket: the directory's counts (finished, low, a type's dead) have grown */
+	HEAPD_NOTE_HANDSHAKE, /* look at the directory's `now`: threads and ranges are to be scanned */
 };
 
 #define HEAPD_HELLO_READ_ONLY 1u
@@ -99,6 +102,11 @@ struct heapd_setting {
 	char value[128];
 };
 
+struct heapd_dead_request {
+	uint32_t type, unused;
+	uint64_t object; /* in the reply */
+};
+
 /* Reply: when heapd_cycle_words.finished has reached `finished`, a whole cycle has passed since the request. */
 struct heapd_collect {
 	uint64_t finished;
@@ -127,6 +135,7 @@ struct heapd_message {
 		struct heapd_ticket ticket;
 		struct heapd_setting setting;
 		struct heapd_collect collect;
+		struct heapd_dead_request dead;
 		struct heapd_verify_reply verify;
 		uint64_t address;
 		char bytes[752];
@@ -134,7 +143,5 @@ struct heapd_message {
 	char text[256]; /* in a reply with status < 0: a sentence that says what to do; of PATH: the path */
 };
 _Static_assert(sizeof(struct heapd_message) == 1024, "messages keep their size");
-
-/* Kinds of events, in address of HEAPD_NOTE_EVENT; the public HEAPD_EVENT_ numbers. */
 
 #endif

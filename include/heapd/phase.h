@@ -44,7 +44,8 @@ struct heapd_cycle_words {
 		};
 		uint64_t special; /* both: 0 where frees are prompt and nothing is debugged */
 	};
-	uint32_t unused[8];
+	uint32_t low; /* counts the times that memory was found to be short */
+	uint32_t unused[7];
 };
 _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
 

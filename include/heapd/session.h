@@ -140,7 +140,8 @@ struct heapd_session {
 	 * what it logs for that cycle it logs to a ring of that length.
 	 */
 	uint32_t barrier_ring;
-	uint32_t unused[17];
+	uint32_t events; /* the client wants HEAPD_NOTE_EVENT */
+	uint32_t unused[16];
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 

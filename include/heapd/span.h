@@ -114,8 +114,23 @@ _Static_assert(sizeof(struct heapd_class) == 64, "a class is a cache line");
 /* The built-in types. Their classes stand at type * HEAPD_SIZECLASS_TOTAL + size class, in every heap. */
 #define HEAPD_TYPE_ANY      0u /* every aligned word may be a pointer ("scan") */
 #define HEAPD_TYPE_LEAF     1u /* no pointers ("noscan") */
-#define HEAPD_TYPE_BUILTIN  2u
+#define HEAPD_TYPE_WEAK     2u /* weak cells (struct heapd_weak_cell): no pointers for the marker */
+#define HEAPD_TYPE_BUILTIN  3u
 #define HEAPD_CLASS_BUILTIN (HEAPD_TYPE_BUILTIN * HEAPD_SIZECLASS_TOTAL)
+
+/* The one class of the weak type that cells are made of. */
+#define HEAPD_CLASS_WEAK (HEAPD_TYPE_WEAK * HEAPD_SIZECLASS_TOTAL)
+
+/*
+ * A weak cell. `word` is the address of its object, or 0 when that has died; bit 0 set: a thread that had been
+ * scanned has read it in this cycle ("touched"), so the object lives.
+ */
+struct heapd_weak_cell {
+	uint64_t word;
+	uint64_t unused;
+};
+_Static_assert(sizeof(struct heapd_weak_cell) == 16, "a cell is a slot of the smallest size class");
+#define HEAPD_WEAK_TOUCHED 1u
 
 #define HEAPD_TYPE_SCAN      1u /* flags: every aligned word may be a pointer; there is no map */
 #define HEAPD_TYPE_NOSCAN    2u /* no word is; there is no map */
@@ -138,7 +153,8 @@ struct heapd_type_record {
 	/* Classes for arrays of the type and for its flexible form, by size class; 0: not made yet. */
 	uint16_t array_class[HEAPD_SIZECLASS_TOTAL];
 	uint16_t flex_class[HEAPD_SIZECLASS_TOTAL];
-	uint64_t pad[16];
+	uint64_t dead; /* objects that were ever queued for heapd_type_next_dead(): the collector counts on */
+	uint64_t pad[15];
 };
 _Static_assert(sizeof(struct heapd_type_record) == 512, "type records keep their size");
 

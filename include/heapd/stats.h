@@ -48,7 +48,9 @@ struct heapd_stats {
 	uint64_t gc_foreign;   /* listed words that were neither NULL nor in the heap, at the last marking */
 	uint64_t returned;     /* given back to the system, of the heap memfd */
 	uint64_t gc_pause_max; /* ns of its own processor time: the longest answer of a thread to a scan */
-	uint64_t unused[82];
+	uint64_t gc_weak_cleared; /* weak cells whose objects had died */
+	uint64_t gc_dead_queued;  /* objects of watched types that had died */
+	uint64_t unused[80];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
