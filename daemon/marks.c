@@ -16,38 +16,48 @@ static uint64_t *table_map(uint64_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
+/* All tables of one heap. */
+#define TABLES 7u
+static void tables_of(struct marks *marks, uint64_t **tables[TABLES])
+{
+	uint64_t **all[TABLES] = { &marks->mark,  &marks->hold, &marks->early, &marks->doomed,
+				   &marks->dying, &marks->done, &marks->torn };
+
+	for (unsigned i = 0; i < TABLES; i++)
+		tables[i] = all[i];
+}
+
 int marks_init(struct heap *heap)
 {
 	struct marks *marks = calloc(1, sizeof(*marks));
+	uint64_t **tables[TABLES];
 
 	if (!marks)
 		return -ENOMEM;
 	heap->marks = marks;
 	marks->bytes = heapd_align_up(heap->geometry.slabs * 8, 4096);
-	marks->mark = table_map(marks->bytes);
-	marks->hold = table_map(marks->bytes);
-	marks->early = table_map(marks->bytes);
-	marks->doomed = table_map(marks->bytes);
-	if (marks->mark && marks->hold && marks->early && marks->doomed)
-		return 0;
-	marks_deinit(heap);
-	return -ENOMEM;
+	tables_of(marks, tables);
+	for (unsigned i = 0; i < TABLES; i++) {
+		*tables[i] = table_map(marks->bytes);
+		if (*tables[i])
+			continue;
+		marks_deinit(heap);
+		return -ENOMEM;
+	}
+	return 0;
 }
 
 void marks_deinit(struct heap *heap)
 {
 	struct marks *marks = heap->marks;
+	uint64_t **tables[TABLES];
 
 	if (!marks)
 		return;
-	if (marks->mark)
-		munmap(marks->mark, marks->bytes);
-	if (marks->hold)
-		munmap(marks->hold, marks->bytes);
-	if (marks->early)
-		munmap(marks->early, marks->bytes);
-	if (marks->doomed)
-		munmap(marks->doomed, marks->bytes);
+	tables_of(marks, tables);
+	for (unsigned i = 0; i < TABLES; i++)
+		if (*tables[i])
+			munmap(*tables[i], marks->bytes);
 	free(marks);
 	heap->marks = NULL;
 }

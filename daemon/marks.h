@@ -10,6 +10,10 @@
  *          an object that no scan has seen: the sweep leaves it. Written under heap->lock.
  *   early  bit set: the object was shaded before marking could begin. The collector's thread alone.
  *   doomed bit set: the slot had been freed explicitly when the cycle began. Written under heap->lock.
+ *   dying  bit set: the slot's object has died and is of a watched type: it waits to be taken, and is a root so long.
+ *   done   bit set: it was taken, and is not queued again. Both until the slot is free; under heap->lock.
+ *   torn   bit set: the last sweep left the slot because it was held, though nothing had reached it: what its
+ *          object points to may be gone. Written by the sweep, under heap->lock.
  *
  * The tables are as long as the heap has slab numbers, and sparse.
  */
@@ -23,12 +27,25 @@ struct marks {
 	uint64_t *hold;
 	uint64_t *early;
 	uint64_t *doomed;
+	uint64_t *dying;
+	uint64_t *done;
+	uint64_t *torn;
 	uint64_t bytes; /* of each table's mapping */
 };
 
 /* Sets heap->marks. -ENOMEM. */
 int marks_init(struct heap *heap);
 void marks_deinit(struct heap *heap);
+
+/* What was said of a slot's last object is not of its next. Tables that nobody wrote to stay without memory. */
+static inline void marks_forget(struct marks *marks, uint64_t slab, uint64_t slots)
+{
+	if ((marks->dying[slab] | marks->done[slab] | marks->torn[slab]) & slots) {
+		HEAPD_WRITE_ONCE(marks->dying[slab], marks->dying[slab] & ~slots);
+		marks->done[slab] &= ~slots;
+		marks->torn[slab] &= ~slots;
+	}
+}
 
 /* A span was cut with these slab numbers: whatever is allocated in it this cycle is black from its birth. */
 static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
@@ -38,6 +55,7 @@ static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
 	for (uint64_t i = slab; i < slab + n; i++) {
 		__atomic_store_n(&heap->marks->mark[i], UINT64_MAX, __ATOMIC_RELAXED);
 		heap->marks->hold[i] = UINT64_MAX;
+		marks_forget(heap->marks, i, UINT64_MAX);
 	}
 }
 
@@ -47,8 +65,10 @@ static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
  */
 static inline void marks_back(const struct heap *heap, uint64_t slab, uint64_t slots)
 {
-	if (heap->marks)
-		heap->marks->hold[slab] |= slots;
+	if (!heap->marks)
+		return;
+	heap->marks->hold[slab] |= slots;
+	marks_forget(heap->marks, slab, slots);
 }
 
 #endif

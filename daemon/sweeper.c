@@ -37,10 +37,20 @@ static void keep_early(struct heap *heap, const struct heapd_span *span, uint32_
 	__atomic_fetch_and(&heap->t.freed[span->slab0 + k], ~early, __ATOMIC_RELAXED);
 }
 
+/*
+ * What is left because it is held, though nothing reached it, was made before its maker was scanned, and let go of,
+ * or later: nobody has marked what it points to.
+ */
+static void note_torn(struct marks *marks, uint32_t slab, uint64_t torn)
+{
+	if (torn | marks->torn[slab])
+		marks->torn[slab] = torn;
+}
+
 static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct sweep_counts *counts)
 {
 	const struct heapd_span *span = &heap->t.spans[first];
-	const struct marks *marks = heap->marks;
+	struct marks *marks = heap->marks;
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
 	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]), early = marks->doomed[slab] & out & ~dead;
@@ -49,6 +59,7 @@ static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct swe
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
 	if (early & freed)
 		keep_early(heap, span, first, k, early & freed, counts);
+	note_torn(marks, slab, out & ~marks->mark[slab] & marks->hold[slab]);
 	counts->freed_objects += bits(dead);
 	counts->freed_bytes += bits(dead) * span->elemsize;
 	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;
