@@ -186,6 +186,18 @@ bool clients_lengthen(struct heap *heap, uint64_t id)
 	return can;
 }
 
+/* The fence pairs with the one of who asks: either the wish is seen here, or what has happened is seen there. */
+void clients_notify_events(struct heap *heap)
+{
+	static const struct heapd_message note = { .op = HEAPD_NOTE_EVENT };
+	const struct clients *c = heap->clients;
+
+	HEAPD_FENCE();
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->slots[i].live && HEAPD_READ_ONCE(c->slots[i].memory->events))
+			send(c->slots[i].notify, &note, sizeof(note), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 int client_read(const struct client *client, uint64_t at, uint64_t *words, uint64_t n)
 {
 	char *to = (char *)words;

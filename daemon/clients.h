@@ -38,7 +38,8 @@ struct clients {
 	struct client *slots;
 	unsigned n; /* slots ever used are below this */
 	unsigned allocated;
-	unsigned used; /* live or gone */
+	unsigned used;     /* live or gone */
+	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
 };
 
 int clients_init(struct heap *heap);
@@ -65,6 +66,9 @@ void clients_arrived(struct heap *heap);
 
 /* Sends a note without waiting to all live ones: an agent that does not read has one waiting. Takes heap->lock. */
 void clients_notify(struct heap *heap, const struct heapd_message *note);
+
+/* The same, with heap->lock held, to those that asked for events. */
+void clients_notify_events(struct heap *heap);
 
 /* Copies of all that are live or gone: the collector's. Takes heap->lock. -ENOMEM. */
 struct clients_view {

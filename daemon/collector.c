@@ -19,11 +19,13 @@
 
 #include "clock.h"
 #include "cycle.h"
+#include "events.h"
 #include "pacer.h"
 
 #define SECOND_NS    UINT64_C(1000000000)
 #define VOIDS_IN_ROW 8u /* then a rest, as long as the last one took, is between them */
 #define LINES        100u
+#define LOW_PERCENT  90u /* of the limit, in live objects: programs are told */
 
 struct collector {
 	struct heap *heap;
@@ -137,6 +139,8 @@ static void count(struct heap *heap, const struct cycle_result *r, uint64_t cpu)
 	HEAPD_COUNT(stats->gc_freed, r->swept.freed_bytes);
 	HEAPD_COUNT(stats->gc_freed_objects, r->swept.freed_objects);
 	HEAPD_COUNT(stats->gc_early_frees, r->swept.early);
+	HEAPD_COUNT(stats->gc_weak_cleared, r->weak_cleared);
+	HEAPD_COUNT(stats->gc_dead_queued, r->dead_queued);
 	HEAPD_COUNT(stats->gc_ns, r->total);
 	HEAPD_COUNT(stats->gc_cpu_ns, cpu);
 	if (r->pause_max > stats->gc_pause_max)
@@ -152,21 +156,33 @@ static uint64_t growth_rate(const struct collector *c, const struct cycle_result
 	return ns ? (uint64_t)((double)grown * 1e9 / (double)ns) : 0;
 }
 
+static uint64_t limit_in_force(const struct collector *c, const struct collection_settings *settings)
+{
+	uint64_t limit = heap_limit(c->heap);
+
+	return settings->memory_limit && settings->memory_limit < limit ? settings->memory_limit : limit;
+}
+
 static struct pace plan(const struct collector *c)
 {
 	struct collection_settings settings = collection_settings(c->heap);
 	struct pace_input input = {
 		.live = c->live,
 		.left = c->left,
-		.limit = heap_limit(c->heap),
+		.limit = limit_in_force(c, &settings),
 		.percent = settings.percent,
 		.rate = c->rate,
 		.cycle_ns = c->took,
 	};
 
-	if (settings.memory_limit && settings.memory_limit < input.limit)
-		input.limit = settings.memory_limit;
 	return pacer_plan(&input);
+}
+
+static bool room_is_low(const struct collector *c)
+{
+	struct collection_settings settings = collection_settings(c->heap);
+
+	return c->live > limit_in_force(c, &settings) / 100 * LOW_PERCENT;
 }
 
 /* After a cycle, and when settings or limit may have changed. */
@@ -227,6 +243,7 @@ static void run(struct collector *c, enum trigger trigger)
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
 	log_early(c, result);
 	finish(heap);
+	events_cycle(heap, room_is_low(c));
 }
 
 /* Waiting for a reason -------------------------------------------------------------------------------------------- */

@@ -10,6 +10,7 @@
  *   5  note P2 (holds_end): the mark words are set; what the threads published, pins, ranges, named roots,
  *      tickets, addresses on their way to clients and early shades become grey; now = MARK
  *   6  marking, and passes over the barrier rings, until a pass with nothing grey before it finds nothing white
+ *      then weak cells are settled, and what has died is queued; each with marking to the end as often as it finds more
  *   7  now = SWEEP; barriers go off; the sweep
  *   8  now = IDLE; finished
  *
@@ -43,11 +44,13 @@
 #include <time.h>
 
 #include "clock.h"
+#include "deads.h"
 #include "holds.h"
 #include "marks.h"
 #include "roots.h"
 #include "shades.h"
 #include "supply.h"
+#include "weaks.h"
 
 #define PIECE_WORDS 1024u /* read at once */
 
@@ -215,6 +218,7 @@ static int shade_roots(struct cycle *cycle)
 	for (unsigned i = 0; r == 0 && i < cycle->view.n; i++)
 		r = shade_client(cycle, &cycle->view.list[i]);
 	roots_look(cycle->heap, shade_root, cycle->marker);
+	deads_shade(cycle->heap, cycle->marker);
 	cycle->result.sessions = cycle->view.n;
 	publish(cycle, HEAPD_PHASE_MARK);
 	return r;
@@ -249,6 +253,43 @@ static int mark(struct cycle *cycle)
 	return check_void(cycle);
 }
 
+/* The rings are looked at once more after the cells, for readers that cannot touch them (weaks.c). */
+static int settle(struct cycle *cycle, uint64_t *grey)
+{
+	int r;
+
+	*grey = weaks_settle(cycle->heap, cycle->marker, &cycle->result.weak_cleared);
+	if (*grey)
+		return 0;
+	r = clients_look(cycle->heap, &cycle->view);
+	if (r == 0)
+		*grey = shades_pass(cycle->heap, &cycle->view, cycle->marker);
+	return r;
+}
+
+/*
+ * Step 6 as a whole. What is queued dead leads to white objects, which no thread can get at: no cell needs to be looked at for them.
+ */
+static int mark_and_bury(struct cycle *cycle)
+{
+	struct cycle_result *result = &cycle->result;
+	uint64_t grey;
+	int r;
+
+	do {
+		r = mark(cycle);
+		if (r == 0)
+			r = settle(cycle, &grey);
+		if (r < 0)
+			return r;
+	} while (grey);
+	r = check_void(cycle);
+	if (r < 0)
+		return r;
+	result->dead_queued = deads_queue(cycle->heap, cycle->marker);
+	return mark(cycle);
+}
+
 /* Steps 7 and 8, or the end of a void cycle: nothing of it is left in anybody's way. */
 static void lower_barriers(struct cycle *cycle, enum heapd_phase phase)
 {
@@ -265,6 +306,7 @@ static void end(struct cycle *cycle)
 	holds_drop(heap);
 	heap_lock(heap);
 	clients_reap(heap);
+	deads_swept(heap);
 	heap_unlock(heap);
 	publish(cycle, HEAPD_PHASE_IDLE);
 }
@@ -287,7 +329,7 @@ static int collect(struct cycle *cycle)
 		r = shade_roots(cycle);
 	lap(&result->roots, &since);
 	if (r == 0)
-		r = mark(cycle);
+		r = mark_and_bury(cycle);
 	lap(&result->mark, &since);
 	if (r == 0)
 		result->marked = *marker_counts(cycle->marker);

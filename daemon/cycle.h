@@ -21,6 +21,7 @@ struct cycle_result {
 	uint32_t sessions;
 	uint64_t pause_max, pause_sum;
 	struct handshake_counts handshakes;
+	uint64_t weak_cleared, dead_queued;
 	struct marker_counts marked;
 	struct sweep_counts swept;
 };

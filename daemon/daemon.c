@@ -25,6 +25,7 @@
 #include "collection.h"
 #include "collector.h"
 #include "connection.h"
+#include "deads.h"
 #include "heap.h"
 #include "ledger.h"
 #include "listener.h"
@@ -103,6 +104,7 @@ static void heap_close(struct heap *heap)
 		return;
 	supply_stop(heap);
 	roots_deinit(heap);
+	deads_deinit(heap);
 	collection_deinit(heap);
 	marks_deinit(heap);
 	types_deinit(heap);
@@ -123,6 +125,8 @@ static int heap_prepare(struct heap *heap)
 		r = collection_init(heap);
 	if (r == 0)
 		r = roots_init(heap);
+	if (r == 0)
+		r = deads_init(heap);
 	if (r == 0)
 		r = supply_start(heap);
 	if (r == 0)

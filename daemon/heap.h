@@ -50,6 +50,7 @@ struct heap {
 	struct types *types;
 	struct supply *supply;
 	struct roots *roots;
+	struct deads *deads;
 	struct collector *collector;
 	struct scavenger *scavenger;
 };

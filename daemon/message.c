@@ -14,6 +14,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "deads.h"
 #include "roots.h"
 #include "settings.h"
 #include "supply.h"
@@ -171,6 +172,19 @@ static int answer_path(struct session *session, struct heapd_message *m, struct 
 	return refuse_off(session->heap, why);
 }
 
+static int answer_watch_dead(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return deads_watch(session->heap, m->dead.type, why);
+}
+
+static int answer_next_dead(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	int r = deads_take(session->heap, session->index, m->dead.type, &m->dead.object, why);
+
+	session->in_flight |= r == 0 && m->dead.object;
+	return r;
+}
+
 static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_TYPE] = { answer_type, false, false }, /* finding one is reading; types_define() is told */
 	[HEAPD_OP_CLASS] = { answer_class, false, false },
@@ -186,6 +200,8 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_SYNC] = { answer_sync, true, true },
 	[HEAPD_OP_COLLECT] = { answer_collect, false, false },
 	[HEAPD_OP_PATH] = { answer_path, false, false },
+	[HEAPD_OP_WATCH_DEAD] = { answer_watch_dead, true, false },
+	[HEAPD_OP_NEXT_DEAD] = { answer_next_dead, true, false },
 };
 
 /* Requests go one at a time: who sends the next has received the last one's reply, and given up on it at the least. */

@@ -154,22 +154,21 @@ uint64_t shades_pass(struct heap *heap, const struct clients_view *view, struct 
 	return drain_all(heap, view, marker);
 }
 
-static void flush_slab(struct heap *heap, struct marker *marker, uint32_t slab, uint64_t bits)
+/* No span goes while a cycle is under way, so the owners of slab numbers stand. */
+void shades_slab(struct heap *heap, struct marker *marker, uint32_t slab, uint64_t slots)
 {
 	uint32_t first;
 
-	heap->marks->early[slab] = 0;
-	if (!ledger_span_of(heap->ledger, slab, &first))
+	if (!slots || !ledger_span_of(heap->ledger, slab, &first))
 		return;
 	const struct heapd_span *span = &heap->t.spans[first];
 	uint64_t base = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) +
 			heapd_slab_offset(span, slab - span->slab0);
 
-	for (; bits; bits &= bits - 1)
-		marker_shade(marker, base + (uint64_t)__builtin_ctzll(bits) * span->elemsize);
+	for (; slots; slots &= slots - 1)
+		marker_shade(marker, base + (uint64_t)__builtin_ctzll(slots) * span->elemsize);
 }
 
-/* No span goes while a cycle is under way, so the owners of slab numbers that were noted stand. */
 void shades_flush(struct heap *heap, struct marker *marker)
 {
 	uint64_t n;
@@ -177,9 +176,12 @@ void shades_flush(struct heap *heap, struct marker *marker)
 	heap_lock(heap);
 	n = heap->spans->numbers.high * HEAPD_SLAB_UNIT;
 	heap_unlock(heap);
-	for (uint64_t slab = 0; slab < n; slab++)
-		if (heap->marks->early[slab])
-			flush_slab(heap, marker, (uint32_t)slab, heap->marks->early[slab]);
+	for (uint64_t slab = 0; slab < n; slab++) {
+		if (!heap->marks->early[slab])
+			continue;
+		shades_slab(heap, marker, (uint32_t)slab, heap->marks->early[slab]);
+		heap->marks->early[slab] = 0;
+	}
 }
 
 bool shades_are_lost(struct heap *heap, const struct clients_view *view)

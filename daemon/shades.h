@@ -18,6 +18,9 @@ int shades_empty(struct heap *heap, struct clients_view *view);
 /* Before marking can begin: what the rings hold is noted (marks->early), so that they do not run full. */
 void shades_note(struct heap *heap, const struct clients_view *view);
 
+/* These slots of a slab become grey; while a cycle is under way. */
+void shades_slab(struct heap *heap, struct marker *marker, uint32_t slab, uint64_t slots);
+
 /* What was noted becomes grey. */
 void shades_flush(struct heap *heap, struct marker *marker);
 

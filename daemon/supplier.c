@@ -31,6 +31,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "events.h"
 #include "supply.h"
 #include "visit.h"
 
@@ -100,12 +101,18 @@ static void ring_event(struct supply *supply, uint32_t class)
 	futex_wake_all(event);
 }
 
+static void refused(struct heap *heap)
+{
+	HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
+	events_low(heap, clock_ns());
+}
+
 static void refuse_class(struct supply *supply, uint32_t class)
 {
 	struct heapd_ring *ring = &supply->heap->t.rings[class];
 
 	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
-	HEAPD_COUNT(supply->heap->t.directory->stats.refusals, 1u);
+	refused(supply->heap);
 }
 
 static bool class_is_small(const struct supply *supply, uint32_t class)
@@ -512,7 +519,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		*address = heap->clients->slots[client].in_flight = heap->t.base +
 								    ((uint64_t)first << HEAPD_PAGE_SHIFT);
 	else
-		HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
+		refused(heap);
 	heap_unlock(heap);
 	return r;
 }
