@@ -2,8 +2,8 @@
 /*
  * The agent: one thread of the library's own in each attached process.
  *
- * It reads the daemon's notes, sees the daemon go, has the process answer a scan (handshake.c), and looks
- * at the words that heapd_wait_fd() was asked for. What a note says stands in the directory: it looks there
+ * It reads the daemon's notes, sees the daemon go, has the process answer a scan (handshake.c), queues
+ * events (event.c), and looks at the words that heapd_wait_fd() was asked for. What a note says stands in the directory: it looks there
  * after whatever woke it. It blocks every signal, so that it never runs a handler of the program's, and it calls
  * nothing of the program's either: what the program is to hear is left for a thread of its own. It
  * holds no heap pointer but those whose objects others hold, so it has no thread record. Its eventfd
@@ -22,6 +22,7 @@
 
 #include "attach.h"
 #include "clock.h"
+#include "event.h"
 #include "handshake.h"
 #include "heapd/message.h"
 #include "watch.h"
@@ -91,6 +92,7 @@ static void *agent_main(void *arg)
 			p[POLL_NOTIFY].fd = -1;
 		}
 		watches_look(heap);
+		events_look(heap);
 	}
 }
 

@@ -23,6 +23,7 @@
 #include "answer.h"
 #include "clock.h"
 #include "copies.h"
+#include "event.h"
 #include "fork.h"
 #include "map.h"
 #include "path.h"
@@ -208,6 +209,7 @@ static void heap_drop(struct heapd_heap *heap)
 	attach_hang_up(heap);
 	map_drop(heap);
 	types_free(heap);
+	events_free(heap);
 	watches_free(heap);
 	pins_free(heap);
 	threads_free(heap);
@@ -294,6 +296,8 @@ static int process_attach(struct heapd_heap *heap, const struct heapd_options *o
 		r = pins_init(heap);
 	if (r >= 0)
 		r = watches_init(heap);
+	if (r >= 0)
+		r = events_init(heap);
 	if (r >= 0)
 		r = answer_init(heap, options->signal);
 	if (r >= 0)

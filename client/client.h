@@ -92,6 +92,7 @@ struct heapd_heap {
 	bool stray_reported, handler_reported; /* once in an attachment */
 
 	struct fork_child *child; /* fork.c: what its handlers leave each other */
+	struct events *events;    /* event.c */
 	struct watches *watches;  /* watch.c: what heapd_wait_fd() was asked for */
 
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */

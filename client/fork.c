@@ -35,6 +35,7 @@
 #include "agent.h"
 #include "answer.h"
 #include "attach.h"
+#include "event.h"
 #include "heapd/session.h"
 #include "map.h"
 #include "range.h"
@@ -265,6 +266,8 @@ static int child_attach(struct heapd_heap *heap, struct fork_child *c)
 	if (r >= 0)
 		r = map_again(heap, c->fds[CHILD_SESSION]);
 	attach_barriers_register();
+	if (r >= 0)
+		events_forked(heap);
 	if (r >= 0)
 		r = request_exchange(heap, &m, NULL, NULL);
 	if (r >= 0)

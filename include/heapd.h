@@ -85,6 +85,8 @@ extern "C" {
 typedef struct heapd_heap heapd_heap;
 /* A named kind of object: size, alignment, pointer fields. The idea is kmem_cache_create()'s. */
 typedef struct heapd_type heapd_type;
+/* A weak reference: leads to an object, and does not hold it. An object itself. */
+typedef struct heapd_weak heapd_weak;
 /* Memory that is allocated by bumping a pointer and given back at once. */
 typedef struct heapd_arena heapd_arena;
 
@@ -434,6 +436,67 @@ HEAPD_API int heapd_ticket_issue(heapd_heap *heap, const void *object, char *tex
 /* The object. NULL: ENOENT: taken already, too late, or never issued. */
 HEAPD_API HEAPD_MUST_USE_ void *heapd_ticket_take(heapd_heap *heap, const char *text);
 
+/* ---- Weak references, dead objects, events ----------------------------------------------------- */
+
+/*
+ * heapd_weak *heapd_weak_new(heap, p)
+ *     A weak reference to the object that p points into. It is an object of 16 bytes, of the built-in type
+ *     "(weak)", shared as any other, and has to be held as any other. heapd_free() may end it.
+ * T *heapd_weak_get(weak, T)
+ *     p, held from now on by the calling thread's stack, as what a field holds is. NULL with errno 0: the
+ *     object has died; nobody sees an object that is about to be collected.
+ *
+ * What a collection finds held by weak references alone dies, at the latest with the second one. Of several
+ * weak references to one object some may say NULL already when another, read in that very moment, still
+ * keeps the object: then those go on saying NULL. A program that frees an object explicitly frees it for its
+ * weak references, too: they must not be read any more.
+ *
+ * EINVAL (new): p is in no object, or has its lowest bit set (a tag); (get): no weak reference begins there.
+ */
+HEAPD_API HEAPD_MUST_USE_ heapd_weak *heapd_weak_new(heapd_heap *heap, const void *p);
+HEAPD_API HEAPD_MUST_USE_ void *heapd_weak_get_sym(const heapd_weak *weak);
+
+/*
+ * From now on, and as long as the heap lives, objects of the type that die are not collected but queued, with all
+ * that they lead to, until somebody takes them. No weak reference leads to them any more. Objects
+ * that lead to one another are all queued, in no order. An object that is freed explicitly is not queued. Objects that
+ * were made before this call, while a collection was under way, may not be either, if they die at once. Meant to be
+ * called where the type is defined. EINVAL: a built-in type.
+ */
+HEAPD_API int heapd_type_watch_dead(heapd_type *type);
+/*
+ * One of the queue; each is given once, to one process, though that may die with it. It is an ordinary
+ * object again, which can be stored and live on; when it dies again it is collected, and not queued. A message to the
+ * daemon. NULL with errno 0: there is none.
+ */
+HEAPD_API HEAPD_MUST_USE_ void *heapd_type_next_dead(heapd_type *type);
+
+#define HEAPD_EVENT_LOW 1 /* memory is short: drop something */
+#define HEAPD_EVENT_DEAD \
+	2 /* objects of `type` wait for heapd_type_next_dead(); or did, another process may be faster */
+#define HEAPD_EVENT_CYCLE       3 /* a collection has ended: the `number`th of the heap */
+#define HEAPD_EVENT_DAEMON_AWAY 4 /* the daemon has gone */
+#define HEAPD_EVENT_DAEMON_BACK 5 /* ... and is there again */
+
+struct heapd_event {
+	size_t size; /* sizeof(struct heapd_event) */
+	int kind;    /* HEAPD_EVENT_* */
+	uint32_t unused;
+	uint64_t number;
+	heapd_type *type;
+};
+/*
+ * A descriptor that is readable while events wait: for poll and event loops. It is the library's and ends with
+ * detach: do not read or close it. A child of fork() has its own under the same number.
+ */
+HEAPD_API int heapd_event_fd(heapd_heap *heap);
+/*
+ * 1: `event` is the next; 0: there is none. Events are told from the first call of either function on. One that
+ * is not taken becomes one with the next of its kind (and type), so none has to be.
+ * LOW comes when a collection finds more than nine tenths of the limit alive, and when memory was refused.
+ */
+HEAPD_API HEAPD_MUST_USE_ int heapd_event_next(heapd_heap *heap, struct heapd_event *event);
+
 /* ---- Threads ----------------------------------------------------------------------------------- */
 
 /* Attaches the calling thread, as its first call would. 0 also if it was. -ENOSPC: a process has 1024. */
@@ -751,6 +814,7 @@ HEAPD_INLINE_ void heapd_keep(const void *p)
 	((HEAPD_POINTER_(field) *)heapd_pin_field_sym((heap), (const void *)(uintptr_t)(field)))
 #define heapd_take(pin) ((HEAPD_POINTER_(pin))heapd_take_sym((void *)(uintptr_t)(pin)))
 
+#define heapd_weak_get(weak, T)     ((T *)heapd_weak_get_sym(weak))
 #define heapd_new(type, T)          ((T *)heapd_type_alloc((type), sizeof(T)))
 #define heapd_new_array(type, T, n) ((T *)heapd_type_alloc_array((type), sizeof(T), (n)))
 #define heapd_new_flex(type, T, tail, n) \
@@ -818,7 +882,7 @@ template <typename T> struct heapd_given_ {
 	typedef T *pointer;
 	typedef T **place;
 };
-#define HEAPD_GIVEN_(T)    typename heapd_given_<T>::pointer
+#define HEAPD_GIVEN_(T) typename heapd_given_<T>::pointer
 
 template <typename T> inline void *heapd_field_(T *const *field)
 {
@@ -911,13 +975,15 @@ template <typename T> HEAPD_MUST_USE_ inline T *heapd_take(T **pin)
 	return static_cast<T *>(heapd_take_sym(pin));
 }
 
+#define heapd_weak_get(weak, T) (static_cast<T *>(heapd_weak_get_sym(weak)))
+
 /* What may live in the heap: no destructor runs there, and a table of virtual functions is one process's. */
 template <typename T> struct heapd_plain_ {
 	static_assert(__has_trivial_destructor(T), "heapd runs no destructors");
 	static_assert(!__is_polymorphic(T), "virtual functions do not work across processes");
 	enum : size_t { size = sizeof(T), align = alignof(T) };
 };
-#define heapd_new(type, T) (static_cast<T *>(heapd_type_alloc((type), heapd_plain_<T>::size)))
+#define heapd_new(type, T)      (static_cast<T *>(heapd_type_alloc((type), heapd_plain_<T>::size)))
 #define heapd_new_array(type, T, n) \
 	(static_cast<T *>(heapd_type_alloc_array((type), heapd_plain_<T>::size, (n))))
 #define heapd_new_flex(type, T, tail, n)                                                          \
