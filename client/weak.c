@@ -24,6 +24,7 @@
 #include "client/fork.h"
 #include "client/place.h"
 #include "client/thread.h"
+#include "heapd/rseq.h"
 
 /* Whether what the thread holds will not be scanned any more in this cycle. */
 static bool scanned_already(const struct barrier *b)
@@ -71,11 +72,21 @@ heapd_weak *heapd_weak_new(heapd_heap *heap, const void *p)
 	return (heapd_weak *)(void *)cell;
 }
 
+/* Builds for tests: time between the two halves of a read. */
+static inline void read_delay(void)
+{
+#ifdef HEAPD_RSEQ_INJECT
+	for (uint32_t n = HEAPD_READ_ONCE(heapd_inject[7]); n; n--)
+		__asm__ volatile("");
+#endif
+}
+
 /* 0: the object has died. */
 static uint64_t word_touch(uint64_t *word)
 {
 	uint64_t seen = HEAPD_LOAD_ACQUIRE(word);
 
+	read_delay();
 	while (seen && !(seen & HEAPD_WEAK_TOUCHED))
 		if (__atomic_compare_exchange_n(word, &seen, seen | HEAPD_WEAK_TOUCHED, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
@@ -88,6 +99,7 @@ static uint64_t word_shade(struct heapd_thread *self, uint64_t *word)
 {
 	uint64_t seen = HEAPD_LOAD_ACQUIRE(word) & ~(uint64_t)HEAPD_WEAK_TOUCHED;
 
+	read_delay();
 	barrier_shade(self, (void *)(uintptr_t)seen);
 	HEAPD_FENCE();
 	return (HEAPD_LOAD_ACQUIRE(word) & ~(uint64_t)HEAPD_WEAK_TOUCHED) == seen ? seen : 0;

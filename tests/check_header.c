@@ -19,6 +19,7 @@
 #define heapd_pin_sym           noted_pin
 #define heapd_pin_field_sym     noted_pin_field
 #define heapd_take_sym          noted_take
+#define heapd_weak_get_sym      noted_weak_get
 #define heapd_thread_create_sym noted_thread_create
 #include "heapd.h"
 
@@ -133,6 +134,11 @@ C_LINKAGE void *noted_pin_field(heapd_heap *h, const void *field)
 {
 	pointers[1] = h;
 	return note(field, 0, 0, 0, 0);
+}
+
+C_LINKAGE void *noted_weak_get(const heapd_weak *weak)
+{
+	return note(weak, 0, 0, 0, 0);
 }
 
 C_LINKAGE void *noted_take(void *pin)
@@ -288,6 +294,19 @@ START_TEST(allocation_hands_on_sizes)
 	ck_assert_ptr_eq(pointers[0], type);
 	ck_assert_ptr_eq(pointers[1], heap);
 	ck_assert_uint_eq(sizes[0], sizeof(struct order));
+}
+END_TEST
+
+START_TEST(weak_references)
+{
+	heapd_weak *const weak = (heapd_weak *)(void *)&fields;
+	struct order *got = heapd_weak_get(weak, struct order);
+	struct heapd_event event = HEAPD_SIZED(event);
+
+	ck_assert_ptr_eq(got, (void *)object);
+	ck_assert_ptr_eq(pointers[0], weak);
+	ck_assert_uint_eq(event.size, sizeof(event));
+	ck_assert_int_eq(event.kind, 0);
 }
 END_TEST
 
@@ -479,6 +498,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, flexible_arrays);
 	tcase_add_test(tests, flexible_arrays_of_structures);
 	tcase_add_test(tests, allocation_hands_on_sizes);
+	tcase_add_test(tests, weak_references);
 	tcase_add_test(tests, pins_and_threads);
 	tcase_add_loop_test(tests, stores, 0, 2);
 	tcase_add_loop_test(tests, exchanges, 0, 2);

@@ -43,6 +43,10 @@ cx (void)heapd_load(&o->quantity);
 cx struct shop **pin = heapd_pin(heap, o); (void)pin;
 cx struct shop **pin = heapd_pin_field(heap, &o->next); (void)pin;
 cx shop = heapd_take(&o);
+cx shop = heapd_weak_get(weak, struct order);
+cx o = heapd_weak_get(o, struct order);
+cx weak = heapd_weak_new(heap, 7);
+cx heapd_store(&o->next, weak);
 cx shop = heapd_tag(o, 1);
 cx shop = heapd_untag(o);
 cx shop = heapd_new(type, struct order);
@@ -82,6 +86,9 @@ struct order **pin = heapd_pin(heap, o); heapd_store_pinned(&o->next, pin); heap
 type = heapd_type_define(heap, "order", struct order, next, note, label, any, peers, fixed);
 type = heapd_type_define_leaf(heap, "order", struct order);
 heapd_thread_create(heap, &thread, NULL, start, o);
+weak = heapd_weak_new(heap, o); o = heapd_weak_get(weak, struct order);
+struct heapd_event event = HEAPD_SIZED(event); if (heapd_event_next(heap, &event) == 1) type = event.type;
+heapd_type_watch_dead(type); if (!heapd_type_next_dead(type)) o = NULL;
 o = heapd_tag(heapd_untag(o), heapd_tag_of(o) + 1);
 type = heapd_type_define(heap, heapd_type_name(heapd_type_define(heap, "a", struct shop, first)), struct shop, first);
 END
@@ -107,7 +114,8 @@ void f(heapd_heap *heap, heapd_type *type, struct order *o, struct shop *shop);
 void f(heapd_heap *heap, heapd_type *type, struct order *o, struct shop *shop)
 {
 	pthread_t thread;
-	(void)heap, (void)type, (void)o, (void)shop, (void)thread;
+	heapd_weak *weak = NULL;
+	(void)heap, (void)type, (void)o, (void)shop, (void)thread, (void)weak;
 END
 
 # compile COMPILER... <source
