@@ -39,7 +39,7 @@ static void keep_early(struct heap *heap, const struct heapd_span *span, uint32_
 
 /*
  * What is left because it is held, though nothing reached it, was made before its maker was scanned, and let go of,
- * or later: nobody has marked what it points to.
+ * or later: nobody has marked what it points to. What lies in a ring has no object, and was taken by nobody before note P2.
  */
 static void note_torn(struct marks *marks, uint32_t slab, uint64_t torn)
 {
@@ -59,7 +59,8 @@ static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct swe
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
 	if (early & freed)
 		keep_early(heap, span, first, k, early & freed, counts);
-	note_torn(marks, slab, out & ~marks->mark[slab] & marks->hold[slab]);
+	note_torn(marks, slab,
+		  out & ~marks->mark[slab] & marks->hold[slab] & ~harvest_ringed(heap->supply, first, k));
 	counts->freed_objects += bits(dead);
 	counts->freed_bytes += bits(dead) * span->elemsize;
 	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;

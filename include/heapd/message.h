@@ -36,9 +36,8 @@ enum heapd_op {
 	HEAPD_OP_WATCH_DEAD, /* dead: objects of the type that die are queued from now on -> status */
 	HEAPD_OP_NEXT_DEAD,  /* dead: the type -> dead: one of them, which leaves the queue, or 0 */
 	HEAPD_OP_COUNT,
-	HEAPD_NOTE_EVENT =
-		100, /* on the notify socket: the directory's counts (finished, low, a type's dead) have grown */
-	HEAPD_NOTE_HANDSHAKE, /* look at the directory's `now`: threads and ranges are to be scanned */
+	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
+	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
 };
 
 #define HEAPD_HELLO_READ_ONLY 1u
