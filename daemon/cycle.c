@@ -273,7 +273,7 @@ static int settle(struct cycle *cycle, uint64_t *grey)
 static int mark_and_bury(struct cycle *cycle)
 {
 	struct cycle_result *result = &cycle->result;
-	uint64_t grey;
+	uint64_t grey = 0;
 	int r;
 
 	do {
