@@ -189,14 +189,15 @@ static int type_make(struct heap *heap, const struct typedefinition *def, struct
 	r = type_room(heap, def, why);
 	if (r < 0)
 		return r;
+	/* All of it before its class can be seen: the marker keeps what it makes of the two. */
+	typedefinition_write(def, t);
+	t->map_word = heap->types->map_words;
+	memcpy(&heap->t.maps[t->map_word], def->map, def->map_words * sizeof(def->map[0]));
 	r = class_make(heap, type, HEAPD_KIND_FIXED, 0, slot > HEAPD_SMALL_MAX ? 0 : (uint32_t)slot, &class,
 		       why);
 	if (r < 0)
 		return r;
-	typedefinition_write(def, t);
-	t->map_word = heap->types->map_words;
 	t->fixed_class = (uint16_t) class;
-	memcpy(&heap->t.maps[t->map_word], def->map, def->map_words * sizeof(def->map[0]));
 	heap->types->map_words += def->map_words;
 	HEAPD_STORE_RELEASE(&t->state, 1);
 	HEAPD_STORE_RELEASE(&heap->t.directory->ntypes, type + 1);
