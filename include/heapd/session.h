@@ -76,8 +76,8 @@ struct heapd_thread {
 	uint64_t pause_ns; /* its own processor time in handshakes; with wait_ns, what a pause is here */
 	uint64_t pause_max_ns;
 	uint64_t pauses;
-	uint64_t pause_last_ns;  /* the last one: written before `scanned`, */
-	uint32_t pause_cycle;    /* and of this cycle */
+	uint64_t pause_last_ns; /* the last one: written before `scanned`, */
+	uint32_t pause_cycle;   /* and of this cycle */
 	uint32_t unused1;
 	uint64_t barrier_slow; /* operations that found the barrier on */
 	uint64_t wait_ns;      /* for supply */
