@@ -46,6 +46,7 @@ static void setup(void)
 	heap = alone_attach();
 	record_add("(any)", 8, HEAPD_TYPE_SCAN, 0);
 	record_add("(leaf)", 8, HEAPD_TYPE_NOSCAN, 0);
+	record_add("(weak)", 16, HEAPD_TYPE_NOSCAN, 0);
 	record_add("order", sizeof(struct order), 0, 0xd);
 	heap->t.directory->nclasses = 600;
 }
@@ -56,12 +57,12 @@ START_TEST(definition_that_is_there)
 
 	ck_assert_ptr_nonnull(type);
 	ck_assert_str_eq(heapd_type_name(type), "order");
-	ck_assert_uint_eq(type->index, 2);
+	ck_assert_uint_eq(type->index, HEAPD_TYPE_BUILTIN);
 	ck_assert_uint_eq(type->size, sizeof(struct order));
-	ck_assert_uint_eq(type->fixed_class, 502);
+	ck_assert_uint_eq(type->fixed_class, 503);
 	ck_assert_ptr_eq(heapd_type_define(heap, "order", struct order, notes, next), type);
 	ck_assert_ptr_eq(heapd_type_find(heap, "order"), type);
-	ck_assert_ptr_eq(type_by_index(heap, 2), type);
+	ck_assert_ptr_eq(type_by_index(heap, HEAPD_TYPE_BUILTIN), type);
 }
 END_TEST
 
@@ -168,7 +169,7 @@ START_TEST(nobody_knows_it)
 {
 	ck_assert_ptr_null(heapd_type_find(heap, "orders"));
 	ck_assert_int_eq(errno, ENOENT);
-	ck_assert_ptr_null(type_by_index(heap, 3));
+	ck_assert_ptr_null(type_by_index(heap, HEAPD_TYPE_BUILTIN + 1));
 	ck_assert_int_eq(errno, EINVAL);
 	ck_assert_ptr_null(heapd_type_find(NULL, "order"));
 	ck_assert_int_eq(errno, ENODEV);
@@ -179,11 +180,11 @@ START_TEST(class_from_record_or_daemon)
 {
 	heapd_type *type = heapd_type_find(heap, "order");
 
-	ck_assert_int_eq(type_class(type, HEAPD_KIND_FIXED, 0), 502);
+	ck_assert_int_eq(type_class(type, HEAPD_KIND_FIXED, 0), 503);
 	ck_assert_int_eq(type_class(type, HEAPD_KIND_ARRAY, 7), -EAGAIN);
-	heap->t.types[2].array_class[7] = 555;
+	heap->t.types[HEAPD_TYPE_BUILTIN].array_class[7] = 555;
 	ck_assert_int_eq(type_class(type, HEAPD_KIND_ARRAY, 7), 555);
-	heap->t.types[2].array_class[7] = 0;
+	heap->t.types[HEAPD_TYPE_BUILTIN].array_class[7] = 0;
 	ck_assert_int_eq(type_class(type, HEAPD_KIND_ARRAY, 7), 555); /* known here by now */
 	ck_assert_int_eq(type_class(type, HEAPD_KIND_FLEX, 7), -EINVAL);
 }
