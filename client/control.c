@@ -61,6 +61,23 @@ static void info_collections(const struct heapd_directory *d, struct heapd_info 
 	info->gc_pause_max_ns = HEAPD_READ_ONCE(d->stats.gc_pause_max);
 }
 
+static void info_own(const struct heapd_heap *heap, struct heapd_info *info)
+{
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&heap->session->nthreads);
+
+	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++) {
+		const struct heapd_thread *thread = &heap->threads[i];
+		uint64_t longest = HEAPD_READ_ONCE(thread->pause_max_ns);
+
+		info->pauses += HEAPD_READ_ONCE(thread->pauses);
+		info->pause_ns += HEAPD_READ_ONCE(thread->pause_ns);
+		info->barrier_slow += HEAPD_READ_ONCE(thread->barrier_slow);
+		info->wait_ns += HEAPD_READ_ONCE(thread->wait_ns);
+		if (longest > info->pause_max_ns)
+			info->pause_max_ns = longest;
+	}
+}
+
 int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
 {
 	if (!thread_self(heap))
@@ -87,6 +104,7 @@ int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
 
 	memcpy(now.name, heap->name, sizeof(now.name));
 	info_counters(heap, &now);
+	info_own(heap, &now);
 	info_collections(d, &now);
 	return sized_copy(info, &now, sizeof(now), "heapd_get_info");
 }

@@ -148,12 +148,14 @@ static void stack_bounds(struct heapd_thread *self)
 	self->stack_high = self->stack_low + bytes;
 }
 
-/* What the record says of the thread before this one; what the daemon has yet to fetch or read stays. */
+/*
+ * What the record says of the thread before this one. What the daemon has yet to fetch or read stays, and so do the
+ * counts: they are the process's.
+ */
 static void record_reset(struct heapd_thread *self)
 {
 	self->scanned = 0;
 	self->stack_low = self->stack_high = self->saved_sp = 0;
-	self->pause_ns = self->pause_max_ns = self->pauses = self->barrier_slow = self->wait_ns = 0;
 	memset(self->saved_regs, 0, sizeof(self->saved_regs));
 	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
 	memset(self->edits, 0, sizeof(self->edits));

@@ -583,6 +583,12 @@ struct heapd_info {
 	uint64_t gc_freed_objects;
 	uint64_t gc_ns;           /* all of them together, from begin to end; programs run on meanwhile */
 	uint64_t gc_pause_max_ns; /* processor time that a thread spent in its longest answer to one */
+	/* This process's own, of all its threads that are and have been: what a pause is here, and what else it waits for. */
+	uint64_t pauses;       /* answers to collections, with what its threads hold */
+	uint64_t pause_ns;     /* its threads' processor time in them */
+	uint64_t pause_max_ns; /* in the longest */
+	uint64_t barrier_slow; /* stores and frees that found the barrier on: some nanoseconds each */
+	uint64_t wait_ns;      /* for supply, on empty rings and at the limit */
 };
 /* Fills what info->size has room for. */
 HEAPD_API int heapd_get_info(heapd_heap *heap, struct heapd_info *info);

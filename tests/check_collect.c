@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <sys/mman.h>
+#include <sys/ptrace.h>
 #include <unistd.h>
 
 #define MIB (1ul << 20)
@@ -421,6 +422,79 @@ START_TEST(a_stopped_client_holds_up_the_cycle_only)
 }
 END_TEST
 
+/* The same for one that a debugger holds. */
+START_TEST(a_traced_client_holds_up_the_cycle_only)
+{
+	int *ready = shared_int(), status;
+	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
+	uint64_t finished;
+
+	await(ready);
+	ck_call(heapd_collect(heap));
+	ck_assert_int_eq(ptrace(PTRACE_ATTACH, pid, NULL, NULL), 0);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSTOPPED(status));
+	finished = heap->t.directory->cycle.finished;
+	ck_call(heapd_collect_start(heap));
+	list_drop(10000);
+	usleep(200000);
+	ck_assert_uint_eq(heap->t.directory->cycle.finished, finished);
+	ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
+	ck_call(heapd_collect(heap));
+	ck_assert_uint_ge(allocated(), 90 * MIB);
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	munmap(ready, 4096);
+}
+END_TEST
+
+static void setup_paced(void)
+{
+	static const char *const more[] = { "heap.test.GCInterval=1", "heap.test.MemoryLimit=48M",
+					    "heap.test.GCPercent=10000", NULL };
+
+	collected_start(more);
+}
+
+/* With a percentage that would never be reached, the memory limit keeps the heap small, and the interval is kept. */
+START_TEST(memory_limit_and_interval)
+{
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+	struct heapd_info info = HEAPD_SIZED(info);
+	uint64_t cycles;
+
+	for (unsigned i = 0; i < 40; i++)
+		list_drop(100000);
+	ck_call(heapd_get_info(heap, &info));
+	ck_assert_uint_le(info.committed, 96 * MIB);
+	ck_assert_uint_ge(stats->gc_cycles[0], 2);
+	cycles = stats->gc_cycles[2];
+	for (unsigned i = 0; i < 300 && stats->gc_cycles[2] < cycles + 2; i++) {
+		list_drop(100);
+		usleep(10000);
+	}
+	ck_assert_uint_ge(stats->gc_cycles[2], cycles + 2);
+}
+END_TEST
+
+/* What this process lost to collections and to waiting for supply, it is told. */
+START_TEST(a_process_knows_what_it_lost)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	uint64_t finished = heap->t.directory->cycle.finished;
+
+	list_drop(100000);
+	ck_call(heapd_collect_start(heap));
+	while (__atomic_load_n(&heap->t.directory->cycle.finished, __ATOMIC_ACQUIRE) == finished)
+		;
+	ck_call(heapd_get_info(heap, &info));
+	ck_assert_uint_ge(info.pauses, 1);
+	ck_assert_uint_gt(info.pause_ns, 0);
+	ck_assert_uint_ge(info.pause_ns, info.pause_max_ns);
+	ck_assert_uint_gt(info.wait_ns, 0);
+}
+END_TEST
+
 /* Cycles back to back, and three markers. */
 static void setup_stressed(void)
 {
@@ -577,7 +651,7 @@ int main(void)
 {
 	Suite *suite = suite_create("collect");
 	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed"),
-	      *evicting = tcase_create("evicting");
+	      *paced = tcase_create("paced"), *evicting = tcase_create("evicting");
 
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
@@ -591,12 +665,18 @@ int main(void)
 	tcase_add_test(roots, full_of_live_objects);
 	tcase_add_test(roots, the_dead_leave_nothing);
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
+	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
+	tcase_add_test(roots, a_process_knows_what_it_lost);
 	tcase_add_test(roots, a_computing_thread_is_scanned);
 	tcase_add_test(roots, a_forked_child_holds_its_own);
 	tcase_add_test(roots, explicit_free_beside_collection);
 	tcase_add_test(roots, off_is_off);
 	tcase_add_test(roots, statistics_of_a_cycle);
 	suite_add_tcase(suite, roots);
+	tcase_set_timeout(paced, 60);
+	tcase_add_checked_fixture(paced, setup_paced, attached_stop);
+	tcase_add_test(paced, memory_limit_and_interval);
+	suite_add_tcase(suite, paced);
 	tcase_set_timeout(stressed, 60);
 	tcase_add_checked_fixture(stressed, setup_stressed, attached_stop);
 	tcase_add_loop_test(stressed, each_root_holds, 0, WAYS);
