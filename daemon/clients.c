@@ -136,15 +136,27 @@ void clients_hold(struct heap *heap, unsigned index, uint64_t object)
 	heap_lock(heap);
 	word = &heap->clients->slots[index].in_flight;
 	collection_root_store(heap, word, object);
+	heap->clients->slots[index].sent = false;
 	heap_unlock(heap);
 }
 
-/* What was sent and not received yet still counts for the sending socket. */
+void clients_sent(struct heap *heap, unsigned index)
+{
+	heap_lock(heap);
+	heap->clients->slots[index].sent = true;
+	heap_unlock(heap);
+}
+
+/*
+ * What was sent and not received yet still counts for the sending socket. What is yet to be sent does not: a cycle may
+ * begin between the making of an object and the reply that has its address.
+ */
 static bool has_arrived(const struct client *client)
 {
 	int waiting = 0;
 
-	return client->live && client->pid && ioctl(client->socket, SIOCOUTQ, &waiting) == 0 && !waiting;
+	return client->live && client->sent && client->pid &&
+	       ioctl(client->socket, SIOCOUTQ, &waiting) == 0 && !waiting;
 }
 
 void clients_arrived(struct heap *heap)

@@ -30,6 +30,7 @@ struct client {
 	uint64_t id;
 	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
+	bool sent;          /* ... and the reply is: not before that can it have arrived */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
@@ -60,6 +61,9 @@ void clients_reap(struct heap *heap);
 
 /* An object that the daemon no longer holds is on its way to the client; 0: it has arrived. Takes heap->lock. */
 void clients_hold(struct heap *heap, unsigned index, uint64_t object);
+
+/* The reply that has it was sent. Takes heap->lock. */
+void clients_sent(struct heap *heap, unsigned index);
 
 /* Forgets what was in flight and has arrived, so that it is on the stack of whoever asked. Takes heap->lock. */
 void clients_arrived(struct heap *heap);

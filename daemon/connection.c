@@ -252,6 +252,8 @@ static int send_reply(struct connection *c, struct heapd_message *m, struct encl
 		close(e->close_fd);
 	if (e->welcomed)
 		session_welcomed(e->welcomed);
+	if (r == 0 && c->session && c->session->in_flight)
+		clients_sent(c->session->heap, c->session->index);
 	if (r == -EPIPE || r == -ECONNRESET)
 		return 0;
 	if (r < 0)

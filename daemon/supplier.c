@@ -515,11 +515,13 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		scrape_together(supply, HEAPD_CLASS_MAX);
 		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
 	}
-	if (r == 0)
-		*address = heap->clients->slots[client].in_flight = heap->t.base +
-								    ((uint64_t)first << HEAPD_PAGE_SHIFT);
-	else
+	if (r == 0) {
+		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
+		heap->clients->slots[client].in_flight = *address;
+		heap->clients->slots[client].sent = false;
+	} else {
 		refused(heap);
+	}
 	heap_unlock(heap);
 	return r;
 }
