@@ -30,6 +30,7 @@
 
 #include "answer.h"
 #include "clock.h"
+#include "heapd/mutant.h"
 #include "range.h"
 #include "report.h"
 #include "thread.h"
@@ -148,6 +149,10 @@ static void thread_answer(struct heapd_heap *heap, struct heapd_thread *thread, 
 
 	if (!answer_begin(&a, heap, thread, cycle))
 		return;
+	if (MUTANT(offline_unscanned)) {
+		answer_end(&a);
+		return;
+	}
 	stack_words_add(heap, &a.out, saved, saved + sizeof(thread->saved_regs));
 	if (stack_words_add_thread(heap, &a.out, thread, thread->saved_sp, NULL))
 		answer_end(&a);

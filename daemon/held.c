@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heapd/delay.h"
+
 #define HELD_MIN 1024u
 
 void held_init(struct held *held)
@@ -193,6 +195,7 @@ static void gather_thread(struct held *held, const struct heap *heap, struct hea
 		else if (batch.entry)
 			held->senseless++;
 	}
+	DELAY(16);
 	add_moving(held, heap, thread);
 }
 
