@@ -339,6 +339,7 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	} else {
 		__atomic_fetch_or(&heap->t.lent[slab], spare->masks[i], __ATOMIC_RELAXED);
 		HEAPD_STORE_RELEASE(&spare->entry, entry);
+		HEAPD_STORE_RELEASE(&self->put_back, self->put_back + 1);
 		counter_add(&current_counters(heap)->install_lost, 1);
 	}
 	DELAY(16);
