@@ -280,6 +280,7 @@ LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/
 check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) WERROR=1 tests
+	$(SUBMAKE) WERROR=1 shaken
 	$(SUBMAKE) check-run
 
 check-run:
@@ -289,7 +290,7 @@ TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
 
-test: $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests

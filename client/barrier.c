@@ -106,7 +106,7 @@ inlined void shade_both(const struct barrier *b, const void *old, const void *ne
 		shade(heap, b->self, b->now, old);
 	if (HEAPD_READ_ONCE(b->self->scanned) != b->on && !MUTANT(no_insertion_shade))
 		shade(heap, b->self, b->now, new);
-	DELAY(256);
+	DELAY(128);
 }
 
 inlined uint32_t gate_on(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t *now)

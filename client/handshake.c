@@ -30,6 +30,7 @@
 
 #include "answer.h"
 #include "clock.h"
+#include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "range.h"
 #include "report.h"
@@ -253,6 +254,7 @@ uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h)
 	if (h->cycle != cycle)
 		handshake_begin(heap, h, cycle);
 	bool all = ranges_publish(heap, cycle);
+	DELAY(2);
 	uint32_t n = HEAPD_LOAD_ACQUIRE(&heap->session->nthreads);
 	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++)
 		all &= thread_serve(heap, h, i);

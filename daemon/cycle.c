@@ -252,8 +252,9 @@ static int mark(struct cycle *cycle)
 	int r;
 
 	do {
-		done = marker_drain(cycle->marker);
 		DELAY(2);
+		done = marker_drain(cycle->marker);
+		DELAY(4);
 		if (done && MUTANT(no_last_pass))
 			break;
 		r = clients_look(cycle->heap, &cycle->view);

@@ -283,6 +283,7 @@ static void switch_on(struct handshake *h)
 
 		for (uint32_t t = 0; t < n; t++)
 			thread_switch_on(&threads[t], h->cycle);
+		DELAY(4);
 	}
 }
 

@@ -3,7 +3,8 @@
  * Delays between two steps that others may come between: where DELAY() stands, a build for the stress
  * (-DHEAPD_INJECT) stops now and then for a while, by chance. In every other build it is nothing.
  *
- * HEAPD_DELAY_US in the environment is the longest one; 0, or nothing there: none.
+ * HEAPD_DELAY_US in the environment is the longest one, but that one in 32 lasts up to 32 times as long; 0, or
+ * nothing there: none.
  */
 #ifndef HEAPD_DELAY_H
 #define HEAPD_DELAY_H
@@ -40,6 +41,8 @@ static inline void heapd_delay(uint32_t one_in)
 	}
 	if (most && heapd_delay_random() % one_in == 0) {
 		long us = (long)(heapd_delay_random() % (uint64_t)most);
+		if (heapd_delay_random() % 32 == 0)
+			us *= 32;
 		nanosleep(&(struct timespec){ .tv_nsec = us * 1000 }, NULL);
 	}
 	errno = error;

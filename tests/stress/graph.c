@@ -5,6 +5,7 @@
  * Who meets a structure that has grown long cuts it, so all of it stays small.
  */
 #include "graph.h"
+#include "hide.h"
 
 #include <errno.h>
 #include <string.h>
@@ -13,17 +14,51 @@
 #define BUCKET_LONG 40u
 #define DEEP        10u
 
+struct node *graph_chain(struct actor *a, unsigned length, unsigned links, uintptr_t *inverted_end)
+{
+	struct node *head = node_new_flex(a, HOME_CHAIN, links), *n;
+
+	*inverted_end = ~(uintptr_t)head;
+	while (head && length--) {
+		n = node_new_fixed(a, HOME_CHAIN, 0);
+		if (!n)
+			return NULL;
+		heapd_init(&n->links[0], head);
+		head = n;
+	}
+	return head;
+}
+
+/* The complement, so that no scan finds it: a root that led to the end would have it marked at once. */
+static int deep_open(struct actor *a)
+{
+	struct node *n = heapd_load(&a->table->deep), *next, *none = NULL;
+
+	if (!n) {
+		n = graph_chain(a, GRAPH_DEEP, GRAPH_AGES, &a->inverted_deep);
+		if (!n)
+			return -ENOMEM;
+		heapd_cas(&a->table->deep, &none, n);
+		n = heapd_load(&a->table->deep);
+	}
+	for (; (next = heapd_load(&n->links[0])); n = next)
+		node_check(a, n, HOME_CHAIN, 0, "chain");
+	a->inverted_deep = ~(uintptr_t)n;
+	return 0;
+}
+
 int graph_open(struct actor *a)
 {
 	heapd_type *type;
 
 	a->fixed = heapd_type_define(a->heap, "node_fixed", struct node_fixed, links);
 	a->flex = heapd_type_define_flex(a->heap, "node", struct node, links);
-	type = heapd_type_define(a->heap, "table", struct table, lists, buckets, soup, head, tail);
+	type = heapd_type_define(a->heap, "table", struct table, lists, buckets, soup, head, tail, deep, hot,
+				 cool);
 	if (!a->fixed || !a->flex || !type)
 		return -errno;
 	a->table = heapd_root(a->heap, "table", struct table, type);
-	return a->table ? 0 : -errno;
+	return a->table ? deep_open(a) : -errno;
 }
 
 static struct node **random_of(struct actor *a, struct node **places, unsigned n)
@@ -209,11 +244,75 @@ static void soup_pour_away(struct actor *a)
 		heapd_store(&a->table->soup[i], NULL);
 }
 
+/* From the end of the chain, which is white for long, to the table, which is soon black */
+
+static struct node **deep_link(struct actor *a)
+{
+	struct node *end = (struct node *)~a->inverted_deep;
+
+	return &end->links[1 + node_random(a) % (GRAPH_AGES - 1)];
+}
+
+static void deep_put(struct actor *a)
+{
+	struct node *n = node_new(a, HOME_HOT, 0), *none = NULL;
+
+	if (n)
+		heapd_cas(deep_link(a), &none, n);
+}
+
+static void deep_take(struct actor *a)
+{
+	struct node *n = heapd_exchange(deep_link(a), NULL);
+
+	if (!n)
+		return;
+	node_check(a, n, HOME_HOT, 0, "deep");
+	heapd_store(random_of(a, a->table->cool, GRAPH_COOL), n);
+}
+
+static void cool_look(struct actor *a)
+{
+	struct node *n = heapd_load(random_of(a, a->table->cool, GRAPH_COOL));
+
+	if (n)
+		node_check(a, n, HOME_HOT, 0, "cool");
+}
+
+/* Many store there, none of them looks at what was there before; and some hold on to what they saw. */
+static void hot_put(struct actor *a)
+{
+	struct node *n = node_new_fixed(a, HOME_HOT, 0);
+
+	if (n)
+		heapd_store(random_of(a, a->table->hot, GRAPH_HOT), n);
+}
+
+static void hot_look(struct actor *a)
+{
+	struct node *n = heapd_load(random_of(a, a->table->hot, GRAPH_HOT));
+
+	if (!n)
+		return;
+	node_check(a, n, HOME_HOT, 0, "hot");
+	if (node_random(a) % 32)
+		return;
+	uint64_t id = n->id;
+	uintptr_t inverted = ~(uintptr_t)n;
+	size_t bytes = heapd_size(n);
+	__asm__ volatile("" : "+r"(inverted));
+	n = NULL;
+	inverted = hide(a, inverted, bytes);
+	n = (struct node *)~inverted;
+	node_check(a, n, HOME_HOT, id, "hot, hidden");
+}
+
 void graph_step(struct actor *a)
 {
 	static void (*const steps[])(struct actor *) = {
 		list_push, list_push,  list_pop,   list_walk,  map_insert, map_insert, map_look,    queue_put,
 		queue_put, queue_take, queue_take, queue_take, soup_add,   soup_add,   soup_rewire, soup_cut,
+		deep_put,  deep_take,  deep_put,   deep_take,  hot_put,    hot_put,    hot_look,    cool_look,
 	};
 
 	if (node_random(a) % 1024 == 0)

@@ -96,6 +96,10 @@ uintptr_t hide(struct actor *a, uintptr_t inverted, size_t bytes)
 	uint64_t turns = 1 + (1ull << node_random(a) % 20);
 	struct timespec time = { .tv_nsec = (long)(node_random(a) % 3000000) };
 
+	/* Now and then until the cycle is over, and others have what it took back. */
+	if (node_random(a) % 12 == 0)
+		time.tv_nsec = (long)(node_random(a) % 100000000);
+
 	switch (node_random(a) % 8) {
 	case 0:
 		return in_register(inverted, 1 + turns / 32);

@@ -102,6 +102,11 @@ struct node *node_new_fixed(struct actor *a, enum home home, uint64_t info)
 	return born(a, heapd_new(a->fixed, struct node_fixed), home, info);
 }
 
+struct node *node_new_flex(struct actor *a, enum home home, unsigned links)
+{
+	return born(a, object_flex(a, links), home, 0);
+}
+
 void node_garbage(struct actor *a, unsigned n)
 {
 	while (n--) {

@@ -36,6 +36,8 @@ enum home {
 	HOME_SOUP,
 	HOME_OWN,
 	HOME_CHILD,
+	HOME_CHAIN,
+	HOME_HOT,
 	HOME_BUCKET = 128, /* and the bucket's number */
 };
 
@@ -53,6 +55,7 @@ struct actor {
 	heapd_type *fixed, *flex;
 	struct table *table;
 	struct stress *stress;
+	uintptr_t inverted_deep; /* the end of the table's chain, which never changes */
 	uint64_t random;
 	uint64_t steps, checks;
 };
@@ -63,6 +66,8 @@ uint64_t node_random(struct actor *a);
 struct node *node_new(struct actor *a, enum home home, uint64_t info);
 /* ... of 64 bytes, all of them used. */
 struct node *node_new_fixed(struct actor *a, enum home home, uint64_t info);
+/* ... with so many links. */
+struct node *node_new_flex(struct actor *a, enum home home, unsigned links);
 void node_garbage(struct actor *a, unsigned n);
 
 /* Says what is wrong with the node and ends the process, if it is not of that home; id 0: any. */

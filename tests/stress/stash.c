@@ -9,9 +9,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/fixture.h"
 
+#include "graph.h"
 #include "hide.h"
 
 #define RANGE_BYTES (STASH_PLACES * sizeof(void *))
@@ -22,13 +24,16 @@ static void must(struct actor *a, int r)
 		stress_fail(a->stress, heapd_error(), NULL, (uint64_t)-r, 0);
 }
 
+/* The fields are those of a chain's end. */
 static void fields_make(struct stash *s)
 {
 	struct actor *a = s->actor;
-	struct node_fixed *object = heapd_new_array(a->fixed, struct node_fixed, 2);
+	struct node *chain =
+		graph_chain(a, (unsigned)(node_random(a) % GRAPH_DEEP), NODE_LINKS, &s->inverted_fields);
 
-	s->fields = object ? heapd_pin(a->heap, object) : NULL;
-	if (!s->fields)
+	s->shared = false;
+	s->chain = chain ? heapd_pin(a->heap, chain) : NULL;
+	if (!s->chain)
 		must(a, -ENOMEM);
 }
 
@@ -55,12 +60,18 @@ static void *volatile *word_of(struct stash *s, unsigned kind, unsigned i)
 	return (void *volatile *)s->words + (kind - STASH_STACK) * STASH_PLACES + i;
 }
 
-/* The field of the object that is pinned: its second element's links, or the first's. */
 static struct node **field_of(struct stash *s, unsigned i)
 {
-	struct node_fixed *object = heapd_load(s->fields);
+	struct node *end = (struct node *)~s->inverted_fields;
 
-	return i < NODE_LINKS ? &object[0].links[i] : &object[1].links[i - NODE_LINKS];
+	return &end->links[1 + i];
+}
+
+static struct node **burst_of(struct stash *s)
+{
+	struct node *end = (struct node *)~s->inverted_fields;
+
+	return &end->links[0];
 }
 
 /* What stands on the stack for it. */
@@ -230,6 +241,23 @@ static void put_anywhere(struct stash *s, struct node *n, bool shared)
 		}
 }
 
+/* In a field while the thread sleeps, so that it logs nothing else; then out of it, and in a register alone. */
+static struct node *lingered(struct stash *s, struct node *n, const struct stash_place *p)
+{
+	unsigned i = (unsigned)(node_random(s->actor) % STASH_PLACES);
+	uint64_t id = n->id;
+	size_t bytes = p->size;
+
+	n = hidden(s->actor, n, bytes);
+	if (i >= NODE_LINKS - 1 || s->places[STASH_FIELD][i].id)
+		return n;
+	heapd_store(field_of(s, i), n);
+	usleep((useconds_t)(node_random(s->actor) % 3000));
+	n = hidden(s->actor, heapd_exchange(field_of(s, i), NULL), bytes);
+	look(s->actor, n, id, "lingered");
+	return n;
+}
+
 static __attribute__((noinline)) void step_at(struct stash *s, unsigned kind, unsigned i)
 {
 	struct stash_place *p = &s->places[kind][i];
@@ -259,11 +287,76 @@ static __attribute__((noinline)) void step_at(struct stash *s, unsigned kind, un
 	if (what < 11)
 		n = hidden(a, n, p->size);
 	look(a, n, id, "hidden");
+	if (what == 11)
+		n = lingered(s, n, p);
 	put_anywhere(s, n, p->shared);
+}
+
+/* At the chain's very end, one node with many, so that neighbours are freed one after the other */
+
+#define BURST 64u
+
+static void burst_make(struct stash *s)
+{
+	struct actor *a = s->actor;
+	struct node *all = heapd_new_flex(a->flex, struct node, links, BURST), *n;
+
+	for (unsigned i = 0; all && i < BURST; i++) {
+		n = node_new_fixed(a, HOME_OWN, 0);
+		if (!n)
+			return;
+		heapd_init(&n->links[0], node_new_fixed(a, HOME_CHILD, n->id));
+		heapd_init(&all->links[i], n);
+	}
+	if (all)
+		heapd_store(burst_of(s), all);
+}
+
+/* All are freed but the child of one, which is in a register only when others get the memory. */
+static void burst_free(struct stash *s, struct node *all)
+{
+	struct actor *a = s->actor;
+	unsigned which = (unsigned)(node_random(a) % BURST);
+	struct node *kept = NULL;
+	uint64_t id = 0;
+
+	for (unsigned i = 0; i < BURST; i++) {
+		struct node *n = heapd_load(&all->links[i]);
+
+		node_check(a, n, HOME_OWN, 0, "burst");
+		if (i == which) {
+			id = n->id;
+			kept = heapd_load(&n->links[0]);
+		}
+		must(a, heapd_free(n));
+	}
+	if (!kept)
+		return;
+	while (which++ < 2 * BURST)
+		heapd_keep(node_new_fixed(a, HOME_HOT, 0));
+	kept = hidden(a, kept, sizeof(struct node_fixed));
+	node_check(a, kept, HOME_CHILD, 0, "burst, a child");
+	if (kept->info != id)
+		stress_fail(a->stress, "burst, a child", kept, kept->info, id);
+}
+
+static __attribute__((noinline)) void burst_step(struct stash *s)
+{
+	struct node *all;
+
+	if (s->shared)
+		return;
+	all = heapd_exchange(burst_of(s), NULL);
+	if (all)
+		burst_free(s, all);
+	else
+		burst_make(s);
 }
 
 void stash_step(struct stash *s)
 {
+	if (node_random(s->actor) % 32 == 0)
+		burst_step(s);
 	unsigned kind = (unsigned)(node_random(s->actor) % STASH_KINDS);
 
 	if (kind == STASH_TICKET && node_random(s->actor) % 8)
@@ -304,6 +397,7 @@ void stash_drop_stack(struct stash *s)
 
 void stash_share(struct stash *s)
 {
+	s->shared = true;
 	for (unsigned kind = 0; kind < STASH_KINDS; kind++)
 		for (unsigned i = 0; i < STASH_PLACES; i++)
 			s->places[kind][i].shared = true;
@@ -314,7 +408,7 @@ void stash_inherit(struct stash *s)
 {
 	for (unsigned i = 0; i < STASH_PLACES; i++)
 		s->places[STASH_FIELD][i].id = s->places[STASH_TICKET][i].id = 0;
-	must(s->actor, heapd_unpin(s->fields));
+	must(s->actor, heapd_unpin(s->chain));
 	fields_make(s);
 }
 
@@ -324,7 +418,7 @@ void stash_close(struct stash *s)
 		for (unsigned i = 0; i < STASH_PLACES; i++)
 			if (s->places[kind][i].id)
 				take(s, kind, i);
-	must(s->actor, heapd_unpin(s->fields));
+	must(s->actor, heapd_unpin(s->chain));
 	must(s->actor, heapd_range_remove(s->actor->heap, s->range));
 	heapd_local_remove(s->actor->heap, s->local);
 	free(s->range);

@@ -7,7 +7,7 @@
 
 #include "node.h"
 
-#define STASH_PLACES         6u /* of each kind */
+#define STASH_PLACES         4u /* of each kind */
 #define STASH_TICKET_SECONDS 3u /* the daemon keeps one that nobody takes for so long */
 
 enum stash_kind {
@@ -37,7 +37,9 @@ struct stash {
 	struct stash_place places[STASH_KINDS][STASH_PLACES];
 	void ***words; /* on the stack: STASH_STACK, STASH_INSIDE, STASH_PAST, in this order */
 	struct node **range, **local;
-	struct node_fixed **fields; /* a pin */
+	struct node **chain;       /* a pin */
+	bool shared;               /* the chain may be that of another process, too */
+	uintptr_t inverted_fields; /* the chain's end */
 };
 
 /* words: of the caller's frame, STASH_WORDS zeroes, which stay there until stash_close(). NULL: no memory. */

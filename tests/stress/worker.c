@@ -125,7 +125,7 @@ static __attribute__((noinline)) void live(struct process *p)
 		return;
 	for (unsigned round = 0; round < 40 && !is_over(p->stress); round++) {
 		steps(&a, s, 256);
-		if (node_random(&a) % 64 == 0)
+		if (node_random(&a) % 16 == 0)
 			fork_one(&a, s);
 	}
 	if (node_random(&a) % 8)
