@@ -7,7 +7,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define UNSEEN __attribute__((noinline, noclone, no_sanitize("address", "undefined")))
+#define UNSEEN __attribute__((noinline, no_sanitize("address", "undefined")))
 
 #if defined(__x86_64__)
 /* rdi: the complement; rsi: turns, or a timespec. The address is in rbx meanwhile, alone. */
