@@ -294,7 +294,7 @@ static int mark_and_bury(struct cycle *cycle)
 
 	do {
 		r = mark(cycle);
-		if (r == 0)
+		if (r == 0 && !MUTANT(no_last_pass))
 			r = settle(cycle, &grey);
 		if (r < 0)
 			return r;

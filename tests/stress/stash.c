@@ -332,7 +332,7 @@ static void burst_free(struct stash *s, struct node *all)
 	}
 	if (!kept)
 		return;
-	while (which++ < 2 * BURST)
+	while (which++ < 8 * BURST)
 		heapd_keep(node_new_fixed(a, HOME_HOT, 0));
 	kept = hidden(a, kept, sizeof(struct node_fixed));
 	node_check(a, kept, HOME_CHILD, 0, "burst, a child");
