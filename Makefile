@@ -159,13 +159,13 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress FORCE
+.PHONY: all tests stress stress-build stress-mutants FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) ## build library, daemon and demo (the default)
 
 tests: all $(TEST_BIN) ## build the test programs
 
-stress: all $(STRESS_BIN) ## build the stress programs
+stress-build: all $(STRESS_BIN)
 
 # Rewritten only when what they hold changes: other flags make every object again, other sources every archive.
 define FLAGS
@@ -264,12 +264,12 @@ $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@
 
 ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
--include $(shell find $(O) -name '*.d' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
 endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: check check-run test lint san model demo bench bench-build bench-mark deps-bench
+.PHONY: shaken check check-run test lint san model demo bench bench-build bench-mark deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -280,6 +280,7 @@ LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/
 check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) WERROR=1 tests
+	$(SUBMAKE) WERROR=1 shaken
 	$(SUBMAKE) check-run
 
 check-run:
@@ -289,7 +290,7 @@ TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
 
-test: $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests
@@ -318,6 +319,21 @@ san: ## the tests under ASan and UBSan (build/san), then under TSan (build/tsan)
 model: ## check the models of the collector, the large instances too, and print what was found (tests/model)
 	@scripts/install-deps model
 	@HEAPD_TEST_BUILD='$(abspath $(O))' tests/model/run all
+
+# The stress runs a build of its own: with delays, with mutants to choose from, and with a daemon to which seconds pass
+# faster and pieces of work are small.
+SHAKEN := -DHEAPD_INJECT -DHEAPD_MUTANT -DSUPPLY_SECOND_NS=20000000u \
+	  -DSUPPLY_STRANDED_MIN=65536ul -DMARKER_PORTION=512 -DSWEEPER_PIECE=256u
+SECONDS ?= 60
+
+shaken:
+	$(SUBMAKE) $(JOBS) O=$(O)/shaken CPPFLAGS='$(SHAKEN)' stress-build
+
+stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= has a run again
+	@HEAPD_STRESS_SECONDS=$(SECONDS) scripts/run-stress $(abspath $(O)/shaken)
+
+stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
+	@scripts/run-mutants $(abspath $(O)/shaken) $T
 
 demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEMO_ARGS are handed on
 	@scripts/install-deps build

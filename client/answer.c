@@ -31,6 +31,7 @@
 
 #include "gate.h"
 #include "handshake.h"
+#include "heapd/mutant.h"
 #include "report.h"
 #include "thread.h"
 
@@ -145,7 +146,8 @@ static uint64_t registers_add(struct answer *a, const ucontext_t *c)
 {
 	uint64_t at = (uint64_t)(uintptr_t)c->uc_mcontext.gregs;
 
-	stack_words_add(a->heap, &a->out, at, at + sizeof(c->uc_mcontext.gregs));
+	if (!MUTANT(no_registers))
+		stack_words_add(a->heap, &a->out, at, at + sizeof(c->uc_mcontext.gregs));
 	at = (uint64_t)(uintptr_t)c->uc_mcontext.fpregs;
 	if (at)
 		stack_words_add(a->heap, &a->out, at, at + vector_bytes(c->uc_mcontext.fpregs));

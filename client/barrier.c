@@ -31,6 +31,8 @@
 #include "client/answer.h"
 #include "client/gate.h"
 #include "client/thread.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "heapd/session.h"
 
 #define FILTER_WORDS 3u
@@ -100,9 +102,11 @@ inlined void shade_both(const struct barrier *b, const void *old, const void *ne
 {
 	struct heapd_heap *heap = heapd_process;
 
-	shade(heap, b->self, b->now, old);
-	if (HEAPD_READ_ONCE(b->self->scanned) != b->on)
+	if (!MUTANT(no_deletion_shade))
+		shade(heap, b->self, b->now, old);
+	if (HEAPD_READ_ONCE(b->self->scanned) != b->on && !MUTANT(no_insertion_shade))
 		shade(heap, b->self, b->now, new);
+	DELAY(128);
 }
 
 inlined uint32_t gate_on(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t *now)

@@ -36,6 +36,7 @@
 #include "answer.h"
 #include "attach.h"
 #include "event.h"
+#include "heapd/delay.h"
 #include "heapd/session.h"
 #include "map.h"
 #include "range.h"
@@ -262,6 +263,7 @@ static int child_attach(struct heapd_heap *heap, struct fork_child *c)
 	struct heapd_message m = { .op = HEAPD_OP_HELLO_CHILD };
 	int r = c->result;
 
+	DELAY(1);
 	ends_replace(heap, c);
 	if (r >= 0)
 		r = map_again(heap, c->fds[CHILD_SESSION]);

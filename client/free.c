@@ -27,6 +27,7 @@
 #include "fork.h"
 #include "freed.h"
 #include "gate.h"
+#include "heapd/mutant.h"
 #include "place.h"
 #include "refill.h"
 #include "report.h"
@@ -243,7 +244,7 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
-	if (!on && !is_checked(heap)) {
+	if ((!on || MUTANT(push_in_cycle)) && !is_checked(heap)) {
 		collecting_make_room(heap, self, to);
 		pushed = free_local(heap, to, object);
 		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))

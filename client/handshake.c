@@ -30,6 +30,8 @@
 
 #include "answer.h"
 #include "clock.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "range.h"
 #include "report.h"
 #include "thread.h"
@@ -148,6 +150,10 @@ static void thread_answer(struct heapd_heap *heap, struct heapd_thread *thread, 
 
 	if (!answer_begin(&a, heap, thread, cycle))
 		return;
+	if (MUTANT(offline_unscanned)) {
+		answer_end(&a);
+		return;
+	}
 	stack_words_add(heap, &a.out, saved, saved + sizeof(thread->saved_regs));
 	if (stack_words_add_thread(heap, &a.out, thread, thread->saved_sp, NULL))
 		answer_end(&a);
@@ -248,6 +254,7 @@ uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h)
 	if (h->cycle != cycle)
 		handshake_begin(heap, h, cycle);
 	bool all = ranges_publish(heap, cycle);
+	DELAY(2);
 	uint32_t n = HEAPD_LOAD_ACQUIRE(&heap->session->nthreads);
 	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++)
 		all &= thread_serve(heap, h, i);

@@ -31,6 +31,7 @@
 
 #include "answer.h"
 #include "gate.h"
+#include "heapd/delay.h"
 #include "thread.h"
 
 #define THREAD_REGISTERS 6u
@@ -63,6 +64,7 @@ static void thread_return(struct heapd_heap *heap, struct heapd_thread *self)
 {
 	gate_enter(self);
 	state_return(self);
+	DELAY(8);
 	uint32_t on = HEAPD_READ_ONCE(self->gate.on);
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
 	/* If that fails, handshake 1 of a later cycle has written meanwhile. */

@@ -32,6 +32,8 @@
 #include "current.h"
 #include "freed.h"
 #include "gate.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "report.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
@@ -131,6 +133,7 @@ static void spare_return(struct heapd_heap *heap, struct heapd_thread *self, str
 	struct heapd_batch copy = *spare;
 
 	HEAPD_STORE_RELEASE(&spare->entry, 0);
+	DELAY(4);
 	if (tail - HEAPD_LOAD_ACQUIRE(&self->handback_head) >= HEAPD_HANDBACK_COUNT) {
 		batch_free(heap, &copy);
 		return;
@@ -228,6 +231,7 @@ static bool ring_take(struct heapd_heap *heap, struct heapd_thread *self, uint32
 			place = spare_place(heap, self, class);
 	} while (!__atomic_compare_exchange_n(head, &at, at + 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE));
 
+	DELAY(16);
 	batch_copy(place, &batch);
 	counter_add(&current_counters(heap)->taken_slabs,
 		    (uint64_t)__builtin_popcount(heapd_entry_present(batch.entry)));
@@ -327,6 +331,7 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	late_frees_drop(heap, slab, spare->masks[i]);
 	__atomic_fetch_and(&heap->t.lent[slab], ~spare->masks[i], __ATOMIC_RELAXED);
 	installing_begin(self, spare, i);
+	DELAY(8);
 	owner = install_here(heap, (uint32_t)spare->class, base, spare->masks[i]);
 	if (owner) {
 		HEAPD_WRITE_ONCE(heap->t.owner[slab], (uint16_t)owner_next(heap, spare, slab, base, owner));
@@ -334,8 +339,10 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	} else {
 		__atomic_fetch_or(&heap->t.lent[slab], spare->masks[i], __ATOMIC_RELAXED);
 		HEAPD_STORE_RELEASE(&spare->entry, entry);
+		HEAPD_STORE_RELEASE(&self->put_back, self->put_back + 1);
 		counter_add(&current_counters(heap)->install_lost, 1);
 	}
+	DELAY(16);
 	HEAPD_STORE_RELEASE(&self->installing, 0);
 }
 

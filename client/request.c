@@ -133,13 +133,16 @@ static int message_receive(int fd, struct heapd_message *m, struct received *r, 
 	return -EPROTO;
 }
 
-/* By its freed bit, which needs neither an attached thread nor a message; nobody ever had the object. */
+/*
+ * By its freed bit, which needs neither an attached thread nor a message; nobody ever had the object. Where there is
+ * collection a cycle takes it back, and may have done so: then another object may have its address by now.
+ */
 static void late_object_free(struct heapd_heap *heap, const void *object)
 {
 	struct place place;
 
-	if (!heap->read_only && place_find(heap, object, &place) &&
-	    place.start == (uint64_t)(uintptr_t)object)
+	if (!heap->read_only && !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting) &&
+	    place_find(heap, object, &place) && place.start == (uint64_t)(uintptr_t)object)
 		freed_set(heap, place.slab, place.bit);
 }
 

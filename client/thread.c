@@ -36,6 +36,7 @@
 #include "fork.h"
 #include "gate.h"
 #include "handshake.h"
+#include "heapd/delay.h"
 #include "map.h"
 #include "range.h"
 
@@ -199,6 +200,7 @@ static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint
 	HEAPD_STORE_RELEASE(&self->state, state);
 	HEAPD_FENCE();
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	DELAY(4);
 	__atomic_compare_exchange_n(&self->gate.on, &unsure,
 				    heapd_now_barrier(now) ? heapd_now_cycle(now) : 0, false,
 				    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "collection.h"
+#include "heapd/mutant.h"
 
 int clients_init(struct heap *heap)
 {
@@ -246,7 +247,7 @@ int clients_look(struct heap *heap, struct clients_view *view)
 	for (unsigned i = 0; r == 0 && i < c->n; i++) {
 		struct client *client = &c->slots[i];
 
-		if (!client->live && !client->gone)
+		if (!client->live && (!client->gone || MUTANT(dead_forgotten)))
 			continue;
 		view->list[view->n++] = *client;
 	}

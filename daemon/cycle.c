@@ -45,6 +45,8 @@
 
 #include "clock.h"
 #include "deads.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "holds.h"
 #include "marks.h"
 #include "roots.h"
@@ -105,12 +107,16 @@ static int raise_barriers(struct cycle *cycle)
 	clients_arrived(heap);
 	holds_begin(heap);
 	shades_own_begin(heap);
+	DELAY(4);
 	r = clients_look(heap, &cycle->view);
-	if (r == 0)
+	if (r == 0 && !MUTANT(rings_emptied_late))
 		r = shades_empty(heap, &cycle->view);
 	if (r < 0)
 		return r;
 	publish(cycle, HEAPD_PHASE_BARRIER);
+	DELAY(4);
+	if (MUTANT(rings_emptied_late))
+		shades_empty(heap, &cycle->view);
 	return handshake_barrier(&cycle->handshake);
 }
 
@@ -118,6 +124,7 @@ static int raise_barriers(struct cycle *cycle)
 static int scan_threads(struct cycle *cycle)
 {
 	publish(cycle, HEAPD_PHASE_SCAN);
+	DELAY(4);
 	return handshake_scan(&cycle->handshake);
 }
 
@@ -148,7 +155,7 @@ static int shade_thread(struct cycle *cycle, const struct client *client, uint32
 {
 	uint32_t of = HEAPD_LOAD_ACQUIRE(&thread->published_cycle);
 
-	if (of != cycle->result.number && of != HEAPD_PUBLISHED_STANDING)
+	if (of != cycle->result.number && (of != HEAPD_PUBLISHED_STANDING || MUTANT(standing_ignored)))
 		return 0;
 	return shade_words(cycle, client, HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES,
 			   HEAPD_READ_ONCE(thread->published_count), HEAPD_PUBLISHED_BYTES / 8, true);
@@ -166,6 +173,8 @@ static int shade_pins(struct cycle *cycle, const struct client *client)
 {
 	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
 
+	if (MUTANT(pins_unshaded))
+		return 0;
 	return shade_words(cycle, client, HEAPD_SESSION_PIN_AT, n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX,
 			   HEAPD_PIN_MAX, false);
 }
@@ -212,7 +221,9 @@ static int shade_roots(struct cycle *cycle)
 {
 	int r = 0;
 
+	DELAY(4);
 	holds_end(cycle->heap);
+	DELAY(4);
 	marker_begin(cycle->marker);
 	shades_flush(cycle->heap, cycle->marker);
 	for (unsigned i = 0; r == 0 && i < cycle->view.n; i++)
@@ -220,6 +231,7 @@ static int shade_roots(struct cycle *cycle)
 	roots_look(cycle->heap, shade_root, cycle->marker);
 	deads_shade(cycle->heap, cycle->marker);
 	cycle->result.sessions = cycle->view.n;
+	DELAY(4);
 	publish(cycle, HEAPD_PHASE_MARK);
 	return r;
 }
@@ -240,7 +252,11 @@ static int mark(struct cycle *cycle)
 	int r;
 
 	do {
+		DELAY(2);
 		done = marker_drain(cycle->marker);
+		DELAY(4);
+		if (done && MUTANT(no_last_pass))
+			break;
 		r = clients_look(cycle->heap, &cycle->view);
 		if (r == 0)
 			r = check_void(cycle);
@@ -278,7 +294,7 @@ static int mark_and_bury(struct cycle *cycle)
 
 	do {
 		r = mark(cycle);
-		if (r == 0)
+		if (r == 0 && !MUTANT(no_last_pass))
 			r = settle(cycle, &grey);
 		if (r < 0)
 			return r;
@@ -321,6 +337,7 @@ static int collect(struct cycle *cycle)
 	since = clock_ns();
 	if (r == 0)
 		r = holds_gather(cycle->heap);
+	DELAY(4);
 	lap(&result->gather, &since);
 	if (r == 0)
 		r = scan_threads(cycle);
@@ -335,7 +352,9 @@ static int collect(struct cycle *cycle)
 		result->marked = *marker_counts(cycle->marker);
 	else
 		marker_give_up(cycle->marker);
+	DELAY(4);
 	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
+	DELAY(4);
 	if (r == 0)
 		sweeper_run(cycle->heap, &result->swept);
 	lap(&result->sweep, &since);

@@ -37,6 +37,8 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "shades.h"
 
 #define NAP_FIRST_NS  20000u
@@ -281,6 +283,7 @@ static void switch_on(struct handshake *h)
 
 		for (uint32_t t = 0; t < n; t++)
 			thread_switch_on(&threads[t], h->cycle);
+		DELAY(4);
 	}
 }
 
@@ -294,9 +297,12 @@ int handshake_barrier(struct handshake *h)
 	r = clients_look(h->heap, h->view);
 	if (r < 0)
 		return r;
+	DELAY(4);
 	switch_on(h);
+	DELAY(4);
 	r = round_wait(h);
-	if (r == 0)
+	DELAY(4);
+	if (r == 0 && !MUTANT(one_round))
 		r = round_wait(h);
 	h->counts->barrier_ns = clock_ns() - h->begin;
 	return r;
@@ -364,7 +370,7 @@ int handshake_scan(struct handshake *h)
 	clients_notify(h->heap, &note);
 	r = clients_look(h->heap, h->view);
 	newest = newest_of(h->view);
-	while (r == 0 && (stalled = unanswered(h, newest))) {
+	while (r == 0 && !MUTANT(no_scan) && (stalled = unanswered(h, newest))) {
 		stall_look(h, stalled, "has not been scanned");
 		r = nap(h, &ns);
 	}

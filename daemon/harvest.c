@@ -22,6 +22,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "heapd/mutant.h"
 #include "supply.h"
 
 #define PASS_WORDS  65536u   /* freed words judged at once */
@@ -207,7 +208,8 @@ void harvest_freed(struct supply *supply, bool whole)
 	uint64_t words = (supply->spans.numbers.high * HEAPD_SLAB_UNIT + 63) / 64,
 		 begin = whole ? 0 : supply->harvest_word, looked = 0, n;
 
-	if (collection_is_active(supply->heap) || !harvest_is_prompt(supply->heap))
+	if ((collection_is_active(supply->heap) && !MUTANT(harvest_in_cycle)) ||
+	    !harvest_is_prompt(supply->heap))
 		return;
 	for (n = 0; n < words && (whole || looked < PIECE_SLABS); n++)
 		looked += harvest_slabs(supply, (begin + n) % words, whole);

@@ -11,7 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
+
 #define HELD_MIN 1024u
+#define HANDS_TRIES \
+	100u /* a client that lets none of them succeed harms itself: an install is lost to another process */
 
 void held_init(struct held *held)
 {
@@ -160,40 +165,70 @@ static void add_spare(struct held *held, const struct heap *heap, const struct h
 	}
 }
 
-static void add_moving(struct held *held, const struct heap *heap, struct heapd_thread *thread)
+static void add_moving(struct held *held, const struct heap *heap, uint64_t entry, uint64_t mask)
 {
-	struct heapd_batch batch = { .entry = HEAPD_LOAD_ACQUIRE(&thread->installing) };
-	uint32_t first = heapd_entry_page(batch.entry), k = heapd_entry_slab(batch.entry);
+	struct heapd_batch batch = { .entry = entry };
+	uint32_t first = heapd_entry_page(entry), k = heapd_entry_slab(entry);
 	struct held_slab *s;
 
-	if (!batch.entry || first >= heap->geometry.pages)
+	if (!entry || first >= heap->geometry.pages)
 		return;
 	batch.class = heap->t.spans[first].class;
-	if (!held_batch_valid(heap, &batch) || heapd_entry_present(batch.entry) != 1) {
+	if (!held_batch_valid(heap, &batch) || heapd_entry_present(entry) != 1) {
 		held->senseless++;
 		return;
 	}
-	uint64_t bits = HEAPD_READ_ONCE(thread->installing_mask) & heapd_slab_valid(&heap->t.spans[first], k);
+	uint64_t bits = mask & heapd_slab_valid(&heap->t.spans[first], k);
 
 	s = bits ? held_insert(held, heap->t.spans[first].slab0 + k, first) : NULL;
 	if (s)
 		s->moving |= bits;
 }
 
-static void gather_thread(struct held *held, const struct heap *heap, struct heapd_thread *thread)
-{
-	for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
-		struct heapd_batch batch;
+/* What one thread has in its hands: a copy. */
+struct hands {
+	struct heapd_batch spares[HEAPD_SPARE_COUNT];
+	uint64_t installing, mask;
+};
 
-		if (!HEAPD_READ_ONCE(thread->spares[i].entry))
+/*
+ * First the spares, then what is being installed. Where a slab becomes a spare again in between, it may have been
+ * seen as neither: the thread counts that before it clears the note, and all is read once more.
+ */
+static void hands_read(struct hands *hands, const struct heapd_thread *thread)
+{
+	uint32_t before = HEAPD_LOAD_ACQUIRE(&thread->put_back), after;
+
+	for (unsigned tries = 0; tries < HANDS_TRIES; tries++) {
+		for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
+			hands->spares[i].entry = 0;
+			if (HEAPD_READ_ONCE(thread->spares[i].entry))
+				held_batch_read(&hands->spares[i], &thread->spares[i]);
+		}
+		DELAY(16);
+		hands->installing = HEAPD_LOAD_ACQUIRE(&thread->installing);
+		hands->mask = HEAPD_READ_ONCE(thread->installing_mask);
+		after = HEAPD_LOAD_ACQUIRE(&thread->put_back);
+		if (after == before || MUTANT(lost_install_unseen))
+			break;
+		before = after;
+	}
+}
+
+static void gather_thread(struct held *held, const struct heap *heap, const struct heapd_thread *thread)
+{
+	struct hands hands;
+
+	hands_read(&hands, thread);
+	for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		if (!hands.spares[i].entry)
 			continue;
-		held_batch_read(&batch, &thread->spares[i]);
-		if (held_batch_valid(heap, &batch))
-			add_spare(held, heap, &batch);
-		else if (batch.entry)
+		if (held_batch_valid(heap, &hands.spares[i]))
+			add_spare(held, heap, &hands.spares[i]);
+		else
 			held->senseless++;
 	}
-	add_moving(held, heap, thread);
+	add_moving(held, heap, hands.installing, hands.mask);
 }
 
 static void gather_threads(struct held *held, struct heap *heap)

@@ -32,6 +32,8 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "marks.h"
 #include "supply.h"
 
@@ -71,8 +73,11 @@ int holds_gather(struct heap *heap)
 	for (uint32_t i = 0; r == 0 && i < supply->held.capacity; i++) {
 		const struct held_slab *s = &supply->held.slots[i];
 
+		uint64_t spare = MUTANT(spares_unheld) ? 0 : s->spare | s->moving;
+		uint64_t current = MUTANT(currents_unheld) ? 0 : s->current;
+
 		if (held_any(s))
-			heap->marks->hold[s->slab] |= held_any(s);
+			heap->marks->hold[s->slab] |= spare | current;
 	}
 	heap_unlock(heap);
 	return r;
@@ -95,12 +100,13 @@ void holds_end(struct heap *heap)
 	uint64_t n = slabs_used(supply);
 
 	heap_lock(heap);
-	harvest_handback(supply, true);
+	if (!MUTANT(handed_back_unnoted))
+		harvest_handback(supply, true);
 	ring_note_all(supply, clock_ns());
 	heap->collection->holding = false;
 	for (uint64_t slab = 0; slab < n; slab++)
 		heap->marks->mark[slab] = ~heap->t.out[slab];
-	for (uint32_t class = 0; class < HEAPD_CLASS_MAX; ++class) {
+	for (uint32_t class = 0; class < HEAPD_CLASS_MAX && !MUTANT(ringed_unmarked); ++class) {
 		const struct ledger_ring *ring = &supply->ledger.rings[class];
 
 		for (uint64_t at = ring->head; at < ring->tail; at++)

@@ -16,10 +16,13 @@
 #include <stdlib.h>
 
 #include "heapd/atomic.h"
+#include "heapd/mutant.h"
 #include "marks.h"
 #include "worker.h"
 
-#define PORTION 4096 /* objects, in some hundreds of microseconds */
+#ifndef MARKER_PORTION
+#define MARKER_PORTION 4096 /* objects, in some hundreds of microseconds */
+#endif
 
 struct marker {
 	struct heap *heap;
@@ -181,7 +184,7 @@ uint64_t marker_shade_all(struct marker *m, const uint64_t *words, uint64_t n, b
 		uint64_t word = HEAPD_READ_ONCE(words[i]);
 
 		worker_candidate(w, word);
-		if (past)
+		if (past && !MUTANT(no_past))
 			worker_candidate(w, word - 1);
 	}
 	worker_settle(w);
@@ -208,7 +211,7 @@ bool marker_drain(struct marker *m)
 		shapes_update(m);
 		workpool_open(&m->pool);
 	}
-	m->draining = !worker_run(&m->workers[0], PORTION) || !workpool_wait(&m->pool);
+	m->draining = !worker_run(&m->workers[0], MARKER_PORTION) || !workpool_wait(&m->pool);
 	if (!m->draining)
 		counts_sum(m);
 	return !m->draining;

@@ -19,6 +19,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "heapd/mutant.h"
 #include "marks.h"
 #include "supply.h"
 
@@ -84,7 +85,7 @@ void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)
 	for (; ring->head < head; ring->head++) {
 		uint64_t entry = ring->entries[ring->head % HEAPD_RING_SLOTS];
 
-		if (supply->heap->collection && supply->heap->collection->holding)
+		if (supply->heap->collection && supply->heap->collection->holding && !MUTANT(taken_unheld))
 			entry_hold(supply, entry);
 		bytes += entry_leave(supply, entry);
 	}

@@ -14,11 +14,15 @@
 #include "pages.h"
 #include "spans.h"
 
-#define SUPPLY_SECOND_NS    1000000000u
-#define SUPPLY_CLASS_BYTES  (16ul << 20) /* no ring's target is above this */
-#define SUPPLY_BURST_MIN    (16ul << 20) /* rings grow by new memory to this, or to ... */
-#define SUPPLY_BURST_SHARE  8u           /* ... this share of what is committed */
+#ifndef SUPPLY_SECOND_NS /* a test build may have it pass faster */
+#define SUPPLY_SECOND_NS 1000000000u
+#endif
+#define SUPPLY_CLASS_BYTES (16ul << 20) /* no ring's target is above this */
+#define SUPPLY_BURST_MIN   (16ul << 20) /* rings grow by new memory to this, or to ... */
+#define SUPPLY_BURST_SHARE 8u           /* ... this share of what is committed */
+#ifndef SUPPLY_STRANDED_MIN
 #define SUPPLY_STRANDED_MIN (4ul << 20)
+#endif
 
 struct supply_class {
 	uint64_t target;                  /* bytes that the ring is filled to; 0: the class is not supplied */

@@ -15,10 +15,13 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "heapd/delay.h"
 #include "marks.h"
 #include "supply.h"
 
-#define PIECE_SLABS 4096u
+#ifndef SWEEPER_PIECE
+#define SWEEPER_PIECE 4096u
+#endif
 
 static uint64_t bits(uint64_t word)
 {
@@ -85,7 +88,7 @@ static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_count
 	uint64_t high = heap->pages->free.high;
 	uint32_t slabs = 0;
 
-	while (page < high && slabs < PIECE_SLABS) {
+	while (page < high && slabs < SWEEPER_PIECE) {
 		uint32_t first = heap->t.page_span[page];
 
 		if (!first) {
@@ -105,6 +108,7 @@ void sweeper_run(struct heap *heap, struct sweep_counts *counts)
 		heap_lock(heap);
 		page = sweep_piece(heap, page, counts);
 		heap_unlock(heap);
+		DELAY(4);
 		heap_give_way(heap);
 	}
 }

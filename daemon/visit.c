@@ -19,6 +19,8 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "heapd/delay.h"
+#include "heapd/mutant.h"
 #include "heapd/rseq.h"
 
 struct visit {
@@ -76,6 +78,11 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 
 	if (!taken->bits)
 		return;
+	if (MUTANT(withdrawn_unlocked)) {
+		pthread_mutex_unlock(&supply->heap->lock);
+		DELAY(1);
+		pthread_mutex_lock(&supply->heap->lock);
+	}
 	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
 	if (held_resolve(supply->heap, class, taken->base, &first, &k)) {
 		harvest_release(supply, first, k, taken->bits & ~harvest_ringed(supply, first, k));

@@ -72,8 +72,8 @@ struct heapd_thread {
 	uint64_t saved_sp;      /* while offline */
 	uint64_t saved_regs[8]; /* while offline: the callee-saved ones */
 	uint32_t missed_slab;   /* of the last free that found its slab not current here */
-	uint32_t unused0;
-	uint64_t pause_ns; /* its own processor time in handshakes; with wait_ns, what a pause is here */
+	uint32_t put_back;      /* counts slabs that were being installed and became spares again */
+	uint64_t pause_ns;      /* its own processor time in handshakes; with wait_ns, what a pause is here */
 	uint64_t pause_max_ns;
 	uint64_t pauses;
 	uint64_t pause_last_ns; /* the last one: written before `scanned`, */
@@ -94,7 +94,9 @@ struct heapd_thread {
 	/*
 	 * Installing a slab of a spare: mask and entry (of this one slab) are noted here, then its bit in the
 	 * spare's entry is cleared, then it is installed, then the note is cleared. So what stands in a
-	 * spare has surely not been installed, and what is noted here may have been.
+	 * spare has surely not been installed, and what is noted here may have been. If somebody else was faster,
+	 * the bit is set again, then put_back is raised (release), then the note is cleared: who reads spares
+	 * and note, and finds put_back as it was before, has seen the slab in one of the two.
 	 */
 	uint64_t installing; /* an entry of one slab, or 0 */
 	uint64_t installing_mask;
