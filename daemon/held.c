@@ -16,7 +16,7 @@
 
 #define HELD_MIN 1024u
 #define HANDS_TRIES \
-	100u /* a client that lets none of them succeed harms itself: an install is lost to another process */
+	100u /* an install is lost to another process: that many in a row only a hostile client has */
 
 void held_init(struct held *held)
 {
@@ -195,7 +195,7 @@ struct hands {
  * First the spares, then what is being installed. Where a slab becomes a spare again in between, it may have been
  * seen as neither: the thread counts that before it clears the note, and all is read once more.
  */
-static void hands_read(struct hands *hands, const struct heapd_thread *thread)
+static bool hands_read(struct hands *hands, const struct heapd_thread *thread)
 {
 	uint32_t before = HEAPD_LOAD_ACQUIRE(&thread->put_back), after;
 
@@ -210,16 +210,17 @@ static void hands_read(struct hands *hands, const struct heapd_thread *thread)
 		hands->mask = HEAPD_READ_ONCE(thread->installing_mask);
 		after = HEAPD_LOAD_ACQUIRE(&thread->put_back);
 		if (after == before || MUTANT(lost_install_unseen))
-			break;
+			return true;
 		before = after;
 	}
+	return false;
 }
 
 static void gather_thread(struct held *held, const struct heap *heap, const struct heapd_thread *thread)
 {
 	struct hands hands;
 
-	hands_read(&hands, thread);
+	held->failed |= !hands_read(&hands, thread);
 	for (uint32_t i = 0; i < HEAPD_SPARE_COUNT; i++) {
 		if (!hands.spares[i].entry)
 			continue;

@@ -24,7 +24,7 @@ struct held {
 	uint32_t count;
 	uint64_t current_bytes, spare_bytes;
 	uint64_t senseless; /* words that named no slab */
-	bool failed;        /* out of memory on the way */
+	bool failed;        /* out of memory on the way, or a thread's hands never stood still */
 };
 
 void held_init(struct held *held);
