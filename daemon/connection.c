@@ -22,6 +22,7 @@
 
 #include "admission.h"
 #include "clock.h"
+#include "collection.h"
 #include "message.h"
 #include "peer.h"
 #include "wire.h"
@@ -356,6 +357,30 @@ static int read_some(struct connection *c, unsigned count, bool dead)
 	return 0;
 }
 
+/*
+ * A process that closed its socket and lives on has replaced its program (exec), or closed all descriptors it had. In
+ * the second case it still has the heap and goes on storing, where nobody scans it: it must not write into memory
+ * that is somebody else's by then. True: it is ended, and its session with it, when its process is gone.
+ */
+static bool still_writes(struct connection *c)
+{
+	struct session *session = c->session;
+	int r;
+
+	if (!session || !session->pid || session->read_only || !collection_is_on(session->heap) ||
+	    !peer_maps(&c->peer, session->memory.fd))
+		return false;
+	r = peer_kill(&c->peer);
+	log_limited(
+		c->connections->log, &c->connections->cut, LOG_WARNING,
+		"heap '%s': process %d closed its connection and still has the heap mapped: nobody can ask it what "
+		"it holds, so it %s",
+		session->heap->name, c->peer.pid, r < 0 ? "should be ended" : "is ended (SIGKILL)");
+	if (r == 0)
+		event_del(c->readable);
+	return r == 0;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
@@ -364,6 +389,8 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (what & EV_READ)
 		r = read_some(c, BURST, false);
+	if (r == -ECONNRESET && still_writes(c))
+		return;
 	if (r == -ECONNRESET)
 		connection_end(c, SESSION_DIED, "its socket has ended");
 	else if (r < 0)
@@ -443,6 +470,7 @@ int connections_init(struct connections *connections, struct event_base *base, s
 		.malformed.what = "malformed messages",
 		.deaf.what = "clients that cannot be answered",
 		.crowd.what = "connections that do not attach",
+		.cut.what = "processes that closed their connection",
 	};
 	LIST_INIT(&connections->all);
 	connections->refill = evtimer_new(base, on_refill, connections);
@@ -461,4 +489,5 @@ void connections_deinit(struct connections *connections)
 	log_limit_flush(connections->log, &connections->malformed, LOG_WARNING);
 	log_limit_flush(connections->log, &connections->deaf, LOG_WARNING);
 	log_limit_flush(connections->log, &connections->crowd, LOG_WARNING);
+	log_limit_flush(connections->log, &connections->cut, LOG_WARNING);
 }

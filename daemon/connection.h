@@ -19,7 +19,7 @@ struct connections {
 	struct log *log;
 	struct event *refill; /* of sessions, when there is time */
 	LIST_HEAD(, connection) all;
-	struct log_limit malformed, deaf, crowd;
+	struct log_limit malformed, deaf, crowd, cut;
 };
 
 int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,

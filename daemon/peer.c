@@ -12,10 +12,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -214,4 +216,29 @@ bool peer_is_gone(const struct peer *peer)
 bool peer_is_operator(uid_t uid)
 {
 	return uid == 0 || uid == geteuid();
+}
+
+bool peer_maps(const struct peer *peer, int fd)
+{
+	char path[64], *line = NULL;
+	unsigned long inode;
+	struct stat file;
+	bool found = false;
+	size_t size = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/maps", peer->pid);
+	f = fstat(fd, &file) < 0 ? NULL : fopen(path, "re");
+	while (f && !found && getline(&line, &size, f) >= 0)
+		found = strstr(line, "memfd:heapd:") && sscanf(line, "%*s %*s %*s %*s %lu", &inode) == 1 &&
+			inode == file.st_ino;
+	free(line);
+	if (f)
+		fclose(f);
+	return found && !peer_is_gone(peer);
+}
+
+int peer_kill(const struct peer *peer)
+{
+	return syscall(SYS_pidfd_send_signal, peer->pidfd, SIGKILL, NULL, 0) < 0 ? -errno : 0;
 }

@@ -30,6 +30,12 @@ int peer_of_child(const struct ucred *credentials, const struct peer *parent, st
 void peer_release(struct peer *peer);
 bool peer_is_gone(const struct peer *peer);
 
+/* Whether the process has the memory file mapped; false also where that cannot be told (/proc, another user). */
+bool peer_maps(const struct peer *peer, int fd);
+
+/* Ends it (SIGKILL), by its pidfd. -errno. */
+int peer_kill(const struct peer *peer);
+
 /* May do what is not for everybody: root, and the user that the daemon runs as. */
 bool peer_is_operator(uid_t uid);
 

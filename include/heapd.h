@@ -157,6 +157,8 @@ HEAPD_INLINE_ struct heapd_options heapd_options_default(void)
 /*
  * Attaches this process to the heap `name` and the calling thread with it. options may be NULL; the
  * strings in it are copied. Attaching again to the same heap counts; each needs its own detach.
+ * The library's descriptors must stay open: a process that closes them (closefrom()) and goes on is ended (SIGKILL)
+ * where the heap is collected, since nobody could ask it any more what it holds.
  * -ENOENT: the daemon has no such heap; -EAGAIN: no daemon answers at the socket; -EACCES: not allowed
  * in; -EBUSY: attached already to another heap, or to this one for reading only, or a second copy of the
  * library is loaded (one in another namespace, or without our soname, may go unseen), or the signal asked

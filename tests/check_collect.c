@@ -524,6 +524,43 @@ START_TEST(a_stopped_client_is_evicted)
 }
 END_TEST
 
+/* It goes on with what it has mapped, but nobody can ask it what it holds. */
+static int close_everything(void *arg)
+{
+	heapd_heap *own;
+
+	(void)arg;
+	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
+		return 1;
+	closefrom(3);
+	for (;;)
+		pause();
+}
+
+START_TEST(who_hangs_up_and_goes_on_is_ended)
+{
+	fixture_wait(fixture_client_fork(close_everything, NULL), -SIGKILL);
+	ck_assert(fixture_logged(&fixture, "still has the heap mapped"));
+}
+END_TEST
+
+static int become_another(void *arg)
+{
+	heapd_heap *own;
+
+	(void)arg;
+	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
+		return 1;
+	execl("/bin/sh", "sh", "-c", "sleep 0.3; exit 7", (char *)NULL);
+	return 2;
+}
+
+START_TEST(who_becomes_another_program_lives)
+{
+	fixture_wait(fixture_client_fork(become_another, NULL), 7);
+}
+END_TEST
+
 /* A thread that computes for long without a call is scanned all the same, and holds what it holds. */
 static int compute(void *arg)
 {
@@ -667,6 +704,8 @@ int main(void)
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_process_knows_what_it_lost);
+	tcase_add_test(roots, who_hangs_up_and_goes_on_is_ended);
+	tcase_add_test(roots, who_becomes_another_program_lives);
 	tcase_add_test(roots, a_computing_thread_is_scanned);
 	tcase_add_test(roots, a_forked_child_holds_its_own);
 	tcase_add_test(roots, explicit_free_beside_collection);
