@@ -98,12 +98,24 @@ static void forget(struct clients *c, struct client *client)
 	c->used--;
 }
 
+bool client_has_freed(const struct client *client)
+{
+	uint32_t n;
+	const struct heapd_thread *threads = client_threads(client, &n);
+	bool freed = false;
+
+	for (uint32_t t = 0; t < n && !freed; t++)
+		freed = HEAPD_READ_ONCE(threads[t].freed);
+	return freed;
+}
+
 bool clients_remove(struct heap *heap, unsigned index)
 {
 	struct clients *c = heap->clients;
 	struct client *client = &c->slots[index];
 
 	assert(index < c->n && client->live);
+	c->freed |= client_has_freed(client);
 	if (!collection_is_active(heap)) {
 		forget(c, client);
 		return true;

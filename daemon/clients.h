@@ -40,6 +40,7 @@ struct clients {
 	unsigned n; /* slots ever used are below this */
 	unsigned allocated;
 	unsigned used;     /* live or gone */
+	bool freed;        /* one that has ended had freed by hand */
 	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
 };
 
@@ -90,6 +91,9 @@ static inline struct heapd_thread *client_threads(const struct client *client, u
 	*n = used < HEAPD_THREAD_MAX ? used : HEAPD_THREAD_MAX;
 	return (struct heapd_thread *)(void *)((char *)client->memory + HEAPD_SESSION_THREAD_AT);
 }
+
+/* Whether any of its threads has freed by hand. */
+bool client_has_freed(const struct client *client);
 
 /* A barrier ring of the client ran full: they are to be longer. True if they can be. Takes heap->lock. */
 bool clients_lengthen(struct heap *heap, uint64_t id);

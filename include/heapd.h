@@ -617,12 +617,17 @@ struct heapd_verify_result {
 	uint64_t pages, spans, slabs;
 	uint64_t out, in_rings, in_currents, in_spares, freed_pending, allocated; /* bytes */
 	char first[256]; /* what failed first, and where */
+	uint64_t reachable,
+		reachable_objects; /* bytes and objects that roots lead to, stacks and ranges aside */
+	uint64_t dangling; /* pointers in them to what is free, where programs have freed by hand; else faults */
+	char dangling_first[256]; /* where the first of them stands */
 };
 /* The daemon recomputes the heap's invariants. 0: clean; 1: there are faults, see result. */
 HEAPD_API int heapd_verify(heapd_heap *heap, struct heapd_verify_result *result);
 /*
- * What keeps an object alive, as text: root, types and fields on the way. The length written, cut to
- * fit. -ENOENT: nothing does; -ENOTSUP: collection is off.
+ * What keeps an object alive, as text: the root, then type+offset of each field on the way, then the object:
+ * root "shop" -> shop+0 -> order+16 -> order 0x110000002000. The length written, cut to fit. -ENOENT: nothing
+ * does; -EINVAL: no object lies there.
  */
 HEAPD_API int heapd_path_to(heapd_heap *heap, const void *object, char *text, size_t size);
 

@@ -116,6 +116,10 @@ struct heapd_verify_reply {
 	uint64_t pages, spans, slabs, out, in_rings, in_currents, in_spares, freed_pending,
 		allocated; /* bytes from out on */
 	char first[256];   /* what failed first, where */
+	uint64_t reachable,
+		reachable_objects; /* bytes and objects that roots lead to, stacks and ranges aside */
+	uint64_t dangling;         /* exact pointers in them that lead to no object */
+	char dangling_first[256];
 };
 
 struct heapd_message {
@@ -137,9 +141,10 @@ struct heapd_message {
 		struct heapd_dead_request dead;
 		struct heapd_verify_reply verify;
 		uint64_t address;
+		char path[752]; /* reply to PATH */
 		char bytes[752];
 	};
-	char text[256]; /* in a reply with status < 0: a sentence that says what to do; of PATH: the path */
+	char text[256]; /* in a reply with status < 0: a sentence that says what to do */
 };
 _Static_assert(sizeof(struct heapd_message) == 1024, "messages keep their size");
 
