@@ -64,12 +64,14 @@ int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 		.view = &cycle->view,
 		.counts = &cycle->result.handshakes,
 	};
+	early_init(&cycle->early);
 	return marker_init(&cycle->marker, heap, marker_threads);
 }
 
 void cycle_deinit(struct cycle *cycle)
 {
 	marker_deinit(cycle->marker);
+	early_deinit(&cycle->early, cycle->heap);
 	handshake_deinit(&cycle->handshake);
 	clients_view_deinit(&cycle->view);
 }
@@ -355,8 +357,10 @@ static int collect(struct cycle *cycle)
 	DELAY(4);
 	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
 	DELAY(4);
-	if (r == 0)
+	if (r == 0) {
+		result->early = early_look(&cycle->early, cycle->heap);
 		sweeper_run(cycle->heap, &result->swept);
+	}
 	lap(&result->sweep, &since);
 	end(cycle);
 	return r == -ENOMEM ? -EAGAIN : r;

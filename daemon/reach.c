@@ -251,7 +251,10 @@ static void add_pins(struct reach *reach, const struct client *client)
 	add(reach, client->in_flight, REACH_FLIGHT, (uint32_t)client->pid);
 }
 
-/* Named ones first: those that are found again among the tickets are seen by then. */
+/*
+ * Named ones first: those that are found again among the tickets are seen by then. The pins of a process that is gone hold
+ * until the cycle under way ends, but nobody reaches anything by them any more.
+ */
 void reach_add_exact(struct reach *reach)
 {
 	struct heap *heap = reach->heap;
@@ -262,7 +265,7 @@ void reach_add_exact(struct reach *reach)
 	if (heap->roots)
 		roots_look(heap, add_ticket, reach);
 	for (unsigned i = 0; i < heap->clients->n; i++)
-		if (heap->clients->slots[i].live || heap->clients->slots[i].gone)
+		if (heap->clients->slots[i].live)
 			add_pins(reach, &heap->clients->slots[i]);
 }
 
