@@ -17,11 +17,13 @@
 #include "collection.h"
 #include "heapd/delay.h"
 #include "marks.h"
+#include "poison.h"
 #include "supply.h"
 
 #ifndef SWEEPER_PIECE
 #define SWEEPER_PIECE 4096u
 #endif
+#define PIECE_POISON 64u /* ... where each slot is written to */
 
 static uint64_t bits(uint64_t word)
 {
@@ -72,9 +74,9 @@ static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_count
 static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_counts *counts)
 {
 	uint64_t high = heap->pages->free.high;
-	uint32_t slabs = 0;
+	uint32_t slabs = 0, most = poison_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE;
 
-	while (page < high && slabs < SWEEPER_PIECE) {
+	while (page < high && slabs < most) {
 		uint32_t first = heap->t.page_span[page];
 
 		if (!first) {

@@ -193,10 +193,112 @@ START_TEST(prompt_frees_need_no_collection)
 }
 END_TEST
 
+static void setup_poison(void)
+{
+	aids_start("heap.test.Debug=poison");
+}
+
+#define LARGE (1ul << 20)
+
+static bool is_poison(uint64_t disguised, size_t bytes)
+{
+	const uint64_t *words =
+		(const uint64_t *)(uintptr_t)~disguised; /* NOLINT(performance-no-int-to-ptr) */
+
+	for (size_t i = 0; i < bytes / 8; i++)
+		if (words[i] != HEAPD_POISON_WORD)
+			return false;
+	return true;
+}
+
+/* Their addresses in disguise: no scan takes them for pointers. */
+static uint64_t lost[1001];
+
+static __attribute__((noinline)) void lose_some(void)
+{
+	for (unsigned i = 0; i < 1000; i++)
+		lost[i] = ~(uint64_t)(uintptr_t)node_new(i, NULL);
+	lost[1000] = ~(uint64_t)(uintptr_t)heapd_alloc(heap, LARGE);
+}
+
+START_TEST(what_the_sweep_takes_is_poisoned)
+{
+	lose_some();
+	ck_assert(!is_poison(lost[5], sizeof(struct node)));
+	collect();
+	collect();
+	for (unsigned i = 0; i < 1000; i++)
+		ck_assert_msg(is_poison(lost[i], sizeof(struct node)), "%u of 1000", i);
+	ck_assert(is_poison(lost[1000], LARGE));
+}
+END_TEST
+
+START_TEST(what_is_harvested_is_poisoned)
+{
+	uint64_t *large = heapd_alloc(heap, LARGE);
+
+	ck_assert_ptr_nonnull(large);
+	ck_call(heapd_free(large));
+	ck_call(heapd_sync(heap));
+	ck_assert(is_poison(~(uint64_t)(uintptr_t)large, LARGE));
+}
+END_TEST
+
+static bool is_zero(const void *object, size_t bytes)
+{
+	const uint64_t *words = (const uint64_t *)object;
+
+	for (size_t i = 0; i < bytes / 8; i++)
+		if (words[i])
+			return false;
+	return true;
+}
+
+/* Sizes that are cut from zeroed memory, and those that are not. */
+START_TEST(poison_is_never_given_out)
+{
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < 3000; i++) {
+			size_t bytes = i % 100 ? 16u << (i % 10) : LARGE;
+			void *object = heapd_alloc_leaf(heap, bytes);
+			ck_assert_msg(object != NULL, "%s", heapd_error());
+			ck_assert_msg(is_zero(object, bytes), "round %u: %zu bytes", round, bytes);
+			memset(object, 0x11, bytes);
+			if (i % 3 == 0)
+				ck_call(heapd_free(object));
+		}
+		collect();
+	}
+}
+END_TEST
+
+static void setup_stress(void)
+{
+	aids_start("heap.test.Debug=stress,poison");
+}
+
+START_TEST(stress_collects_all_the_time)
+{
+	struct node **pin = (struct node **)heapd_pin(heap, node_new(1, NULL));
+	uint64_t end = fixture_now_ns() + 20000000000ull, before = HEAPD_READ_ONCE(stats()->gc_cycles[6]);
+
+	while (HEAPD_READ_ONCE(stats()->gc_cycles[6]) < before + 20) {
+		ck_assert_uint_lt(fixture_now_ns(), end);
+		for (unsigned i = 0; i < 100; i++)
+			heapd_store(pin, node_new(i, i ? *pin : NULL));
+		for (uint64_t i = 100; i--;) {
+			ck_assert_uint_eq((*pin)->value, i);
+			heapd_store(pin, (*pin)->next);
+		}
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("aids");
-	TCase *checked = tcase_create("checked"), *prompt = tcase_create("prompt");
+	TCase *checked = tcase_create("checked"), *prompt = tcase_create("prompt"),
+	      *poison = tcase_create("poison"), *stress = tcase_create("stress");
 
 	tcase_set_timeout(checked, 60);
 	tcase_add_checked_fixture(checked, setup_checked, attached_stop);
@@ -206,6 +308,15 @@ int main(void)
 	tcase_add_test(checked, a_double_free_is_told_at_once);
 	suite_add_tcase(suite, checked);
 	tcase_add_test(prompt, prompt_frees_need_no_collection);
+	tcase_add_checked_fixture(poison, setup_poison, attached_stop);
+	tcase_add_test(poison, what_the_sweep_takes_is_poisoned);
+	tcase_add_test(poison, what_is_harvested_is_poisoned);
+	tcase_add_test(poison, poison_is_never_given_out);
+	suite_add_tcase(suite, poison);
+	tcase_set_timeout(stress, 60);
+	tcase_add_checked_fixture(stress, setup_stress, attached_stop);
+	tcase_add_test(stress, stress_collects_all_the_time);
+	suite_add_tcase(suite, stress);
 	tcase_add_checked_fixture(prompt, setup_prompt, attached_stop);
 	return attached_run(prompt, suite);
 }
