@@ -20,6 +20,7 @@
 #include "roots.h"
 
 #define STEPS_FIRST 1024u
+#define PIECE_WORDS 512u /* of a session, read at once */
 
 int reach_init(struct reach *reach, struct heap *heap, const uint64_t *closed)
 {
@@ -240,14 +241,29 @@ static void add_ticket(void *arg, uint64_t object)
 	add(arg, object, REACH_TICKET, 0);
 }
 
+/* From an offset of the session on; a word of a stack stands for the byte before it, too. */
+static void add_words(struct reach *reach, const struct client *client, uint64_t at, uint64_t n,
+		      enum reach_source source)
+{
+	uint64_t words[PIECE_WORDS], piece;
+
+	for (; n; n -= piece, at += piece * 8) {
+		piece = n < PIECE_WORDS ? n : PIECE_WORDS;
+		if (client_read(client, at, words, piece) < 0)
+			return;
+		for (uint64_t i = 0; i < piece; i++) {
+			add(reach, words[i], source, (uint32_t)client->pid);
+			if (source == REACH_STACK)
+				add(reach, words[i] - 1, source, (uint32_t)client->pid);
+		}
+	}
+}
+
 static void add_pins(struct reach *reach, const struct client *client)
 {
-	const char *memory = (const char *)client->memory;
-	const uint64_t *pins = (const uint64_t *)(const void *)(memory + HEAPD_SESSION_PIN_AT);
 	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
 
-	for (uint32_t i = 0; i < n && i < HEAPD_PIN_MAX; i++)
-		add(reach, HEAPD_READ_ONCE(pins[i]), REACH_PIN, (uint32_t)client->pid);
+	add_words(reach, client, HEAPD_SESSION_PIN_AT, n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX, REACH_PIN);
 	add(reach, client->in_flight, REACH_FLIGHT, (uint32_t)client->pid);
 }
 
@@ -269,18 +285,6 @@ void reach_add_exact(struct reach *reach)
 			add_pins(reach, &heap->clients->slots[i]);
 }
 
-static void add_words(struct reach *reach, const uint64_t *words, uint64_t n, enum reach_source source,
-		      uint32_t pid)
-{
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t word = HEAPD_READ_ONCE(words[i]);
-
-		add(reach, word, source, pid);
-		if (source == REACH_STACK)
-			add(reach, word - 1, source, pid);
-	}
-}
-
 /* Of the cycle whose number stands, of the one before, or of a forked child's parent. */
 static bool is_recent(const struct heap *heap, uint32_t cycle)
 {
@@ -298,19 +302,17 @@ static void add_published(struct reach *reach, const struct client *client)
 {
 	uint32_t n;
 	struct heapd_thread *threads = client_threads(client, &n);
-	uint32_t pid = (uint32_t)client->pid;
 
 	if (is_recent(reach->heap, HEAPD_READ_ONCE(client->memory->ranges_cycle)))
-		add_words(reach, client_rest(client, HEAPD_SESSION_RANGES_AT),
+		add_words(reach, client, HEAPD_SESSION_RANGES_AT,
 			  published(HEAPD_READ_ONCE(client->memory->ranges_count), HEAPD_RANGES_BYTES),
-			  REACH_RANGE, pid);
+			  REACH_RANGE);
 	for (uint32_t t = 0; t < n; t++)
 		if (is_recent(reach->heap, HEAPD_LOAD_ACQUIRE(&threads[t].published_cycle)))
 			add_words(
-				reach,
-				client_rest(client, HEAPD_SESSION_PUBLISHED_AT + t * HEAPD_PUBLISHED_BYTES),
+				reach, client, HEAPD_SESSION_PUBLISHED_AT + t * HEAPD_PUBLISHED_BYTES,
 				published(HEAPD_READ_ONCE(threads[t].published_count), HEAPD_PUBLISHED_BYTES),
-				REACH_STACK, pid);
+				REACH_STACK);
 }
 
 void reach_add_published(struct reach *reach)
@@ -318,6 +320,6 @@ void reach_add_published(struct reach *reach)
 	const struct clients *clients = reach->heap->clients;
 
 	for (unsigned i = 0; i < clients->n; i++)
-		if ((clients->slots[i].live || clients->slots[i].gone) && clients->slots[i].rest)
+		if (clients->slots[i].live)
 			add_published(reach, &clients->slots[i]);
 }
