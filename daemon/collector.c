@@ -200,6 +200,16 @@ static void finish(struct heap *heap)
 	futex_wake_all(&words->event);
 }
 
+static void note_foreign(struct collector *c)
+{
+	struct collection *collection = c->heap->collection;
+
+	pthread_mutex_lock(&collection->mutex);
+	fields_copy(&collection->fields, marker_foreign_all(c->cycle.marker));
+	pthread_mutex_unlock(&collection->mutex);
+	fields_tell(&collection->fields, c->heap);
+}
+
 static void run(struct collector *c, enum trigger trigger)
 {
 	struct heap *heap = c->heap;
@@ -230,6 +240,7 @@ static void run(struct collector *c, enum trigger trigger)
 	set_pace(c);
 	count(heap, result, c->cpu);
 	record(c, result, false);
+	note_foreign(c);
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
 	finish(heap);
 	events_cycle(heap, room_is_low(c));

@@ -272,6 +272,44 @@ START_TEST(poison_is_never_given_out)
 }
 END_TEST
 
+static void foreign_is(const char *key, const char *wanted)
+{
+	char value[128];
+
+	ck_call(heapd_get(heap, key, value, sizeof(value)));
+	ck_assert_str_eq(value, wanted);
+}
+
+START_TEST(foreign_words_are_counted_by_field)
+{
+	static char literal[] = "rush";
+	struct node *list = NULL;
+
+	collect();
+	foreign_is("foreign", "");
+	for (unsigned i = 0; i < 5; i++) {
+		list = node_new(i, list);
+		heapd_init(&list->note, literal);
+	}
+	memcpy(&list->next->next, &(char *){ literal }, 8); /* the list ends there */
+	ck_call(heapd_root_set(heap, "list", list));
+	collect();
+	foreign_is("foreign", "node: 3");
+	foreign_is("foreign.node", "offset 0: 1, offset 16: 2");
+	foreign_is("foreign.(any)", "");
+	char value[128];
+	ck_refused(heapd_get(heap, "foreign.nothing", value, sizeof(value)), ENOENT, "no type 'nothing'");
+	ck_assert_uint_eq(HEAPD_READ_ONCE(stats()->gc_foreign), 3);
+	ck_assert(fixture_logged(&fixture, "type 'node', offset 16: 2 fields hold what is neither NULL nor"));
+	collect();
+	foreign_is("foreign.node", "offset 0: 1, offset 16: 2");
+	ck_assert_uint_eq(logged_times("type 'node', offset 16"), 1);
+	heapd_store(&list->note, NULL);
+	collect();
+	foreign_is("foreign.node", "offset 0: 1, offset 16: 1");
+}
+END_TEST
+
 static void setup_stress(void)
 {
 	aids_start("heap.test.Debug=stress,poison");
@@ -308,6 +346,7 @@ int main(void)
 	tcase_add_test(checked, a_double_free_is_told_at_once);
 	suite_add_tcase(suite, checked);
 	tcase_add_test(prompt, prompt_frees_need_no_collection);
+	tcase_add_test(prompt, foreign_words_are_counted_by_field);
 	tcase_add_checked_fixture(poison, setup_poison, attached_stop);
 	tcase_add_test(poison, what_the_sweep_takes_is_poisoned);
 	tcase_add_test(poison, what_is_harvested_is_poisoned);
