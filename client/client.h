@@ -93,6 +93,8 @@ struct heapd_heap {
 
 	struct fork_child *child; /* fork.c: what its handlers leave each other */
 	struct events *events;    /* event.c */
+	uint32_t debug;           /* HEAPD_HELLO_DEBUG: what HEAPD_DEBUG asks for */
+	uint64_t *dangling_told;  /* dangling.c */
 	struct watches *watches;  /* watch.c: what heapd_wait_fd() was asked for */
 
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */

@@ -184,13 +184,24 @@ void clients_arrived(struct heap *heap)
 	heap_unlock(heap);
 }
 
+static void send_note(const struct client *client, const struct heapd_message *note)
+{
+	send(client->notify, note, sizeof(*note), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note)
+{
+	for (unsigned i = 0; i < heap->clients->n; i++)
+		if (heap->clients->slots[i].live && heap->clients->slots[i].debug & debug)
+			send_note(&heap->clients->slots[i], note);
+}
+
 void clients_notify(struct heap *heap, const struct heapd_message *note)
 {
 	heap_lock(heap);
 	for (unsigned i = 0; i < heap->clients->n; i++)
 		if (heap->clients->slots[i].live)
-			send(heap->clients->slots[i].notify, note, sizeof(*note),
-			     MSG_DONTWAIT | MSG_NOSIGNAL);
+			send_note(&heap->clients->slots[i], note);
 	heap_unlock(heap);
 }
 

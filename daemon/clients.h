@@ -31,6 +31,7 @@ struct client {
 	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
 	bool sent;          /* ... and the reply is: not before that can it have arrived */
+	uint32_t debug;     /* HEAPD_HELLO_DEBUG: what it asked to be told of */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
@@ -74,6 +75,9 @@ void clients_notify(struct heap *heap, const struct heapd_message *note);
 
 /* The same, with heap->lock held, to those that asked for events. */
 void clients_notify_events(struct heap *heap);
+
+/* To live ones that asked for such notes (HEAPD_HELLO_DEBUG). With heap->lock held. */
+void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note);
 
 /* Copies of all that are live or gone: the collector's. Takes heap->lock. -ENOMEM. */
 struct clients_view {

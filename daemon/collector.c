@@ -244,6 +244,7 @@ static void run(struct collector *c, enum trigger trigger)
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
 	finish(heap);
 	events_cycle(heap, room_is_low(c));
+	audit_cycle_ended(heap);
 }
 
 /* Waiting for a reason -------------------------------------------------------------------------------------------- */

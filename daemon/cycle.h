@@ -5,6 +5,7 @@
 #ifndef HEAPD_DAEMON_CYCLE_H
 #define HEAPD_DAEMON_CYCLE_H
 
+#include "audit.h"
 #include "collection.h"
 #include "early.h"
 #include "handshake.h"
@@ -34,6 +35,7 @@ struct cycle {
 	struct clients_view view;
 	struct handshake handshake;
 	struct early early;
+	struct audit audit;
 	struct cycle_result result;
 };
 

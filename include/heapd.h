@@ -124,6 +124,7 @@ typedef struct heapd_arena heapd_arena;
 #define HEAPD_REPORT_DAEMON_AWAY 3 /* the daemon has gone */
 #define HEAPD_REPORT_SIGNAL      4 /* a thread blocks our signal, or its handler was replaced */
 #define HEAPD_REPORT_CORRUPT     5 /* shared memory holds what no client may write */
+#define HEAPD_REPORT_RULE        6 /* a rule for pointers was broken; looked for if HEAPD_DEBUG asks for it */
 
 struct heapd_options {
 	size_t size;                /* sizeof(struct heapd_options) */
