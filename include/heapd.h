@@ -13,7 +13,8 @@
  * 3. Read. One plain load. Where the field may change under the reader, heapd_load().
  *
  * How a program finds that it broke one: -DHEAPD_STRICT makes heapd_ptr(T) fields const, so that
- * plain stores do not compile.
+ * plain stores do not compile; HEAPD_DEBUG=types,barrier,dangling in its environment has broken rules looked
+ * for while it runs (heapd(3), Debugging).
  *
  * Conventions
  *
