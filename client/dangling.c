@@ -8,6 +8,9 @@
  * while it is read: so the kernel copies it (process_vm_readv) to a buffer, which is a shared mapping, and
  * therefore not looked through itself.
  *
+ * It is the agent that looks, and a scan waits for the agent: a look is broken off when one begins, and goes on after the
+ * next cycle where it was.
+ *
  * It is noisy: malloc leaves old words in what was freed. A report says where to look, no more.
  */
 #include "dangling.h"
@@ -25,7 +28,13 @@
 #include "report.h"
 
 #define PIECE_BYTES (64ul << 10)
-#define TOLD_MAX    64u /* words that are not told of again */
+#define TOLD_MAX    64u          /* words that are not told of again */
+#define LARGE_BYTES (64ul << 30) /* address space that somebody has reserved, such as a sanitizer's shadow */
+
+struct dangling {
+	uint64_t from; /* where the last look was broken off; 0: it was not */
+	uint64_t told[TOLD_MAX], ntold;
+};
 
 struct mapping {
 	uint64_t low, high;
@@ -98,20 +107,20 @@ static bool is_dangling(const struct heapd_heap *heap, uint64_t word)
 	       (HEAPD_READ_ONCE(heap->t.lent[place.slab]) & place.bit || is_current(heap, &place));
 }
 
-/* True the first time; the oldest is forgotten for it. told[0] counts them. */
-static bool is_news(uint64_t *told, uint64_t at)
+/* True the first time; the oldest is forgotten for it. */
+static bool is_news(struct dangling *d, uint64_t at)
 {
-	for (unsigned i = 1; i <= TOLD_MAX; i++)
-		if (told[i] == at)
+	for (unsigned i = 0; i < TOLD_MAX; i++)
+		if (d->told[i] == at)
 			return false;
-	told[1 + told[0]++ % TOLD_MAX] = at;
+	d->told[d->ntold++ % TOLD_MAX] = at;
 	return true;
 }
 
 static void word_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
 		      uint64_t at, uint64_t word)
 {
-	if (!is_dangling(heap, word) || is_left_out(heap, own, at) || !is_news(heap->dangling_told, at))
+	if (!is_dangling(heap, word) || is_left_out(heap, own, at) || !is_news(heap->dangling, at))
 		return;
 	report_leave(
 		heap, HEAPD_REPORT_RULE,
@@ -119,17 +128,37 @@ static void word_look(struct heapd_heap *heap, const struct mapping *mapping, co
 		heap->name, (unsigned long long)at, mapping->name, (unsigned long long)word);
 }
 
-static void mapping_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
+static void piece_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
+		       uint64_t at, uint64_t *buffer)
+{
+	uint64_t bytes = mapping->high - at < PIECE_BYTES ? mapping->high - at : PIECE_BYTES;
+	struct iovec to = { buffer, bytes };
+	struct iovec from = { (void *)(uintptr_t)at, bytes }; /* NOLINT(performance-no-int-to-ptr) */
+	ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+
+	for (ssize_t i = 0; i < n / 8; i++)
+		word_look(heap, mapping, own, at + (uint64_t)i * 8, buffer[i]);
+}
+
+static bool scan_waits(const struct heapd_heap *heap)
+{
+	return heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) == HEAPD_PHASE_SCAN;
+}
+
+/* False when it was broken off. */
+static bool mapping_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
 			 uint64_t *buffer)
 {
-	for (uint64_t at = mapping->low; at < mapping->high; at += PIECE_BYTES) {
-		uint64_t bytes = mapping->high - at < PIECE_BYTES ? mapping->high - at : PIECE_BYTES;
-		struct iovec to = { buffer, bytes };
-		struct iovec from = { (void *)(uintptr_t)at, bytes }; /* NOLINT(performance-no-int-to-ptr) */
-		ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
-		for (ssize_t i = 0; i < n / 8; i++)
-			word_look(heap, mapping, own, at + (uint64_t)i * 8, buffer[i]);
+	uint64_t from = heap->dangling->from;
+
+	for (uint64_t at = from > mapping->low ? from : mapping->low; at < mapping->high; at += PIECE_BYTES) {
+		if (scan_waits(heap)) {
+			heap->dangling->from = at;
+			return false;
+		}
+		piece_look(heap, mapping, own, at, buffer);
 	}
+	return true;
 }
 
 /* A line of /proc/self/maps: true for memory that is writable, private, and no stack of the first thread's. */
@@ -143,7 +172,8 @@ static bool mapping_read(const char *line, struct mapping *mapping)
 	mapping->low = low;
 	mapping->high = high;
 	strcpy(mapping->name, name[0] ? name : "anonymous memory");
-	return strncmp(mode, "rw", 2) == 0 && mode[3] == 'p' && strcmp(name, "[stack]") != 0;
+	return high - low < LARGE_BYTES && strncmp(mode, "rw", 2) == 0 && mode[3] == 'p' &&
+	       strcmp(name, "[stack]") != 0;
 }
 
 static void mappings_look(struct heapd_heap *heap, FILE *maps, uint64_t *buffer)
@@ -152,8 +182,9 @@ static void mappings_look(struct heapd_heap *heap, FILE *maps, uint64_t *buffer)
 	char line[512];
 
 	while (fgets(line, sizeof(line), maps))
-		if (mapping_read(line, &mapping))
-			mapping_look(heap, &mapping, &own, buffer);
+		if (mapping_read(line, &mapping) && !mapping_look(heap, &mapping, &own, buffer))
+			return;
+	heap->dangling->from = 0;
 }
 
 void dangling_look(struct heapd_heap *heap)
@@ -161,9 +192,9 @@ void dangling_look(struct heapd_heap *heap)
 	void *buffer = mmap(NULL, PIECE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	FILE *maps = fopen("/proc/self/maps", "re");
 
-	if (!heap->dangling_told)
-		heap->dangling_told = (uint64_t *)calloc(TOLD_MAX + 1, sizeof(uint64_t));
-	if (buffer != MAP_FAILED && maps && heap->dangling_told)
+	if (!heap->dangling)
+		heap->dangling = (struct dangling *)calloc(1, sizeof(*heap->dangling));
+	if (buffer != MAP_FAILED && maps && heap->dangling)
 		mappings_look(heap, maps, (uint64_t *)buffer);
 	if (maps)
 		fclose(maps);
@@ -173,6 +204,6 @@ void dangling_look(struct heapd_heap *heap)
 
 void dangling_free(struct heapd_heap *heap)
 {
-	free(heap->dangling_told);
-	heap->dangling_told = NULL;
+	free(heap->dangling);
+	heap->dangling = NULL;
 }

@@ -6,7 +6,8 @@
  * all that roots lead to is marked, or held, or was made since (cycle.c); and nobody can make it otherwise: whoever stores a
  * pointer had it from an object that was reachable. The exact trace finds only what is reachable. So what it finds white was
  * hidden from the marker: the last pointer to it that the marker would have seen was overwritten without a word. It
- * becomes grey and is followed, so that the program goes on.
+ * becomes grey and is followed, so that the program goes on. The trace misses what a plain store moves behind its back, as the
+ * marker did: a program that does little else may still lose an object.
  *
  * All of it holds heap->lock for as long as a naive trace takes: for debugging, and for nothing else.
  */

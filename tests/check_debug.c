@@ -182,18 +182,22 @@ static struct node *many_make(void)
 	return many;
 }
 
-/* Swaps until enough cycles have passed, or something is heard; what is pointed to stays whole. */
+/*
+ * Swaps until enough cycles have passed, or something is heard; what is pointed to stays whole. At a pace: an object that is
+ * moved plainly once by the marker's back, and once more by the audit's, is lost.
+ */
 static void swap_much(struct node *many, void (*how)(struct node *a, struct node *b), uint64_t cycles)
 {
 	uint64_t *finished = &heap->t.directory->cycle.finished, end = HEAPD_READ_ONCE(*finished) + cycles,
 		 deadline = fixture_now_ns() + 40000000000ull;
 
 	while (!nheard && HEAPD_READ_ONCE(*finished) < end && fixture_now_ns() < deadline) {
-		for (unsigned i = 0; i < 1000; i++) {
+		for (unsigned i = 0; i < 10; i++) {
 			struct node *a = &many[random_next() % MANY], *b = &many[random_next() % MANY];
 			how(a, b);
 			ck_assert_uint_lt(a->next->number, MANY);
 		}
+		usleep(20);
 		heapd_thread_offline(heap);
 		heapd_thread_online(heap);
 	}
@@ -246,11 +250,12 @@ START_TEST(a_pointer_in_malloc_is_told_of)
 	hide_in_malloc(&words);
 	collect();
 	collect();
-	snprintf(wanted, sizeof(wanted), "the word at 0x%lx ([heap]) holds 0x%lx",
-		 (unsigned long)(uintptr_t)&words[3], (unsigned long)words[3]);
+	snprintf(wanted, sizeof(wanted), "the word at 0x%lx (", (unsigned long)(uintptr_t)&words[3]);
 	ck_assert(comes_to_be_heard(wanted));
 	collect();
 	ck_assert_uint_eq(heard_times(wanted), 1);
+	snprintf(wanted, sizeof(wanted), " holds 0x%lx, where no object is", (unsigned long)words[3]);
+	ck_assert_uint_ge(heard_times(wanted), 1);
 	free(words);
 }
 END_TEST
