@@ -103,7 +103,9 @@ static void look_at_words(struct audit *audit, struct heap *heap, const struct r
 	uint64_t words = reach_words(heap, slot);
 	struct reach_slot to;
 
-	if (reach_type(heap, slot)->flags & HEAPD_TYPE_SCAN)
+	/* A weak cell has an address, and is not to be followed. */
+	if (reach_type(heap, slot)->flags & HEAPD_TYPE_SCAN ||
+	    heap->t.classes[heap->t.spans[slot->first].class].type == HEAPD_TYPE_WEAK)
 		return;
 	for (uint64_t i = 0; i < words; i++) {
 		uint64_t word = reach_read(heap, slot, i);

@@ -26,6 +26,8 @@ static int root_write(const struct reach *reach, const struct reach_step *step, 
 		return snprintf(text, size, "root \"%s\"", reach->heap->t.roots[step->word].name);
 	case REACH_TICKET:
 		return snprintf(text, size, "a ticket");
+	case REACH_DEAD:
+		return snprintf(text, size, "the queue of dead objects");
 	case REACH_PIN:
 		return snprintf(text, size, "a pin of process %u", step->word);
 	case REACH_FLIGHT:

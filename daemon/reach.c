@@ -17,7 +17,9 @@
 
 #include "clients.h"
 #include "heapd/atomic.h"
+#include "marks.h"
 #include "roots.h"
+#include "supply.h"
 
 #define STEPS_FIRST 1024u
 #define PIECE_WORDS 512u /* of a session, read at once */
@@ -267,6 +269,27 @@ static void add_pins(struct reach *reach, const struct client *client)
 	add(reach, client->in_flight, REACH_FLIGHT, (uint32_t)client->pid);
 }
 
+/* An object that has died and is of a watched type (marks->dying). */
+static void add_dead(struct reach *reach)
+{
+	const struct heap *heap = reach->heap;
+	uint64_t n = heap->marks ? heap->supply->spans.numbers.high * HEAPD_SLAB_UNIT : 0;
+
+	for (uint32_t slab = 0; slab < n; slab++) {
+		uint64_t bits = heap->marks->dying[slab];
+		uint32_t first;
+
+		if (!bits || !ledger_span_of(&heap->supply->ledger, slab, &first))
+			continue;
+		const struct heapd_span *span = &heap->t.spans[first];
+		uint64_t start = heap->t.base + (uint64_t)first * HEAPD_PAGE_SIZE +
+				 heapd_slab_offset(span, slab - span->slab0);
+
+		for (; bits; bits &= bits - 1)
+			add(reach, start + (uint64_t)__builtin_ctzll(bits) * span->elemsize, REACH_DEAD, 0);
+	}
+}
+
 /*
  * Named ones first: those that are found again among the tickets are seen by then. The pins of a process that is gone hold
  * until the cycle under way ends, but nobody reaches anything by them any more.
@@ -280,6 +303,7 @@ void reach_add_exact(struct reach *reach)
 		add(reach, HEAPD_READ_ONCE(heap->t.roots[i].object), REACH_NAMED, i);
 	if (heap->roots)
 		roots_look(heap, add_ticket, reach);
+	add_dead(reach);
 	for (unsigned i = 0; i < heap->clients->n; i++)
 		if (heap->clients->slots[i].live)
 			add_pins(reach, &heap->clients->slots[i]);

@@ -24,6 +24,7 @@ struct reach_slot {
 enum reach_source {
 	REACH_NAMED, /* the named root of that number */
 	REACH_TICKET,
+	REACH_DEAD,   /* queued as dead, until it is taken */
 	REACH_PIN,    /* of that process, as all that follow */
 	REACH_FLIGHT, /* an address that was sent to it */
 	REACH_RANGE,  /* a registered range, as it was published last */
@@ -57,7 +58,7 @@ struct reach {
 int reach_init(struct reach *reach, struct heap *heap, const uint64_t *closed);
 void reach_deinit(struct reach *reach);
 
-/* What named roots, tickets, pins and addresses on their way to clients hold. */
+/* What named roots, tickets, queues of the dead, pins and addresses on their way to clients hold. */
 void reach_add_exact(struct reach *reach);
 /* What stacks and registered ranges held when they were published last: hints, some of them out of date. */
 void reach_add_published(struct reach *reach);

@@ -204,6 +204,28 @@ START_TEST(nothing_keeps_it)
 }
 END_TEST
 
+static __attribute__((noinline)) uint64_t node_lose(void)
+{
+	return ~(uint64_t)(uintptr_t)node_new(NULL);
+}
+
+/* What has died and waits to be taken is kept by its queue, and counts as reachable. */
+START_TEST(the_queue_of_the_dead_keeps)
+{
+	uint64_t disguised, words[4096] = { 0 };
+	struct heapd_verify_result v;
+
+	ck_call(heapd_type_watch_dead(nodes));
+	v = verified();
+	disguised = node_lose();
+	__asm__ volatile("" : : "r"(words) : "rbx", "r12", "r13", "r14", "r15", "memory");
+	ck_call(heapd_collect(heap));
+	ck_call(heapd_collect(heap));
+	ck_assert_uint_eq(verified().reachable_objects, v.reachable_objects + 1);
+	path_is((void *)(uintptr_t)~disguised, "the queue of dead objects -> node");
+}
+END_TEST
+
 START_TEST(long_paths_lose_their_middle)
 {
 	struct node *last = node_new(NULL), *list = last;
@@ -254,6 +276,7 @@ int main(void)
 	tcase_add_test(tcase, paths_name_each_root);
 	tcase_add_test(tcase, a_stack_is_the_last_resort);
 	tcase_add_test(tcase, nothing_keeps_it);
+	tcase_add_test(tcase, the_queue_of_the_dead_keeps);
 	tcase_add_test(tcase, long_paths_lose_their_middle);
 	tcase_add_test(tcase, a_freed_object_in_a_field_dangles);
 	return attached_run(tcase, suite_create("reach"));
