@@ -301,8 +301,9 @@ lint: all ## the checks of sources, headers and library, no tests
 #   check_cgroup: a daemon in 192 MiB, of which ThreadSanitizer's own memory takes several times as much
 #   check_handshake, check_hold: ThreadSanitizer keeps a signal back until the thread calls something; threads that
 #     compute, as those of these tests do, would never answer
+#   check_debug: looks through the process's memory, of which ThreadSanitizer has reserved more than can be read
 SAN_SKIP  ?=
-TSAN_SKIP ?= check_fork check_cgroup check_handshake check_hold
+TSAN_SKIP ?= check_fork check_cgroup check_handshake check_hold check_debug
 SAN_TESTS  ?= $(filter-out $(SAN_SKIP),$(call names,$(TEST_SRC)))
 TSAN_TESTS ?= $(filter-out $(TSAN_SKIP),$(call names,$(TEST_SRC)))
 

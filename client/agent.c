@@ -22,9 +22,11 @@
 
 #include "attach.h"
 #include "clock.h"
+#include "dangling.h"
 #include "event.h"
 #include "handshake.h"
 #include "heapd/message.h"
+#include "report.h"
 #include "watch.h"
 
 #define AGENT_STACK (128ul << 10)
@@ -32,17 +34,29 @@
 
 enum { POLL_STOP, POLL_NOTIFY, POLL_WATCHES };
 
+/* The others say what stands in the directory. */
+static void note_take(struct heapd_heap *heap, struct heapd_message *m)
+{
+	m->report[sizeof(m->report) - 1] = 0;
+	if (m->op == HEAPD_NOTE_REPORT)
+		report_leave(heap, HEAPD_REPORT_RULE, "%s", m->report);
+	if (m->op == HEAPD_NOTE_CYCLE && heap->debug & HEAPD_HELLO_DANGLING)
+		dangling_look(heap);
+}
+
 /* False when the daemon has closed the notify socket. */
-static bool notes_read(int fd)
+static bool notes_read(struct heapd_heap *heap)
 {
 	struct heapd_message m;
 
 	for (;;) {
-		ssize_t n = recv(fd, &m, sizeof(m), MSG_DONTWAIT);
+		ssize_t n = recv(heap->notify, &m, sizeof(m), MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return false;
 		if (n < 0 && errno == EAGAIN)
 			return true;
+		if (n == (ssize_t)sizeof(m))
+			note_take(heap, &m);
 	}
 }
 
@@ -87,7 +101,7 @@ static void *agent_main(void *arg)
 			continue;
 		if (p[POLL_STOP].revents && kicks_read(heap->agent_stop))
 			return NULL;
-		if (p[POLL_NOTIFY].revents && !notes_read(heap->notify)) {
+		if (p[POLL_NOTIFY].revents && !notes_read(heap)) {
 			atomic_store(&heap->away, 1);
 			p[POLL_NOTIFY].fd = -1;
 		}

@@ -23,6 +23,8 @@
 #include "answer.h"
 #include "clock.h"
 #include "copies.h"
+#include "dangling.h"
+#include "debug.h"
 #include "event.h"
 #include "fork.h"
 #include "map.h"
@@ -195,6 +197,7 @@ static struct heapd_heap *heap_make(const char *name, const struct heapd_options
 		options->flags & HEAPD_ATTACH_NO_WAIT ? 0 : options->supply_timeout_ms * CLOCK_MS;
 	heap->report = options->report;
 	heap->report_arg = options->report_arg;
+	heap->debug = debug_wanted(heap);
 	heap->socket = heap->notify = heap->agent_stop = -1;
 	heap->heap_fd = heap->directory_fd = heap->control_fd = -1;
 	heap->references = 1;
@@ -211,6 +214,7 @@ static void heap_drop(struct heapd_heap *heap)
 	types_free(heap);
 	events_free(heap);
 	watches_free(heap);
+	dangling_free(heap);
 	pins_free(heap);
 	threads_free(heap);
 	fork_free(heap);
@@ -225,6 +229,7 @@ static void hello_write(struct heapd_message *m, const struct heapd_heap *heap,
 	*m = (struct heapd_message){ .op = HEAPD_OP_HELLO };
 	m->hello.fingerprint = heapd_layout_fingerprint();
 	m->hello.flags = options->flags & HEAPD_ATTACH_READ_ONLY ? HEAPD_HELLO_READ_ONLY : 0;
+	m->hello.flags |= heap->debug;
 	m->hello.signal = (uint32_t)heap->signal;
 	strcpy(m->hello.heap, heap->name);
 	strncpy(m->hello.client, options->client, sizeof(m->hello.client) - 1);

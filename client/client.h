@@ -91,9 +91,11 @@ struct heapd_heap {
 	_Atomic uint32_t stray; /* a thread that was met on a stack that it did not tell of, or 0 */
 	bool stray_reported, handler_reported; /* once in an attachment */
 
-	struct fork_child *child; /* fork.c: what its handlers leave each other */
-	struct events *events;    /* event.c */
-	struct watches *watches;  /* watch.c: what heapd_wait_fd() was asked for */
+	struct fork_child *child;  /* fork.c: what its handlers leave each other */
+	struct events *events;     /* event.c */
+	uint32_t debug;            /* HEAPD_HELLO_DEBUG: what HEAPD_DEBUG asks for */
+	struct dangling *dangling; /* dangling.c */
+	struct watches *watches;   /* watch.c: what heapd_wait_fd() was asked for */
 
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */
 	void *report_arg;

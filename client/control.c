@@ -249,9 +249,14 @@ int heapd_verify(heapd_heap *heap, struct heapd_verify_result *result)
 		.in_spares = m.verify.in_spares,
 		.freed_pending = m.verify.freed_pending,
 		.allocated = m.verify.allocated,
+		.reachable = m.verify.reachable,
+		.reachable_objects = m.verify.reachable_objects,
+		.dangling = m.verify.dangling,
 	};
 	memcpy(found.first, m.verify.first, sizeof(found.first));
 	found.first[sizeof(found.first) - 1] = 0;
+	memcpy(found.dangling_first, m.verify.dangling_first, sizeof(found.dangling_first));
+	found.dangling_first[sizeof(found.dangling_first) - 1] = 0;
 	r = result ? sized_copy(result, &found, sizeof(found), "heapd_verify") : 0;
 	return r < 0 ? r : found.faults != 0;
 }
@@ -268,6 +273,6 @@ int heapd_path_to(heapd_heap *heap, const void *object, char *text, size_t size)
 	int r = request_call(heap, &m, NULL, NULL);
 	if (r < 0)
 		return r;
-	int n = snprintf(text, size, "%.*s", (int)sizeof(m.text) - 1, m.text);
+	int n = snprintf(text, size, "%.*s", (int)sizeof(m.path) - 1, m.path);
 	return (size_t)n < size ? n : (int)size - 1;
 }

@@ -242,6 +242,7 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 		return place_find(heap, object, &place) ? free_double(heap, object)
 							: free_bad(heap, object, "no object lies there");
 	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
+	HEAPD_WRITE_ONCE(self->freed, 1);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
 	if ((!on || MUTANT(push_in_cycle)) && !is_checked(heap)) {
@@ -322,6 +323,7 @@ int heapd_free(void *object)
 		return free_slow(object);
 	base = (uint64_t)(uintptr_t)object - (uint64_t)(in_span % 64) * page->words * 8;
 	HEAPD_TSAN_RELEASE(object, (uint64_t)page->words * 8);
+	HEAPD_WRITE_ONCE(self->freed, 1);
 	gate_enter(self);
 	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
 		done = current_collect(heap, page->class, slab, base, in_span);

@@ -84,6 +84,13 @@ static int check_access(const struct heap *heap, const struct peer *peer, bool r
 		      peer->uid, heap->name, heap->name);
 }
 
+/* What makes each cycle longer, a reader cannot ask for. */
+static uint32_t debug_of(const struct heapd_hello *hello)
+{
+	return hello->flags &
+	       (hello->flags & HEAPD_HELLO_READ_ONLY ? HEAPD_HELLO_DANGLING : HEAPD_HELLO_DEBUG);
+}
+
 int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,
 		     const struct heapd_hello *hello, struct session **session, struct refusal *why)
 {
@@ -93,6 +100,7 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 		.socket = socket,
 		.uid = peer->uid,
 		.read_only = hello->flags & HEAPD_HELLO_READ_ONLY,
+		.debug = debug_of(hello),
 		.client = hello->client,
 	};
 	struct heap *heap;
@@ -103,8 +111,8 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 		r = refuse_name(why, "heap", hello->heap, sizeof(hello->heap));
 	if (r < 0)
 		return r;
-	if (hello->flags & ~HEAPD_HELLO_READ_ONLY)
-		return refuse(why, -EINVAL, "unknown flags 0x%x", hello->flags & ~HEAPD_HELLO_READ_ONLY);
+	if (hello->flags & ~HEAPD_HELLO_KNOWN)
+		return refuse(why, -EINVAL, "unknown flags 0x%x", hello->flags & ~HEAPD_HELLO_KNOWN);
 	heap = sessions_find_heap(sessions, hello->heap);
 	if (!heap)
 		return refuse_unknown(sessions, peer, hello->heap, why);
@@ -120,6 +128,7 @@ int admission_fork(struct session *parent, struct session **child, struct refusa
 		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,
+		.debug = parent->debug,
 		.client = parent->client,
 	};
 

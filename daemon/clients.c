@@ -98,12 +98,24 @@ static void forget(struct clients *c, struct client *client)
 	c->used--;
 }
 
+bool client_has_freed(const struct client *client)
+{
+	uint32_t n;
+	const struct heapd_thread *threads = client_threads(client, &n);
+	bool freed = false;
+
+	for (uint32_t t = 0; t < n && !freed; t++)
+		freed = HEAPD_READ_ONCE(threads[t].freed);
+	return freed;
+}
+
 bool clients_remove(struct heap *heap, unsigned index)
 {
 	struct clients *c = heap->clients;
 	struct client *client = &c->slots[index];
 
 	assert(index < c->n && client->live);
+	c->freed |= client_has_freed(client);
 	if (!collection_is_active(heap)) {
 		forget(c, client);
 		return true;
@@ -172,13 +184,24 @@ void clients_arrived(struct heap *heap)
 	heap_unlock(heap);
 }
 
+static void send_note(const struct client *client, const struct heapd_message *note)
+{
+	send(client->notify, note, sizeof(*note), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note)
+{
+	for (unsigned i = 0; i < heap->clients->n; i++)
+		if (heap->clients->slots[i].live && heap->clients->slots[i].debug & debug)
+			send_note(&heap->clients->slots[i], note);
+}
+
 void clients_notify(struct heap *heap, const struct heapd_message *note)
 {
 	heap_lock(heap);
 	for (unsigned i = 0; i < heap->clients->n; i++)
 		if (heap->clients->slots[i].live)
-			send(heap->clients->slots[i].notify, note, sizeof(*note),
-			     MSG_DONTWAIT | MSG_NOSIGNAL);
+			send_note(&heap->clients->slots[i], note);
 	heap_unlock(heap);
 }
 

@@ -31,6 +31,7 @@ struct client {
 	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
 	bool sent;          /* ... and the reply is: not before that can it have arrived */
+	uint32_t debug;     /* HEAPD_HELLO_DEBUG: what it asked to be told of */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
@@ -40,6 +41,7 @@ struct clients {
 	unsigned n; /* slots ever used are below this */
 	unsigned allocated;
 	unsigned used;     /* live or gone */
+	bool freed;        /* one that has ended had freed by hand */
 	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
 };
 
@@ -74,6 +76,9 @@ void clients_notify(struct heap *heap, const struct heapd_message *note);
 /* The same, with heap->lock held, to those that asked for events. */
 void clients_notify_events(struct heap *heap);
 
+/* To live ones that asked for such notes (HEAPD_HELLO_DEBUG). With heap->lock held. */
+void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note);
+
 /* Copies of all that are live or gone: the collector's. Takes heap->lock. -ENOMEM. */
 struct clients_view {
 	struct client *list;
@@ -90,6 +95,9 @@ static inline struct heapd_thread *client_threads(const struct client *client, u
 	*n = used < HEAPD_THREAD_MAX ? used : HEAPD_THREAD_MAX;
 	return (struct heapd_thread *)(void *)((char *)client->memory + HEAPD_SESSION_THREAD_AT);
 }
+
+/* Whether any of its threads has freed by hand. */
+bool client_has_freed(const struct client *client);
 
 /* A barrier ring of the client ran full: they are to be longer. True if they can be. Takes heap->lock. */
 bool clients_lengthen(struct heap *heap, uint64_t id);

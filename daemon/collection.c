@@ -59,6 +59,7 @@ int collection_init(struct heap *heap)
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->cond, &attr);
 	pthread_condattr_destroy(&attr);
+	fields_init(&c->fields);
 	settings_init(c, heap->config);
 	directory_init(heap->t.directory, heap->config);
 	heap->collection = c;

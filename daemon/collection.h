@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "fields.h"
 #include "heap.h"
 
 /* Why a cycle begins; the words of logs and metrics. */
@@ -54,6 +55,8 @@ struct collection {
 	uint64_t *shades;
 	uint64_t nshades, shades_room;
 	bool shades_lost; /* no memory for one: the cycle is void */
+
+	struct fields fields; /* its rows; else the collector's thread's */
 
 	bool active; /* heap->lock: from note P to the sweep's end; nothing freed is harvested, no span is freed */
 	bool holding; /* heap->lock: from note P to note P2; what is taken from rings is held */

@@ -38,7 +38,7 @@ struct collector {
 	uint64_t seen_ends;
 	uint64_t cpu;   /* processor time of this thread in the last cycle */
 	uint32_t voids; /* in a row */
-	struct log_limit lines, void_lines, early_lines;
+	struct log_limit lines, void_lines;
 };
 
 static uint64_t cpu_ns(void)
@@ -86,16 +86,6 @@ static void log_void(struct collector *c, const struct cycle_result *r)
 		c->heap->name, r->number, trigger_word(r->trigger), ms(r->total));
 }
 
-static void log_early(struct collector *c, const struct cycle_result *r)
-{
-	if (r->swept.early)
-		log_limited(c->heap->log, &c->early_lines, LOG_WARNING,
-			    "heap '%s': %" PRIu64
-			    " objects were freed while still reachable, the first at 0x%" PRIx64
-			    "; they are kept (Free=checked)",
-			    c->heap->name, r->swept.early, r->swept.early_first);
-}
-
 static void record(const struct collector *c, const struct cycle_result *r, bool is_void)
 {
 	struct heapd_cycle_record *record = &c->heap->t.directory->cycles[r->number % HEAPD_CYCLES_KEPT];
@@ -138,7 +128,7 @@ static void count(struct heap *heap, const struct cycle_result *r, uint64_t cpu)
 	HEAPD_COUNT(stats->gc_cycles[r->trigger], 1u);
 	HEAPD_COUNT(stats->gc_freed, r->swept.freed_bytes);
 	HEAPD_COUNT(stats->gc_freed_objects, r->swept.freed_objects);
-	HEAPD_COUNT(stats->gc_early_frees, r->swept.early);
+	HEAPD_COUNT(stats->gc_early_frees, r->early);
 	HEAPD_COUNT(stats->gc_weak_cleared, r->weak_cleared);
 	HEAPD_COUNT(stats->gc_dead_queued, r->dead_queued);
 	HEAPD_COUNT(stats->gc_ns, r->total);
@@ -210,6 +200,16 @@ static void finish(struct heap *heap)
 	futex_wake_all(&words->event);
 }
 
+static void note_foreign(struct collector *c)
+{
+	struct collection *collection = c->heap->collection;
+
+	pthread_mutex_lock(&collection->mutex);
+	fields_copy(&collection->fields, marker_foreign_all(c->cycle.marker));
+	pthread_mutex_unlock(&collection->mutex);
+	fields_tell(&collection->fields, c->heap);
+}
+
 static void run(struct collector *c, enum trigger trigger)
 {
 	struct heap *heap = c->heap;
@@ -240,10 +240,11 @@ static void run(struct collector *c, enum trigger trigger)
 	set_pace(c);
 	count(heap, result, c->cpu);
 	record(c, result, false);
+	note_foreign(c);
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
-	log_early(c, result);
 	finish(heap);
 	events_cycle(heap, room_is_low(c));
+	audit_cycle_ended(heap);
 }
 
 /* Waiting for a reason -------------------------------------------------------------------------------------------- */
@@ -370,7 +371,6 @@ int collector_start(struct heap *heap, unsigned marker_threads)
 	c->ended = clock_ns();
 	c->lines = (struct log_limit){ .what = "collections", .burst = LINES };
 	c->void_lines.what = "void collections";
-	c->early_lines.what = "objects freed too early";
 	r = cycle_init(&c->cycle, heap, marker_threads);
 	if (r < 0)
 		goto out_free;
@@ -403,7 +403,6 @@ void collector_stop(struct heap *heap)
 	pthread_join(c->thread, NULL);
 	log_limit_flush(heap->log, &c->lines, LOG_INFO);
 	log_limit_flush(heap->log, &c->void_lines, LOG_NOTICE);
-	log_limit_flush(heap->log, &c->early_lines, LOG_WARNING);
 	cycle_deinit(&c->cycle);
 	free(c);
 	heap->collector = NULL;

@@ -64,12 +64,16 @@ int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 		.view = &cycle->view,
 		.counts = &cycle->result.handshakes,
 	};
+	early_init(&cycle->early);
+	audit_init(&cycle->audit);
 	return marker_init(&cycle->marker, heap, marker_threads);
 }
 
 void cycle_deinit(struct cycle *cycle)
 {
 	marker_deinit(cycle->marker);
+	early_deinit(&cycle->early, cycle->heap);
+	audit_deinit(&cycle->audit, cycle->heap);
 	handshake_deinit(&cycle->handshake);
 	clients_view_deinit(&cycle->view);
 }
@@ -269,6 +273,19 @@ static int mark(struct cycle *cycle)
 	return check_void(cycle);
 }
 
+/*
+ * What a program hid by a plain store is found where one asked for that (HEAPD_DEBUG), and marked after all: before cells that
+ * refer to it are cleared, and before it is queued as dead.
+ */
+static int mark_audited(struct cycle *cycle)
+{
+	int r = mark(cycle);
+
+	if (r == 0 && audit_run(&cycle->audit, cycle->heap, cycle->marker))
+		r = mark(cycle);
+	return r;
+}
+
 /* The rings are looked at once more after the cells, for readers that cannot touch them (weaks.c). */
 static int settle(struct cycle *cycle, uint64_t *grey)
 {
@@ -293,7 +310,7 @@ static int mark_and_bury(struct cycle *cycle)
 	int r;
 
 	do {
-		r = mark(cycle);
+		r = mark_audited(cycle);
 		if (r == 0 && !MUTANT(no_last_pass))
 			r = settle(cycle, &grey);
 		if (r < 0)
@@ -355,8 +372,10 @@ static int collect(struct cycle *cycle)
 	DELAY(4);
 	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
 	DELAY(4);
-	if (r == 0)
+	if (r == 0) {
+		result->early = early_look(&cycle->early, cycle->heap);
 		sweeper_run(cycle->heap, &result->swept);
+	}
 	lap(&result->sweep, &since);
 	end(cycle);
 	return r == -ENOMEM ? -EAGAIN : r;

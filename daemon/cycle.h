@@ -5,7 +5,9 @@
 #ifndef HEAPD_DAEMON_CYCLE_H
 #define HEAPD_DAEMON_CYCLE_H
 
+#include "audit.h"
 #include "collection.h"
+#include "early.h"
 #include "handshake.h"
 #include "marker.h"
 #include "sweeper.h"
@@ -24,6 +26,7 @@ struct cycle_result {
 	uint64_t weak_cleared, dead_queued;
 	struct marker_counts marked;
 	struct sweep_counts swept;
+	uint64_t early; /* objects freed by hand, and reachable */
 };
 
 struct cycle {
@@ -31,6 +34,8 @@ struct cycle {
 	struct marker *marker;
 	struct clients_view view;
 	struct handshake handshake;
+	struct early early;
+	struct audit audit;
 	struct cycle_result result;
 };
 

@@ -52,3 +52,20 @@ uint64_t foreign_read(const struct foreign *foreign, uint32_t type, uint64_t wor
 
 	return table && word < table[0] ? HEAPD_READ_ONCE(table[1 + word]) : 0;
 }
+
+unsigned foreign_list(const struct foreign *foreign, struct foreign_row *rows, unsigned room)
+{
+	unsigned n = 0;
+
+	for (uint32_t type = 0; type < HEAPD_TYPE_MAX; type++) {
+		uint64_t words = foreign->words[type] ? foreign->words[type][0] : 0;
+
+		for (uint32_t word = 0; word < words && n < room; word++) {
+			uint64_t count = foreign_read(foreign, type, word);
+
+			if (count)
+				rows[n++] = (struct foreign_row){ type, word, count };
+		}
+	}
+	return n;
+}

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "heapd/mutant.h"
+#include "poison.h"
 #include "supply.h"
 
 #define PASS_WORDS  65536u   /* freed words judged at once */
@@ -52,6 +53,8 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 	struct heapd_stats *stats = &supply->heap->t.directory->stats;
 	uint64_t n = (uint64_t)__builtin_popcountll(freed);
 
+	if (freed && poison_is_on(supply->heap))
+		poison_slots(&supply->spans, first, k, freed);
 	HEAPD_COUNT(stats->harvested_slots, n);
 	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
 	if (freed && !collection_is_active(supply->heap))

@@ -226,3 +226,8 @@ uint64_t marker_foreign(const struct marker *m, uint32_t type, uint64_t word)
 {
 	return foreign_read(&m->foreign, type, word);
 }
+
+const struct foreign *marker_foreign_all(const struct marker *m)
+{
+	return &m->foreign;
+}

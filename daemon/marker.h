@@ -45,5 +45,6 @@ void marker_give_up(struct marker *marker);
 const struct marker_counts *marker_counts(const struct marker *marker);
 /* ... of which the foreign ones in this word of objects of this type; all elements of a flexible array are one. */
 uint64_t marker_foreign(const struct marker *marker, uint32_t type, uint64_t word);
+const struct foreign *marker_foreign_all(const struct marker *marker);
 
 #endif

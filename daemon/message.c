@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "deads.h"
+#include "path.h"
 #include "roots.h"
 #include "settings.h"
 #include "supply.h"
@@ -168,8 +169,23 @@ static int answer_collect(struct session *session, struct heapd_message *m, stru
 
 static int answer_path(struct session *session, struct heapd_message *m, struct refusal *why)
 {
-	(void)m;
-	return refuse_off(session->heap, why);
+	char path[sizeof(m->path)];
+	uint64_t address = m->address;
+	int r = path_to(session->heap, address, path, sizeof(path));
+
+	if (r == -EINVAL)
+		return refuse(why, r, "0x%" PRIx64 " lies in no object of heap '%s'", address,
+			      session->heap->name);
+	if (r == -ENOENT)
+		return refuse(why, r,
+			      "nothing keeps 0x%" PRIx64
+			      " of heap '%s' alive but, perhaps, a stack or range that "
+			      "no collection has looked at since",
+			      address, session->heap->name);
+	if (r < 0)
+		return refuse(why, r, "heap '%s': no path: %s", session->heap->name, strerror(-r));
+	memcpy(m->path, path, sizeof(path));
+	return 0;
 }
 
 static int answer_watch_dead(struct session *session, struct heapd_message *m, struct refusal *why)
@@ -199,7 +215,7 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_VERIFY] = { answer_verify, false, true },
 	[HEAPD_OP_SYNC] = { answer_sync, true, true },
 	[HEAPD_OP_COLLECT] = { answer_collect, false, false },
-	[HEAPD_OP_PATH] = { answer_path, false, false },
+	[HEAPD_OP_PATH] = { answer_path, false, true },
 	[HEAPD_OP_WATCH_DEAD] = { answer_watch_dead, true, false },
 	[HEAPD_OP_NEXT_DEAD] = { answer_next_dead, true, false },
 };

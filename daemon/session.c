@@ -172,6 +172,7 @@ static int join_heap(struct session *session)
 		.notify = session->notify,
 		.pidfd = -1,
 		.id = session->id,
+		.debug = session->debug,
 	};
 	int r;
 
@@ -238,6 +239,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.pid = owner->pid,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
+		.debug = owner->debug,
 	};
 	memcpy(session->client, owner->client, strnlen(owner->client, sizeof(session->client) - 1));
 	return session;

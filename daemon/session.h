@@ -38,6 +38,7 @@ struct session {
 	pid_t pid;         /* 0: of a forked child that has not spoken yet */
 	uid_t uid;
 	bool read_only;
+	uint32_t debug;              /* HEAPD_HELLO_DEBUG */
 	bool in_flight;              /* the last reply held an object's address: see clients_hold() */
 	char client[HEAPD_NAME_MAX]; /* what it calls itself; for people */
 	LIST_ENTRY(session) link;
@@ -76,6 +77,7 @@ struct session_owner {
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
 	bool read_only;
+	uint32_t debug; /* HEAPD_HELLO_DEBUG */
 	const char *client;
 };
 

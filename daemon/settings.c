@@ -16,6 +16,7 @@
 #include "heapd/atomic.h"
 #include "peer.h"
 
+#define FOREIGN   "foreign." /* and a type's name */
 #define VALUE_MAX sizeof(((struct heapd_setting *)NULL)->value)
 
 struct key {
@@ -213,6 +214,13 @@ static void get_sessions(const struct heap *heap, char value[VALUE_MAX])
 	snprintf(value, VALUE_MAX, "%" PRIu64, HEAPD_READ_ONCE(heap->t.directory->stats.sessions));
 }
 
+static void get_foreign(const struct heap *heap, char value[VALUE_MAX])
+{
+	pthread_mutex_lock(&heap->collection->mutex);
+	fields_write_all(&heap->collection->fields, heap, value, VALUE_MAX);
+	pthread_mutex_unlock(&heap->collection->mutex);
+}
+
 static void get_fingerprint(const struct heap *heap, char value[VALUE_MAX])
 {
 	snprintf(value, VALUE_MAX, "0x%016" PRIx64, heap->t.directory->fingerprint);
@@ -232,6 +240,7 @@ static const struct key keys[] = {
 	{ "gc.threads", get_threads, NULL },
 	{ "free.mode", get_free, NULL },
 	{ "debug", get_debug, NULL },
+	{ "foreign", get_foreign, NULL },
 	{ "sessions.count", get_sessions, NULL },
 	{ "build.fingerprint", get_fingerprint, NULL },
 };
@@ -264,15 +273,35 @@ static int find(const struct heapd_setting *setting, const struct key **key, str
 	return refuse_unknown(setting->key, why);
 }
 
+/* What the fields of one type held, by its name. */
+static int get_foreign_type(const struct heap *heap, const char *name, struct heapd_setting *setting,
+			    struct refusal *why)
+{
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&heap->t.directory->ntypes);
+
+	for (uint32_t type = 0; type < n; type++) {
+		if (strcmp(heap->t.types[type].name, name) != 0)
+			continue;
+		pthread_mutex_lock(&heap->collection->mutex);
+		fields_write_type(&heap->collection->fields, type, setting->value, VALUE_MAX);
+		pthread_mutex_unlock(&heap->collection->mutex);
+		return 0;
+	}
+	return refuse(why, -ENOENT, "heap '%s' has no type '%s'", heap->name, name);
+}
+
 int settings_get(const struct session *session, struct heapd_setting *setting, struct refusal *why)
 {
 	const struct key *key;
 	int r;
 
+	memset(setting->value, 0, sizeof(setting->value));
+	if (strnlen(setting->key, sizeof(setting->key)) < sizeof(setting->key) &&
+	    strncmp(setting->key, FOREIGN, strlen(FOREIGN)) == 0)
+		return get_foreign_type(session->heap, setting->key + strlen(FOREIGN), setting, why);
 	r = find(setting, &key, why);
 	if (r < 0)
 		return r;
-	memset(setting->value, 0, sizeof(setting->value));
 	key->get(session->heap, setting->value);
 	return 0;
 }

@@ -17,27 +17,17 @@
 #include "collection.h"
 #include "heapd/delay.h"
 #include "marks.h"
+#include "poison.h"
 #include "supply.h"
 
 #ifndef SWEEPER_PIECE
 #define SWEEPER_PIECE 4096u
 #endif
+#define PIECE_POISON 64u /* ... where each slot is written to */
 
 static uint64_t bits(uint64_t word)
 {
 	return (uint64_t)__builtin_popcountll(word);
-}
-
-/* Freed before the cycle began, and reached in it: kept, and told of. The program may still use it. */
-static void keep_early(struct heap *heap, const struct heapd_span *span, uint32_t first, uint32_t k,
-		       uint64_t early, struct sweep_counts *counts)
-{
-	if (!counts->early)
-		counts->early_first = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) +
-				      heapd_slab_offset(span, k) +
-				      (uint64_t)__builtin_ctzll(early) * span->elemsize;
-	counts->early += bits(early);
-	__atomic_fetch_and(&heap->t.freed[span->slab0 + k], ~early, __ATOMIC_RELAXED);
 }
 
 /*
@@ -56,12 +46,10 @@ static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct swe
 	struct marks *marks = heap->marks;
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
-	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]), early = marks->doomed[slab] & out & ~dead;
+	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 
 	if (dead & freed)
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
-	if (early & freed)
-		keep_early(heap, span, first, k, early & freed, counts);
 	note_torn(marks, slab,
 		  out & ~marks->mark[slab] & marks->hold[slab] & ~harvest_ringed(heap->supply, first, k));
 	counts->freed_objects += bits(dead);
@@ -86,9 +74,9 @@ static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_count
 static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_counts *counts)
 {
 	uint64_t high = heap->pages->free.high;
-	uint32_t slabs = 0;
+	uint32_t slabs = 0, most = poison_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE;
 
-	while (page < high && slabs < SWEEPER_PIECE) {
+	while (page < high && slabs < most) {
 		uint32_t first = heap->t.page_span[page];
 
 		if (!first) {

@@ -10,8 +10,6 @@
 struct sweep_counts {
 	uint64_t freed_objects, freed_bytes; /* taken back */
 	uint64_t held_bytes;                 /* left, though not marked: held */
-	uint64_t early;                      /* freed explicitly, and reached all the same (Free=checked) */
-	uint64_t early_first;                /* the first of those */
 	uint64_t spans;                      /* given back whole */
 };
 

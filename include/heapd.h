@@ -13,7 +13,8 @@
  * 3. Read. One plain load. Where the field may change under the reader, heapd_load().
  *
  * How a program finds that it broke one: -DHEAPD_STRICT makes heapd_ptr(T) fields const, so that
- * plain stores do not compile.
+ * plain stores do not compile; HEAPD_DEBUG=types,barrier,dangling in its environment has broken rules looked
+ * for while it runs (heapd(3), Debugging).
  *
  * Conventions
  *
@@ -124,6 +125,7 @@ typedef struct heapd_arena heapd_arena;
 #define HEAPD_REPORT_DAEMON_AWAY 3 /* the daemon has gone */
 #define HEAPD_REPORT_SIGNAL      4 /* a thread blocks our signal, or its handler was replaced */
 #define HEAPD_REPORT_CORRUPT     5 /* shared memory holds what no client may write */
+#define HEAPD_REPORT_RULE        6 /* a rule for pointers was broken; looked for if HEAPD_DEBUG asks for it */
 
 struct heapd_options {
 	size_t size;                /* sizeof(struct heapd_options) */
@@ -619,12 +621,17 @@ struct heapd_verify_result {
 	uint64_t pages, spans, slabs;
 	uint64_t out, in_rings, in_currents, in_spares, freed_pending, allocated; /* bytes */
 	char first[256]; /* what failed first, and where */
+	uint64_t reachable,
+		reachable_objects; /* bytes and objects that roots lead to, stacks and ranges aside */
+	uint64_t dangling; /* pointers in them to what is free, where programs have freed by hand; else faults */
+	char dangling_first[256]; /* where the first of them stands */
 };
 /* The daemon recomputes the heap's invariants. 0: clean; 1: there are faults, see result. */
 HEAPD_API int heapd_verify(heapd_heap *heap, struct heapd_verify_result *result);
 /*
- * What keeps an object alive, as text: root, types and fields on the way. The length written, cut to
- * fit. -ENOENT: nothing does; -ENOTSUP: collection is off.
+ * What keeps an object alive, as text: the root, then type+offset of each field on the way, then the object:
+ * root "shop" -> shop+0 -> order+16 -> order 0x110000002000. The length written, cut to fit. -ENOENT: nothing
+ * does; -EINVAL: no object lies there.
  */
 HEAPD_API int heapd_path_to(heapd_heap *heap, const void *object, char *text, size_t size);
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* Types and classes: the records of a heap, which definitions pass, and when two are the same. */
 #include "daemon/types.h"
+#include "heapd/atomic.h"
 
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -393,6 +395,42 @@ START_TEST(maps_have_a_pool)
 }
 END_TEST
 
+#define SEEN_TYPES 800u
+
+/* As the marker does: looks at a class's type as soon as it sees the class. How many it found without their maps. */
+static void *classes_watch(void *arg)
+{
+	uint32_t seen = HEAPD_CLASS_BUILTIN, n;
+	uint64_t *empty = arg;
+
+	while (seen < HEAPD_CLASS_BUILTIN + SEEN_TYPES) {
+		n = HEAPD_LOAD_ACQUIRE(&heap->t.directory->nclasses);
+		for (; seen < n; seen++) {
+			const struct heapd_type_record *type = &heap->t.types[heap->t.classes[seen].type];
+
+			*empty += !type->map_bits || heap->t.maps[type->map_word] != 0x3;
+		}
+	}
+	return NULL;
+}
+
+START_TEST(a_class_is_not_seen_before_its_type)
+{
+	struct heapd_type_request r = order();
+	uint64_t empty = 0;
+	pthread_t watcher;
+
+	ck_assert_int_eq(pthread_create(&watcher, NULL, classes_watch, &empty), 0);
+	usleep(1000);
+	for (unsigned i = 0; i < SEEN_TYPES; i++) {
+		snprintf(r.name, sizeof(r.name), "type%u", i);
+		ck_assert_int_eq(define(&r, NULL), 0);
+	}
+	pthread_join(watcher, NULL);
+	ck_assert_uint_eq(empty, 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("types");
@@ -413,6 +451,7 @@ int main(void)
 	tcase_add_test(tcase, who_may_only_read_finds_and_makes_nothing);
 	tcase_add_test(tcase, full_tables_refuse);
 	tcase_add_test(tcase, maps_have_a_pool);
+	tcase_add_test(tcase, a_class_is_not_seen_before_its_type);
 	suite_add_tcase(suite, tcase);
 	srunner_run_all(runner, CK_ENV);
 	failed = srunner_ntests_failed(runner);

@@ -476,6 +476,63 @@ START_TEST(what_is_planted_is_found)
 }
 END_TEST
 
+/* A named root whose object is the slot of that number, of the slab whose slots mine[0] names. */
+static void root_plant(uint64_t address)
+{
+	tables->roots[0] = (struct heapd_root_record){ .name = "planted", .object = address, .state = 1 };
+	tables->directory->nroots = 1;
+}
+
+START_TEST(what_roots_lead_to_is_counted)
+{
+	uint32_t k = heapd_entry_slab(mine.entry);
+	uint64_t *object = (uint64_t *)(void *)testheap_slot(&t, span, k, 1);
+	struct heapd_verify_reply r;
+
+	root_plant((uint64_t)(uintptr_t)object);
+	object[3] = t.heap->t.base + ((uint64_t)large << HEAPD_PAGE_SHIFT) + 50000;
+	object[4] = base_of(ringed_span, 0); /* may be no pointer: no finding */
+	r = testheap_verify(&t);
+	ck_assert_msg(!r.faults, "%s", r.first);
+	ck_assert_uint_eq(r.reachable_objects, 2);
+	ck_assert_uint_eq(r.reachable, 80 + tables->spans[large].elemsize);
+	ck_assert_uint_eq(r.dangling, 0);
+}
+END_TEST
+
+/* In a ring, in a current slab, in a spare, in the ledger, and where no span is. */
+static void dangle(int where)
+{
+	uint32_t k = heapd_entry_slab(mine.entry);
+	uint64_t slot = (uint64_t)(uintptr_t)testheap_slot(&t, span, k, 5);
+
+	root_plant(slot);
+	if (where == 0)
+		root_plant(base_of(ringed_span, ringed_slab - tables->spans[ringed_span].slab0));
+	if (where == 1)
+		*cas_word(0, CLASS) = (struct heapd_pair){ base_of(span, k), 1ull << 5 };
+	if (where == 2)
+		t.threads[0].spares[0] = mine;
+	if (where == 3)
+		spans_slots_free(&s->spans, span, k, 1ull << 5);
+	if (where == 4)
+		root_plant(t.heap->t.base + t.heap->t.size - 64);
+}
+
+START_TEST(a_root_to_a_free_slot_is_found)
+{
+	struct heapd_verify_reply r;
+
+	dangle(_i);
+	finds("I5: root \"planted\" points to 0x");
+	t.threads[1].freed = 1;
+	r = testheap_verify(&t);
+	ck_assert_msg(!r.faults, "%s", r.first);
+	ck_assert_uint_eq(r.dangling, 1);
+	ck_assert(strstr(r.dangling_first, "which is free"));
+}
+END_TEST
+
 START_TEST(waiting_demand_and_moved_heads_are_no_faults)
 {
 	struct heapd_batch b;
@@ -499,6 +556,8 @@ int main(void)
 	tcase_add_checked_fixture(clean, setup, teardown);
 	tcase_add_test(clean, a_clean_heap_adds_up);
 	tcase_add_test(clean, waiting_demand_and_moved_heads_are_no_faults);
+	tcase_add_test(clean, what_roots_lead_to_is_counted);
+	tcase_add_loop_test(clean, a_root_to_a_free_slot_is_found, 0, 5);
 	tcase_add_checked_fixture(planted, setup, teardown);
 	tcase_add_loop_test(planted, what_is_planted_is_found, 0, PLANTS);
 	suite_add_tcase(suite, clean);

@@ -145,6 +145,10 @@ int64_t fixture_verify(const struct fixture *f, const char *heap)
 	if (r > 0)
 		fprintf(stderr, "heap '%s': %" PRId64 " faults; the first: %.256s\n", heap, r,
 			m.verify.first);
+	if (r == 0 && m.verify.dangling)
+		printf("heap '%s': %" PRIu64 " bytes reachable; %" PRIu64
+		       " pointers dangle, the first: %.256s\n",
+		       heap, m.verify.reachable, m.verify.dangling, m.verify.dangling_first);
 	m = (struct heapd_message){ .op = HEAPD_OP_BYE };
 	fixture_call(fd, &m, NULL);
 	close(fd);

@@ -38,9 +38,16 @@ enum heapd_op {
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
+	HEAPD_NOTE_REPORT, /* what was found out about a program that breaks a rule, to those that asked for it */
+	HEAPD_NOTE_CYCLE, /* a cycle has ended, to those that asked for it */
 };
 
 #define HEAPD_HELLO_READ_ONLY 1u
+#define HEAPD_HELLO_TYPES     2u /* look, in each cycle, for words that types do not list and that are pointers */
+#define HEAPD_HELLO_BARRIER   4u /* ... and for objects that were hidden by plain stores */
+#define HEAPD_HELLO_DANGLING  8u /* say when a cycle has ended */
+#define HEAPD_HELLO_DEBUG     (HEAPD_HELLO_TYPES | HEAPD_HELLO_BARRIER | HEAPD_HELLO_DANGLING)
+#define HEAPD_HELLO_KNOWN     (HEAPD_HELLO_READ_ONLY | HEAPD_HELLO_DEBUG)
 
 struct heapd_hello {
 	uint64_t fingerprint;
@@ -116,6 +123,10 @@ struct heapd_verify_reply {
 	uint64_t pages, spans, slabs, out, in_rings, in_currents, in_spares, freed_pending,
 		allocated; /* bytes from out on */
 	char first[256];   /* what failed first, where */
+	uint64_t reachable,
+		reachable_objects; /* bytes and objects that roots lead to, stacks and ranges aside */
+	uint64_t dangling;         /* exact pointers in them that lead to no object */
+	char dangling_first[256];
 };
 
 struct heapd_message {
@@ -137,9 +148,11 @@ struct heapd_message {
 		struct heapd_dead_request dead;
 		struct heapd_verify_reply verify;
 		uint64_t address;
+		char path[752];   /* reply to PATH */
+		char report[300]; /* of NOTE_REPORT */
 		char bytes[752];
 	};
-	char text[256]; /* in a reply with status < 0: a sentence that says what to do; of PATH: the path */
+	char text[256]; /* in a reply with status < 0: a sentence that says what to do */
 };
 _Static_assert(sizeof(struct heapd_message) == 1024, "messages keep their size");
 

@@ -81,6 +81,7 @@ struct heapd_thread {
 	uint32_t unused1;
 	uint64_t barrier_slow; /* operations that found the barrier on */
 	uint64_t wait_ns;      /* for supply */
+	uint32_t freed;        /* 1: it has freed by hand, as others that had the record before may have */
 
 	uint64_t barrier_tail __attribute__((aligned(64))); /* the thread's: entries ever logged */
 	uint64_t barrier_filter[4];                         /* logged a moment ago */

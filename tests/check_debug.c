@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: MIT */
+/* HEAPD_DEBUG: programs that break a rule are told so, with object, type and place; those that break none hear nothing. */
+#include "attached.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+#define MANY 20000u
+
+struct node {
+	heapd_ptr(struct node) next;
+	uint64_t number;
+};
+
+static heapd_type *nodes;
+static char heard[64][400];
+static unsigned nheard;
+
+static void hear(void *arg, int kind, const char *text)
+{
+	(void)arg;
+	ck_assert_int_eq(kind, HEAPD_REPORT_RULE);
+	if (nheard < 64)
+		snprintf(heard[nheard++], sizeof(heard[0]), "%s", text);
+}
+
+static unsigned heard_times(const char *text)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < nheard; i++)
+		n += strstr(heard[i], text) != NULL;
+	return n;
+}
+
+static void debug_start(const char *debug, const char *setting)
+{
+	const char *const settings[] = { "heap.test.GCPercent=100", "heap.test.GCInterval=off", setting,
+					 NULL };
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+
+	options.report = hear;
+	fixture_start(&fixture, settings);
+	setenv("HEAPD_DEBUG", debug, 1);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+	nodes = heapd_type_define(heap, "node", struct node, next);
+	ck_assert_ptr_nonnull(nodes);
+}
+
+static void setup_types(void)
+{
+	debug_start("types", NULL);
+}
+
+static void setup_barrier(void)
+{
+	debug_start("barrier", "heap.test.Debug=stress,poison");
+}
+
+static void setup_dangling(void)
+{
+	debug_start("dangling", NULL);
+}
+
+static struct node *node_new(uint64_t number, struct node *next)
+{
+	struct node *n = heapd_new(nodes, struct node);
+
+	ck_assert_msg(n != NULL, "%s", heapd_error());
+	n->number = number;
+	heapd_init(&n->next, next);
+	return n;
+}
+
+/* Overwrites what earlier calls left below this frame, and in registers. */
+static __attribute__((noinline)) void stack_wipe(void)
+{
+	uint64_t words[4096] = { 0 };
+
+	__asm__ volatile("" : : "r"(words) : "memory");
+	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
+}
+
+static void collect(void)
+{
+	stack_wipe();
+	ck_call(heapd_collect(heap));
+}
+
+/* Reports arrive a moment after the cycle, and are handed on by a call of the program's. */
+static bool comes_to_be_heard(const char *text)
+{
+	uint64_t end = fixture_now_ns() + 2000000000ull;
+
+	while (!heard_times(text) && fixture_now_ns() < end) {
+		usleep(1000);
+		heapd_thread_offline(heap);
+		heapd_thread_online(heap);
+	}
+	return heard_times(text);
+}
+
+START_TEST(a_field_that_is_not_listed_is_told_of)
+{
+	struct node *a = node_new(1, NULL), *b = node_new(2, NULL), *c = node_new(3, NULL);
+	char wanted[200];
+
+	a->number = (uint64_t)(uintptr_t)b;
+	c->number = (uint64_t)(uintptr_t)b;
+	heapd_init(&a->next, c);
+	ck_call(heapd_root_set(heap, "a", a));
+	collect();
+	snprintf(
+		wanted, sizeof(wanted),
+		"type 'node' does not list offset 8 as a pointer, and 0x%lx has the address of node 0x%lx there",
+		(unsigned long)(uintptr_t)a, (unsigned long)(uintptr_t)b);
+	ck_assert(comes_to_be_heard(wanted));
+	ck_assert(fixture_logged(&fixture, wanted));
+	collect();
+	collect();
+	ck_assert_uint_eq(heard_times("type 'node'"), 1);
+	ck_assert_uint_eq(nheard, 1);
+	heapd_keep(b);
+}
+END_TEST
+
+START_TEST(numbers_are_no_pointers)
+{
+	struct node *a = node_new(17, NULL);
+
+	a->number = (uint64_t)(uintptr_t)&fixture;
+	heapd_init(&a->next, node_new((uint64_t)(uintptr_t)a + 3, a));
+	ck_call(heapd_root_set(heap, "a", a));
+	collect();
+	collect();
+	ck_assert(!comes_to_be_heard("node"));
+}
+END_TEST
+
+static uint64_t seed;
+
+static uint64_t random_next(void)
+{
+	seed ^= seed >> 12;
+	seed ^= seed << 25;
+	seed ^= seed >> 27;
+	return seed * 0x2545f4914f6cdd1dull;
+}
+
+static __attribute__((noinline)) void swap_plainly(struct node *a, struct node *b)
+{
+	struct node *next = a->next;
+
+	a->next = b->next;
+	b->next = next;
+}
+
+static __attribute__((noinline)) void swap(struct node *a, struct node *b)
+{
+	struct node *next = a->next;
+
+	heapd_store(&a->next, b->next);
+	heapd_store(&b->next, next);
+}
+
+/* With new objects, which are held, or black from birth. */
+static __attribute__((noinline)) void swap_and_renew(struct node *a, struct node *b)
+{
+	swap(a, b);
+	heapd_store(&a->next, node_new(b->next->number, b->next));
+	heapd_store(&a->next->next, NULL);
+}
+
+static struct node *many_make(void)
+{
+	struct node *many = heapd_new_array(nodes, struct node, MANY);
+
+	ck_assert_ptr_nonnull(many);
+	ck_call(heapd_root_set(heap, "many", many));
+	for (unsigned i = 0; i < MANY; i++)
+		heapd_store(&many[i].next, node_new(i, NULL));
+	return many;
+}
+
+/*
+ * Swaps until enough cycles have passed, or something is heard; what is pointed to stays whole. At a pace: an object that is
+ * moved plainly once by the marker's back, and once more by the audit's, is lost.
+ */
+static void swap_much(struct node *many, void (*how)(struct node *a, struct node *b), uint64_t cycles)
+{
+	uint64_t *finished = &heap->t.directory->cycle.finished, end = HEAPD_READ_ONCE(*finished) + cycles,
+		 deadline = fixture_now_ns() + 40000000000ull;
+
+	while (!nheard && HEAPD_READ_ONCE(*finished) < end && fixture_now_ns() < deadline) {
+		for (unsigned i = 0; i < 10; i++) {
+			struct node *a = &many[random_next() % MANY], *b = &many[random_next() % MANY];
+			how(a, b);
+			ck_assert_uint_lt(a->next->number, MANY);
+		}
+		usleep(20);
+		heapd_thread_offline(heap);
+		heapd_thread_online(heap);
+	}
+}
+
+START_TEST(a_plain_store_is_told_of_and_does_no_harm)
+{
+	struct node *many;
+	uint64_t sum = 0;
+
+	seed = fixture_seed() | 1;
+	many = many_make();
+	swap_much(many, swap_plainly, 100000);
+	ck_assert_msg(heard_times("was hidden from the collector: the field at offset "), "%s", heard[0]);
+	ck_assert_uint_eq(heard_times(" of node 0x"), nheard);
+	ck_assert(fixture_logged(&fixture, "was hidden from the collector"));
+	collect();
+	collect();
+	for (unsigned i = 0; i < MANY; i++)
+		sum += many[i].next->number;
+	ck_assert_uint_eq(sum, (uint64_t)MANY * (MANY - 1) / 2);
+}
+END_TEST
+
+START_TEST(the_barrier_hides_nothing)
+{
+	struct node *many;
+
+	seed = fixture_seed() | 1;
+	many = many_make();
+	swap_much(many, _i ? swap_and_renew : swap, 100);
+	ck_assert_msg(nheard == 0, "%s", heard[0]);
+}
+END_TEST
+
+static __attribute__((noinline)) void hide_in_malloc(uint64_t **words)
+{
+	*words = calloc(8, sizeof(**words));
+	ck_assert_ptr_nonnull(*words);
+	(*words)[3] = (uint64_t)(uintptr_t)node_new(1, NULL);
+	/* One in sight, so that the slab stays. */
+	ck_call(heapd_root_set(heap, "seen", node_new(2, NULL)));
+}
+
+START_TEST(a_pointer_in_malloc_is_told_of)
+{
+	uint64_t *words;
+	char wanted[100];
+
+	hide_in_malloc(&words);
+	collect();
+	collect();
+	snprintf(wanted, sizeof(wanted), "the word at 0x%lx (", (unsigned long)(uintptr_t)&words[3]);
+	ck_assert(comes_to_be_heard(wanted));
+	collect();
+	ck_assert_uint_eq(heard_times(wanted), 1);
+	snprintf(wanted, sizeof(wanted), " holds 0x%lx, where no object is", (unsigned long)words[3]);
+	ck_assert_uint_ge(heard_times(wanted), 1);
+	free(words);
+}
+END_TEST
+
+START_TEST(a_pointer_that_is_held_elsewhere_does_not_dangle)
+{
+	uint64_t *words;
+	struct node **pin;
+
+	hide_in_malloc(&words);
+	pin = (struct node **)heapd_pin(heap, (struct node *)(uintptr_t)words[3]);
+	ck_assert_ptr_nonnull(pin);
+	collect();
+	collect();
+	ck_assert(!comes_to_be_heard("holds 0x"));
+	free(words);
+}
+END_TEST
+
+START_TEST(words_that_are_not_known_are_told_of)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+
+	ck_call(heapd_detach(heap));
+	options.report = hear;
+	setenv("HEAPD_DEBUG", "types, bariers,dangling", 1);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+	ck_assert_uint_eq(nheard, 1);
+	ck_assert_msg(strstr(heard[0], "'bariers' is not known"), "%s", heard[0]);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("debug");
+	TCase *types = tcase_create("types"), *barrier = tcase_create("barrier"),
+	      *dangling = tcase_create("dangling");
+
+	tcase_add_checked_fixture(types, setup_types, attached_stop);
+	tcase_add_test(types, a_field_that_is_not_listed_is_told_of);
+	tcase_add_test(types, numbers_are_no_pointers);
+	tcase_add_test(types, words_that_are_not_known_are_told_of);
+	suite_add_tcase(suite, types);
+	tcase_set_timeout(barrier, 100);
+	tcase_add_checked_fixture(barrier, setup_barrier, attached_stop);
+	tcase_add_test(barrier, a_plain_store_is_told_of_and_does_no_harm);
+	tcase_add_loop_test(barrier, the_barrier_hides_nothing, 0, 2);
+	suite_add_tcase(suite, barrier);
+	tcase_add_checked_fixture(dangling, setup_dangling, attached_stop);
+	tcase_add_test(dangling, a_pointer_in_malloc_is_told_of);
+	tcase_add_test(dangling, a_pointer_that_is_held_elsewhere_does_not_dangle);
+	return attached_run(dangling, suite);
+}
