@@ -24,10 +24,10 @@ struct reach_slot {
 enum reach_source {
 	REACH_NAMED, /* the named root of that number */
 	REACH_TICKET,
-	REACH_DEAD,   /* queued as dead, until it is taken */
-	REACH_PIN,    /* of that process, as all that follow */
-	REACH_FLIGHT, /* an address that was sent to it */
-	REACH_RANGE,  /* a registered range, as it was published last */
+	REACH_DEAD, /* queued as dead, until it is taken */
+	REACH_PIN,  /* of that process, as all that follow */
+	REACH_RANGE, /* a registered range, as it was published last; from here on, nothing that is surely still held */
+	REACH_FLIGHT, /* an address that was sent to it: it may have freed the object by now */
 	REACH_STACK,  /* a thread's stack or registers, as they were published last */
 	REACH_SOURCES,
 };
