@@ -77,6 +77,7 @@ int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 	if (i == c->n)
 		c->n++;
 	*index = i;
+	clients_changed(c);
 	return 0;
 }
 
@@ -89,6 +90,7 @@ void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int s
 	client->pid = pid;
 	client->pidfd = pidfd;
 	client->socket = socket;
+	clients_changed(heap->clients);
 	heap_unlock(heap);
 }
 
@@ -96,6 +98,7 @@ static void forget(struct clients *c, struct client *client)
 {
 	*client = (struct client){ 0 };
 	c->used--;
+	clients_changed(c);
 }
 
 bool client_has_freed(const struct client *client)
@@ -123,6 +126,7 @@ bool clients_remove(struct heap *heap, unsigned index)
 	client->live = false;
 	client->gone = true;
 	client->pidfd = -1;
+	clients_changed(c);
 	return false;
 }
 
@@ -150,6 +154,7 @@ void clients_hold(struct heap *heap, unsigned index, uint64_t object)
 	word = &heap->clients->slots[index].in_flight;
 	collection_root_store(heap, word, object);
 	heap->clients->slots[index].sent = false;
+	clients_changed(heap->clients);
 	heap_unlock(heap);
 }
 
@@ -181,6 +186,7 @@ void clients_arrived(struct heap *heap)
 		if (client->in_flight && has_arrived(client))
 			client->in_flight = 0;
 	}
+	clients_changed(heap->clients);
 	heap_unlock(heap);
 }
 
@@ -216,6 +222,7 @@ bool clients_lengthen(struct heap *heap, uint64_t id)
 		if (!client->live || client->id != id || client->ring >= HEAPD_BARRIER_RING_MAX)
 			continue;
 		client->ring *= 4;
+		clients_changed(heap->clients);
 		can = true;
 	}
 	heap_unlock(heap);
@@ -264,7 +271,10 @@ int clients_look(struct heap *heap, struct clients_view *view)
 	struct clients *c = heap->clients;
 	int r;
 
+	if (view->version == HEAPD_LOAD_ACQUIRE(&c->version) + 1)
+		return 0;
 	view->n = 0;
+	view->version = 0;
 	heap_lock(heap);
 	r = view_room(view, c->used);
 	for (unsigned i = 0; r == 0 && i < c->n; i++) {
@@ -274,6 +284,8 @@ int clients_look(struct heap *heap, struct clients_view *view)
 			continue;
 		view->list[view->n++] = *client;
 	}
+	if (r == 0)
+		view->version = c->version + 1;
 	heap_unlock(heap);
 	return r;
 }

@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 #include "heap.h"
+#include "heapd/atomic.h"
 #include "heapd/message.h"
 #include "heapd/session.h"
 
@@ -43,7 +44,14 @@ struct clients {
 	unsigned used;     /* live or gone */
 	bool freed;        /* one that has ended had freed by hand */
 	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
+	uint64_t version;  /* counts the changes of slots; read without the lock */
 };
+
+/* With heap->lock held, after a change of a slot: the collector's next look sees it. */
+static inline void clients_changed(struct clients *clients)
+{
+	HEAPD_STORE_RELEASE(&clients->version, clients->version + 1);
+}
 
 int clients_init(struct heap *heap);
 void clients_deinit(struct heap *heap);
@@ -79,10 +87,15 @@ void clients_notify_events(struct heap *heap);
 /* To live ones that asked for such notes (HEAPD_HELLO_DEBUG). With heap->lock held. */
 void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note);
 
-/* Copies of all that are live or gone: the collector's. Takes heap->lock. -ENOMEM. */
+/*
+ * Copies of all that are live or gone: the collector's. Takes heap->lock, but only if something has changed since the
+ * last look: the marker looks all the time. Who was added before the look is seen: its client hears of it later than
+ * the version changes. -ENOMEM.
+ */
 struct clients_view {
 	struct client *list;
 	unsigned n, room;
+	uint64_t version; /* of the table, as of these copies, plus 1; 0: never looked */
 };
 int clients_look(struct heap *heap, struct clients_view *view);
 void clients_view_deinit(struct clients_view *view);

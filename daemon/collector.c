@@ -31,10 +31,11 @@ struct collector {
 	struct heap *heap;
 	struct cycle cycle;
 	pthread_t thread;
-	uint64_t ended, took; /* when the last cycle did, and after how long */
-	uint64_t live, left;  /* bytes that it marked, and that were allocated then */
-	uint64_t rate;        /* bytes that the heap grew by in a second before it */
-	uint64_t seen_slots;  /* supplied, and sessions that had ended, as of the last cycle's begin */
+	uint64_t ended, took;             /* when the last cycle did, and after how long */
+	uint64_t death_ended, death_took; /* of the last one that a death asked for */
+	uint64_t live, left;              /* bytes that it marked, and that were allocated then */
+	uint64_t rate;                    /* bytes that the heap grew by in a second before it */
+	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
 	uint64_t seen_ends;
 	uint64_t cpu;   /* processor time of this thread in the last cycle */
 	uint32_t voids; /* in a row */
@@ -237,6 +238,10 @@ static void run(struct collector *c, enum trigger trigger)
 	c->took = result->total;
 	c->left = cycle_allocated(heap);
 	c->ended = clock_ns();
+	if (trigger == TRIGGER_DEATH) {
+		c->death_ended = c->ended;
+		c->death_took = c->took;
+	}
 	set_pace(c);
 	count(heap, result, c->cpu);
 	record(c, result, false);
@@ -262,7 +267,7 @@ static enum trigger reason(struct collector *c, uint64_t *until)
 {
 	struct collection *collection = c->heap->collection;
 	uint64_t now = clock_ns(), interval = collection->settings.interval * SECOND_NS,
-		 rest = pacer_death_rest_ns(c->took);
+		 rest = pacer_death_rest_ns(c->death_took);
 	uint32_t wanted = collection->wanted;
 
 	*until = UINT64_MAX;
@@ -270,9 +275,9 @@ static enum trigger reason(struct collector *c, uint64_t *until)
 		return TRIGGERS;
 	if (c->heap->t.directory->cycle.debug & HEAPD_DEBUG_STRESS)
 		wanted |= 1u << TRIGGER_STRESS;
-	if (wanted & 1u << TRIGGER_DEATH && now - c->ended < rest) {
+	if (wanted & 1u << TRIGGER_DEATH && now - c->death_ended < rest) {
 		wanted &= ~(1u << TRIGGER_DEATH);
-		*until = c->ended + rest;
+		*until = c->death_ended + rest;
 	}
 	if (wanted)
 		return (enum trigger)__builtin_ctz(wanted);

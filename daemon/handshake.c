@@ -122,6 +122,7 @@ static void drop_reader(struct heap *heap, const struct client *stalled)
 	for (unsigned i = 0; i < c->n; i++)
 		if (c->slots[i].live && c->slots[i].id == stalled->id)
 			c->slots[i].dropped = true;
+	clients_changed(c);
 	heap_unlock(heap);
 	log_warning(
 		heap->log,

@@ -25,7 +25,7 @@ struct pace {
 
 struct pace pacer_plan(const struct pace_input *input);
 
-/* How long to wait after a cycle's end before one that a death asks for begins: cycles get a fifth of the time. */
+/* How long to wait after the end of a cycle that a death asked for before the next such one: they get a fifth of the time. */
 uint64_t pacer_death_rest_ns(uint64_t cycle_ns);
 
 #endif

@@ -519,6 +519,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
 		heap->clients->slots[client].in_flight = *address;
 		heap->clients->slots[client].sent = false;
+		clients_changed(heap->clients);
 	} else {
 		refused(heap);
 	}
