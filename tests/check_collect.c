@@ -450,8 +450,7 @@ END_TEST
 
 static void setup_paced(void)
 {
-	static const char *const more[] = { "heap.test.GCInterval=1", "heap.test.MemoryLimit=48M",
-					    "heap.test.GCPercent=10000", NULL };
+	static const char *const more[] = { "heap.test.MemoryLimit=48M", "heap.test.GCPercent=10000", NULL };
 
 	collected_start(more);
 }
@@ -468,6 +467,7 @@ START_TEST(memory_limit_and_interval)
 	ck_call(heapd_get_info(heap, &info));
 	ck_assert_uint_le(info.committed, 96 * MIB);
 	ck_assert_uint_ge(stats->gc_cycles[0], 2);
+	ck_call(heapd_set(heap, "gc.interval", "1"));
 	cycles = stats->gc_cycles[2];
 	for (unsigned i = 0; i < 300 && stats->gc_cycles[2] < cycles + 2; i++) {
 		list_drop(100);
@@ -660,11 +660,13 @@ START_TEST(statistics_of_a_cycle)
 {
 	struct heapd_cycle_record record = { 0 };
 	const struct heapd_directory *d = heap->t.directory;
-	uint64_t cycles = d->stats.gc_cycles[3], finished = d->cycle.finished;
+	uint64_t cycles = d->stats.gc_cycles[3], finished;
 
+	ck_call(heapd_set(heap, "gc.percent", "10000"));
 	hold_at_the_end_of_a_list(5);
 	list_drop(50000);
 	stack_wipe();
+	finished = __atomic_load_n(&d->cycle.finished, __ATOMIC_ACQUIRE);
 	ck_call(heapd_collect_start(heap));
 	while (__atomic_load_n(&d->cycle.finished, __ATOMIC_ACQUIRE) == finished)
 		; /* online, so that this thread is asked */

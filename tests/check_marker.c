@@ -46,7 +46,6 @@ static void setup(void)
 	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
 	ck_assert_int_eq(pages_init(&pages, t.heap), 0);
 	ck_assert_int_eq(spans_init(&spans, t.heap, &ledger, &pages), 0);
-	ck_assert_int_eq(marks_init(t.heap), 0);
 	ck_assert_int_eq(marker_init(&marker, t.heap, 1), 0);
 	objects = testheap_map(OBJECTS_MAX * sizeof(*objects));
 	nobjects = 0;
@@ -57,7 +56,6 @@ static void teardown(void)
 {
 	marker_deinit(marker);
 	munmap(objects, OBJECTS_MAX * sizeof(*objects));
-	marks_deinit(t.heap);
 	spans_deinit(&spans);
 	pages_deinit(&pages);
 	testheap_deinit(&t);

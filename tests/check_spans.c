@@ -263,7 +263,6 @@ START_TEST(slots_that_come_back_are_held)
 {
 	uint32_t first, slab;
 
-	ck_assert_int_eq(marks_init(t.heap), 0);
 	first = cut(heapd_sizeclass_of(64));
 	slab = t.heap->t.spans[first].slab0;
 	spans_slots_out(&spans, first, 0, 0xff);
@@ -271,7 +270,6 @@ START_TEST(slots_that_come_back_are_held)
 	spans_slots_free(&spans, first, 0, 0x30);
 	ck_assert_uint_eq(t.heap->marks->hold[slab], 0x30);
 	ck_assert_uint_eq(t.heap->marks->mark[slab], 0);
-	marks_deinit(t.heap);
 }
 END_TEST
 

@@ -14,6 +14,8 @@
  *   (others overwrite it).
  * - The object's address is in a register before pop's commit: a conservative scan of this thread
  *   finds it from the first moment that the slot is no longer free.
+ * - An asm goto has no outputs here, and its registers are fixed: gcc before 12.4 can lose the outputs on the way
+ *   to the labels (bug 113921), and does in sanitizer builds.
  * - Descriptors lie in the object that contains the sequence; it must never be unmapped (-z nodelete).
  *
  * Sequences cannot be single-stepped. HEAPD_RSEQ_INJECT builds (tests only) have delay loops at
@@ -91,13 +93,14 @@ static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uin
 	uint64_t row, bits, next, object;
 
 	/* clang-format off */
-	__asm__ volatile goto(
+	__asm__ volatile(
 		HEAPD_RSEQ_BEGIN
-		HEAPD_RSEQ_ROW("%l[none]")
+		"xorl %k[object], %k[object]\n\t"
+		HEAPD_RSEQ_ROW("4f")
 		"addq 32(%[row]), %[row]\n\t"
 		"movq 8(%[row]), %[bits]\n\t"
 		"testq %[bits], %[bits]\n\t"
-		"jz %l[none]\n\t"
+		"jz 4f\n\t"
 		"tzcntq %[bits], %[object]\n\t"
 		HEAPD_INJECT_ASM(0)
 		"imulq %[elemsize], %[object]\n\t"
@@ -109,16 +112,9 @@ static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uin
 		"4:\n\t"
 		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
 		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [elemsize] "r"(elemsize)
-		: "memory", "cc" HEAPD_INJECT_CLOBBER
-		: none);
+		: "memory", "cc" HEAPD_INJECT_CLOBBER);
 	/* clang-format on */
-	__asm__ volatile(
-		""); /* gcc before 12.4 can lose the outputs of an asm goto that ends a block (bug 113921) */
-	if (!object)
-		__builtin_unreachable();
 	return object;
-none:
-	return 0;
 }
 
 enum heapd_push {
@@ -134,40 +130,38 @@ enum heapd_push {
 static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
 				      uint64_t index, uint32_t owner)
 {
-	uint64_t row, at;
-
 	/* clang-format off */
 	__asm__ volatile goto(
-		"2:\n\t" HEAPD_RSEQ_SET("%[row]")
-		"movl %%fs:4(%[area]), %k[row]\n\t"
-		"cmpl %[cpus], %k[row]\n\t"
+		"2:\n\t" HEAPD_RSEQ_SET("%%r8")
+		"movl %%fs:4(%[area]), %%r8d\n\t"
+		"cmpl %[cpus], %%r8d\n\t"
 		"jae %l[other]\n\t"
-		"cmpl %[owner], %k[row]\n\t"
+		"cmpl %[owner], %%r8d\n\t"
 		"jne %l[other]\n\t"
-		"shlq $17, %[row]\n\t"
-		"addq %[rows], %[row]\n\t"
-		"movq 32(%[row]), %[at]\n\t"
-		"cmpq (%[row],%[at]), %[base]\n\t" /* allocated from, too: free there? */
+		"shlq $17, %%r8\n\t"
+		"addq %[rows], %%r8\n\t"
+		"movq 32(%%r8), %%rax\n\t"
+		"cmpq (%%r8,%%rax), %[base]\n\t" /* allocated from, too: free there? */
 		"jne 91f\n\t"
-		"movq 8(%[row],%[at]), %[at]\n\t"
-		"btq %[index], %[at]\n\t"
+		"movq 8(%%r8,%%rax), %%rax\n\t"
+		"btq %[index], %%rax\n\t"
 		"jc %l[other]\n\t"
-		"movq 32(%[row]), %[at]\n\t"
+		"movq 32(%%r8), %%rax\n\t"
 		"91:\n\t"
-		"xorl $16, %k[at]\n\t"
-		"addq %[at], %[row]\n\t"
-		"cmpq (%[row]), %[base]\n\t"
+		"xorl $16, %%eax\n\t"
+		"addq %%rax, %%r8\n\t"
+		"cmpq (%%r8), %[base]\n\t"
 		"jne %l[other]\n\t"
-		"movq 8(%[row]), %[at]\n\t"
-		"btsq %[index], %[at]\n\t"
+		"movq 8(%%r8), %%rax\n\t"
+		"btsq %[index], %%rax\n\t"
 		"jc %l[other]\n\t"
 		HEAPD_INJECT_ASM(7)
-		"movq %[at], 8(%[row])\n\t"
+		"movq %%rax, 8(%%r8)\n\t"
 		"4:\n\t"
-		: [row] "=&r"(row), [at] "=&r"(at)
+		:
 		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [base] "r"(base),
-		  [index] "r"(index), [owner] "r"(owner - 1)
-		: "memory", "cc" HEAPD_INJECT_CLOBBER
+		  [index] "r"(index), [owner] "rm"(owner - 1)
+		: "memory", "cc", "rax", "r8" HEAPD_INJECT_CLOBBER
 		: other);
 	/* clang-format on */
 	return true;
