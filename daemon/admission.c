@@ -48,6 +48,20 @@ static void list_heaps(const struct sessions *sessions, const struct peer *peer,
 		memcpy(list + size - sizeof("..."), "...", sizeof("..."));
 }
 
+void admission_list(const struct sessions *sessions, const struct peer *peer, struct heapd_heaps *heaps)
+{
+	size_t i = heaps->next;
+
+	*heaps = (struct heapd_heaps){ 0 };
+	for (; i < sessions->nheaps && heaps->count < HEAPD_HEAPS_PAGE; i++) {
+		const struct heap *heap = sessions->heaps[i];
+
+		if (access_of(heap, peer) != CONFIG_ACCESS_NONE)
+			memcpy(heaps->names[heaps->count++], heap->name, sizeof(heaps->names[0]));
+	}
+	heaps->next = i < sessions->nheaps ? (uint32_t)i : 0;
+}
+
 static int refuse_unknown(const struct sessions *sessions, const struct peer *peer, const char *name,
 			  struct refusal *why)
 {

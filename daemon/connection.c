@@ -233,6 +233,10 @@ static int answer(struct connection *c, struct heapd_message *m, const struct uc
 		return answer_hello(c, m, e, why);
 	if (m->op == HEAPD_OP_HELLO_CHILD)
 		return answer_hello_child(c, credentials, why);
+	if (m->op == HEAPD_OP_HEAPS && !c->child) {
+		admission_list(c->connections->sessions, &c->peer, &m->heaps);
+		return 0;
+	}
 	if (c->child)
 		return refuse(why, -EPROTO, "a forked child says who it is first (HELLO_CHILD)");
 	if (!c->session)

@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "deads.h"
+#include "listing.h"
 #include "path.h"
 #include "roots.h"
 #include "settings.h"
@@ -201,6 +202,18 @@ static int answer_next_dead(struct session *session, struct heapd_message *m, st
 	return r;
 }
 
+static int answer_session(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	(void)why;
+	listing_session(session, &m->session);
+	return 0;
+}
+
+static int answer_held(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	return listing_held(session, &m->held, why);
+}
+
 static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_TYPE] = { answer_type, false, false }, /* finding one is reading; types_define() is told */
 	[HEAPD_OP_CLASS] = { answer_class, false, false },
@@ -216,6 +229,8 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_SYNC] = { answer_sync, true, true },
 	[HEAPD_OP_COLLECT] = { answer_collect, false, false },
 	[HEAPD_OP_PATH] = { answer_path, false, true },
+	[HEAPD_OP_SESSION] = { answer_session, false, false },
+	[HEAPD_OP_HELD] = { answer_held, false, false },
 	[HEAPD_OP_WATCH_DEAD] = { answer_watch_dead, true, false },
 	[HEAPD_OP_NEXT_DEAD] = { answer_next_dead, true, false },
 };

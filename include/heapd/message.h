@@ -35,6 +35,9 @@ enum heapd_op {
 	HEAPD_OP_PATH,       /* address -> text */
 	HEAPD_OP_WATCH_DEAD, /* dead: objects of the type that die are queued from now on -> status */
 	HEAPD_OP_NEXT_DEAD,  /* dead: the type -> dead: one of them, which leaves the queue, or 0 */
+	HEAPD_OP_HEAPS,      /* heaps: before HELLO too; the names of those that the peer may use */
+	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
+	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
@@ -129,6 +132,35 @@ struct heapd_verify_reply {
 	char dangling_first[256];
 };
 
+#define HEAPD_HEAPS_PAGE 15u
+struct heapd_heaps {
+	uint32_t next; /* ask on from there; in a reply 0: these were the last */
+	uint32_t count;
+	char names[HEAPD_HEAPS_PAGE][HEAPD_NAME_MAX];
+};
+
+/* Of threads: sums, and the longest, of those that are attached now. */
+struct heapd_session_info {
+	uint64_t id; /* asked: the next one after it; in a reply 0: there is none */
+	uint32_t pid, uid;
+	uint32_t read_only;
+	uint32_t threads, offline;
+	uint32_t pins, ranges; /* places for them that have ever been used */
+	uint32_t unused;
+	uint64_t pauses, pause_ns, pause_max_ns, wait_ns, barrier_slow;
+	char client[HEAPD_NAME_MAX]; /* what it calls itself */
+};
+
+#define HEAPD_HELD_PAGE 88u
+struct heapd_held {
+	uint64_t session;
+	uint32_t part;  /* 0: pins; 1: ranges; 2 + i: thread record i, of the last cycle that scanned it */
+	uint32_t count; /* in a reply: words that follow; those that are 0 are left out */
+	uint64_t next;  /* ask on from there; in a reply 0: the part is over */
+	uint64_t parts; /* in a reply: parts that there are */
+	uint64_t words[HEAPD_HELD_PAGE];
+};
+
 struct heapd_message {
 	uint32_t op; /* enum heapd_op; in a reply the same */
 	uint32_t seq;
@@ -147,6 +179,9 @@ struct heapd_message {
 		struct heapd_collect collect;
 		struct heapd_dead_request dead;
 		struct heapd_verify_reply verify;
+		struct heapd_heaps heaps;
+		struct heapd_session_info session;
+		struct heapd_held held;
 		uint64_t address;
 		char path[752];   /* reply to PATH */
 		char report[300]; /* of NOTE_REPORT */

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * listing.h - who is attached to a heap, and what they hold, for those who look after it.
+ */
+#ifndef HEAPD_DAEMON_LISTING_H
+#define HEAPD_DAEMON_LISTING_H
+
+#include "heapd/message.h"
+#include "refusal.h"
+#include "session.h"
+
+/* The session with the least id after info->id that `asking` may know of; id 0: there is none. */
+void listing_session(const struct session *asking, struct heapd_session_info *info);
+
+/* Some of the words that session held->session holds as roots, from held->next of held->part on. */
+int listing_held(const struct session *asking, struct heapd_held *held, struct refusal *why);
+
+#endif
