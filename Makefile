@@ -22,6 +22,7 @@ includedir ?= $(PREFIX)/include
 mandir     ?= $(PREFIX)/share/man
 docdir     ?= $(PREFIX)/share/doc/heapd
 pcdir      ?= $(libdir)/pkgconfig
+completiondir ?= $(PREFIX)/share/bash-completion/completions
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -70,6 +71,7 @@ CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 
 LIB_SRC     := $(wildcard client/*.c)
 DEMO_SRC    := $(wildcard client/demo/*.c)
+CTL_SRC     := $(wildcard client/heapctl/*.c)
 DAEMON_SRC  := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 MAIN_SRC    := $(wildcard daemon/main.c)
 FIXTURE_SRC := $(wildcard tests/fixture*.c)
@@ -94,6 +96,7 @@ names   = $(notdir $(basename $1))
 
 LIB_OBJ     := $(call objects,$(LIB_SRC))
 DEMO_OBJ    := $(call objects,$(DEMO_SRC))
+CTL_OBJ     := $(call objects,$(CTL_SRC))
 DAEMON_OBJ  := $(call objects,$(DAEMON_SRC))
 MAIN_OBJ    := $(call objects,$(MAIN_SRC))
 FIXTURE_OBJ := $(call objects,$(FIXTURE_SRC))
@@ -105,11 +108,12 @@ INNER     := $(if $(LIB_SRC),$(O)/libheapd-inner.a)
 LIBHEAPDD := $(if $(DAEMON_SRC),$(O)/libheapdd.a)
 HEAPD     := $(if $(MAIN_SRC),$(O)/heapd)
 DEMO      := $(if $(DEMO_SRC),$(O)/heapd-demo)
+HEAPCTL   := $(if $(CTL_SRC),$(O)/heapctl)
 FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 
-SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo daemon tests tests/stress tests/bench, \
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon tests tests/stress tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
@@ -161,7 +165,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all tests stress stress-build stress-mutants FORCE
 
-all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) ## build library, daemon and demo (the default)
+all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) ## build library, daemon, heapctl and demo (the default)
 
 tests: all $(TEST_BIN) ## build the test programs
 
@@ -182,7 +186,7 @@ $(O)/.flags: FORCE | $(O)/
 	$(call keep,$(FLAGS))
 
 $(O)/.sources: FORCE | $(O)/
-	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(FIXTURE_SRC))
+	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(CTL_SRC) | $(FIXTURE_SRC))
 
 $(O)/:
 	@mkdir -p $@
@@ -244,6 +248,10 @@ $(O)/heapd: $(MAIN_OBJ) $(LIBHEAPDD)
 $(O)/heapd-demo: $(DEMO_OBJ) $(LIBHEAPD) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,$(LDLIBS_heapd-demo)))
 
+# It looks at the directory's tables itself, so it is linked with the library's insides.
+$(O)/heapctl: $(CTL_OBJ) $(INNER) $(O)/.sources
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-lsmartcols))
+
 # $(call program,source,folder under $(O),common objects): one test, stress or bench program.
 define program
 $(O)/$2/$(call names,$1): $(call objects,$1) $3 $(FIXTURE) $(LIBHEAPDD) \
@@ -290,7 +298,7 @@ TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
 
-test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD) $(if $(filter heapctl check_heapctl,$T),$(HEAPCTL) $(DEMO)),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests
@@ -397,6 +405,8 @@ $(O)/heapd.pc: heapd.pc.in FORCE | $(O)/
 install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTDIR=, PREFIX=/usr/local, libdir= ...
 	$(Q)$(INSTALL) -d $D$(sbindir) $D$(libdir) $D$(pcdir) $D$(includedir)/heapd
 	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
+	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 755 $(HEAPCTL) $D$(bindir)/heapctl)
+	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 644 client/heapctl/completion.bash $D$(completiondir)/heapctl)
 	$(Q)$(INSTALL) -m 755 $(LIBHEAPD) $D$(libdir)/libheapd.so.$(VERSION)
 	$(Q)ln -sf libheapd.so.$(VERSION) $D$(libdir)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $D$(libdir)/libheapd.so
@@ -407,6 +417,7 @@ install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTD
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall: ## remove what install put there (same DESTDIR and PREFIX)
+	$(Q)rm -f $D$(bindir)/heapctl $D$(completiondir)/heapctl
 	$(Q)rm -f $D$(sbindir)/heapd $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
 		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h
 	$(Q)for h in $(notdir $(wildcard include/heapd/*.h)); do rm -f $D$(includedir)/heapd/$$h; done

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * ctl.c - owns how heapctl comes to its heap, and what it says when it cannot.
+ *
+ * The attachment is for reading only and its thread stays offline: heapctl can change nothing in the heap, and no
+ * collection waits for it.
+ */
+#include "ctl.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "heapd/message.h"
+
+#define SOCKET_DEFAULT "/run/heapd/heapd.sock"
+#define ANSWER_SECONDS 10
+
+int ctl_say(enum ctl_exit status, const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fputs("heapctl: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	return (int)status;
+}
+
+static enum ctl_exit status_of(int r)
+{
+	switch (r) {
+	case -EAGAIN:
+	case -ECONNREFUSED:
+	case -ENOENT:
+		return r == -ENOENT ? CTL_NO_HEAP : CTL_NO_DAEMON;
+	case -EACCES:
+	case -EPERM:
+		return CTL_NO_HEAP;
+	default:
+		return CTL_TROUBLE;
+	}
+}
+
+int ctl_failed(int r)
+{
+	return ctl_say(status_of(r), "%s", heapd_error());
+}
+
+int ctl_attach(struct ctl *ctl)
+{
+	struct heapd_options options = heapd_options_default();
+	int r;
+
+	options.flags = HEAPD_ATTACH_READ_ONLY | HEAPD_ATTACH_THREADS_AWAY | HEAPD_ATTACH_NO_WAIT;
+	options.socket = ctl->socket;
+	options.client = "heapctl";
+	options.request_timeout_ms = 60000; /* a heap is verified as a whole */
+	r = heapd_attach(&ctl->heap, ctl->heap_name, &options);
+	return r < 0 ? ctl_failed(r) : CTL_OK;
+}
+
+static const char *socket_path(const struct ctl *ctl)
+{
+	const char *path = ctl->socket ? ctl->socket : secure_getenv("HEAPD_SOCKET");
+
+	return path ? path : SOCKET_DEFAULT;
+}
+
+static int connect_daemon(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval wait = { .tv_sec = ANSWER_SECONDS };
+	int fd;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait));
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		int r = -errno;
+
+		close(fd);
+		return r;
+	}
+	return fd;
+}
+
+int ctl_ask(const struct ctl *ctl, struct heapd_message *m)
+{
+	const char *path = socket_path(ctl);
+	int fd = connect_daemon(path);
+	ssize_t n = -1;
+
+	if (fd < 0)
+		return ctl_say(fd == -EACCES ? CTL_NO_HEAP : CTL_NO_DAEMON, "no daemon answers at %s: %s",
+			       path, strerror(-fd));
+	if (send(fd, m, sizeof(*m), MSG_NOSIGNAL) == (ssize_t)sizeof(*m))
+		n = recv(fd, m, sizeof(*m), 0);
+	close(fd);
+	if (n != (ssize_t)sizeof(*m))
+		return ctl_say(CTL_TROUBLE, "the daemon at %s did not answer", path);
+	m->text[sizeof(m->text) - 1] = 0;
+	return m->status < 0 ? ctl_say(status_of(m->status), "%s", m->text) : CTL_OK;
+}
+
+bool ctl_number(const char *text, uint64_t *number)
+{
+	char *end;
+
+	errno = 0;
+	*number = strtoull(text, &end, 0);
+	return !errno && end != text && !*end && *text != '-';
+}

@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * cycles.c - owns the verbs gc, log, trace and leaks: collections that were, or that are asked for.
+ *
+ * The directory remembers the last ones. A record is copied between two reads of its number, which is written last, so
+ * a copy is either that cycle's or known not to be.
+ */
+#include "cycles.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "memory.h"
+#include "table.h"
+#include "verbs.h"
+
+#define TRIGGER_DEATH 4u /* its place in trigger_words */
+
+const char *cycle_trigger(uint32_t trigger)
+{
+	static const char *const words[] = {
+		"heap", "limit", "interval", "request", "death", "void", "stress"
+	};
+
+	return trigger < sizeof(words) / sizeof(words[0]) ? words[trigger] : "unknown";
+}
+
+bool cycle_read(const struct ctl *ctl, uint64_t n, struct heapd_cycle_record *record)
+{
+	const struct heapd_cycle_record *r = &ctl_directory(ctl)->cycles[n % HEAPD_CYCLES_KEPT];
+
+	if (!n || HEAPD_LOAD_ACQUIRE(&r->cycle) != n)
+		return false;
+	*record = *r;
+	HEAPD_FENCE(); /* pairs with the release of 0 before the daemon writes a record over */
+	return HEAPD_READ_ONCE(r->cycle) == n;
+}
+
+uint64_t cycles_first(const struct ctl *ctl, uint64_t *last)
+{
+	*last = heapd_now_cycle(HEAPD_READ_ONCE(ctl_directory(ctl)->cycle.now));
+	return *last > HEAPD_CYCLES_KEPT ? *last - HEAPD_CYCLES_KEPT + 1 : 1;
+}
+
+static uint64_t cycle_ns(const struct heapd_cycle_record *r)
+{
+	return r->barrier + r->gather + r->scan + r->roots + r->mark + r->sweep;
+}
+
+static const char *time_text(uint64_t ns, char text[40])
+{
+	time_t seconds = (time_t)(ns / 1000000000u);
+	struct tm tm;
+	size_t n = localtime_r(&seconds, &tm) ? strftime(text, 40, "%F %T", &tm) : 0;
+
+	snprintf(text + n, 40 - n, ".%03u", (unsigned)(ns / 1000000u % 1000u));
+	return text;
+}
+
+static void cycle_row(struct table *t, const struct heapd_cycle_record *r)
+{
+	const uint64_t n[] = { cycle_ns(r),       r->barrier,  r->gather,        r->scan,   r->roots,
+			       r->mark,           r->sweep,    r->cpu,           r->before, r->marked,
+			       r->marked_objects, r->freed,    r->freed_objects, r->held,   r->pause_max,
+			       r->threads,        r->sessions, r->passes,        r->stalls };
+	char began[40];
+
+	table_row(t);
+	if (r->is_void)
+		table_color(t, "yellow");
+	table_number(t, r->cycle);
+	table_text(t, time_text(r->began, began));
+	table_text(t, cycle_trigger(r->trigger));
+	table_number(t, r->is_void != 0);
+	for (size_t i = 0; i < sizeof(n) / sizeof(n[0]); i++)
+		table_number(t, n[i]);
+}
+
+static bool is_wanted(const struct heapd_cycle_record *r, uint64_t which)
+{
+	return which == CYCLES_ALL || r->cycle == which ||
+	       (which == CYCLES_DEATH && r->trigger == TRIGGER_DEATH);
+}
+
+int cycles_print(const struct ctl *ctl, const char *name, uint64_t which)
+{
+	static const struct table_column columns[] = {
+		{ "CYCLE", TABLE_COUNT },
+		{ "BEGAN", TABLE_TEXT },
+		{ "TRIGGER", TABLE_TEXT },
+		{ "VOID", TABLE_BOOL },
+		{ "TIME", TABLE_NS },
+		{ "BARRIER", TABLE_NS },
+		{ "GATHER", TABLE_NS },
+		{ "SCAN", TABLE_NS },
+		{ "ROOTS", TABLE_NS },
+		{ "MARK", TABLE_NS },
+		{ "SWEEP", TABLE_NS },
+		{ "CPU", TABLE_NS },
+		{ "BEFORE", TABLE_BYTES },
+		{ "LIVE", TABLE_BYTES },
+		{ "LIVE OBJECTS", TABLE_COUNT },
+		{ "FREED", TABLE_BYTES },
+		{ "FREED OBJECTS", TABLE_COUNT },
+		{ "HELD", TABLE_BYTES },
+		{ "PAUSE", TABLE_NS },
+		{ "THREADS", TABLE_COUNT },
+		{ "CLIENTS", TABLE_COUNT },
+		{ "PASSES", TABLE_COUNT },
+		{ "STALLS", TABLE_COUNT },
+	};
+	struct heapd_cycle_record r;
+	struct table t;
+	uint64_t last, n = cycles_first(ctl, &last);
+	int status = TABLE_BEGIN(&t, ctl, name, columns);
+
+	for (; status == CTL_OK && n <= last; n++)
+		if (cycle_read(ctl, n, &r) && is_wanted(&r, which))
+			cycle_row(&t, &r);
+	return status == CTL_OK ? table_print(&t) : status;
+}
+
+int verb_log(struct ctl *ctl)
+{
+	return cycles_print(ctl, "cycles", CYCLES_ALL);
+}
+
+/* The number of the last whole cycle, of those that are remembered; 0: there is none. */
+static uint64_t last_whole(const struct ctl *ctl)
+{
+	struct heapd_cycle_record r;
+	uint64_t last, first = cycles_first(ctl, &last);
+
+	for (uint64_t n = last; n >= first && n; n--)
+		if (cycle_read(ctl, n, &r) && !r.is_void)
+			return n;
+	return 0;
+}
+
+int verb_gc(struct ctl *ctl)
+{
+	int r = heapd_collect(ctl->heap);
+
+	return r < 0 ? ctl_failed(r) : cycles_print(ctl, "cycles", last_whole(ctl));
+}
+
+struct phase_span {
+	const char *name;
+	uint64_t ns;
+};
+
+/* One event of the trace format: a name, a begin and a duration, in microseconds. */
+static void trace_event(FILE *f, bool *first, const char *name, uint64_t begin, uint64_t ns)
+{
+	fprintf(f,
+		"%s\n{\"name\":\"%s\",\"cat\":\"gc\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
+		*first ? "" : ",", name, (double)begin / 1e3, (double)ns / 1e3);
+	*first = false;
+}
+
+static void trace_cycle(FILE *f, bool *first, const struct heapd_cycle_record *r)
+{
+	const struct phase_span phases[] = { { "barrier", r->barrier }, { "gather", r->gather },
+					     { "scan", r->scan },       { "roots", r->roots },
+					     { "mark", r->mark },       { "sweep", r->sweep } };
+	uint64_t at = r->began;
+	char name[64];
+
+	snprintf(name, sizeof(name), "gc %" PRIu64 " (%s)%s", r->cycle, cycle_trigger(r->trigger),
+		 r->is_void ? ", void" : "");
+	trace_event(f, first, name, at, cycle_ns(r));
+	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
+		trace_event(f, first, phases[i].name, at, phases[i].ns);
+		at += phases[i].ns;
+	}
+	fprintf(f,
+		",\n{\"name\":\"heap\",\"ph\":\"C\",\"pid\":1,\"ts\":%.3f,\"args\":{\"live\":%" PRIu64 "}}",
+		(double)at / 1e3, r->marked);
+}
+
+int verb_trace(struct ctl *ctl)
+{
+	FILE *f = ctl->output ? fopen(ctl->output, "we") : stdout;
+	uint64_t last, n = cycles_first(ctl, &last);
+	struct heapd_cycle_record r;
+	bool first = true;
+
+	if (!f)
+		return ctl_say(CTL_TROUBLE, "%s: %s", ctl->output, strerror(errno));
+	fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", f);
+	for (; n <= last; n++)
+		if (cycle_read(ctl, n, &r))
+			trace_cycle(f, &first, &r);
+	fputs("\n]}\n", f);
+	if ((f == stdout ? fflush(f) : fclose(f)) != 0)
+		return ctl_say(CTL_TROUBLE, "cannot write the trace: %s", strerror(errno));
+	return CTL_OK;
+}
+
+struct growth {
+	uint64_t first, last;
+	unsigned rises;
+	bool fell;
+};
+
+static int growth_sample(struct ctl *ctl, struct usage *usages, struct growth *g, bool first)
+{
+	int r = heapd_collect(ctl->heap), status;
+
+	if (r < 0)
+		return ctl_failed(r);
+	status = usage_load(ctl, true, usages);
+	for (uint32_t i = 0; status == CTL_OK && i < HEAPD_TYPE_MAX; i++) {
+		uint64_t now = usages[i].used_bytes;
+
+		if (first)
+			g[i].first = now;
+		else {
+			g[i].rises += now > g[i].last;
+			g[i].fell |= now < g[i].last;
+		}
+		g[i].last = now;
+	}
+	return status;
+}
+
+static int growth_print(struct ctl *ctl, const struct growth *g, unsigned cycles)
+{
+	static const struct table_column columns[] = { { "TYPE", TABLE_TEXT },   { "BEFORE", TABLE_BYTES },
+						       { "AFTER", TABLE_BYTES }, { "GREW", TABLE_BYTES },
+						       { "RISES", TABLE_COUNT }, { "STEADY", TABLE_BOOL } };
+	bool any = false;
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "leaks", columns);
+
+	for (uint32_t i = 0; status == CTL_OK && i < HEAPD_TYPE_MAX; i++) {
+		char name[HEAPD_NAME_MAX];
+
+		if (g[i].last <= g[i].first)
+			continue;
+		memcpy(name, ctl->heap->t.types[i].name, sizeof(name));
+		name[sizeof(name) - 1] = 0;
+		table_row(&t);
+		table_text(&t, name);
+		table_number(&t, g[i].first);
+		table_number(&t, g[i].last);
+		table_number(&t, g[i].last - g[i].first);
+		table_number(&t, g[i].rises);
+		table_number(&t, !g[i].fell && g[i].rises + 1 >= cycles);
+		any |= !g[i].fell && g[i].rises + 1 >= cycles;
+	}
+	if (status == CTL_OK)
+		status = table_print(&t);
+	return status == CTL_OK && any ? CTL_FOUND : status;
+}
+
+int verb_leaks(struct ctl *ctl)
+{
+	uint64_t cycles = 5, seconds = 1;
+	struct usage *usages;
+	struct growth *growth;
+	int status = CTL_OK;
+
+	if ((ctl->nargs > 0 && !ctl_number(ctl->args[0], &cycles)) ||
+	    (ctl->nargs > 1 && !ctl_number(ctl->args[1], &seconds)) || cycles < 2 || cycles > 1000 ||
+	    seconds > 3600)
+		return ctl_say(CTL_USAGE, "usage: heapctl leaks [CYCLES [SECONDS]], with 2 to 1000 cycles");
+	usages = malloc(HEAPD_CLASS_MAX * sizeof(*usages));
+	growth = calloc(HEAPD_TYPE_MAX, sizeof(*growth));
+	if (!usages || !growth)
+		status = ctl_say(CTL_TROUBLE, "out of memory");
+	for (uint64_t i = 0; status == CTL_OK && i < cycles; i++) {
+		struct timespec pause = { .tv_sec = i ? (time_t)seconds : 0 };
+
+		nanosleep(&pause, NULL);
+		status = growth_sample(ctl, usages, growth, i == 0);
+	}
+	if (status == CTL_OK)
+		status = growth_print(ctl, growth, (unsigned)cycles);
+	free(usages);
+	free(growth);
+	return status;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spans.c - owns how heapctl reads the span table.
+ *
+ * Spans come and go meanwhile, and a heap that is looked at may be broken: so each record is copied once, checked
+ * against the geometry and what came before it, and the copy is used. What heapctl does with it then stays inside its
+ * maps whatever the record says. The page table is read from its file, not by the mapping: to read a hole of a mapped
+ * memory file makes it memory, and most of that table is one.
+ */
+#include "spans.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define CHUNK_PAGES 16384u
+
+static bool slots_fit(const struct heapd_span *s)
+{
+	uint64_t bytes = (uint64_t)s->npages << HEAPD_PAGE_SHIFT;
+
+	if (s->elemsize < 8 || s->elemsize % 8 || s->elemsize > bytes || !s->nslots)
+		return false;
+	if (s->nslots > bytes / s->elemsize || !s->slab_slots || s->slab_slots > 64)
+		return false;
+	return s->nslots == 1 || s->magic == heapd_span_magic(s->elemsize);
+}
+
+static bool span_valid(const struct ctl *ctl, const struct heapd_span *s, uint32_t page, uint64_t end)
+{
+	const struct heapd_geometry *g = &ctl->heap->geometry;
+
+	return page >= end && s->npages && s->npages <= g->pages - page && slots_fit(s) &&
+	       s->class < HEAPD_CLASS_MAX && s->slab0 < g->slabs &&
+	       heapd_span_slabs(s) <= g->slabs - s->slab0;
+}
+
+static bool spans_add(struct spans *spans, const struct heapd_span *s, uint32_t page)
+{
+	struct span_copy *list = spans->list;
+
+	if (spans->n == spans->room) {
+		spans->room = spans->room ? spans->room * 2 : 1024;
+		list = reallocarray(spans->list, spans->room, sizeof(*list));
+		if (!list)
+			return false;
+		spans->list = list;
+	}
+	list[spans->n++] = (struct span_copy){
+		.span = *s, .page = page, .slabs = heapd_span_slabs(s), .first = spans->slabs
+	};
+	spans->slabs += heapd_span_slabs(s);
+	return true;
+}
+
+/* Where the last one found ends. */
+static uint64_t spans_end(const struct spans *spans)
+{
+	const struct span_copy *last = spans->n ? &spans->list[spans->n - 1] : NULL;
+
+	return last ? last->page + (uint64_t)last->span.npages : 0;
+}
+
+static bool spans_look(const struct ctl *ctl, struct spans *spans, uint32_t page)
+{
+	struct heapd_span s = ctl->heap->t.spans[page];
+
+	if (span_valid(ctl, &s, page, spans_end(spans)))
+		return spans_add(spans, &s, page);
+	/* It may just be going: then the page table says so now. */
+	if (HEAPD_LOAD_ACQUIRE(&ctl->heap->t.page_span[page]) == page + 1)
+		spans->broken++;
+	return true;
+}
+
+static bool chunk_read(const struct ctl *ctl, uint64_t page, uint32_t n, uint32_t *table)
+{
+	off_t at = (off_t)(ctl->heap->geometry.page_span_at + page * sizeof(*table));
+
+	return pread(ctl->heap->directory_fd, table, n * sizeof(*table), at) == (ssize_t)(n * sizeof(*table));
+}
+
+static int spans_read(const struct ctl *ctl, struct spans *spans, uint32_t *table)
+{
+	for (uint64_t page = 0; page < spans->pages; page += CHUNK_PAGES) {
+		uint32_t n = spans->pages - page < CHUNK_PAGES ? (uint32_t)(spans->pages - page)
+							       : CHUNK_PAGES;
+
+		if (!chunk_read(ctl, page, n, table))
+			return ctl_say(CTL_TROUBLE, "the directory of heap '%s' cannot be read",
+				       ctl->heap->name);
+		for (uint32_t i = 0; i < n; i++)
+			if (table[i] == page + i + 1 && !spans_look(ctl, spans, (uint32_t)page + i))
+				return ctl_say(CTL_TROUBLE, "out of memory");
+	}
+	return CTL_OK;
+}
+
+int spans_load(const struct ctl *ctl, struct spans *spans)
+{
+	uint32_t *table = malloc(CHUNK_PAGES * sizeof(*table));
+	int status;
+
+	*spans = (struct spans){ .pages = ctl->heap->geometry.pages };
+	if (!table)
+		return ctl_say(CTL_TROUBLE, "out of memory");
+	status = spans_read(ctl, spans, table);
+	free(table);
+	if (status != CTL_OK)
+		spans_free(spans);
+	else if (spans->broken)
+		ctl_say(CTL_FOUND,
+			"heap '%s': %llu span records make no sense and are left out: see heapctl verify",
+			ctl->heap->name, (unsigned long long)spans->broken);
+	return status;
+}
+
+void spans_free(struct spans *spans)
+{
+	free(spans->list);
+	*spans = (struct spans){ 0 };
+}
+
+const struct span_copy *spans_find(const struct ctl *ctl, const struct spans *spans, uint64_t address)
+{
+	uint64_t page = (address - ctl->heap->t.base) >> HEAPD_PAGE_SHIFT;
+	size_t low = 0, high = spans->n;
+
+	if (address - ctl->heap->t.base >= ctl->heap->t.size)
+		return NULL;
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (spans->list[middle].page <= page)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	if (!low || page - spans->list[low - 1].page >= spans->list[low - 1].span.npages)
+		return NULL;
+	return &spans->list[low - 1];
+}
+
+uint64_t span_out_slots(const struct ctl *ctl, const struct span_copy *s)
+{
+	uint64_t n = 0;
+
+	for (uint32_t k = 0; k < s->slabs; k++)
+		n += (uint64_t)__builtin_popcountll(span_out(ctl, s, k));
+	return n;
+}
+
+struct class_name class_name(const struct ctl *ctl, uint32_t class)
+{
+	const struct heapd_class *c = &ctl->heap->t.classes[class < HEAPD_CLASS_MAX ? class : 0];
+	static const char *const kinds[] = { "?", "", "[]", "+" };
+	char name[HEAPD_NAME_MAX] = "?";
+	uint32_t type = HEAPD_READ_ONCE(c->type), kind = HEAPD_READ_ONCE(c->kind);
+	struct class_name result;
+
+	if (type < HEAPD_TYPE_MAX)
+		memcpy(name, ctl->heap->t.types[type].name, sizeof(name));
+	name[sizeof(name) - 1] = 0;
+	/* A built-in type's classes are all of one kind. */
+	snprintf(result.text, sizeof(result.text), "%s%s", name[0] ? name : "?",
+		 type < HEAPD_TYPE_BUILTIN ? ""
+		 : kind < 4                ? kinds[kind]
+					   : "?");
+	return result;
+}

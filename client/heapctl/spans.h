@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * spans.h - the spans of a heap as they are at one moment, each checked.
+ */
+#ifndef HEAPCTL_SPANS_H
+#define HEAPCTL_SPANS_H
+
+#include "ctl.h"
+
+struct span_copy {
+	struct heapd_span span;
+	uint32_t page; /* its first */
+	uint32_t slabs;
+	uint64_t first; /* place of its first slab among all slabs of all spans */
+};
+
+struct spans {
+	struct span_copy *list; /* by address */
+	size_t n, room;
+	uint64_t slabs;  /* of all */
+	uint64_t pages;  /* of the heap */
+	uint64_t broken; /* records that made no sense, left out */
+};
+
+/* An exit status; says what is wrong, that broken records are left out included. */
+int spans_load(const struct ctl *ctl, struct spans *spans);
+void spans_free(struct spans *spans);
+
+/* The span that the address lies in, or NULL. */
+const struct span_copy *spans_find(const struct ctl *ctl, const struct spans *spans, uint64_t address);
+
+/* Slots of slab k that are given out. */
+static inline uint64_t span_out(const struct ctl *ctl, const struct span_copy *s, uint32_t k)
+{
+	return HEAPD_READ_ONCE(ctl->heap->t.out[s->span.slab0 + k]) & heapd_slab_valid(&s->span, k);
+}
+
+static inline uint64_t span_address(const struct ctl *ctl, const struct span_copy *s)
+{
+	return ctl->heap->t.base + ((uint64_t)s->page << HEAPD_PAGE_SHIFT);
+}
+
+uint64_t span_out_slots(const struct ctl *ctl, const struct span_copy *s);
+
+/* "order", "order[]": the type and kind of a class, for people. */
+struct class_name {
+	char text[HEAPD_NAME_MAX + 8];
+};
+struct class_name class_name(const struct ctl *ctl, uint32_t class);
+
+#endif

@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * state.c - owns the verbs that show what the daemon has: status, list, clients, roots, receipts.
+ *
+ * Figures stand in the directory, each read once, and trouble nobody; only who is attached has to be asked for.
+ */
+#include <ctype.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "cycles.h"
+#include "heapd/message.h"
+#include "table.h"
+#include "verbs.h"
+
+#define GET(word) HEAPD_READ_ONCE(ctl_directory(ctl)->stats.word)
+
+static const char *const phase_words[] = { "idle", "barrier", "scan", "mark", "sweep" };
+
+static const char *phase_word(uint64_t now)
+{
+	unsigned phase = heapd_now_phase(now);
+
+	return phase < sizeof(phase_words) / sizeof(phase_words[0]) ? phase_words[phase] : "unknown";
+}
+
+static const struct table_column status_columns[] = {
+	{ "HEAP", TABLE_TEXT },          { "SIZE", TABLE_BYTES },          { "LIMIT", TABLE_BYTES },
+	{ "COMMITTED", TABLE_BYTES },    { "HUGE PAGES", TABLE_BYTES },    { "OVERHEAD", TABLE_BYTES },
+	{ "IN SPANS", TABLE_BYTES },     { "OUT", TABLE_BYTES },           { "IN RINGS", TABLE_BYTES },
+	{ "STRANDED", TABLE_BYTES },     { "LARGE", TABLE_BYTES },         { "LIVE", TABLE_BYTES },
+	{ "LIVE OBJECTS", TABLE_COUNT }, { "GOAL", TABLE_BYTES },          { "RETURNED", TABLE_BYTES },
+	{ "COLLECTING", TABLE_BOOL },    { "PHASE", TABLE_TEXT },          { "CYCLES", TABLE_COUNT },
+	{ "VOID CYCLES", TABLE_COUNT },  { "LONGEST PAUSE", TABLE_NS },    { "GC CPU", TABLE_NS },
+	{ "CLIENTS", TABLE_COUNT },      { "CLIENTS EVER", TABLE_COUNT },  { "DEATHS", TABLE_COUNT },
+	{ "STALLS", TABLE_COUNT },       { "REFUSALS", TABLE_COUNT },      { "DOUBLE FREES", TABLE_COUNT },
+	{ "EARLY FREES", TABLE_COUNT },  { "FOREIGN WORDS", TABLE_COUNT }, { "CORRUPT WORDS", TABLE_COUNT },
+};
+
+int verb_status(struct ctl *ctl)
+{
+	const struct heapd_directory *d = ctl_directory(ctl);
+	uint64_t now = HEAPD_READ_ONCE(d->cycle.now);
+	const uint64_t memory[] = { ctl->heap->t.size,
+				    GET(limit),
+				    GET(committed),
+				    GET(committed_huge),
+				    GET(overhead),
+				    GET(in_spans),
+				    GET(out),
+				    GET(in_rings),
+				    GET(stranded),
+				    GET(large),
+				    GET(gc_live),
+				    GET(gc_live_objects),
+				    GET(gc_goal),
+				    GET(returned),
+				    HEAPD_READ_ONCE(d->cycle.collecting) };
+	/* This attachment is not counted: it ends with the answer. */
+	uint64_t sessions = GET(sessions) ? GET(sessions) - 1 : 0;
+	const uint64_t rest[] = { HEAPD_READ_ONCE(d->cycle.finished),
+				  GET(gc_voids),
+				  GET(gc_pause_max),
+				  GET(gc_cpu_ns),
+				  sessions,
+				  GET(sessions_ever),
+				  GET(deaths),
+				  GET(gc_stalls),
+				  GET(refusals),
+				  GET(double_frees),
+				  GET(gc_early_frees),
+				  GET(gc_foreign),
+				  GET(corrupt) };
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "status", status_columns);
+
+	if (status != CTL_OK)
+		return status;
+	table_row(&t);
+	table_text(&t, ctl->heap->name);
+	for (size_t i = 0; i < sizeof(memory) / sizeof(memory[0]); i++)
+		table_number(&t, memory[i]);
+	table_text(&t, phase_word(now));
+	for (size_t i = 0; i < sizeof(rest) / sizeof(rest[0]); i++)
+		table_number(&t, rest[i]);
+	return table_print_record(&t);
+}
+
+int verb_list(struct ctl *ctl)
+{
+	static const struct table_column columns[] = { { "HEAP", TABLE_TEXT } };
+	struct heapd_message m = { 0 };
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "heaps", columns);
+
+	do {
+		m.op = HEAPD_OP_HEAPS;
+		if (status == CTL_OK)
+			status = ctl_ask(ctl, &m);
+		if (status != CTL_OK)
+			return status;
+		for (uint32_t i = 0; i < m.heaps.count && i < HEAPD_HEAPS_PAGE; i++) {
+			m.heaps.names[i][HEAPD_NAME_MAX - 1] = 0;
+			table_row(&t);
+			table_text(&t, m.heaps.names[i]);
+		}
+	} while (m.heaps.next);
+	return table_print(&t);
+}
+
+/* The field of /proc/PID/stat behind the name in parentheses, and that name. */
+static void process_look(uint32_t pid, char command[64], char *state)
+{
+	char path[48], line[256], *name, *end;
+	FILE *f;
+
+	strcpy(command, "?");
+	*state = '?';
+	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
+	f = fopen(path, "re");
+	if (!f)
+		return;
+	if (fgets(line, sizeof(line), f) && (name = strchr(line, '(')) && (end = strrchr(line, ')')) &&
+	    end > name && end[1] == ' ') {
+		*state = end[2];
+		snprintf(command, 64, "%.*s", (int)(end - name - 1), name + 1);
+	}
+	fclose(f);
+}
+
+static const char *state_word(char state)
+{
+	switch (state) {
+	case 'T':
+	case 't':
+		return "stopped";
+	case 'Z':
+	case 'X':
+		return "dead";
+	case 'D':
+		return "disk";
+	case 'R':
+		return "running";
+	case '?':
+		return "unknown";
+	default:
+		return "sleeping";
+	}
+}
+
+static void client_row(struct table *t, struct heapd_session_info *s)
+{
+	char command[64], state;
+
+	process_look(s->pid, command, &state);
+	s->client[sizeof(s->client) - 1] = 0;
+	table_row(t);
+	if (state == 'T' || state == 't')
+		table_color(t, "red");
+	table_number(t, s->id);
+	table_number(t, s->pid);
+	table_number(t, s->uid);
+	table_text(t, command);
+	table_text(t, s->client);
+	table_text(t, state_word(state));
+	table_number(t, s->read_only);
+	table_number(t, s->threads);
+	table_number(t, s->offline);
+	table_number(t, s->pins);
+	table_number(t, s->ranges);
+	table_number(t, s->pauses);
+	table_number(t, s->pause_ns);
+	table_number(t, s->pause_max_ns);
+	table_number(t, s->wait_ns);
+}
+
+int verb_clients(struct ctl *ctl)
+{
+	static const struct table_column columns[] = {
+		{ "SESSION", TABLE_COUNT },  { "PID", TABLE_COUNT },     { "UID", TABLE_COUNT },
+		{ "COMMAND", TABLE_TEXT },   { "NAME", TABLE_TEXT },     { "STATE", TABLE_TEXT },
+		{ "READ ONLY", TABLE_BOOL }, { "THREADS", TABLE_COUNT }, { "OFFLINE", TABLE_COUNT },
+		{ "PINS", TABLE_COUNT },     { "RANGES", TABLE_COUNT },  { "PAUSES", TABLE_COUNT },
+		{ "PAUSED", TABLE_NS },      { "LONGEST", TABLE_NS },    { "WAITED", TABLE_NS },
+	};
+	struct heapd_message m = { 0 };
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "clients", columns), r;
+
+	if (status != CTL_OK)
+		return status;
+	for (;;) {
+		m.op = HEAPD_OP_SESSION;
+		r = request_call(ctl->heap, &m, NULL, NULL);
+		if (r < 0)
+			return ctl_failed(r);
+		if (!m.session.id)
+			return table_print(&t);
+		if (m.session.id != ctl->heap->session_id)
+			client_row(&t, &m.session);
+	}
+}
+
+static const char *type_name(const struct ctl *ctl, uint32_t type, char name[HEAPD_NAME_MAX])
+{
+	if (type >= HEAPD_TYPE_MAX)
+		return "?";
+	memcpy(name, ctl->heap->t.types[type].name, HEAPD_NAME_MAX);
+	name[HEAPD_NAME_MAX - 1] = 0;
+	return name[0] ? name : "?";
+}
+
+int verb_roots(struct ctl *ctl)
+{
+	static const struct table_column columns[] = { { "ROOT", TABLE_TEXT },
+						       { "TYPE", TABLE_TEXT },
+						       { "OBJECT", TABLE_TEXT },
+						       { "CHANGES", TABLE_COUNT } };
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&ctl_directory(ctl)->nroots);
+	char name[HEAPD_NAME_MAX], object[32];
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "roots", columns);
+
+	for (uint32_t i = 0; status == CTL_OK && i < n && i < HEAPD_ROOT_MAX; i++) {
+		const struct heapd_root_record *root = &ctl->heap->t.roots[i];
+
+		if (HEAPD_LOAD_ACQUIRE(&root->state) != 1)
+			continue;
+		memcpy(name, root->name, sizeof(name));
+		name[sizeof(name) - 1] = 0;
+		table_row(&t);
+		table_text(&t, name);
+		table_text(&t, type_name(ctl, HEAPD_READ_ONCE(root->type), name));
+		snprintf(object, sizeof(object), "0x%" PRIx64, HEAPD_READ_ONCE(root->object));
+		table_text(&t, object);
+		table_number(&t, HEAPD_READ_ONCE(root->version));
+	}
+	return status == CTL_OK ? table_print(&t) : status;
+}
+
+/* The daemon keeps no account of each dead process; cycles that a death brought about are the nearest. */
+int verb_receipts(struct ctl *ctl)
+{
+	if (ctl->json == CTL_JSON_OFF && !ctl->no_legend)
+		printf("%" PRIu64
+		       " sessions ended without a detach; collections that a death brought about:\n",
+		       GET(deaths));
+	return cycles_print(ctl, "receipts", CYCLES_DEATH);
+}

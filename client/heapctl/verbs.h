@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * verbs.h - what heapctl can be told to do. Each returns an exit status.
+ */
+#ifndef HEAPCTL_VERBS_H
+#define HEAPCTL_VERBS_H
+
+#include "ctl.h"
+
+/* state.c */
+int verb_status(struct ctl *ctl);
+int verb_list(struct ctl *ctl);
+int verb_clients(struct ctl *ctl);
+int verb_roots(struct ctl *ctl);
+int verb_receipts(struct ctl *ctl);
+/* memory.c */
+int verb_classes(struct ctl *ctl);
+int verb_types(struct ctl *ctl);
+int verb_spans(struct ctl *ctl);
+/* control.c */
+int verb_config(struct ctl *ctl);
+int verb_verify(struct ctl *ctl);
+/* cycles.c */
+int verb_gc(struct ctl *ctl);
+int verb_log(struct ctl *ctl);
+int verb_trace(struct ctl *ctl);
+int verb_leaks(struct ctl *ctl);
+/* live.c */
+int verb_stat(struct ctl *ctl);
+int verb_top(struct ctl *ctl);
+int verb_events(struct ctl *ctl);
+
+#endif
