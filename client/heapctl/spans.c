@@ -27,13 +27,12 @@ static bool slots_fit(const struct heapd_span *s)
 	return s->nslots == 1 || s->magic == heapd_span_magic(s->elemsize);
 }
 
-static bool span_valid(const struct ctl *ctl, const struct heapd_span *s, uint32_t page, uint64_t end)
+static bool span_valid(const struct ctl *ctl, const struct heapd_span *s, uint32_t page)
 {
 	const struct heapd_geometry *g = &ctl->heap->geometry;
 
-	return page >= end && s->npages && s->npages <= g->pages - page && slots_fit(s) &&
-	       s->class < HEAPD_CLASS_MAX && s->slab0 < g->slabs &&
-	       heapd_span_slabs(s) <= g->slabs - s->slab0;
+	return s->npages && s->npages <= g->pages - page && slots_fit(s) && s->class < HEAPD_CLASS_MAX &&
+	       s->slab0 < g->slabs && heapd_span_slabs(s) <= g->slabs - s->slab0;
 }
 
 static bool spans_add(struct spans *spans, const struct heapd_span *s, uint32_t page)
@@ -48,9 +47,9 @@ static bool spans_add(struct spans *spans, const struct heapd_span *s, uint32_t 
 		spans->list = list;
 	}
 	list[spans->n++] = (struct span_copy){
-		.span = *s, .page = page, .slabs = heapd_span_slabs(s), .first = spans->slabs
+		.span = *s, .page = page, .slabs = heapd_span_slabs(s), .first = spans->slots
 	};
-	spans->slabs += heapd_span_slabs(s);
+	spans->slots += s->nslots;
 	return true;
 }
 
@@ -62,11 +61,11 @@ static uint64_t spans_end(const struct spans *spans)
 	return last ? last->page + (uint64_t)last->span.npages : 0;
 }
 
-static bool spans_look(const struct ctl *ctl, struct spans *spans, uint32_t page)
+static bool spans_meet(const struct ctl *ctl, struct spans *spans, uint32_t page)
 {
 	struct heapd_span s = ctl->heap->t.spans[page];
 
-	if (span_valid(ctl, &s, page, spans_end(spans)))
+	if (page >= spans_end(spans) && span_valid(ctl, &s, page))
 		return spans_add(spans, &s, page);
 	/* It may just be going: then the page table says so now. */
 	if (HEAPD_LOAD_ACQUIRE(&ctl->heap->t.page_span[page]) == page + 1)
@@ -91,7 +90,7 @@ static int spans_read(const struct ctl *ctl, struct spans *spans, uint32_t *tabl
 			return ctl_say(CTL_TROUBLE, "the directory of heap '%s' cannot be read",
 				       ctl->heap->name);
 		for (uint32_t i = 0; i < n; i++)
-			if (table[i] == page + i + 1 && !spans_look(ctl, spans, (uint32_t)page + i))
+			if (table[i] == page + i + 1 && !spans_meet(ctl, spans, (uint32_t)page + i))
 				return ctl_say(CTL_TROUBLE, "out of memory");
 	}
 	return CTL_OK;
@@ -122,24 +121,19 @@ void spans_free(struct spans *spans)
 	*spans = (struct spans){ 0 };
 }
 
-const struct span_copy *spans_find(const struct ctl *ctl, const struct spans *spans, uint64_t address)
+const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, uint64_t page)
 {
-	uint64_t page = (address - ctl->heap->t.base) >> HEAPD_PAGE_SHIFT;
-	size_t low = 0, high = spans->n;
+	struct heapd_span s;
+	uint32_t first;
 
-	if (address - ctl->heap->t.base >= ctl->heap->t.size)
+	if (page >= ctl->heap->geometry.pages || !chunk_read(ctl, page, 1, &first) || !first ||
+	    first - 1 > page)
 		return NULL;
-	while (low < high) {
-		size_t middle = low + (high - low) / 2;
-
-		if (spans->list[middle].page <= page)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	if (!low || page - spans->list[low - 1].page >= spans->list[low - 1].span.npages)
+	s = ctl->heap->t.spans[first - 1];
+	if (!span_valid(ctl, &s, first - 1) || page - (first - 1) >= s.npages ||
+	    !spans_add(spans, &s, first - 1))
 		return NULL;
-	return &spans->list[low - 1];
+	return &spans->list[spans->n - 1];
 }
 
 uint64_t span_out_slots(const struct ctl *ctl, const struct span_copy *s)

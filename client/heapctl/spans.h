@@ -11,13 +11,13 @@ struct span_copy {
 	struct heapd_span span;
 	uint32_t page; /* its first */
 	uint32_t slabs;
-	uint64_t first; /* place of its first slab among all slabs of all spans */
+	uint64_t first; /* place of its first slot among all slots of all spans */
 };
 
 struct spans {
 	struct span_copy *list; /* by address */
 	size_t n, room;
-	uint64_t slabs;  /* of all */
+	uint64_t slots;  /* of all */
 	uint64_t pages;  /* of the heap */
 	uint64_t broken; /* records that made no sense, left out */
 };
@@ -26,8 +26,11 @@ struct spans {
 int spans_load(const struct ctl *ctl, struct spans *spans);
 void spans_free(struct spans *spans);
 
-/* The span that the address lies in, or NULL. */
-const struct span_copy *spans_find(const struct ctl *ctl, const struct spans *spans, uint64_t address);
+/*
+ * The span at that page as the directory has it now, which may have been cut after the others were looked at: added at
+ * the list's end. NULL: there is none, or its record makes no sense.
+ */
+const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, uint64_t page);
 
 /* Slots of slab k that are given out. */
 static inline uint64_t span_out(const struct ctl *ctl, const struct span_copy *s, uint32_t k)

@@ -29,5 +29,15 @@ int verb_leaks(struct ctl *ctl);
 int verb_stat(struct ctl *ctl);
 int verb_top(struct ctl *ctl);
 int verb_events(struct ctl *ctl);
+/* objects.c */
+int verb_histo(struct ctl *ctl);
+int verb_retained(struct ctl *ctl);
+int verb_why(struct ctl *ctl);
+int verb_who(struct ctl *ctl);
+int verb_dot(struct ctl *ctl);
+/* snapshot.c */
+int verb_snapshot(struct ctl *ctl);
+/* picture.c */
+int verb_map(struct ctl *ctl);
 
 #endif

@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * objects.c - owns the verbs that ask about objects: histo, retained, why, who, dot.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "layout.h"
+#include "table.h"
+#include "tree.h"
+#include "verbs.h"
+
+#define DOT_STEPS 2u
+#define DOT_MOST  200u
+
+struct count {
+	uint64_t objects, bytes;
+};
+
+static int compare_counts(const void *a, const void *b, void *counts)
+{
+	const struct count *list = counts;
+	const struct count *x = &list[*(const uint32_t *)a], *y = &list[*(const uint32_t *)b];
+
+	return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
+}
+
+static int histo_print(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
+{
+	static const struct table_column columns[] = { { "CLASS", TABLE_COUNT },
+						       { "TYPE", TABLE_TEXT },
+						       { "SIZE", TABLE_COUNT },
+						       { "OBJECTS", TABLE_COUNT },
+						       { "BYTES", TABLE_BYTES } };
+	uint32_t order[HEAPD_CLASS_MAX], n = 0;
+	struct table t;
+	int status = TABLE_BEGIN(&t, ctl, "histo", columns);
+
+	if (status != CTL_OK)
+		return status;
+	for (uint32_t i = 0; i < HEAPD_CLASS_MAX; i++)
+		if (counts[i].objects)
+			order[n++] = i;
+	qsort_r(order, n, sizeof(*order), compare_counts, counts);
+	for (uint32_t i = 0; i < n; i++) {
+		table_row(&t);
+		table_number(&t, order[i]);
+		table_text(&t, class_name(ctl, order[i]).text);
+		table_number(&t, HEAPD_READ_ONCE(ctl->heap->t.classes[order[i]].slot_size));
+		table_number(&t, counts[order[i]].objects);
+		table_number(&t, counts[order[i]].bytes);
+	}
+	return table_print(&t);
+}
+
+static int count_given(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
+{
+	struct spans spans;
+	int status = spans_load(ctl, &spans);
+
+	for (size_t i = 0; status == CTL_OK && i < spans.n; i++) {
+		struct count *c = &counts[spans.list[i].span.class];
+		uint64_t n = span_out_slots(ctl, &spans.list[i]);
+
+		c->objects += n;
+		c->bytes += n * spans.list[i].span.elemsize;
+	}
+	spans_free(&spans);
+	return status;
+}
+
+static int count_live(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
+{
+	struct graph g;
+	struct tree t;
+	int status = graph_load(&g, ctl);
+
+	if (status != CTL_OK)
+		return status;
+	status = tree_walk(&t, &g);
+	for (uint32_t v = 1; status == CTL_OK && v <= t.n; v++) {
+		struct graph_node node = graph_node(&g, t.node[v]);
+
+		if (!node.span)
+			continue;
+		counts[node.span->span.class].objects++;
+		counts[node.span->span.class].bytes += node.size;
+	}
+	tree_free(&t);
+	graph_free(&g);
+	return status;
+}
+
+int verb_histo(struct ctl *ctl)
+{
+	struct count *counts = calloc(HEAPD_CLASS_MAX, sizeof(*counts));
+	int status;
+
+	if (!counts)
+		return ctl_say(CTL_TROUBLE, "out of memory");
+	status = ctl->live ? count_live(ctl, counts) : count_given(ctl, counts);
+	if (status == CTL_OK)
+		status = histo_print(ctl, counts);
+	free(counts);
+	return status;
+}
+
+/* The numbers of those that retain most, the most first. */
+static uint32_t retained_top(const struct tree *t, uint32_t *top, uint32_t most)
+{
+	uint32_t n = 0;
+
+	for (uint32_t v = 2; v <= t->n; v++) {
+		uint32_t at;
+
+		if (n == most && t->retained[v] <= t->retained[top[n - 1]])
+			continue;
+		at = n < most ? n++ : n - 1;
+		for (; at && t->retained[top[at - 1]] < t->retained[v]; at--)
+			top[at] = top[at - 1];
+		top[at] = v;
+	}
+	return n;
+}
+
+static int retained_print(const struct ctl *ctl, const struct graph *g, const struct tree *t)
+{
+	static const struct table_column columns[] = { { "OBJECT", TABLE_TEXT },
+						       { "SIZE", TABLE_BYTES },
+						       { "RETAINED", TABLE_BYTES },
+						       { "KEPT BY", TABLE_TEXT } };
+	uint32_t *top = calloc(ctl->top, sizeof(*top)), n;
+	struct table table;
+	int status = top ? TABLE_BEGIN(&table, ctl, "retained", columns)
+			 : ctl_say(CTL_TROUBLE, "out of memory");
+
+	n = status == CTL_OK ? retained_top(t, top, ctl->top) : 0;
+	for (uint32_t i = 0; i < n; i++) {
+		table_row(&table);
+		table_text(&table, graph_text(g, t->node[top[i]]).text);
+		table_number(&table, graph_node(g, t->node[top[i]]).size);
+		table_number(&table, t->retained[top[i]]);
+		table_text(&table, graph_text(g, t->node[t->idom[top[i]]]).text);
+	}
+	free(top);
+	return status == CTL_OK ? table_print(&table) : status;
+}
+
+int verb_retained(struct ctl *ctl)
+{
+	struct graph g;
+	struct tree t;
+	int status = graph_load(&g, ctl);
+
+	if (status != CTL_OK)
+		return status;
+	status = tree_walk(&t, &g);
+	if (status == CTL_OK)
+		status = tree_dominate(&t, &g);
+	if (status == CTL_OK)
+		status = retained_print(ctl, &g, &t);
+	tree_free(&t);
+	graph_free(&g);
+	return status;
+}
+
+/* The graph and the object that the first argument names. */
+static int object_load(struct graph *g, const struct ctl *ctl, uint32_t *node)
+{
+	uint64_t address;
+	int status;
+
+	if (!ctl_number(ctl->args[0], &address))
+		return ctl_say(CTL_USAGE, "'%s' is no address", ctl->args[0]);
+	status = graph_load(g, ctl);
+	if (status != CTL_OK)
+		return status;
+	*node = graph_find(g, address);
+	if (*node != GRAPH_NONE)
+		return CTL_OK;
+	graph_free(g);
+	return ctl_say(CTL_FOUND,
+		       "heap '%s': no root that this user may know of leads to what is at 0x%" PRIx64,
+		       ctl->heap->name, address);
+}
+
+/* By breadth: from[node] is 1 + the node by way of which it is reached first. */
+static uint32_t *paths_find(const struct graph *g, uint32_t until)
+{
+	uint32_t *from = calloc(g->n, sizeof(*from)), *queue = calloc(g->n, sizeof(*queue));
+	uint32_t head = 0, tail = 0;
+
+	if (from && queue)
+		queue[tail++] = 0;
+	while (head < tail && !from[until]) {
+		uint32_t node = queue[head++];
+
+		for (uint64_t e = g->offsets[node]; e < g->offsets[node + 1]; e++) {
+			uint32_t to = g->edges[e];
+
+			if (!to || from[to])
+				continue;
+			from[to] = 1 + node;
+			queue[tail++] = to;
+		}
+	}
+	free(queue);
+	return queue ? from : NULL;
+}
+
+static uint32_t edge_word(const struct graph *g, uint32_t node, uint32_t to)
+{
+	for (uint64_t e = g->offsets[node]; e < g->offsets[node + 1]; e++)
+		if (g->edges[e] == to)
+			return g->words[e];
+	return 0;
+}
+
+static void held_text(const struct graph *g, uint32_t from, uint32_t node, char text[64])
+{
+	uint32_t word = edge_word(g, from, node);
+
+	if (from >= g->base)
+		snprintf(text, 64, "at byte %" PRIu64, word * UINT64_C(8));
+	else if (from && g->roots[from - 1].session)
+		snprintf(text, 64,
+			 word == 0   ? "a pin"
+			 : word == 1 ? "a range"
+				     : "the stack of thread record %u",
+			 word - 2);
+	else
+		snprintf(text, 64, "-");
+}
+
+static int path_print(const struct ctl *ctl, const struct graph *g, const uint32_t *from, uint32_t node)
+{
+	static const struct table_column columns[] = { { "OBJECT", TABLE_TEXT },
+						       { "SIZE", TABLE_BYTES },
+						       { "HELD BY", TABLE_TEXT } };
+	uint32_t length = 0, *path;
+	char held[64];
+	struct table t;
+	int status;
+
+	for (uint32_t at = node; at; at = from[at] - 1)
+		length++;
+	path = calloc(length, sizeof(*path));
+	status = path ? TABLE_BEGIN(&t, ctl, "path", columns) : ctl_say(CTL_TROUBLE, "out of memory");
+	if (status == CTL_OK)
+		for (uint32_t at = node, i = length; at; at = from[at] - 1)
+			path[--i] = at;
+	for (uint32_t i = 0; status == CTL_OK && i < length; i++) {
+		held_text(g, from[path[i]] - 1, path[i], held);
+		table_row(&t);
+		table_text(&t, graph_text(g, path[i]).text);
+		table_number(&t, graph_node(g, path[i]).size);
+		table_text(&t, held);
+	}
+	free(path);
+	return status == CTL_OK ? table_print(&t) : status;
+}
+
+int verb_why(struct ctl *ctl)
+{
+	uint32_t node, *from;
+	struct graph g;
+	int status = object_load(&g, ctl, &node);
+
+	if (status != CTL_OK)
+		return status;
+	from = paths_find(&g, node);
+	if (!from)
+		status = ctl_say(CTL_TROUBLE, "out of memory");
+	else
+		status = path_print(ctl, &g, from, node);
+	free(from);
+	graph_free(&g);
+	return status;
+}
+
+/* Whether the root leads to the node. `seen` and `queue` have room for all nodes. */
+static bool reaches(const struct graph *g, uint32_t root, uint32_t node, uint32_t *seen, uint32_t *queue)
+{
+	uint32_t head = 0, tail = 0;
+
+	queue[tail++] = root;
+	seen[root] = root;
+	while (head < tail) {
+		uint32_t at = queue[head++];
+
+		if (at == node)
+			return true;
+		for (uint64_t e = g->offsets[at]; e < g->offsets[at + 1]; e++) {
+			uint32_t to = g->edges[e];
+
+			if (seen[to] == root)
+				continue;
+			seen[to] = root;
+			queue[tail++] = to;
+		}
+	}
+	return false;
+}
+
+static int who_print(const struct ctl *ctl, const struct graph *g, uint32_t node)
+{
+	static const struct table_column columns[] = { { "REACHED BY", TABLE_TEXT },
+						       { "SESSION", TABLE_COUNT } };
+	uint32_t *seen = calloc(g->n, sizeof(*seen)), *queue = calloc(g->n, sizeof(*queue)), found = 0;
+	struct table t;
+	int status = seen && queue ? TABLE_BEGIN(&t, ctl, "who", columns)
+				   : ctl_say(CTL_TROUBLE, "out of memory");
+
+	for (uint32_t i = 1; status == CTL_OK && i < g->base; i++) {
+		if (!reaches(g, i, node, seen, queue))
+			continue;
+		found++;
+		table_row(&t);
+		table_text(&t, graph_text(g, i).text);
+		table_number(&t, g->roots[i - 1].session);
+	}
+	free(seen);
+	free(queue);
+	if (status == CTL_OK)
+		status = table_print(&t);
+	return status == CTL_OK && !found ? CTL_FOUND : status;
+}
+
+int verb_who(struct ctl *ctl)
+{
+	uint32_t node;
+	struct graph g;
+	int status = object_load(&g, ctl, &node);
+
+	if (status != CTL_OK)
+		return status;
+	status = who_print(ctl, &g, node);
+	graph_free(&g);
+	return status;
+}
+
+static void dot_node(FILE *f, const struct graph *g, uint32_t node, bool middle)
+{
+	fprintf(f, "\tn%u [label=\"%s\\n%s\"%s];\n", node, graph_text(g, node).text,
+		text_bytes(graph_node(g, node).size).text,
+		middle           ? ", style=filled"
+		: node < g->base ? ", shape=oval"
+				 : "");
+}
+
+/* Marks those at most so many steps away, against and along the pointers; at most DOT_MOST. */
+static void dot_mark(const struct graph *g, uint8_t *marks, uint32_t steps)
+{
+	uint32_t marked = 1;
+
+	for (uint32_t step = 1; step <= steps; step++) {
+		for (uint32_t v = 1; v < g->n && marked < DOT_MOST; v++) {
+			for (uint64_t e = g->offsets[v]; e < g->offsets[v + 1] && marked < DOT_MOST; e++) {
+				uint32_t to = g->edges[e];
+				bool along = marks[v] && marks[v] <= step && !marks[to];
+				bool against = marks[to] && marks[to] <= step && !marks[v];
+
+				if (along)
+					marks[to] = (uint8_t)(step + 1);
+				if (against)
+					marks[v] = (uint8_t)(step + 1);
+				marked += along + against;
+			}
+		}
+	}
+}
+
+static int dot_print(FILE *f, const struct graph *g, uint32_t node, uint32_t steps)
+{
+	uint8_t *marks = calloc(g->n, 1);
+
+	if (!marks)
+		return ctl_say(CTL_TROUBLE, "out of memory");
+	marks[node] = 1;
+	dot_mark(g, marks, steps);
+	fputs("digraph heap {\n\tnode [shape=box, fontname=monospace];\n", f);
+	for (uint32_t v = 1; v < g->n; v++)
+		if (marks[v])
+			dot_node(f, g, v, v == node);
+	for (uint32_t v = 1; v < g->n; v++)
+		for (uint64_t e = g->offsets[v]; marks[v] && e < g->offsets[v + 1]; e++)
+			if (marks[g->edges[e]])
+				fprintf(f, "\tn%u -> n%u [label=\"%" PRIu64 "\"];\n", v, g->edges[e],
+					v < g->base ? 0 : g->words[e] * UINT64_C(8));
+	fputs("}\n", f);
+	free(marks);
+	return CTL_OK;
+}
+
+int verb_dot(struct ctl *ctl)
+{
+	uint64_t steps = DOT_STEPS;
+	uint32_t node;
+	struct graph g;
+	FILE *f = stdout;
+	int status;
+
+	if (ctl->nargs > 1 && (!ctl_number(ctl->args[1], &steps) || steps > 20))
+		return ctl_say(CTL_USAGE, "usage: heapctl dot ADDRESS [STEPS], with at most 20 steps");
+	status = object_load(&g, ctl, &node);
+	if (status != CTL_OK)
+		return status;
+	if (ctl->output)
+		f = fopen(ctl->output, "we");
+	status = f ? dot_print(f, &g, node, (uint32_t)steps)
+		   : ctl_say(CTL_TROUBLE, "%s: %s", ctl->output, strerror(errno));
+	if (f && f != stdout && fclose(f) != 0)
+		status = ctl_say(CTL_TROUBLE, "%s: %s", ctl->output, strerror(errno));
+	graph_free(&g);
+	return status;
+}
