@@ -158,12 +158,12 @@ static uint64_t used_bytes(const struct picture *p)
 static void picture_svg(FILE *f, struct picture *p)
 {
 	uint64_t rows = (p->n + COLUMNS - 1) / COLUMNS;
-	uint64_t height = 50 + (rows > LEGENDS * 18 / CELL + 1 ? rows * CELL : LEGENDS * 18);
+	uint64_t least = 50 + LEGENDS * 18, height = 50 + rows * CELL;
 
 	fprintf(f,
 		"<svg xmlns='http://www.w3.org/2000/svg' width='%u' height='%" PRIu64
 		"' font-family='sans-serif' font-size='11'>\n<rect width='100%%' height='100%%' fill='white'/>\n",
-		30 + COLUMNS * CELL + LEGEND, height);
+		30 + COLUMNS * CELL + LEGEND, height > least ? height : least);
 	fprintf(f,
 		"<text x='10' y='24' font-size='14'>heap %s: %" PRIu64
 		" spans, %s used of %s; a cell is %s</text>\n",

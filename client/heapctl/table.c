@@ -192,12 +192,20 @@ static int print_json(struct table *table)
 	return CTL_OK;
 }
 
+static void print_none(const struct table *table)
+{
+	if (!table->ctl->no_legend)
+		printf("no %s\n", table->name);
+}
+
 int table_print(struct table *table)
 {
 	int status = CTL_OK;
 
 	if (table->ctl->json != CTL_JSON_OFF)
 		status = print_json(table);
+	else if (scols_table_is_empty(table->scols))
+		print_none(table);
 	else if (scols_print_table(table->scols) < 0)
 		status = ctl_say(CTL_TROUBLE, "out of memory");
 	scols_unref_table(table->scols);

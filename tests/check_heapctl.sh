@@ -1,0 +1,258 @@
+#!/bin/bash
+# heapctl against real daemons: every verb answers, as a table and as JSON; what it says of a heap at rest is what the
+# collector says; exit statuses, colours, completion; and a directory that was written over makes it say so, not fall.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+build=$(realpath "${HEAPD_TEST_BUILD:-build}")
+ctl=$build/heapctl
+[[ -x $ctl && -x $build/heapd-demo ]] || { echo "SKIP heapctl: $ctl is not built"; exit 77; }
+
+dir=$(mktemp -d) || exit 1
+daemon=
+clean() {
+	[[ -z $daemon ]] || { kill -KILL "$daemon"; wait "$daemon"; } 2>/dev/null
+	rm -rf "$dir"
+}
+trap clean EXIT
+export HEAPD_SOCKET=$dir/sock TMPDIR=$dir
+
+bad=0
+complain() {
+	echo "$1"
+	bad=1
+}
+
+start() {
+	printf '[Daemon]\nSocket=%s\nSocketMode=0600\nLogTarget=console\n[Heap test]\nSize=128M\nLimit=64M\nGCPercent=%s\n[Heap other]\nSize=64M\nLimit=32M\n' \
+		"$HEAPD_SOCKET" "${1:-100}" >"$dir/conf"
+	"$build/heapd" --config "$dir/conf" >>"$dir/log" 2>&1 &
+	daemon=$!
+	for ((i = 0; i < 500; i++)); do
+		timeout 5 "$ctl" list >/dev/null 2>&1 && return
+		sleep 0.02
+	done
+	complain "the daemon does not answer"
+	cat "$dir/log"
+}
+
+stop() {
+	kill "$daemon" 2>/dev/null
+	wait "$daemon" 2>/dev/null
+	daemon=
+}
+
+h() {
+	timeout 20 "$ctl" -H test "$@"
+}
+
+# $1: the exit status that is expected; the rest: arguments
+status() {
+	local expected=$1 got
+	shift
+	timeout 20 "$ctl" "$@" >"$dir/out" 2>"$dir/err"
+	got=$?
+	((got == expected)) || complain "heapctl $*: exit status $got, not $expected: $(head -n 2 "$dir/err")"
+}
+
+json() {
+	python3 -c "import json, sys; d = json.load(sys.stdin); $1"
+}
+
+# An index stays behind under a named root; nobody is attached any more.
+fill() {
+	mkdir -p "$dir/text"
+	for ((i = 1; i <= 60; i++)); do
+		for ((k = 1; k <= 100; k++)); do
+			echo "all word_$((k % 50)) file_$i place_$((i * k % 997))"
+		done >"$dir/text/$i.txt"
+	done
+	timeout 60 "$build/heapd-demo" --socket "$HEAPD_SOCKET" --heap test -w 2 -k 0 -n 5 --rounds=1 "$dir/text" \
+		>"$dir/demo" 2>&1 || { complain "the demo failed"; cat "$dir/demo"; }
+}
+
+check_verbs() {
+	local verb form
+	for verb in status list clients classes types spans roots config gc log verify receipts histo retained; do
+		h "$verb" >"$dir/out" 2>"$dir/err" || complain "$verb: exit status $?: $(cat "$dir/err")"
+		[[ -s $dir/out ]] || complain "$verb says nothing"
+		for form in short pretty; do
+			h --json=$form "$verb" >"$dir/json" 2>/dev/null || complain "$verb --json=$form: exit status $?"
+			python3 -m json.tool "$dir/json" >/dev/null || complain "$verb --json=$form is no JSON"
+			[[ $form == pretty ]] || (($(wc -l <"$dir/json") == 1)) || complain "$verb --json=short: not one line"
+		done
+	done
+	for verb in "trace" "snapshot"; do
+		h $verb | python3 -m json.tool >/dev/null || complain "$verb is no JSON"
+	done
+	for verb in "stat" "top" "map" "leaks 2 0" "stat 0.05 3"; do
+		h $verb >"$dir/out" 2>&1 || complain "$verb: exit status $?"
+		[[ -s $dir/out ]] || complain "$verb says nothing"
+	done
+	(($(h --no-legend stat 0.02 3 | wc -l) == 3)) || complain "stat 0.02 3: not three lines"
+	h --json=short stat 0.02 2 | while IFS= read -r line; do json "d['live']" <<<"$line" || exit 1; done ||
+		complain "stat --json: a line is no JSON"
+	(($(h --no-legend roots | wc -l) == $(h roots | wc -l) - 1)) || complain "--no-legend leaves a header"
+	h --top 1 -o "$dir/map.svg" map && python3 -c "import xml.dom.minidom as x; x.parse('$dir/map.svg')" ||
+		complain "the map is no XML"
+}
+
+# What a walk finds in a heap at rest is what the collector marked, to the object and byte.
+check_figures() {
+	local marked found
+	marked=$(h --json=short gc | json "c = d['cycles'][-1]; print(c['live_objects'], c['live'])")
+	found=$(h --json=short --live histo | json "print(sum(r['objects'] for r in d['histo']), sum(r['bytes'] for r in d['histo']))")
+	[[ $marked == "$found" ]] || complain "the collector marked $marked (objects, bytes), the walk found $found"
+	found=$(h --json=short retained | json "print([r['retained'] for r in d['retained'] if r['object'] == 'root heapd-demo'][0])")
+	[[ ${marked#* } == "$found" ]] || complain "the only root retains $found bytes, of ${marked#* } live"
+	found=$(h snapshot | json "
+s = d['snapshot']; f = 7
+assert len(d['nodes']) == f * s['node_count'] and len(d['edges']) == 3 * s['edge_count']
+assert sum(d['nodes'][4::f]) == s['edge_count'] and all(e % f == 0 and e < len(d['nodes']) for e in d['edges'][2::3])
+assert len(set(d['nodes'][2::f])) == s['node_count'] and max(d['nodes'][1::f]) < len(d['strings'])
+print(sum(d['nodes'][3::f]))") || complain "the snapshot does not add up"
+	[[ ${marked#* } == "$found" ]] || complain "the snapshot has $found bytes, of ${marked#* } live"
+}
+
+check_objects() {
+	local object last
+	object=$(h --json=short --top 500 retained | json "print([r['object'].split()[-1] for r in d['retained'] if 'posting' in r['object']][0])")
+	h --json=short why "$object" >"$dir/json" || complain "why $object: exit status $?"
+	json "p = d['path']; assert p[0]['object'] == 'root heapd-demo' and p[-1]['object'].endswith('$object'), p" <"$dir/json" ||
+		complain "why: the path is not from the root to the object"
+	last=$(printf '0x%x' $((object + 1)))
+	h why "$last" | grep -q "$object" || complain "why does not take an address inside an object"
+	h who "$object" | grep -q 'root heapd-demo' || complain "who does not name the root"
+	h dot "$object" 1 | grep -q 'digraph heap' || complain "dot is no graph"
+	status 1 -H test why 0x110000000001000
+	status 2 -H test why here
+}
+
+check_settings() {
+	h config gc.percent=150 || complain "config gc.percent=150: exit status $?"
+	h --no-legend config gc.percent | grep -q '150' || complain "gc.percent was not set"
+	h config set gc.percent 100 && h --no-legend config get gc.percent | grep -q '100' || complain "config set, get"
+	status 2 -H test config no.such
+	status 5 -H test config gc.percent=many
+}
+
+check_statuses() {
+	status 2 nothing
+	status 2 --json=maybe status
+	status 2 why
+	status 2 -H test stat never
+	status 4 -H nosuch status
+	grep -q nosuch "$dir/err" || complain "the heap that is not there is not named"
+	HEAPD_SOCKET=$dir/none status 3 status
+	HEAPD_SOCKET=$dir/none status 3 list
+	status 5 -H test -o /nonexistent/file snapshot
+}
+
+# On a terminal: colours, but for NO_COLOR; elsewhere none.
+check_colors() {
+	local esc=$'\e['
+	command -v script >/dev/null || return
+	term() {
+		env "$@" PAGER= TERM=xterm script -qec "$ctl -H test map" /dev/null </dev/null 2>/dev/null
+	}
+	term -u NO_COLOR | grep -qF "$esc" || complain "no colours on a terminal"
+	! term NO_COLOR=1 | grep -qF "$esc" || complain "colours, despite NO_COLOR"
+	! h map | grep -qF "$esc" || complain "colours, though not on a terminal"
+}
+
+# Who is attached is told, stopped ones as such; events come.
+check_clients() {
+	timeout 60 "$build/heapd-demo" --socket "$HEAPD_SOCKET" --heap other -w 1 -k 0 -n 1 --forever "$dir/text" \
+		>/dev/null 2>&1 &
+	local demo=$! i
+	timeout 3 "$ctl" -H other events >"$dir/events" 2>&1 &
+	for ((i = 0; i < 200; i++)); do
+		(($("$ctl" -H other --no-legend clients 2>/dev/null | grep -c heapd-demo) >= 2)) && break
+		sleep 0.02
+	done
+	((i < 200)) || complain "clients does not list the demo's processes"
+	timeout 5 "$ctl" -H other gc >/dev/null || complain "gc, with clients: exit status $?"
+	timeout 20 "$ctl" -H other retained >/dev/null || complain "retained, with clients: exit status $?"
+	wait $!
+	grep -q attached "$dir/events" && grep -q cycle "$dir/events" || complain "events: neither cycles nor clients"
+	kill $demo
+	wait $demo 2>/dev/null
+}
+
+check_completion() {
+	local out
+	out=$(PATH=$build:$PATH bash -c '. client/heapctl/completion.bash
+		COMP_WORDS=(heapctl ret); COMP_CWORD=1; _heapctl; echo "${COMPREPLY[*]}"
+		COMP_WORDS=(heapctl -H te); COMP_CWORD=2; _heapctl; echo "${COMPREPLY[*]}"')
+	[[ $out == $'retained\ntest' ]] || complain "completion says: $out"
+}
+
+# Retained sizes as memlab, which is somebody else's, finds them; where it is there (NODE_PATH).
+check_memlab() {
+	node -e 'require("@memlab/heap-analysis")' >/dev/null 2>&1 || return
+	h -o "$dir/x.heapsnapshot" snapshot 2>/dev/null
+	h --json=short --top 200 retained >"$dir/retained"
+	node -e '
+		require("@memlab/heap-analysis").getFullHeapFromFile(process.argv[1]).then(s => {
+			const ours = JSON.parse(require("fs").readFileSync(process.argv[2])).retained, theirs = {};
+			s.nodes.forEach(n => { theirs[n.id] = n.retainedSize; });
+			for (const o of ours.filter(o => o.object.includes(" 0x"))) {
+				const at = parseInt(o.object.split(" 0x")[1], 16) - parseInt(process.argv[3]);
+				if (theirs[(at / 8 + 4096) * 2 + 1] !== o.retained) process.exit(1);
+			}
+		})' "$dir/x.heapsnapshot" "$dir/retained" "$(h --no-legend config heap.base | awk '{ print $2 }')" >/dev/null 2>&1 ||
+		complain "memlab finds other retained sizes"
+}
+
+# The directory is the daemon's alone; only root can write over it, as a bug of the daemon's could.
+check_broken() {
+	local seed=${HEAPD_TEST_SEED:-$RANDOM} round verb got useful=0
+	((EUID == 0)) || return
+	echo "seed $seed"
+	for ((round = 0; round < 6; round++)); do
+		start off
+		fill
+		kill -STOP "$daemon"
+		python3 - "$daemon" $((seed + round)) <<-'P' || complain "the directory cannot be written over"
+			import os, random, sys
+			pid, seed = sys.argv[1], int(sys.argv[2])
+			r = random.Random(seed)
+			for fd in os.listdir(f"/proc/{pid}/fd"):
+			    path = f"/proc/{pid}/fd/{fd}"
+			    if "directory" not in os.readlink(path): continue
+			    with open(path, "r+b", buffering=0) as f:
+			        size = min(os.fstat(f.fileno()).st_size, 16 << 20)
+			        for i in range(3000):
+			            f.seek(r.randrange(65536, size, 8)); f.write(r.choice([r.randbytes(8), b"\xff" * 8, bytes(8), r.randbytes(2)]))
+			    sys.exit(0)
+			sys.exit(1)
+		P
+		kill -CONT "$daemon"
+		for verb in status classes types spans roots histo retained snapshot map "why 0x110000000000" log; do
+			timeout 20 "$ctl" -H test $verb >/dev/null 2>"$dir/err"
+			got=$?
+			((got <= 5)) || complain "round $round of seed $seed: $verb: exit status $got"
+			((useful += got < 2))
+		done
+		kill -KILL "$daemon"
+		wait "$daemon" 2>/dev/null
+		daemon=
+	done
+	((useful >= 20)) || complain "only $useful answers came from broken heaps"
+}
+
+start
+fill
+check_verbs
+check_figures
+check_objects
+check_settings
+check_statuses
+check_colors
+check_memlab
+check_clients
+check_completion
+stop
+status 3 -H test status
+check_broken
+((bad == 0))
