@@ -351,13 +351,82 @@ START_TEST(sessions_of_one_user_are_capped)
 }
 END_TEST
 
+/* The session after that one, as fd is told: its number, or 0. */
+static uint64_t session_after(int fd, uint64_t id)
+{
+	struct heapd_message m = { .session.id = id };
+
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_SESSION), 0);
+	return m.session.id;
+}
+
+static int held_of(int fd, uint64_t id)
+{
+	struct heapd_message m = { .held.session = id };
+
+	return call(fd, &m, HEAPD_OP_HELD);
+}
+
+/* Sessions 1 and 2 are root's. */
+static int nobody_is_told_of_its_own(void)
+{
+	struct heapd_message m = { 0 };
+	int fd = fixture_attach(&f, "reading", HEAPD_HELLO_READ_ONLY, &m, NULL);
+
+	if (fd < 0 || session_after(fd, 0) != 3 || session_after(fd, 3) != 0)
+		return 1;
+	if (held_of(fd, 2) != -ENOENT || held_of(fd, 3) != 0)
+		return 2;
+	m = (struct heapd_message){ 0 };
+	if (call(fd, &m, HEAPD_OP_HEAPS) != 0 || m.heaps.count > 2)
+		return 3;
+	for (uint32_t i = 0; i < m.heaps.count; i++)
+		if (strcmp(m.heaps.names[i], "open") == 0)
+			return 4;
+	return 0;
+}
+
+START_TEST(who_is_attached_is_told_to_whom_it_concerns)
+{
+	struct heapd_message m = { 0 };
+	int a = attach(FIXTURE_HEAP, 0, 0, &m, NULL), b = attach("reading", 0, 0, &m, NULL);
+
+	/* Of its own heap alone. */
+	ck_assert_uint_eq(session_after(a, 0), 1);
+	ck_assert_uint_eq(session_after(a, 1), 0);
+	ck_assert_uint_eq(session_after(b, 0), 2);
+	ck_assert_uint_eq(session_after(b, UINT64_MAX), 0);
+	ck_assert_int_eq(held_of(a, 1), 0);
+	ck_assert_int_eq(held_of(a, 2), -ENOENT);
+	ck_assert_int_eq(held_of(a, 0), -ENOENT);
+	run_as_nobody("who_is_attached_is_told_to_whom_it_concerns", nobody_is_told_of_its_own, NOBODY);
+	close(a);
+	close(b);
+}
+END_TEST
+
+START_TEST(heaps_are_told_before_hello)
+{
+	struct heapd_message m = { 0 };
+	int fd = fixture_connect(&f);
+
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_HEAPS), 0);
+	ck_assert_uint_eq(m.heaps.count, 3);
+	ck_assert_uint_eq(m.heaps.next, 0);
+	m.heaps.next = UINT32_MAX;
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_HEAPS), 0);
+	ck_assert_uint_eq(m.heaps.count, 0);
+	close(fd);
+}
+END_TEST
+
 START_TEST(requests_come_after_hello)
 {
 	struct heapd_message m = { 0 };
 	int fd = fixture_connect(&f);
 
 	for (uint32_t op = 0; op < HEAPD_OP_COUNT + 2u; op++) {
-		if (op == HEAPD_OP_HELLO)
+		if (op == HEAPD_OP_HELLO || op == HEAPD_OP_HEAPS)
 			continue;
 		ck_assert_int_eq(call(fd, &m, op), op == HEAPD_OP_HELLO_CHILD ? -EPROTO : -ENOTCONN);
 		ck_assert_str_ne(m.text, "");
@@ -586,6 +655,8 @@ int main(void)
 	tcase_add_test(tcase, client_that_does_not_read_is_dropped);
 	tcase_add_test(tcase, crowd_of_silent_connections_is_kept_out);
 	tcase_add_test(tcase, attaching_is_quick);
+	tcase_add_test(tcase, who_is_attached_is_told_to_whom_it_concerns);
+	tcase_add_test(tcase, heaps_are_told_before_hello);
 	tcase_add_test(user, sessions_of_one_user_are_capped);
 	suite_add_tcase(suite, tcase);
 	suite_add_tcase(suite, user);
