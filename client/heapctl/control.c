@@ -68,9 +68,8 @@ static int settings_show(struct ctl *ctl, struct table *t, unsigned *shown)
 }
 
 /* "config get NAME" and "config set NAME VALUE" are understood, too. */
-static int words_read(struct ctl *ctl, char *joined, size_t size)
+static int words_read(struct ctl *ctl, char *joined, size_t size, char **args)
 {
-	static char *args[1];
 	bool set = ctl->nargs && strcmp(ctl->args[0], "set") == 0;
 
 	if (!set && !(ctl->nargs && strcmp(ctl->args[0], "get") == 0))
@@ -91,10 +90,10 @@ static int words_read(struct ctl *ctl, char *joined, size_t size)
 int verb_config(struct ctl *ctl)
 {
 	static const struct table_column columns[] = { { "NAME", TABLE_TEXT }, { "VALUE", TABLE_TEXT } };
-	char joined[256];
+	char joined[256], *args[1];
 	unsigned shown = 0;
 	struct table t;
-	int status = words_read(ctl, joined, sizeof(joined));
+	int status = words_read(ctl, joined, sizeof(joined), args);
 
 	if (status == CTL_OK)
 		status = TABLE_BEGIN(&t, ctl, "settings", columns);
