@@ -280,7 +280,7 @@ check_broken() {
 	local seed=${HEAPD_TEST_SEED:-$RANDOM} round verb got useful=0 n=0
 	((EUID == 0)) || return
 	echo "seed $seed"
-	for ((round = 0; round < 4; round++)); do
+	for ((round = 0; round < 2; round++)); do
 		for verb in classes types spans roots histo retained snapshot map "why 0x110000000000" log; do
 			if [[ -z $daemon ]]; then
 				start off
@@ -297,7 +297,7 @@ check_broken() {
 			((useful += got < 2))
 		done
 	done
-	((useful >= 12)) || complain "only $useful answers came from broken heaps"
+	((useful >= 6)) || complain "only $useful answers came from broken heaps"
 }
 
 start
