@@ -56,7 +56,10 @@ LIB_FLAGS    := -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt
 PROG_FLAGS   := -fPIE
 DAEMON_FLAGS := $(PROG_FLAGS) -fstack-protector-strong $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 
-ALL_CFLAGS   = -std=gnu17 $(C_WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
+# PROBES=no leaves out the USDT probes (and the need for <sys/sdt.h>).
+PROBE_FLAGS := $(if $(filter no,$(PROBES)),-DHEAPD_NO_PROBES)
+
+ALL_CFLAGS   = -std=gnu17 $(C_WARNINGS) $(BASE) $(PROBE_FLAGS) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
 ALL_CXXFLAGS = -std=gnu++17 $(WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CXXFLAGS)
 ALL_LDFLAGS  = -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 # A shared library of clang's leaves the sanitizer's symbols to the program.
@@ -198,6 +201,10 @@ werror = $(if $(filter 1,$(WERROR)),-Werror)
 $(LIB_OBJ): UNIT_FLAGS := $(LIB_FLAGS)
 $(DAEMON_OBJ) $(MAIN_OBJ): UNIT_FLAGS := $(DAEMON_FLAGS)
 UNIT_FLAGS := $(PROG_FLAGS)
+
+# So that the stack of a sampled allocation leads back to its caller: slow paths alone.
+FRAMED := refill sample large probes
+$(foreach f,$(FRAMED),$(eval CFLAGS_$f := -fno-omit-frame-pointer))
 
 $(O)/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
@@ -419,4 +426,5 @@ uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@printf '\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
-		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy'
+		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy' \
+		'           PROBES=no without USDT probes'

@@ -34,7 +34,9 @@
 #include "gate.h"
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "report.h"
+#include "sample.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
 #define SPARES_LEFT  2u /* places for spares that freed slots do not take */
@@ -316,16 +318,17 @@ static struct heapd_cpu_counters *counters_of(struct heapd_heap *heap, uint32_t 
 	return owner - 1 < heap->rseq_cpus ? &heap->t.counters[owner - 1] : current_counters(heap);
 }
 
-/* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. */
-static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
+/* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. How many slots. */
+static uint64_t spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
 {
-	uint64_t entry = spare->entry;
+	uint64_t entry = spare->entry, mask;
 	uint32_t i = (uint32_t)__builtin_ctz(heapd_entry_present(entry)), owner;
 	const struct heapd_span *span = &heap->t.spans[heapd_entry_page(entry)];
 	uint32_t slab = span->slab0 + heapd_entry_slab(entry) + i;
 	uint64_t base = heap->t.base + ((uint64_t)heapd_entry_page(entry) << HEAPD_PAGE_SHIFT) +
 			heapd_slab_offset(span, heapd_entry_slab(entry) + i);
 
+	mask = spare->masks[i];
 	prefault(heap, base, slab_bytes(span, heapd_entry_slab(entry) + i));
 	base |= entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0;
 	late_frees_drop(heap, slab, spare->masks[i]);
@@ -344,6 +347,7 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	}
 	DELAY(16);
 	HEAPD_STORE_RELEASE(&self->installing, 0);
+	return owner ? (uint64_t)__builtin_popcountll(mask) : 0;
 }
 
 static int supply_failed(struct heapd_heap *heap, int error)
@@ -395,10 +399,13 @@ static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_
 	bell_ring(heap, class, true);
 	if (!left)
 		return EAGAIN;
+	HEAPD_PROBE(supply__wait__begin, heap->name, class);
 	gate_leave(self);
 	futex_wait(&ring->event, event, left < WAIT_STEP_NS ? left : WAIT_STEP_NS);
 	gate_enter(self);
-	wait_count(heap, self, clock_now() - begin);
+	begin = clock_now() - begin;
+	wait_count(heap, self, begin);
+	HEAPD_PROBE(supply__wait__end, heap->name, class, begin);
 	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
 }
 
@@ -412,9 +419,9 @@ static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_threa
 	return spare;
 }
 
-/* Inside the gate. 0, or the error. */
+/* Inside the gate. 0, or the error. *installed: slots that became current here. */
 static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t elemsize,
-		       uint64_t *popped)
+		       uint64_t *popped, uint64_t *installed)
 {
 	uint64_t deadline = 0;
 	int error = 0;
@@ -426,7 +433,7 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint3
 			continue;
 		spare = spare_get(heap, self, class);
 		if (spare) {
-			spare_install(heap, self, spare);
+			*installed += spare_install(heap, self, spare);
 			continue;
 		}
 		if (!deadline)
@@ -436,22 +443,43 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint3
 	return error;
 }
 
+static uint64_t slow_begin(const struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+{
+	HEAPD_PROBE(alloc__slow__begin, heap->name, class, elemsize);
+	return HEAPD_PROBED(alloc__slow__end) ? clock_now() : 0;
+}
+
+/* begin: 0 if nobody looked when it began. */
+static void slow_end(const struct heapd_heap *heap, uint32_t class, uint64_t elemsize, uint64_t begin,
+		     int error)
+{
+	if (begin)
+		HEAPD_PROBE(alloc__slow__end, heap->name, class, elemsize, clock_now() - begin,
+			    (uint64_t)error);
+	if (error)
+		HEAPD_PROBE(alloc__refused, heap->name, class, elemsize, (uint64_t)error);
+}
+
 uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 	struct heapd_thread *self = thread_self(heap);
-	uint64_t popped = 0;
+	uint64_t popped = 0, begin, installed = 0;
 	int error;
 
 	if (!self)
 		return 0;
 	if (heap->read_only)
 		return error_set(EROFS, "heap '%s' is attached read-only", heap->name), 0;
+	begin = slow_begin(heap, class, elemsize);
 	gate_enter(self);
-	error = refill_loop(heap, self, class, elemsize, &popped);
+	error = refill_loop(heap, self, class, elemsize, &popped, &installed);
 	gate_leave(self);
 	answer_poll(heap);
+	slow_end(heap, class, elemsize, begin, error);
 	if (error)
 		supply_failed(heap, error);
+	else if (HEAPD_PROBED(sample))
+		sample_take(heap, class, elemsize, popped & ~HEAPD_CURRENT_ZEROED, installed * elemsize);
 	return popped;
 }
 
