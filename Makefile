@@ -73,6 +73,7 @@ CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 
 LIB_SRC     := $(wildcard client/*.c)
 DEMO_SRC    := $(wildcard client/demo/*.c)
+EXPORTER_SRC := $(filter-out bpf/%.bpf.c,$(wildcard bpf/*.c))
 DAEMON_SRC  := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 MAIN_SRC    := $(wildcard daemon/main.c)
 FIXTURE_SRC := $(wildcard tests/fixture*.c)
@@ -93,10 +94,16 @@ PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(BENCH_ALL)
 INNER_SRC := $(if $(PROG_ALL),$(shell grep -lE '^$(hash) *include "(\.\./)*client/' $(PROG_ALL)))
 
 objects = $(patsubst %,$(O)/%.o,$(basename $1))
+# The exporter is built without its BPF programs where there is nothing to build them with.
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+HAVE_BPF := $(shell command -v clang >/dev/null && command -v $(BPFTOOL) >/dev/null && $(PKG_CONFIG) --exists libbpf && echo yes)
+EXPORTER_SRC := $(filter-out $(if $(HAVE_BPF),bpf/noloader.c,bpf/loader.c bpf/notes.c),$(EXPORTER_SRC))
+
 names   = $(notdir $(basename $1))
 
 LIB_OBJ     := $(call objects,$(LIB_SRC))
 DEMO_OBJ    := $(call objects,$(DEMO_SRC))
+EXPORTER_OBJ := $(call objects,$(EXPORTER_SRC))
 DAEMON_OBJ  := $(call objects,$(DAEMON_SRC))
 MAIN_OBJ    := $(call objects,$(MAIN_SRC))
 FIXTURE_OBJ := $(call objects,$(FIXTURE_SRC))
@@ -108,11 +115,12 @@ INNER     := $(if $(LIB_SRC),$(O)/libheapd-inner.a)
 LIBHEAPDD := $(if $(DAEMON_SRC),$(O)/libheapdd.a)
 HEAPD     := $(if $(MAIN_SRC),$(O)/heapd)
 DEMO      := $(if $(DEMO_SRC),$(O)/heapd-demo)
+EXPORTER  := $(if $(EXPORTER_SRC),$(O)/heapd-exporter)
 FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 
-SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo daemon tests tests/stress tests/bench, \
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo daemon bpf tests tests/stress tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
@@ -164,7 +172,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all tests stress stress-build stress-mutants FORCE
 
-all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) ## build library, daemon and demo (the default)
+all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(EXPORTER) ## build library, daemon, demo and exporter (the default)
 
 tests: all $(TEST_BIN) ## build the test programs
 
@@ -185,7 +193,7 @@ $(O)/.flags: FORCE | $(O)/
 	$(call keep,$(FLAGS))
 
 $(O)/.sources: FORCE | $(O)/
-	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(FIXTURE_SRC))
+	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(EXPORTER_SRC) | $(FIXTURE_SRC))
 
 $(O)/:
 	@mkdir -p $@
@@ -250,6 +258,23 @@ $(O)/heapd: $(MAIN_OBJ) $(LIBHEAPDD)
 
 $(O)/heapd-demo: $(DEMO_OBJ) $(LIBHEAPD) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,$(LDLIBS_heapd-demo)))
+
+# The BPF programs: compiled for the kernel's machine, and wrapped into a header.
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(firstword $(subst -, ,$(MACHINE)))))
+
+$(O)/bpf/heapd.bpf.o: bpf/heapd.bpf.c bpf/distributions.h
+	@mkdir -p $(@D)
+	$(call run,BPF,clang -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell $(CC) -print-multiarch) -g -O2 -Wall -Wextra -Werror \
+		-c -o $@ $<)
+
+$(O)/bpf/heapd.skel.h: $(O)/bpf/heapd.bpf.o
+	$(call run,SKEL,$(BPFTOOL) gen skeleton $< name heapd_bpf >$@)
+
+$(O)/bpf/loader.o: $(O)/bpf/heapd.skel.h
+$(O)/bpf/exporter.o $(O)/bpf/loader.o: UNIT_FLAGS := $(PROG_FLAGS) -isystem $(O)/bpf -DEXPORTER_VERSION='"$(VERSION)"'
+
+$(O)/heapd-exporter: $(EXPORTER_OBJ) $(O)/.sources
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-levent_core -levent_extra -lsystemd $(if $(HAVE_BPF),-lbpf -lelf -lcap-ng)))
 
 # $(call program,source,folder under $(O),common objects): one test, stress or bench program.
 define program
