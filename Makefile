@@ -271,7 +271,12 @@ $(O)/bpf/heapd.skel.h: $(O)/bpf/heapd.bpf.o
 	$(call run,SKEL,$(BPFTOOL) gen skeleton $< name heapd_bpf >$@)
 
 $(O)/bpf/loader.o: $(O)/bpf/heapd.skel.h
-$(O)/bpf/exporter.o $(O)/bpf/loader.o: UNIT_FLAGS := $(PROG_FLAGS) -isystem $(O)/bpf -DEXPORTER_VERSION='"$(VERSION)"'
+# Where it looks for daemon and library unless told.
+EXPORTER_PATHS = -DEXPORTER_DAEMON='"$(sbindir)/heapd"' -DEXPORTER_LIBRARY='"$(libdir)/$(SONAME)"'
+$(O)/.paths: FORCE | $(O)/
+	$(call keep,$(EXPORTER_PATHS))
+$(O)/bpf/exporter.o: $(O)/.paths
+$(O)/bpf/exporter.o $(O)/bpf/loader.o: UNIT_FLAGS = $(PROG_FLAGS) -isystem $(O)/bpf -DEXPORTER_VERSION='"$(VERSION)"' $(EXPORTER_PATHS)
 
 $(O)/heapd-exporter: $(EXPORTER_OBJ) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-levent_core -levent_extra -lsystemd $(if $(HAVE_BPF),-lbpf -lelf -lcap-ng)))
@@ -414,7 +419,9 @@ clean: ## remove the build directory
 INSTALL ?= install
 MANPAGES := $(wildcard man/*.[1-8])
 # All of it is commented out: an example, which no install lays over the file in use.
-EXAMPLES := $(wildcard daemon/heapd.conf)
+EXAMPLES := $(wildcard daemon/heapd.conf bpf/heapd.rules.yml bpf/heapd.dashboard.json)
+# bpftrace scripts name daemon and library by their paths.
+SCRIPTS := $(wildcard bpf/*.bt)
 manpath = $(mandir)/man$(patsubst .%,%,$(suffix $1))/$(notdir $1)
 # heapd.h and, of the contract between the processes, only what it includes.
 PUBLIC = $(filter include/%.h,$(shell $(CC) -MM -Iinclude include/heapd.h))
@@ -429,6 +436,9 @@ $(O)/heapd.pc: heapd.pc.in FORCE | $(O)/
 install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTDIR=, PREFIX=/usr/local, libdir= ...
 	$(Q)$(INSTALL) -d $D$(sbindir) $D$(libdir) $D$(pcdir) $D$(includedir)/heapd
 	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
+	$(if $(EXPORTER),$(Q)$(INSTALL) -m 755 $(EXPORTER) $D$(sbindir)/heapd-exporter)
+	$(foreach s,$(SCRIPTS),$(Q)sed -e 's|/usr/local/sbin/|$(sbindir)/|' -e 's|/usr/local/lib/|$(libdir)/|' $s >$D$(sbindir)/$(notdir $s) \
+		&& chmod 755 $D$(sbindir)/$(notdir $s)$(newline))
 	$(Q)$(INSTALL) -m 755 $(LIBHEAPD) $D$(libdir)/libheapd.so.$(VERSION)
 	$(Q)ln -sf libheapd.so.$(VERSION) $D$(libdir)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $D$(libdir)/libheapd.so
@@ -439,7 +449,8 @@ install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTD
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall: ## remove what install put there (same DESTDIR and PREFIX)
-	$(Q)rm -f $D$(sbindir)/heapd $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
+	$(Q)rm -f $D$(sbindir)/heapd $D$(sbindir)/heapd-exporter $(foreach s,$(SCRIPTS),$D$(sbindir)/$(notdir $s))
+	$(Q)rm -f $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
 		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h
 	$(Q)for h in $(notdir $(wildcard include/heapd/*.h)); do rm -f $D$(includedir)/heapd/$$h; done
 	$(Q)rmdir $D$(includedir)/heapd 2>/dev/null || true
@@ -450,6 +461,6 @@ uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
-	@printf '\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
+	@printf '\n%s\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
 		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy' \
 		'           PROBES=no without USDT probes'

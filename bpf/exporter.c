@@ -49,8 +49,8 @@ static const struct argp_option options[] = {
 	{ "heap", 'H', "NAME", 0, "Export this heap; may be given many times (default)", 0 },
 	{ "socket", 's', "PATH", 0, "The daemon's socket (/run/heapd/heapd.sock)", 0 },
 	{ "port", 'p', "PORT", 0, "Listen on 127.0.0.1:PORT (9469), unless systemd hands over a socket", 0 },
-	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (/usr/local/sbin/heapd)", 0 },
-	{ "library", 'l', "FILE", 0, "The library, for its probes (/usr/local/lib/libheapd.so.0)", 0 },
+	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (" EXPORTER_DAEMON ")", 0 },
+	{ "library", 'l', "FILE", 0, "The library, for its probes (" EXPORTER_LIBRARY ")", 0 },
 	{ "no-bpf", 'n', NULL, 0, "Do without BPF", 0 },
 	{ "otlp", 'o', "URL", 0, "Send each collection as a trace there (http://127.0.0.1:4318/v1/traces)",
 	  0 },
@@ -239,8 +239,8 @@ int main(int argc, char *argv[])
 	};
 	struct exporter e = {
 		.socket = "/run/heapd/heapd.sock",
-		.daemon = "/usr/local/sbin/heapd",
-		.library = "/usr/local/lib/libheapd.so.0",
+		.daemon = EXPORTER_DAEMON,
+		.library = EXPORTER_LIBRARY,
 		.port = 9469,
 	};
 	int r;
