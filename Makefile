@@ -296,6 +296,7 @@ $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
+$(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 
 $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@
