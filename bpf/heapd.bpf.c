@@ -17,6 +17,14 @@
 
 #include "distributions.h"
 
+#ifndef PT_REGS_PARM6 /* libbpf 1.1 has five */
+#ifdef __TARGET_ARCH_x86
+#define PT_REGS_PARM6(x) ((x)->r9)
+#else
+#define PT_REGS_PARM6(x) (((const struct user_pt_regs *)(x))->regs[5])
+#endif
+#endif
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct {
@@ -61,50 +69,52 @@ static __always_inline unsigned bucket_of(unsigned long long ns)
 	return i < DISTRIBUTION_BUCKETS ? i : DISTRIBUTION_BUCKETS - 1;
 }
 
-static __always_inline int add(const char *heap, unsigned kind, unsigned part, unsigned long long ns)
+static __always_inline int add(const char *heap, unsigned kind, unsigned part, unsigned long long ns,
+			       unsigned long long weight)
 {
 	struct distribution *d = find(heap, kind, part);
 	unsigned bucket = bucket_of(ns);
 
 	if (!d || bucket >= DISTRIBUTION_BUCKETS)
 		return 0;
-	d->count++;
-	d->sum += ns;
-	d->buckets[bucket]++;
+	d->count += weight;
+	d->sum += ns * weight;
+	d->buckets[bucket] += weight;
 	return 0;
 }
 
 SEC("uprobe")
 int pause(struct pt_regs *ctx)
 {
-	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_PAUSE, 0, PT_REGS_PARM3(ctx));
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_PAUSE, 0, PT_REGS_PARM3(ctx), 1);
 }
 
 SEC("uprobe")
 int handshake__end(struct pt_regs *ctx)
 {
 	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_HANDSHAKE, PT_REGS_PARM3(ctx),
-		   PT_REGS_PARM4(ctx));
+		   PT_REGS_PARM4(ctx), 1);
 }
 
 SEC("uprobe")
 int phase__end(struct pt_regs *ctx)
 {
 	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_PHASE, PT_REGS_PARM3(ctx),
-		   PT_REGS_PARM4(ctx));
+		   PT_REGS_PARM4(ctx), 1);
 }
 
 /* Time is taken by the library only while somebody looks at the end: the begin is left alone. */
 SEC("uprobe")
 int alloc__slow__end(struct pt_regs *ctx)
 {
-	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SLOW, 0, PT_REGS_PARM4(ctx));
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SLOW, 0, PT_REGS_PARM4(ctx),
+		   PT_REGS_PARM6(ctx));
 }
 
 SEC("uprobe")
 int supply__wait__end(struct pt_regs *ctx)
 {
-	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_WAIT, 0, PT_REGS_PARM3(ctx));
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_WAIT, 0, PT_REGS_PARM3(ctx), 1);
 }
 
 SEC("uprobe")

@@ -419,68 +419,83 @@ static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_threa
 	return spare;
 }
 
-/* Inside the gate. 0, or the error. *installed: slots that became current here. */
-static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t elemsize,
-		       uint64_t *popped, uint64_t *installed)
+/* One refill. */
+struct refill {
+	uint32_t class;
+	uint64_t elemsize;
+	uint64_t popped;    /* what it is for */
+	uint64_t installed; /* slots that became current here */
+	uint64_t begin;     /* if its time is taken; else 0 */
+	uint64_t waited;    /* since when it waits for supply, or did; 0: it does not */
+};
+
+/* Inside the gate. 0, or the error. */
+static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struct refill *refill)
 {
 	uint64_t deadline = 0;
 	int error = 0;
 
-	while (!error && !(*popped = pop_here(heap, class, elemsize))) {
+	while (!error && !(refill->popped = pop_here(heap, refill->class, refill->elemsize))) {
 		struct heapd_batch *spare;
 
-		if (current_turn(heap, class))
+		if (current_turn(heap, refill->class))
 			continue;
-		spare = spare_get(heap, self, class);
+		spare = spare_get(heap, self, refill->class);
 		if (spare) {
-			*installed += spare_install(heap, self, spare);
+			refill->installed += spare_install(heap, self, spare);
 			continue;
 		}
-		if (!deadline)
+		if (!deadline) {
 			deadline = clock_deadline(heap->supply_timeout_ns);
-		error = ring_wait(heap, self, class, deadline);
+			refill->waited = clock_now();
+		}
+		error = ring_wait(heap, self, refill->class, deadline);
 	}
 	return error;
 }
 
-static uint64_t slow_begin(const struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+/* The time of few is taken; see sample.c. */
+static void slow_begin(const struct heapd_heap *heap, struct refill *refill)
 {
-	HEAPD_PROBE(alloc__slow__begin, heap->name, class, elemsize);
-	return HEAPD_PROBED(alloc__slow__end) ? clock_now() : 0;
+	if (!HEAPD_PROBED(alloc__slow__end) || !sample_slow())
+		return;
+	HEAPD_PROBE(alloc__slow__begin, heap->name, refill->class, refill->elemsize);
+	refill->begin = clock_now();
 }
 
-/* begin: 0 if nobody looked when it began. */
-static void slow_end(const struct heapd_heap *heap, uint32_t class, uint64_t elemsize, uint64_t begin,
-		     int error)
+static void slow_end(const struct heapd_heap *heap, const struct refill *refill, int error)
 {
+	uint64_t begin = refill->begin ? refill->begin : refill->waited;
+
 	if (begin)
-		HEAPD_PROBE(alloc__slow__end, heap->name, class, elemsize, clock_now() - begin,
-			    (uint64_t)error);
+		HEAPD_PROBE(alloc__slow__end, heap->name, refill->class, refill->elemsize,
+			    clock_now() - begin, (uint64_t)error, refill->waited ? 1 : SAMPLE_SLOW);
 	if (error)
-		HEAPD_PROBE(alloc__refused, heap->name, class, elemsize, (uint64_t)error);
+		HEAPD_PROBE(alloc__refused, heap->name, refill->class, refill->elemsize, (uint64_t)error);
 }
 
 uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 	struct heapd_thread *self = thread_self(heap);
-	uint64_t popped = 0, begin, installed = 0;
+	struct refill refill = { .class = class, .elemsize = elemsize };
 	int error;
 
 	if (!self)
 		return 0;
 	if (heap->read_only)
 		return error_set(EROFS, "heap '%s' is attached read-only", heap->name), 0;
-	begin = slow_begin(heap, class, elemsize);
+	slow_begin(heap, &refill);
 	gate_enter(self);
-	error = refill_loop(heap, self, class, elemsize, &popped, &installed);
+	error = refill_loop(heap, self, &refill);
 	gate_leave(self);
 	answer_poll(heap);
-	slow_end(heap, class, elemsize, begin, error);
+	slow_end(heap, &refill, error);
 	if (error)
 		supply_failed(heap, error);
 	else if (HEAPD_PROBED(sample))
-		sample_take(heap, class, elemsize, popped & ~HEAPD_CURRENT_ZEROED, installed * elemsize);
-	return popped;
+		sample_take(heap, class, elemsize, refill.popped & ~HEAPD_CURRENT_ZEROED,
+			    refill.installed * elemsize);
+	return refill.popped;
 }
 
 void thread_spares_return(struct heapd_heap *heap, struct heapd_thread *self)

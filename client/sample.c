@@ -8,12 +8,22 @@
  * slow paths only, and the fast path knows nothing of it. Of a piece with a mark the first object is shown, with the
  * weight n / p: the sum of the weights is then, on average, what was taken, whatever the sizes are.
  *
- * Nothing is remembered from one piece to the next (the process has no memory), so there is no state but the draws'.
+ * What each thread has is how far it is from its next mark, so that a piece without one costs a subtraction. The distance
+ * is counted in means, not bytes: when the mean is changed, the marks that are still to come move with it. A piece with a
+ * mark ends the distance, and another is drawn from the piece's end on: the process has no memory.
+ *
+ * The time of slow allocations is taken of one in SAMPLE_SLOW of those that wait for nobody, for the same reason: at full
+ * speed there are millions in a second, and a hit costs as much as some hundred objects. All that wait are shown.
  */
 #include "sample.h"
 
 #include "clock.h"
 #include "heapd/probes.h"
+
+/* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): each thread's own */
+static __thread double left;   /* means until the next mark; 0 or less: to be drawn */
+static __thread uint32_t slow; /* slow allocations that somebody looked at */
+/* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
 /* exp(-x) for x >= 0, to 1e-6: the series of x / 1024, multiplied ten times by itself. */
 static double exp_minus(double x)
@@ -27,22 +37,49 @@ static double exp_minus(double x)
 	return e;
 }
 
-/* From [0, 1): a finaliser (splitmix64) over what differs from call to call. */
-static double draw(uint64_t seed)
+/* A random word: a finaliser (splitmix64) over what differs from call to call. */
+static uint64_t draw(uint64_t seed)
 {
 	seed = (seed ^ seed >> 30) * 0xbf58476d1ce4e5b9ull;
 	seed = (seed ^ seed >> 27) * 0x94d049bb133111ebull;
-	return (double)((seed ^ seed >> 31) >> 11) * 0x1p-53;
+	return seed ^ seed >> 31;
+}
+
+/*
+ * -ln(word / 2^64), to 1e-6: the power of two by the leading zeros, the rest m, from [1, 2), by the series of
+ * ln m = 2 artanh((m - 1) / (m + 1)).
+ */
+static double minus_log(uint64_t word)
+{
+	int zeros = __builtin_clzll(word | 1);
+	double m = (double)((word | 1) << zeros) * 0x1p-63, z = (m - 1) / (m + 1), q = z * z;
+	double ln = 2 * z * (1 + q * (1. / 3 + q * (1. / 5 + q * (1. / 7 + q * (1. / 9 + q / 11)))));
+
+	return (zeros + 1) * 0.69314718055994531 - ln;
+}
+
+static double distance(uint64_t address)
+{
+	return minus_log(draw(clock_now() * 0x9e3779b97f4a7c15ull ^ address ^ (uintptr_t)&left));
 }
 
 void sample_take(struct heapd_heap *heap, uint32_t class, uint64_t size, uint64_t address, uint64_t bytes)
 {
 	uint64_t mean = HEAPD_READ_ONCE(heap->t.directory->sample_bytes);
-	double p;
+	double piece;
 
 	if (!mean || !bytes)
 		return;
-	p = 1 - exp_minus((double)bytes / (double)mean);
-	if (draw(clock_now() * 0x9e3779b97f4a7c15ull ^ address) < p)
-		HEAPD_PROBE(sample, heap->name, class, size, address, (uint64_t)((double)bytes / p));
+	piece = (double)bytes / (double)mean;
+	if (left <= 0)
+		left = distance(address);
+	left -= piece;
+	if (left <= 0)
+		HEAPD_PROBE(sample, heap->name, class, size, address,
+			    (uint64_t)((double)bytes / (1 - exp_minus(piece))));
+}
+
+bool sample_slow(void)
+{
+	return ++slow % SAMPLE_SLOW == 0;
 }

@@ -40,15 +40,15 @@
 	P(3, early__free, heap, address, objects)                 \
 	P(3, adopted, heap, sessions, ns)
 
-#define HEAPD_PROBES_CLIENT(P)                                \
-	P(3, pause, heap, cycle, ns)                          \
-	P(3, alloc__slow__begin, heap, class, bytes)          \
-	P(5, alloc__slow__end, heap, class, bytes, ns, error) \
-	P(2, supply__wait__begin, heap, class)                \
-	P(3, supply__wait__end, heap, class, ns)              \
-	P(5, sample, heap, class, bytes, address, weight)     \
-	P(4, alloc__refused, heap, class, bytes, error)       \
-	P(2, attached, heap, session)                         \
+#define HEAPD_PROBES_CLIENT(P)                                        \
+	P(3, pause, heap, cycle, ns)                                  \
+	P(3, alloc__slow__begin, heap, class, bytes)                  \
+	P(6, alloc__slow__end, heap, class, bytes, ns, error, weight) \
+	P(2, supply__wait__begin, heap, class)                        \
+	P(3, supply__wait__end, heap, class, ns)                      \
+	P(5, sample, heap, class, bytes, address, weight)             \
+	P(4, alloc__refused, heap, class, bytes, error)               \
+	P(2, attached, heap, session)                                 \
 	P(2, double__free, heap, address)
 
 #define HEAPD_PROBE_HIDDEN __attribute__((visibility("hidden")))
