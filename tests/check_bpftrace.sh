@@ -40,6 +40,7 @@ never=" adopted double__free__late heap__return "
 {
 	for name in $(listed DAEMON); do echo "usdt:$build/heapd:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
 	for name in $(listed CLIENT); do echo "usdt:$build/libheapd.so:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
+	echo "usdt:$build/libheapd.so:heapd:sample { @bytes[arg2] = sum(arg4); @samples[arg2] = count(); }"
 } >"$dir/all.bt"
 for script in bpf/*.bt; do
 	sed "s|/usr/local/lib/libheapd.so.0|$build/libheapd.so|; s|/usr/local/sbin/heapd|$build/heapd|" "$script" >"$dir/$(basename "$script")"
@@ -65,6 +66,9 @@ worker=$!
 "$dir/load" default twice 0 2>/dev/null || complain "twice failed"
 "$dir/load" checked early 0 || complain "early failed"
 "$dir/load" default die 0
+# Of slabs of 16 KiB, 504 of 16384 are expected to be sampled of the first, 3624 of the second, none of the third.
+"$dir/load" default amount 0 || complain "amount failed"
+"$dir/load" default often 0 || complain "often failed"
 # Stopped, while somebody else wants a collection.
 kill -STOP $worker
 "$dir/load" default work 3 &
@@ -83,6 +87,17 @@ says() {
 for name in $(listed DAEMON) $(listed CLIENT); do
 	[[ $never == *" $name "* ]] || says all "^@\[$name, (default|small|checked)\]: [1-9]"
 done
+# $1: map, $2: bytes of the object, $3 and $4: least and most
+between() {
+	local n
+	n=$(sed -nE "s/^@$1\\[$2\\]: ([0-9]+)/\\1/p" "$dir/all.out")
+	((${n:-0} >= $3 && ${n:-0} <= $4)) || complain "@$1[$2] is ${n:-missing}, not from $3 to $4"
+}
+between samples 512 390 620
+between samples 1024 3360 3950
+between samples 2048 0 0
+between bytes 512 $((200 << 20)) $((315 << 20))
+between bytes 1024 $((235 << 20)) $((277 << 20))
 says gcpause "^@longest_us\[default, load, $worker\]: [0-9]+"
 says gcpause '^\[.*\) +[1-9][0-9]* \|@'
 says gccycle '^[0-9:]{8} +default +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[1-9][0-9]* .* [1-9][0-9]*$'
