@@ -279,7 +279,7 @@ static int refuse_unknown(const char *name, struct refusal *why)
 	for (size_t i = 0; i < NKEYS && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? " " : "",
 					 keys[i].name);
-	return refuse(why, -ENOENT, "there is no setting '%s'; there are: %s", name, list);
+	return refuse(why, -ENOENT, "no setting '%s'; have: %s", name, list);
 }
 
 static int find(const struct heapd_setting *setting, const struct key **key, struct refusal *why)
