@@ -15,8 +15,10 @@ complain() {
 
 dir=$(mktemp -d) || exit 1
 tracers=()
+worker=
 cleanup() {
-	kill -INT "${tracers[@]}" 2>/dev/null
+	kill -KILL "${tracers[@]}" 2>/dev/null
+	[[ -z $worker ]] || kill -KILL "$worker" 2>/dev/null
 	kill "$daemon" 2>/dev/null
 	wait
 	rm -rf "$dir"
@@ -59,7 +61,7 @@ for ((i = 0; i < 60; i++)); do
 done
 sleep 2
 
-"$dir/load" default work 14 &
+"$dir/load" default work 90 &
 worker=$!
 "$dir/load" default work 4 || complain "work failed"
 "$dir/load" small fill 0 || complain "fill failed"
@@ -77,9 +79,18 @@ sleep 2.5
 kill -CONT $worker
 wait $other || complain "the other worker failed"
 # While the worker lives, so that its addresses have names.
-kill -INT "${tracers[@]}"
-wait "${tracers[@]}"
-wait $worker || complain "the worker failed"
+kill -INT "${tracers[@]}" 2>/dev/null
+# A tracer can miss a signal: each is told until it has ended.
+for tracer in "${tracers[@]}"; do
+	for ((i = 0; i < 20; i++)); do
+		sleep 0.5
+		kill -INT "$tracer" 2>/dev/null || break
+	done
+	kill -KILL "$tracer" 2>/dev/null
+done
+wait "${tracers[@]}" 2>/dev/null
+kill -KILL $worker || complain "the worker failed"
+wait $worker 2>/dev/null
 
 says() {
 	grep -qE -- "$2" "$dir/$1.out" || complain "$1 does not say '$2':"$'\n'"$(head -n 30 "$dir/$1.out" "$dir/$1.err")"
