@@ -57,7 +57,10 @@ LIB_FLAGS    := -fPIC -fvisibility=hidden -ftls-model=initial-exec -fno-plt
 PROG_FLAGS   := -fPIE
 DAEMON_FLAGS := $(PROG_FLAGS) -fstack-protector-strong $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 
-ALL_CFLAGS   = -std=gnu17 $(C_WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
+# PROBES=no leaves out the USDT probes (and the need for <sys/sdt.h>).
+PROBE_FLAGS := $(if $(filter no,$(PROBES)),-DHEAPD_NO_PROBES)
+
+ALL_CFLAGS   = -std=gnu17 $(C_WARNINGS) $(BASE) $(PROBE_FLAGS) $(SANITIZE) $(CPPFLAGS) $(CFLAGS)
 ALL_CXXFLAGS = -std=gnu++17 $(WARNINGS) $(BASE) $(SANITIZE) $(CPPFLAGS) $(CXXFLAGS)
 ALL_LDFLAGS  = -Wl,-z,relro,-z,now -Wl,--as-needed $(SANITIZE) $(LDFLAGS)
 # A shared library of clang's leaves the sanitizer's symbols to the program.
@@ -72,6 +75,7 @@ CHECK_LIBS  = $(shell $(PKG_CONFIG) --libs check)
 LIB_SRC     := $(wildcard client/*.c)
 DEMO_SRC    := $(wildcard client/demo/*.c)
 CTL_SRC     := $(wildcard client/heapctl/*.c)
+EXPORTER_SRC := $(filter-out bpf/%.bpf.c,$(wildcard bpf/*.c))
 DAEMON_SRC  := $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 MAIN_SRC    := $(wildcard daemon/main.c)
 FIXTURE_SRC := $(wildcard tests/fixture*.c)
@@ -92,11 +96,17 @@ PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(BENCH_ALL)
 INNER_SRC := $(if $(PROG_ALL),$(shell grep -lE '^$(hash) *include "(\.\./)*client/' $(PROG_ALL)))
 
 objects = $(patsubst %,$(O)/%.o,$(basename $1))
+# The exporter is built without its BPF programs where there is nothing to build them with.
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+HAVE_BPF := $(shell command -v clang >/dev/null && command -v $(BPFTOOL) >/dev/null && $(PKG_CONFIG) --exists libbpf && echo yes)
+EXPORTER_SRC := $(filter-out $(if $(HAVE_BPF),bpf/noloader.c,bpf/loader.c bpf/notes.c),$(EXPORTER_SRC))
+
 names   = $(notdir $(basename $1))
 
 LIB_OBJ     := $(call objects,$(LIB_SRC))
 DEMO_OBJ    := $(call objects,$(DEMO_SRC))
 CTL_OBJ     := $(call objects,$(CTL_SRC))
+EXPORTER_OBJ := $(call objects,$(EXPORTER_SRC))
 DAEMON_OBJ  := $(call objects,$(DAEMON_SRC))
 MAIN_OBJ    := $(call objects,$(MAIN_SRC))
 FIXTURE_OBJ := $(call objects,$(FIXTURE_SRC))
@@ -109,11 +119,12 @@ LIBHEAPDD := $(if $(DAEMON_SRC),$(O)/libheapdd.a)
 HEAPD     := $(if $(MAIN_SRC),$(O)/heapd)
 DEMO      := $(if $(DEMO_SRC),$(O)/heapd-demo)
 HEAPCTL   := $(if $(CTL_SRC),$(O)/heapctl)
+EXPORTER  := $(if $(EXPORTER_SRC),$(O)/heapd-exporter)
 FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 
-SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon tests tests/stress tests/bench, \
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/stress tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
@@ -134,7 +145,7 @@ peers_of   = $(sort $(PEERS_$1) $(foreach p,$(PEERS),$(if $(findstring $p,$1),$p
 # Looked for only when benches are built.
 have_peer  = $(shell printf '$(hash)include <%s>\nint main(){return 0;}\n' '$(HEADER_$1)' \
 	       | $(CXX) -x c++ -std=gnu++17 - -o /dev/null $(LIBS_$1) >/dev/null 2>&1 && echo yes)
-ifneq ($(filter bench bench-build bench-mark,$(MAKECMDGOALS)),)
+ifneq ($(filter bench bench-build bench-mark bench-probes,$(MAKECMDGOALS)),)
 PEERS_USED    := $(sort $(foreach b,$(call names,$(BENCH_SRC)),$(call peers_of,$b)))
 PEERS_MISSING := $(strip $(foreach p,$(PEERS_USED),$(if $(call have_peer,$p),,$p)))
 endif
@@ -165,7 +176,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 .PHONY: all tests stress stress-build stress-mutants FORCE
 
-all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) ## build library, daemon, heapctl and demo (the default)
+all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
 tests: all $(TEST_BIN) ## build the test programs
 
@@ -186,7 +197,7 @@ $(O)/.flags: FORCE | $(O)/
 	$(call keep,$(FLAGS))
 
 $(O)/.sources: FORCE | $(O)/
-	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(CTL_SRC) | $(FIXTURE_SRC))
+	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(CTL_SRC) | $(EXPORTER_SRC) | $(FIXTURE_SRC))
 
 $(O)/:
 	@mkdir -p $@
@@ -202,6 +213,10 @@ werror = $(if $(filter 1,$(WERROR)),-Werror)
 $(LIB_OBJ): UNIT_FLAGS := $(LIB_FLAGS)
 $(DAEMON_OBJ) $(MAIN_OBJ): UNIT_FLAGS := $(DAEMON_FLAGS)
 UNIT_FLAGS := $(PROG_FLAGS)
+
+# So that the stack of a sampled allocation leads back to its caller: slow paths alone.
+FRAMED := refill sample large probes
+$(foreach f,$(FRAMED),$(eval CFLAGS_$f := -fno-omit-frame-pointer))
 
 $(O)/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
@@ -252,6 +267,28 @@ $(O)/heapd-demo: $(DEMO_OBJ) $(LIBHEAPD) $(O)/.sources
 $(O)/heapctl: $(CTL_OBJ) $(INNER) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-lsmartcols))
 
+# The BPF programs: compiled for the kernel's machine, and wrapped into a header.
+BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(firstword $(subst -, ,$(MACHINE)))))
+
+$(O)/bpf/heapd.bpf.o: bpf/heapd.bpf.c bpf/distributions.h
+	@mkdir -p $(@D)
+	$(call run,BPF,clang -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell $(CC) -print-multiarch) -g -O2 -Wall -Wextra -Werror \
+		-c -o $@ $<)
+
+$(O)/bpf/heapd.skel.h: $(O)/bpf/heapd.bpf.o
+	$(call run,SKEL,$(BPFTOOL) gen skeleton $< name heapd_bpf >$@)
+
+$(O)/bpf/loader.o: $(O)/bpf/heapd.skel.h
+# Where it looks for daemon and library unless told.
+EXPORTER_PATHS = -DEXPORTER_DAEMON='"$(sbindir)/heapd"' -DEXPORTER_LIBRARY='"$(libdir)/$(SONAME)"'
+$(O)/.paths: FORCE | $(O)/
+	$(call keep,$(EXPORTER_PATHS))
+$(O)/bpf/exporter.o: $(O)/.paths
+$(O)/bpf/exporter.o $(O)/bpf/loader.o: UNIT_FLAGS = $(PROG_FLAGS) -isystem $(O)/bpf -DEXPORTER_VERSION='"$(VERSION)"' $(EXPORTER_PATHS)
+
+$(O)/heapd-exporter: $(EXPORTER_OBJ) $(O)/.sources
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-levent_core -levent_extra -lsystemd $(if $(HAVE_BPF),-lbpf -lelf -lcap-ng)))
+
 # $(call program,source,folder under $(O),common objects): one test, stress or bench program.
 define program
 $(O)/$2/$(call names,$1): $(call objects,$1) $3 $(FIXTURE) $(LIBHEAPDD) \
@@ -267,6 +304,7 @@ $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
+$(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 
 $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@
@@ -277,7 +315,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: shaken check check-run test lint san model demo bench bench-build bench-mark deps-bench
+.PHONY: shaken check check-run test lint san model demo bench bench-build bench-mark bench-probes deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -358,6 +396,10 @@ bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY=
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
 
+bench-probes: bench-build ## what probes cost: compiled out, idle, exporter attached, scripts running; BENCH_ROUNDS=7
+	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no bench-build
+	@tests/bench/probes-run $(abspath $(O)) $(abspath $(O))/noprobes $(or $(BENCH_ROUNDS),7)
+
 deps-bench: ## install the allocators and collectors that benches compare with
 	@scripts/install-deps build bench
 
@@ -390,7 +432,9 @@ clean: ## remove the build directory
 INSTALL ?= install
 MANPAGES := $(wildcard man/*.[1-8])
 # All of it is commented out: an example, which no install lays over the file in use.
-EXAMPLES := $(wildcard daemon/heapd.conf)
+EXAMPLES := $(wildcard daemon/heapd.conf bpf/heapd.rules.yml bpf/heapd.dashboard.json)
+# bpftrace scripts name daemon and library by their paths.
+SCRIPTS := $(wildcard bpf/*.bt)
 manpath = $(mandir)/man$(patsubst .%,%,$(suffix $1))/$(notdir $1)
 # heapd.h and, of the contract between the processes, only what it includes.
 PUBLIC = $(filter include/%.h,$(shell $(CC) -MM -Iinclude include/heapd.h))
@@ -407,6 +451,9 @@ install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTD
 	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
 	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 755 $(HEAPCTL) $D$(bindir)/heapctl)
 	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 644 client/heapctl/completion.bash $D$(completiondir)/heapctl)
+	$(if $(EXPORTER),$(Q)$(INSTALL) -m 755 $(EXPORTER) $D$(sbindir)/heapd-exporter)
+	$(foreach s,$(SCRIPTS),$(Q)sed -e 's|/usr/local/sbin/|$(sbindir)/|' -e 's|/usr/local/lib/|$(libdir)/|' $s >$D$(sbindir)/$(notdir $s) \
+		&& chmod 755 $D$(sbindir)/$(notdir $s)$(newline))
 	$(Q)$(INSTALL) -m 755 $(LIBHEAPD) $D$(libdir)/libheapd.so.$(VERSION)
 	$(Q)ln -sf libheapd.so.$(VERSION) $D$(libdir)/$(SONAME)
 	$(Q)ln -sf $(SONAME) $D$(libdir)/libheapd.so
@@ -418,7 +465,8 @@ install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTD
 
 uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 	$(Q)rm -f $D$(bindir)/heapctl $D$(completiondir)/heapctl
-	$(Q)rm -f $D$(sbindir)/heapd $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
+	$(Q)rm -f $D$(sbindir)/heapd $D$(sbindir)/heapd-exporter $(foreach s,$(SCRIPTS),$D$(sbindir)/$(notdir $s))
+	$(Q)rm -f $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
 		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h
 	$(Q)for h in $(notdir $(wildcard include/heapd/*.h)); do rm -f $D$(includedir)/heapd/$$h; done
 	$(Q)rmdir $D$(includedir)/heapd 2>/dev/null || true
@@ -429,5 +477,6 @@ uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
-	@printf '\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
-		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy'
+	@printf '\n%s\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
+		'           PREFIX= DESTDIR= libdir= includedir= sbindir= mandir=   T= tests to run   F= files to format or tidy' \
+		'           PROBES=no without USDT probes'

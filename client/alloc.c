@@ -16,6 +16,7 @@
 #include "current.h"
 #include "fork.h"
 #include "refill.h"
+#include "sample.h"
 #include "thread.h"
 
 #define SMALL 128u /* bytes; and size classes are 16 bytes apart up to here */
@@ -73,6 +74,7 @@ static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap 
 	void *slot = NULL;
 	bool away;
 
+	SAMPLE_FRAME();
 	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
 		return slot_finish(popped, elemsize);
 	if (thread_enter(heap, &away))

@@ -32,6 +32,7 @@
 #include "gate.h"
 #include "handshake.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "report.h"
 #include "thread.h"
 
@@ -61,7 +62,8 @@ static uint64_t pause_clock(void)
 }
 
 /* Before `scanned` says that the thread has answered: then the daemon looks at it. */
-static void pause_count(struct heapd_thread *self, uint64_t begin, uint32_t cycle)
+static void pause_count(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t begin,
+			uint32_t cycle)
 {
 	uint64_t ns = pause_clock() - begin;
 
@@ -72,6 +74,7 @@ static void pause_count(struct heapd_thread *self, uint64_t begin, uint32_t cycl
 	HEAPD_COUNT(self->pause_ns, ns);
 	if (ns > self->pause_max_ns)
 		HEAPD_WRITE_ONCE(self->pause_max_ns, ns);
+	HEAPD_PROBE(pause, heap->name, cycle, ns);
 }
 
 bool answer_begin(struct answer *a, struct heapd_heap *heap, struct heapd_thread *thread, uint32_t cycle)
@@ -111,7 +114,7 @@ void answer_here(struct heapd_heap *heap, struct heapd_thread *self)
 		return;
 	begin = pause_clock();
 	bool found = stack_words_add_own(heap, &a.out, self);
-	pause_count(self, begin, a.cycle);
+	pause_count(heap, self, begin, a.cycle);
 	if (found)
 		answer_end(&a);
 	else
@@ -192,7 +195,7 @@ static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *sel
 	begin = pause_clock();
 	uint64_t sp = interrupted_at(registers_add(&a, c));
 	bool found = stack_words_add_thread(heap, &a.out, self, sp, &c->uc_stack);
-	pause_count(self, begin, a.cycle);
+	pause_count(heap, self, begin, a.cycle);
 	if (found)
 		answer_end(&a);
 	else

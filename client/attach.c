@@ -27,6 +27,7 @@
 #include "debug.h"
 #include "event.h"
 #include "fork.h"
+#include "heapd/probes.h"
 #include "map.h"
 #include "path.h"
 #include "pin.h"
@@ -241,6 +242,7 @@ static int welcome_read(struct heapd_heap *heap, const struct heapd_welcome *w, 
 
 	heap->read_only = w->flags & HEAPD_HELLO_READ_ONLY ? 1 : 0;
 	heap->session_id = w->session;
+	HEAPD_PROBE(attached, heap->name, heap->session_id);
 	heap->index = w->index;
 	if (heap->read_only && !asked)
 		return error_set(

@@ -28,6 +28,7 @@
 #include "freed.h"
 #include "gate.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "place.h"
 #include "refill.h"
 #include "report.h"
@@ -98,6 +99,7 @@ static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, 
 			  object);
 
 	counter_add(&current_counters(heap)->double_frees, 1);
+	HEAPD_PROBE(double__free, heap->name, (uint64_t)(uintptr_t)object);
 	report_send(heap, HEAPD_REPORT_DOUBLE_FREE, heapd_error());
 	return r;
 }

@@ -9,6 +9,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "heapd/probes.h"
+#include "sample.h"
 #include "thread.h"
 
 static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
@@ -18,8 +20,12 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	if (heap->read_only)
 		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
 	m.large = (struct heapd_large_request){ .bytes = bytes, .align = align, .class = class };
-	if (request_call(heap, &m, NULL, NULL) < 0)
+	if (request_call(heap, &m, NULL, NULL) < 0) {
+		HEAPD_PROBE(alloc__refused, heap->name, class, bytes, (uint64_t)errno);
 		return NULL;
+	}
+	if (HEAPD_PROBED(sample))
+		sample_take(heap, class, bytes, m.large.address, bytes);
 	void *object = (void *)(uintptr_t)m.large.address;
 	/* All that heapd_size() will say it has. */
 	if (!m.large.zeroed)

@@ -34,7 +34,9 @@
 #include "gate.h"
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "report.h"
+#include "sample.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
 #define SPARES_LEFT  2u /* places for spares that freed slots do not take */
@@ -316,16 +318,17 @@ static struct heapd_cpu_counters *counters_of(struct heapd_heap *heap, uint32_t 
 	return owner - 1 < heap->rseq_cpus ? &heap->t.counters[owner - 1] : current_counters(heap);
 }
 
-/* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. */
-static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
+/* Installs the batch's next slab here, unless somebody else was faster; then it is a spare again. How many slots. */
+static uint64_t spare_install(struct heapd_heap *heap, struct heapd_thread *self, struct heapd_batch *spare)
 {
-	uint64_t entry = spare->entry;
+	uint64_t entry = spare->entry, mask;
 	uint32_t i = (uint32_t)__builtin_ctz(heapd_entry_present(entry)), owner;
 	const struct heapd_span *span = &heap->t.spans[heapd_entry_page(entry)];
 	uint32_t slab = span->slab0 + heapd_entry_slab(entry) + i;
 	uint64_t base = heap->t.base + ((uint64_t)heapd_entry_page(entry) << HEAPD_PAGE_SHIFT) +
 			heapd_slab_offset(span, heapd_entry_slab(entry) + i);
 
+	mask = spare->masks[i];
 	prefault(heap, base, slab_bytes(span, heapd_entry_slab(entry) + i));
 	base |= entry & HEAPD_ENTRY_ZEROED ? HEAPD_CURRENT_ZEROED : 0;
 	late_frees_drop(heap, slab, spare->masks[i]);
@@ -344,6 +347,7 @@ static void spare_install(struct heapd_heap *heap, struct heapd_thread *self, st
 	}
 	DELAY(16);
 	HEAPD_STORE_RELEASE(&self->installing, 0);
+	return owner ? (uint64_t)__builtin_popcountll(mask) : 0;
 }
 
 static int supply_failed(struct heapd_heap *heap, int error)
@@ -395,10 +399,13 @@ static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_
 	bell_ring(heap, class, true);
 	if (!left)
 		return EAGAIN;
+	HEAPD_PROBE(supply__wait__begin, heap->name, class);
 	gate_leave(self);
 	futex_wait(&ring->event, event, left < WAIT_STEP_NS ? left : WAIT_STEP_NS);
 	gate_enter(self);
-	wait_count(heap, self, clock_now() - begin);
+	begin = clock_now() - begin;
+	wait_count(heap, self, begin);
+	HEAPD_PROBE(supply__wait__end, heap->name, class, begin);
 	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
 }
 
@@ -412,47 +419,83 @@ static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_threa
 	return spare;
 }
 
+/* One refill. */
+struct refill {
+	uint32_t class;
+	uint64_t elemsize;
+	uint64_t popped;    /* what it is for */
+	uint64_t installed; /* slots that became current here */
+	uint64_t begin;     /* if its time is taken; else 0 */
+	uint64_t waited;    /* since when it waits for supply, or did; 0: it does not */
+};
+
 /* Inside the gate. 0, or the error. */
-static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t elemsize,
-		       uint64_t *popped)
+static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struct refill *refill)
 {
 	uint64_t deadline = 0;
 	int error = 0;
 
-	while (!error && !(*popped = pop_here(heap, class, elemsize))) {
+	while (!error && !(refill->popped = pop_here(heap, refill->class, refill->elemsize))) {
 		struct heapd_batch *spare;
 
-		if (current_turn(heap, class))
+		if (current_turn(heap, refill->class))
 			continue;
-		spare = spare_get(heap, self, class);
+		spare = spare_get(heap, self, refill->class);
 		if (spare) {
-			spare_install(heap, self, spare);
+			refill->installed += spare_install(heap, self, spare);
 			continue;
 		}
-		if (!deadline)
+		if (!deadline) {
 			deadline = clock_deadline(heap->supply_timeout_ns);
-		error = ring_wait(heap, self, class, deadline);
+			refill->waited = clock_now();
+		}
+		error = ring_wait(heap, self, refill->class, deadline);
 	}
 	return error;
+}
+
+/* The time of few is taken; see sample.c. */
+static void slow_begin(const struct heapd_heap *heap, struct refill *refill)
+{
+	if (!HEAPD_PROBED(alloc__slow__end) || !sample_slow())
+		return;
+	HEAPD_PROBE(alloc__slow__begin, heap->name, refill->class, refill->elemsize);
+	refill->begin = clock_now();
+}
+
+static void slow_end(const struct heapd_heap *heap, const struct refill *refill, int error)
+{
+	uint64_t begin = refill->begin ? refill->begin : refill->waited;
+
+	if (begin)
+		HEAPD_PROBE(alloc__slow__end, heap->name, refill->class, refill->elemsize,
+			    clock_now() - begin, (uint64_t)error, refill->waited ? 1 : SAMPLE_SLOW);
+	if (error)
+		HEAPD_PROBE(alloc__refused, heap->name, refill->class, refill->elemsize, (uint64_t)error);
 }
 
 uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 	struct heapd_thread *self = thread_self(heap);
-	uint64_t popped = 0;
+	struct refill refill = { .class = class, .elemsize = elemsize };
 	int error;
 
 	if (!self)
 		return 0;
 	if (heap->read_only)
 		return error_set(EROFS, "heap '%s' is attached read-only", heap->name), 0;
+	slow_begin(heap, &refill);
 	gate_enter(self);
-	error = refill_loop(heap, self, class, elemsize, &popped);
+	error = refill_loop(heap, self, &refill);
 	gate_leave(self);
 	answer_poll(heap);
+	slow_end(heap, &refill, error);
 	if (error)
 		supply_failed(heap, error);
-	return popped;
+	else if (HEAPD_PROBED(sample))
+		sample_take(heap, class, elemsize, refill.popped & ~HEAPD_CURRENT_ZEROED,
+			    refill.installed * elemsize);
+	return refill.popped;
 }
 
 void thread_spares_return(struct heapd_heap *heap, struct heapd_thread *self)

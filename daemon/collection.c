@@ -41,6 +41,7 @@ static void settings_init(struct collection *c, const struct config_heap *config
 /* Nobody has attached yet: plain stores do. */
 static void directory_init(struct heapd_directory *directory, const struct config_heap *config)
 {
+	directory->sample_bytes = HEAPD_SAMPLE_BYTES;
 	directory->cycle.free_mode = config->free_mode == CONFIG_FREE_CHECKED ? HEAPD_FREE_CHECKED
 									      : HEAPD_FREE_PROMPT;
 	directory->cycle.debug = config->debug;

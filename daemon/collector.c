@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "cycle.h"
 #include "events.h"
+#include "heapd/probes.h"
 #include "pacer.h"
 
 #define SECOND_NS    UINT64_C(1000000000)
@@ -37,8 +38,9 @@ struct collector {
 	uint64_t rate;                    /* bytes that the heap grew by in a second before it */
 	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
 	uint64_t seen_ends;
-	uint64_t cpu;   /* processor time of this thread in the last cycle */
-	uint32_t voids; /* in a row */
+	uint64_t cpu;    /* processor time of this thread in the last cycle */
+	uint64_t deaths; /* that a cycle has come after */
+	uint32_t voids;  /* in a row */
 	struct log_limit lines, void_lines;
 };
 
@@ -211,11 +213,28 @@ static void note_foreign(struct collector *c)
 	fields_tell(&collection->fields, c->heap);
 }
 
+/* Which of the freed objects were the dead's alone nobody can tell: these are all that the first cycle since freed. */
+static void receipt(struct collector *c, const struct cycle_result *r, uint64_t deaths)
+{
+	struct heapd_stats *stats = &c->heap->t.directory->stats;
+	uint64_t n = deaths - c->deaths;
+
+	c->deaths = deaths;
+	if (!n)
+		return;
+	HEAPD_COUNT(stats->receipts, 1u);
+	HEAPD_COUNT(stats->receipt_deaths, n);
+	HEAPD_COUNT(stats->receipt_bytes, r->swept.freed_bytes);
+	HEAPD_COUNT(stats->receipt_objects, r->swept.freed_objects);
+	HEAPD_PROBE(receipt, c->heap->name, n, r->swept.freed_bytes, r->swept.freed_objects, r->total);
+}
+
 static void run(struct collector *c, enum trigger trigger)
 {
 	struct heap *heap = c->heap;
 	const struct cycle_result *result = &c->cycle.result;
-	uint64_t begin = clock_ns(), cpu = cpu_ns();
+	uint64_t begin = clock_ns(), cpu = cpu_ns(),
+		 deaths = HEAPD_READ_ONCE(heap->t.directory->stats.deaths);
 	int r;
 
 	c->seen_slots = HEAPD_READ_ONCE(heap->t.directory->stats.supplied_slots);
@@ -247,6 +266,7 @@ static void run(struct collector *c, enum trigger trigger)
 	record(c, result, false);
 	note_foreign(c);
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
+	receipt(c, result, deaths);
 	finish(heap);
 	events_cycle(heap, room_is_low(c));
 	audit_cycle_ended(heap);

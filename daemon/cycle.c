@@ -41,12 +41,14 @@
 #include "cycle.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <time.h>
 
 #include "clock.h"
 #include "deads.h"
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "holds.h"
 #include "marks.h"
 #include "roots.h"
@@ -54,7 +56,8 @@
 #include "supply.h"
 #include "weaks.h"
 
-#define PIECE_WORDS 1024u /* read at once */
+#define PAUSE_MOST_NS (UINT64_C(1) << 40) /* that a client can make us count of one */
+#define PIECE_WORDS   1024u               /* read at once */
 
 int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 {
@@ -93,13 +96,22 @@ static void publish(struct cycle *cycle, enum heapd_phase phase)
 			    heapd_now_make(cycle->result.number, phase));
 }
 
-/* Adds the time since *since to *sum, and begins anew. */
-static void lap(uint64_t *sum, uint64_t *since)
-{
-	uint64_t now = clock_ns();
+/* What a probe calls the parts of a cycle, in their order. */
+enum part { PART_BARRIER, PART_GATHER, PART_SCAN, PART_ROOTS, PART_MARK, PART_SWEEP };
 
-	*sum += now - *since;
-	*since = now;
+static uint64_t part_begin(const struct cycle *cycle, enum part part)
+{
+	HEAPD_PROBE(phase__begin, cycle->heap->name, cycle->result.number, part);
+	return clock_ns();
+}
+
+/* Adds the time since `begin` to *sum. */
+static void part_end(const struct cycle *cycle, enum part part, uint64_t begin, uint64_t *sum)
+{
+	uint64_t ns = clock_ns() - begin;
+
+	*sum += ns;
+	HEAPD_PROBE(phase__end, cycle->heap->name, cycle->result.number, part, ns);
 }
 
 /* Steps 1 and 2. */
@@ -122,6 +134,15 @@ static int raise_barriers(struct cycle *cycle)
 	if (MUTANT(rings_emptied_late))
 		shades_empty(heap, &cycle->view);
 	return handshake_barrier(&cycle->handshake);
+}
+
+/* Step 3. */
+static int gather(struct cycle *cycle)
+{
+	int r = holds_gather(cycle->heap);
+
+	DELAY(4);
+	return r;
 }
 
 /* Step 4. */
@@ -183,12 +204,26 @@ static int shade_pins(struct cycle *cycle, const struct client *client)
 			   HEAPD_PIN_MAX, false);
 }
 
-static void count_pause(struct cycle_result *result, const struct heapd_thread *thread)
+/* ns is what a client wrote: whatever it says, one bucket grows by one. */
+static void pause_note(struct heapd_stats *stats, uint64_t ns)
+{
+	unsigned bucket = ns > 1 ? 64u - (unsigned)__builtin_clzll(ns - 1) : 0;
+
+	if (bucket >= HEAPD_PAUSE_BUCKETS)
+		bucket = HEAPD_PAUSE_BUCKETS - 1;
+	HEAPD_COUNT(stats->gc_pause_buckets[bucket], 1u);
+	HEAPD_COUNT(stats->gc_pause_ns, ns < PAUSE_MOST_NS ? ns : PAUSE_MOST_NS);
+	HEAPD_COUNT(stats->gc_pauses, 1u);
+}
+
+static void count_pause(struct heapd_stats *stats, struct cycle_result *result,
+			const struct heapd_thread *thread)
 {
 	uint64_t ns = HEAPD_READ_ONCE(thread->pause_last_ns);
 
 	if (HEAPD_READ_ONCE(thread->pause_cycle) != result->number)
 		return;
+	pause_note(stats, ns);
 	result->pause_sum += ns;
 	if (ns > result->pause_max)
 		result->pause_max = ns;
@@ -202,7 +237,7 @@ static int shade_client(struct cycle *cycle, const struct client *client)
 
 	for (uint32_t t = 0; r == 0 && t < n; t++) {
 		r = shade_thread(cycle, client, t, &threads[t]);
-		count_pause(&cycle->result, &threads[t]);
+		count_pause(&cycle->heap->t.directory->stats, &cycle->result, &threads[t]);
 	}
 	if (r == 0)
 		r = shade_pins(cycle, client);
@@ -344,39 +379,56 @@ static void end(struct cycle *cycle)
 	publish(cycle, HEAPD_PHASE_IDLE);
 }
 
+/* Steps 1 to 6. A part that fails ends what follows. */
+static int trace(struct cycle *cycle, struct cycle_result *result)
+{
+	static const struct {
+		int (*run)(struct cycle *cycle);
+		size_t sum; /* the member of the result that its time is added to */
+	} parts[] = {
+		[PART_BARRIER] = { raise_barriers, offsetof(struct cycle_result, barrier) },
+		[PART_GATHER] = { gather, offsetof(struct cycle_result, gather) },
+		[PART_SCAN] = { scan_threads, offsetof(struct cycle_result, scan) },
+		[PART_ROOTS] = { shade_roots, offsetof(struct cycle_result, roots) },
+		[PART_MARK] = { mark_and_bury, offsetof(struct cycle_result, mark) },
+	};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < sizeof(parts) / sizeof(parts[0]); i++) {
+		uint64_t begin = part_begin(cycle, (enum part)i);
+
+		r = parts[i].run(cycle);
+		part_end(cycle, (enum part)i, begin, (uint64_t *)(void *)((char *)result + parts[i].sum));
+	}
+	return r;
+}
+
+/* Step 7, or the end of a void cycle. */
+static void sweep(struct cycle *cycle, bool whole)
+{
+	uint64_t begin = part_begin(cycle, PART_SWEEP);
+
+	DELAY(4);
+	lower_barriers(cycle, whole ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
+	DELAY(4);
+	if (whole) {
+		cycle->result.early = early_look(&cycle->early, cycle->heap);
+		sweeper_run(cycle->heap, &cycle->result.swept);
+	}
+	part_end(cycle, PART_SWEEP, begin, &cycle->result.sweep);
+}
+
 static int collect(struct cycle *cycle)
 {
 	struct cycle_result *result = &cycle->result;
-	uint64_t since;
 	int r;
 
-	r = raise_barriers(cycle);
-	since = clock_ns();
-	if (r == 0)
-		r = holds_gather(cycle->heap);
-	DELAY(4);
-	lap(&result->gather, &since);
-	if (r == 0)
-		r = scan_threads(cycle);
-	since = clock_ns();
-	if (r == 0)
-		r = shade_roots(cycle);
-	lap(&result->roots, &since);
-	if (r == 0)
-		r = mark_and_bury(cycle);
-	lap(&result->mark, &since);
+	r = trace(cycle, result);
 	if (r == 0)
 		result->marked = *marker_counts(cycle->marker);
 	else
 		marker_give_up(cycle->marker);
-	DELAY(4);
-	lower_barriers(cycle, r == 0 ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
-	DELAY(4);
-	if (r == 0) {
-		result->early = early_look(&cycle->early, cycle->heap);
-		sweeper_run(cycle->heap, &result->swept);
-	}
-	lap(&result->sweep, &since);
+	sweep(cycle, r == 0);
 	end(cycle);
 	return r == -ENOMEM ? -EAGAIN : r;
 }
@@ -409,7 +461,10 @@ int cycle_run(struct cycle *cycle, enum trigger trigger)
 		.before = cycle_allocated(cycle->heap),
 	};
 	cycle->handshake.cycle = cycle->result.number;
+	HEAPD_PROBE(cycle__begin, cycle->heap->name, cycle->result.number, trigger, cycle->result.before);
 	r = collect(cycle);
 	cycle->result.total = clock_ns() - begin;
+	HEAPD_PROBE(cycle__end, cycle->heap->name, cycle->result.number, cycle->result.total,
+		    cycle->result.swept.freed_bytes, cycle->result.marked.bytes, r < 0);
 	return r;
 }

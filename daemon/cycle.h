@@ -17,7 +17,7 @@ struct cycle_result {
 	uint32_t number;
 	enum trigger trigger;
 	uint64_t began; /* CLOCK_REALTIME */
-	uint64_t total, gather, roots, mark, sweep;
+	uint64_t total, barrier, gather, scan, roots, mark, sweep;
 	uint64_t before; /* bytes allocated when it began */
 	uint32_t passes; /* over the barrier rings */
 	uint32_t sessions;

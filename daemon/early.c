@@ -15,6 +15,7 @@
 
 #include "clients.h"
 #include "heapd/atomic.h"
+#include "heapd/probes.h"
 #include "marks.h"
 #include "path.h"
 #include "spans.h"
@@ -53,6 +54,7 @@ static void report(struct early *early, const struct reach *reach, const struct 
 	struct heap *heap = reach->heap;
 	char path[PATH_MAX_TEXT];
 
+	HEAPD_PROBE(early__free, heap->name, heap->t.base + step->start, 1);
 	path_write(reach, step, path, sizeof(path));
 	log_limited(heap->log, &early->lines, LOG_WARNING,
 		    "heap '%s': %s 0x%" PRIx64 " (%" PRIu64

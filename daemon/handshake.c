@@ -39,6 +39,7 @@
 #include "collection.h"
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "shades.h"
 
 #define NAP_FIRST_NS  20000u
@@ -159,6 +160,7 @@ static void stall_look(struct handshake *h, const struct client *client, const c
 		if (!h->told) {
 			h->counts->stalls++;
 			HEAPD_COUNT(heap->t.directory->stats.gc_stalls, 1u);
+			HEAPD_PROBE(stall, heap->name, h->cycle, (uint64_t)client->pid, waited);
 		}
 		h->told = now;
 		log_warning(
@@ -288,12 +290,26 @@ static void switch_on(struct handshake *h)
 	}
 }
 
+static void begin(struct handshake *h, unsigned which)
+{
+	h->begin = clock_ns();
+	h->told = 0;
+	HEAPD_PROBE(handshake__begin, h->heap->name, h->cycle, which);
+}
+
+static uint64_t end(const struct handshake *h, unsigned which)
+{
+	uint64_t ns = clock_ns() - h->begin;
+
+	HEAPD_PROBE(handshake__end, h->heap->name, h->cycle, which, ns, h->counts->threads);
+	return ns;
+}
+
 int handshake_barrier(struct handshake *h)
 {
 	int r;
 
-	h->begin = clock_ns();
-	h->told = 0;
+	begin(h, 1);
 	fence_all(h->heap);
 	r = clients_look(h->heap, h->view);
 	if (r < 0)
@@ -305,7 +321,7 @@ int handshake_barrier(struct handshake *h)
 	DELAY(4);
 	if (r == 0 && !MUTANT(one_round))
 		r = round_wait(h);
-	h->counts->barrier_ns = clock_ns() - h->begin;
+	h->counts->barrier_ns = end(h, 1);
 	return r;
 }
 
@@ -365,8 +381,7 @@ int handshake_scan(struct handshake *h)
 	const struct client *stalled;
 	int r;
 
-	h->begin = clock_ns();
-	h->told = 0;
+	begin(h, 2);
 	fence_all(h->heap);
 	clients_notify(h->heap, &note);
 	r = clients_look(h->heap, h->view);
@@ -378,7 +393,7 @@ int handshake_scan(struct handshake *h)
 	/* Who came meanwhile may have a forked child's publication. */
 	if (r == 0)
 		r = clients_look(h->heap, h->view);
-	h->counts->scan_ns = clock_ns() - h->begin;
+	h->counts->scan_ns = end(h, 2);
 	return r;
 }
 

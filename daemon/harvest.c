@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "heapd/mutant.h"
+#include "heapd/probes.h"
 #include "poison.h"
 #include "supply.h"
 
@@ -96,6 +97,7 @@ static void report_double(struct supply *supply, uint32_t first, uint32_t k, uin
 	uint64_t n = (uint64_t)__builtin_popcountll(bits);
 
 	HEAPD_COUNT(heap->t.directory->stats.double_frees, n);
+	HEAPD_PROBE(double__free__late, heap->name, address, n, span->elemsize);
 	log_limited(
 		heap->log, &supply->double_free_limit, LOG_WARNING,
 		"heap %s: double free of %llu object(s) of %llu bytes, the first at 0x%llx; nothing was harmed",

@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 
 #include "clock.h"
+#include "heapd/probes.h"
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
@@ -151,8 +152,10 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	pages->huge_chunks += huge;
 	if (huge)
 		bit_set(pages->huge, chunk);
-	HEAPD_COUNT(heap->t.directory->stats.commit_ns, clock_ns() - begin);
+	begin = clock_ns() - begin;
+	HEAPD_COUNT(heap->t.directory->stats.commit_ns, begin);
 	publish(pages);
+	HEAPD_PROBE(heap__grow, heap->name, HEAPD_CHUNK_SIZE, heap->t.directory->stats.committed, begin);
 	return 0;
 }
 
@@ -273,6 +276,8 @@ static void chunk_is_gone(struct pages *pages, uint64_t chunk)
 		bit_clear(pages->dirty, i);
 	account_give(pages->heap->account, HEAPD_CHUNK_SIZE);
 	HEAPD_COUNT(pages->heap->t.directory->stats.returned, HEAPD_CHUNK_SIZE);
+	HEAPD_PROBE(heap__return, pages->heap->name, HEAPD_CHUNK_SIZE,
+		    pages->committed_chunks << HEAPD_CHUNK_SHIFT);
 }
 
 void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched)

@@ -19,6 +19,7 @@
 
 #include "collection.h"
 #include "heapd/atomic.h"
+#include "heapd/probes.h"
 #include "heapd/session.h"
 #include "memory.h"
 #include "supply.h"
@@ -215,6 +216,7 @@ static void count_out(struct session *session, bool died)
 {
 	struct heapd_stats *stats = &session->heap->t.directory->stats;
 
+	HEAPD_PROBE(client__end, session->heap->name, (uint64_t)session->pid, session->id, died);
 	LIST_REMOVE(session, link);
 	session->sessions->count--;
 	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions - 1);
@@ -287,6 +289,7 @@ void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 {
 	session->pid = pid;
 	clients_name(session->heap, session->index, pid, pidfd, socket);
+	HEAPD_PROBE(client__attach, session->heap->name, (uint64_t)pid, session->id, session->read_only);
 	log_begin(session);
 }
 

@@ -16,8 +16,9 @@
 #include "heapd/atomic.h"
 #include "peer.h"
 
-#define FOREIGN   "foreign." /* and a type's name */
-#define VALUE_MAX sizeof(((struct heapd_setting *)NULL)->value)
+#define FOREIGN    "foreign." /* and a type's name */
+#define SAMPLE_MAX (UINT64_C(1) << 40)
+#define VALUE_MAX  sizeof(((struct heapd_setting *)NULL)->value)
 
 struct key {
 	const char *name;
@@ -209,6 +210,28 @@ static void get_debug(const struct heap *heap, char value[VALUE_MAX])
 		 value_words_text(config_debug_words, heap->t.directory->cycle.debug).text);
 }
 
+static void get_sample(const struct heap *heap, char value[VALUE_MAX])
+{
+	uint64_t bytes = heap->t.directory->sample_bytes;
+
+	if (bytes)
+		snprintf(value, VALUE_MAX, "%" PRIu64, bytes);
+	else
+		snprintf(value, VALUE_MAX, "off");
+}
+
+static int set_sample(struct heap *heap, const char *value, struct refusal *why)
+{
+	struct value_error error;
+	uint64_t bytes = 0;
+
+	if (strcmp(value, "off") != 0 && value_size(value, 1, SAMPLE_MAX, &bytes, &error) < 0)
+		return refuse(why, -EINVAL, "sample.bytes: %.180s; or off", error.text);
+	HEAPD_WRITE_ONCE(heap->t.directory->sample_bytes, bytes);
+	say(heap, "sample.bytes", value);
+	return 0;
+}
+
 static void get_sessions(const struct heap *heap, char value[VALUE_MAX])
 {
 	snprintf(value, VALUE_MAX, "%" PRIu64, HEAPD_READ_ONCE(heap->t.directory->stats.sessions));
@@ -241,6 +264,7 @@ static const struct key keys[] = {
 	{ "free.mode", get_free, NULL },
 	{ "debug", get_debug, NULL },
 	{ "foreign", get_foreign, NULL },
+	{ "sample.bytes", get_sample, set_sample },
 	{ "sessions.count", get_sessions, NULL },
 	{ "build.fingerprint", get_fingerprint, NULL },
 };
@@ -249,13 +273,13 @@ static const struct key keys[] = {
 
 static int refuse_unknown(const char *name, struct refusal *why)
 {
-	char list[256] = "";
+	char list[320] = "";
 	size_t used = 0;
 
 	for (size_t i = 0; i < NKEYS && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? " " : "",
 					 keys[i].name);
-	return refuse(why, -ENOENT, "there is no setting '%s'; there are: %s", name, list);
+	return refuse(why, -ENOENT, "no setting '%s'; have: %s", name, list);
 }
 
 static int find(const struct heapd_setting *setting, const struct key **key, struct refusal *why)

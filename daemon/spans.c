@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "heapd/probes.h"
 #include "marks.h"
 
 #define SPAN_GROW_SHIFT 3 /* a span may be as large as an eighth of what its class has */
@@ -150,6 +151,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	HEAPD_COUNT(t->class_stats[record.class].spans, 1u);
 	HEAPD_COUNT(t->class_stats[record.class].pages, record.npages);
 	HEAPD_COUNT(t->directory->stats.spans_cut, 1u);
+	HEAPD_PROBE(span__cut, spans->heap->name, record.class, record.npages, record.elemsize);
 	return 0;
 }
 
@@ -314,6 +316,7 @@ void spans_free(struct spans *spans, uint32_t first)
 	HEAPD_WRITE_ONCE(t->class_stats[record.class].pages,
 			 t->class_stats[record.class].pages - record.npages);
 	HEAPD_COUNT(t->directory->stats.spans_freed, 1u);
+	HEAPD_PROBE(span__freed, spans->heap->name, record.class, record.npages, record.elemsize);
 	runmap_give(&spans->numbers, record.slab0 / HEAPD_SLAB_UNIT, units);
 	pages_give(spans->pages, first, record.npages);
 }

@@ -32,6 +32,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "events.h"
+#include "heapd/probes.h"
 #include "supply.h"
 #include "visit.h"
 
@@ -101,9 +102,10 @@ static void ring_event(struct supply *supply, uint32_t class)
 	futex_wake_all(event);
 }
 
-static void refused(struct heap *heap)
+static void refused(struct heap *heap, uint32_t class, uint64_t bytes)
 {
 	HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
+	HEAPD_PROBE(refused, heap->name, class, bytes, heap->t.directory->stats.committed);
 	events_low(heap, clock_ns());
 }
 
@@ -112,7 +114,7 @@ static void refuse_class(struct supply *supply, uint32_t class)
 	struct heapd_ring *ring = &supply->heap->t.rings[class];
 
 	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
-	refused(supply->heap);
+	refused(supply->heap, class, supply->heap->t.classes[class].slot_size);
 }
 
 static bool class_is_small(const struct supply *supply, uint32_t class)
@@ -521,7 +523,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		heap->clients->slots[client].sent = false;
 		clients_changed(heap->clients);
 	} else {
-		refused(heap);
+		refused(heap, class, bytes);
 	}
 	heap_unlock(heap);
 	return r;

@@ -53,6 +53,7 @@ START_TEST(defaults_can_be_asked_for)
 	ck_setting("memory.soft_limit", "auto");
 	ck_setting("free.mode", "prompt");
 	ck_setting("debug", "");
+	ck_setting("sample.bytes", "524288");
 	ck_assert_uint_eq(collecting(), 0);
 	attached_stop();
 }

@@ -16,6 +16,8 @@ enum heapd_huge {
 	HEAPD_HUGE_HUGETLB,
 };
 
+#define HEAPD_SAMPLE_BYTES (512ul << 10) /* unless set otherwise */
+
 #define HEAPD_DIRECTORY_MAGIC 0x3170616568643a64ull
 
 struct heapd_directory {
@@ -29,6 +31,7 @@ struct heapd_directory {
 	uint32_t nclasses; /* class records in use are below this; grows only (release) */
 	uint32_t ntypes;
 	uint32_t nroots;
+	uint64_t sample_bytes; /* allocated between two samples, on average; 0: none (see heapd-probes(7)) */
 	struct heapd_cycle_words cycle __attribute__((aligned(64)));
 	struct heapd_stats stats __attribute__((aligned(64)));
 	struct heapd_cycle_record cycles[HEAPD_CYCLES_KEPT]; /* cycle n stands at n % HEAPD_CYCLES_KEPT */

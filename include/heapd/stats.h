@@ -8,6 +8,8 @@
 
 #include <stdint.h>
 
+#define HEAPD_PAUSE_BUCKETS 32u
+
 struct heapd_stats {
 	uint64_t limit;          /* committed at most */
 	uint64_t committed;      /* of the heap memfd */
@@ -50,7 +52,12 @@ struct heapd_stats {
 	uint64_t gc_pause_max; /* ns of its own processor time: the longest answer of a thread to a scan */
 	uint64_t gc_weak_cleared; /* weak cells whose objects had died */
 	uint64_t gc_dead_queued;  /* objects of watched types that had died */
-	uint64_t unused[80];
+	/* Pauses of all threads in all cycles. Bucket i: longer than 2^(i-1) ns, 2^i at most; the last also those beyond. */
+	uint64_t gc_pauses, gc_pause_ns;
+	uint64_t gc_pause_buckets[HEAPD_PAUSE_BUCKETS];
+	/* Cycles that found out what the dead had left: deaths before them, what they freed. */
+	uint64_t receipts, receipt_deaths, receipt_bytes, receipt_objects;
+	uint64_t unused[42];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 

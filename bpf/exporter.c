@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * heapd-exporter: one page of metrics of the heaps that it was told of.
+ *
+ * One thread and libevent's HTTP server. Nothing here waits: an answer is written into memory at once and leaves as the
+ * scraper reads, so one that hangs has its memory and its descriptor for some seconds and delays nobody. When all
+ * descriptors are in use, no connection is accepted for a moment.
+ */
+#include <argp.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/event.h>
+#include <event2/http.h>
+#include <event2/keyvalq_struct.h>
+#include <event2/listener.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "metrics.h"
+#include "tracing.h"
+
+#define HEAPS         64u
+#define TIMEOUT       5 /* seconds for a connection that neither sends nor reads */
+#define HEADERS_BYTES 16384
+#define BODY_BYTES    1024
+
+struct exporter {
+	const char *socket, *daemon, *library, *otlp;
+	const char *names[HEAPS];
+	unsigned n;
+	unsigned short port;
+	bool no_bpf;
+
+	struct event_base *base;
+	struct evhttp *http;
+	struct evconnlistener *listener;
+	struct event *rest; /* until connections are accepted again */
+	struct directory heaps[HEAPS];
+	struct metrics metrics;
+	struct loader *loader;
+	struct tracing *tracing;
+};
+
+static const struct argp_option options[] = {
+	{ "heap", 'H', "NAME", 0, "Export this heap; may be given many times (default)", 0 },
+	{ "socket", 's', "PATH", 0, "The daemon's socket (/run/heapd/heapd.sock)", 0 },
+	{ "port", 'p', "PORT", 0, "Listen on 127.0.0.1:PORT (9469), unless systemd hands over a socket", 0 },
+	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (" EXPORTER_DAEMON ")", 0 },
+	{ "library", 'l', "FILE", 0, "The library, for its probes (" EXPORTER_LIBRARY ")", 0 },
+	{ "no-bpf", 'n', NULL, 0, "Do without BPF", 0 },
+	{ "otlp", 'o', "URL", 0, "Send each collection as a trace there (http://127.0.0.1:4318/v1/traces)",
+	  0 },
+	{ 0 },
+};
+
+static error_t port_parse(struct argp_state *state, const char *text, unsigned short *port)
+{
+	char *end;
+	unsigned long n = strtoul(text, &end, 10);
+
+	if (!*text || *end || n > 65535)
+		argp_error(state, "\"%s\" is no port", text);
+	*port = (unsigned short)n;
+	return 0;
+}
+
+static error_t option_parse(int key, char *value, struct argp_state *state)
+{
+	struct exporter *e = state->input;
+
+	switch (key) {
+	case 'H':
+		if (e->n == HEAPS || strlen(value) >= HEAPD_NAME_MAX)
+			argp_error(state, "too many heaps, or too long a name: %s", value);
+		e->names[e->n++] = value;
+		return 0;
+	case 's':
+		e->socket = value;
+		return 0;
+	case 'p':
+		return port_parse(state, value, &e->port);
+	case 'd':
+		e->daemon = value;
+		return 0;
+	case 'l':
+		e->library = value;
+		return 0;
+	case 'n':
+		e->no_bpf = true;
+		return 0;
+	case 'o':
+		e->otlp = value;
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+/* Serving --------------------------------------------------------------------------------------------------------- */
+
+static void metrics_serve(struct evhttp_request *request, void *arg)
+{
+	const char *accept = evhttp_find_header(evhttp_request_get_input_headers(request), "Accept");
+	struct exporter *exporter = arg;
+	struct exposition e = {
+		.out = evbuffer_new(),
+		.open_metrics = accept && strstr(accept, "application/openmetrics-text"),
+	};
+
+	if (!e.out) {
+		evhttp_send_error(request, HTTP_INTERNAL, NULL);
+		return;
+	}
+	metrics_write(&exporter->metrics, &e);
+	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
+			  e.open_metrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+					 : "text/plain; version=0.0.4; charset=utf-8");
+	evhttp_send_reply(request, HTTP_OK, "OK", e.out);
+	evbuffer_free(e.out);
+}
+
+static void accept_again(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	evconnlistener_enable(((struct exporter *)arg)->listener);
+}
+
+/* Descriptors are short: to try again at once would be to do nothing else. */
+static void accept_failed(struct evconnlistener *listener, void *arg)
+{
+	static const struct timeval moment = { .tv_usec = 100000 };
+	struct exporter *e = arg;
+
+	evconnlistener_disable(listener);
+	evtimer_add(e->rest, &moment);
+}
+
+static struct evhttp_bound_socket *socket_open(struct exporter *e)
+{
+	int n = sd_listen_fds(1);
+
+	if (n > 0)
+		return evutil_make_socket_nonblocking(SD_LISTEN_FDS_START) < 0
+			       ? NULL
+			       : evhttp_accept_socket_with_handle(e->http, SD_LISTEN_FDS_START);
+	return evhttp_bind_socket_with_handle(e->http, "127.0.0.1", e->port);
+}
+
+static int listen_start(struct exporter *e)
+{
+	struct evhttp_bound_socket *bound;
+	struct sockaddr_in at = { 0 };
+	socklen_t size = sizeof(at);
+
+	evhttp_set_timeout(e->http, TIMEOUT);
+	evhttp_set_max_headers_size(e->http, HEADERS_BYTES);
+	evhttp_set_max_body_size(e->http, BODY_BYTES);
+	evhttp_set_allowed_methods(e->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
+	evhttp_set_cb(e->http, "/metrics", metrics_serve, e);
+	bound = socket_open(e);
+	if (!bound)
+		return -errno;
+	e->listener = evhttp_bound_socket_get_listener(bound);
+	evconnlistener_set_error_cb(e->listener, accept_failed);
+	getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&at, &size);
+	printf("heapd-exporter: listening on port %u\n", ntohs(at.sin_port));
+	return 0;
+}
+
+static void end(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	event_base_loopbreak(arg);
+}
+
+/* Starting -------------------------------------------------------------------------------------------------------- */
+
+static void bpf_start(struct exporter *e)
+{
+	const char *how = "none";
+	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, e->daemon, e->library, &how);
+
+	if (r == 0)
+		printf("heapd-exporter: BPF programs attached by %s\n", how);
+	else if (!e->no_bpf)
+		printf("heapd-exporter: goes on without BPF: %s\n", strerror(-r));
+	e->metrics.loader = e->loader;
+	e->metrics.how = how;
+}
+
+static void heaps_start(struct exporter *e)
+{
+	if (!e->n)
+		e->names[e->n++] = "default";
+	for (unsigned i = 0; i < e->n; i++) {
+		directory_init(&e->heaps[i], e->socket, e->names[i]);
+		directory_look(&e->heaps[i]);
+	}
+	e->metrics.heaps = e->heaps;
+	e->metrics.n = e->n;
+	e->metrics.version = EXPORTER_VERSION;
+}
+
+static int run(struct exporter *e)
+{
+	struct event *ends[] = {
+		evsignal_new(e->base, SIGTERM, end, e->base),
+		evsignal_new(e->base, SIGINT, end, e->base),
+	};
+	int r;
+
+	evsignal_add(ends[0], NULL);
+	evsignal_add(ends[1], NULL);
+	e->rest = evtimer_new(e->base, accept_again, e);
+	r = listen_start(e);
+	if (r < 0) {
+		fprintf(stderr, "heapd-exporter: cannot listen: %s\n", strerror(-r));
+	} else {
+		fflush(stdout);
+		sd_notify(1, "READY=1");
+		event_base_dispatch(e->base);
+	}
+	event_free(e->rest);
+	event_free(ends[0]);
+	event_free(ends[1]);
+	return r;
+}
+
+int main(int argc, char *argv[])
+{
+	static const struct argp argp = {
+		.options = options,
+		.parser = option_parse,
+		.doc = "Exports metrics of heapd's heaps to Prometheus.",
+	};
+	struct exporter e = {
+		.socket = "/run/heapd/heapd.sock",
+		.daemon = EXPORTER_DAEMON,
+		.library = EXPORTER_LIBRARY,
+		.port = 9469,
+	};
+	int r;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &e);
+	signal(SIGPIPE, SIG_IGN);
+	bpf_start(&e);
+	heaps_start(&e);
+	e.base = event_base_new();
+	e.http = e.base ? evhttp_new(e.base) : NULL;
+	if (!e.http)
+		return 1;
+	if (e.otlp)
+		e.tracing = tracing_start(e.base, e.otlp, e.heaps, e.n);
+	r = run(&e);
+	tracing_stop(e.tracing);
+	evhttp_free(e.http);
+	event_base_free(e.base);
+	for (unsigned i = 0; i < e.n; i++)
+		directory_deinit(&e.heaps[i]);
+	loader_stop(e.loader);
+	return r < 0;
+}

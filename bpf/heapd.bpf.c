@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The kernel's side: adds up durations and samples, on each CPU for itself, so that a hit costs no more than itself and
+ * user space reads a few numbers.
+ *
+ * A probe's site is the first instruction of a function of its own (heapd/probes.h), so its arguments are that call's:
+ * no note has to be interpreted here, and nothing of the kernel's is read, so one object runs on every kernel.
+ *
+ * Who fires a probe is not to be trusted: any process may map the library. It can add to the sums, and have entries made,
+ * as many as the map has; the exporter shows those of its heaps alone.
+ */
+#include <linux/bpf.h>
+#include <linux/ptrace.h>
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "distributions.h"
+
+#ifndef PT_REGS_PARM6 /* libbpf 1.1 has five */
+#ifdef __TARGET_ARCH_x86
+#define PT_REGS_PARM6(x) ((x)->r9)
+#else
+#define PT_REGS_PARM6(x) (((const struct user_pt_regs *)(x))->regs[5])
+#endif
+#endif
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
+	__uint(max_entries, 4096);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct distribution_key);
+	__type(value, struct distribution);
+} distributions SEC(".maps");
+
+/* Too large for a program's stack: what a new entry begins as. */
+const struct distribution nothing = {};
+
+static __always_inline struct distribution *find(const char *heap, unsigned kind, unsigned part)
+{
+	struct distribution_key key = { .kind = kind, .part = part };
+	struct distribution *found;
+
+	if (bpf_probe_read_user_str(key.heap, sizeof(key.heap), heap) <= 0)
+		return 0;
+	found = bpf_map_lookup_elem(&distributions, &key);
+	if (found)
+		return found;
+	bpf_map_update_elem(&distributions, &key, &nothing, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&distributions, &key);
+}
+
+/* The least i with ns <= 2^i. */
+static __always_inline unsigned bucket_of(unsigned long long ns)
+{
+	unsigned i = 0;
+
+	if (ns <= 1)
+		return 0;
+	ns--;
+	for (unsigned step = 32; step; step /= 2)
+		if (ns >> step) {
+			ns >>= step;
+			i += step;
+		}
+	i++;
+	return i < DISTRIBUTION_BUCKETS ? i : DISTRIBUTION_BUCKETS - 1;
+}
+
+static __always_inline int add(const char *heap, unsigned kind, unsigned part, unsigned long long ns,
+			       unsigned long long weight)
+{
+	struct distribution *d = find(heap, kind, part);
+	unsigned bucket = bucket_of(ns);
+
+	if (!d || bucket >= DISTRIBUTION_BUCKETS)
+		return 0;
+	d->count += weight;
+	d->sum += ns * weight;
+	d->buckets[bucket] += weight;
+	return 0;
+}
+
+SEC("uprobe")
+int pause(struct pt_regs *ctx)
+{
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_PAUSE, 0, PT_REGS_PARM3(ctx), 1);
+}
+
+SEC("uprobe")
+int handshake__end(struct pt_regs *ctx)
+{
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_HANDSHAKE, PT_REGS_PARM3(ctx),
+		   PT_REGS_PARM4(ctx), 1);
+}
+
+SEC("uprobe")
+int phase__end(struct pt_regs *ctx)
+{
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_PHASE, PT_REGS_PARM3(ctx),
+		   PT_REGS_PARM4(ctx), 1);
+}
+
+/* Time is taken by the library only while somebody looks at the end: the begin is left alone. */
+SEC("uprobe")
+int alloc__slow__end(struct pt_regs *ctx)
+{
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SLOW, 0, PT_REGS_PARM4(ctx),
+		   PT_REGS_PARM6(ctx));
+}
+
+SEC("uprobe")
+int supply__wait__end(struct pt_regs *ctx)
+{
+	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_WAIT, 0, PT_REGS_PARM3(ctx), 1);
+}
+
+SEC("uprobe")
+int sample(struct pt_regs *ctx)
+{
+	struct distribution *d =
+		find((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SAMPLES, PT_REGS_PARM3(ctx));
+
+	if (!d)
+		return 0;
+	d->count++;
+	d->sum += PT_REGS_PARM5(ctx);
+	return 0;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the BPF programs' file descriptors and links: all end with the process, however it ends.
+ *
+ * Two kinds of link. uprobe_multi (kernel 6.6) needs CAP_BPF and CAP_PERFMON alone; libbpf 1.1 does not know it, so the
+ * system call is made here, with the kernel's structure written out. Else one perf event a probe, as libbpf makes it. Both
+ * are told where the semaphore is, and the kernel counts it up in every process that maps the file, whenever it does.
+ *
+ * Once attached, reading maps by descriptors that are open needs no capability: they are dropped.
+ */
+#include "loader.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <cap-ng.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "heapd.skel.h"
+#include "notes.h"
+
+#define LINK_CREATE        28
+#define TRACE_UPROBE_MULTI 48
+#define PROGRAMS           6
+
+/* union bpf_attr of BPF_LINK_CREATE for such a link (linux/bpf.h of 6.6 on). */
+struct link_create {
+	uint32_t prog_fd, target_fd, attach_type, flags;
+	uint64_t path, offsets, ref_ctr_offsets, cookies;
+	uint32_t count, multi_flags, pid, unused;
+};
+
+struct loader {
+	struct heapd_bpf *skeleton;
+	int cpus;
+	int fds[PROGRAMS];                /* of uprobe_multi links; -1 */
+	struct bpf_link *links[PROGRAMS]; /* of libbpf's; NULL */
+};
+
+static int multi_attach(struct bpf_program *program, const char *path, const struct note *note)
+{
+	struct link_create attr = {
+		.prog_fd = (uint32_t)bpf_program__fd(program),
+		.attach_type = TRACE_UPROBE_MULTI,
+		.path = (uint64_t)(uintptr_t)path,
+		.offsets = (uint64_t)(uintptr_t)&note->site,
+		.ref_ctr_offsets = (uint64_t)(uintptr_t)&note->semaphore,
+		.count = 1,
+	};
+	long fd = syscall(SYS_bpf, LINK_CREATE, &attr, sizeof(attr));
+
+	return fd < 0 ? -errno : (int)fd;
+}
+
+static int perf_attach(struct bpf_program *program, const char *path, const struct note *note,
+		       struct bpf_link **link)
+{
+	LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = note->semaphore);
+
+	*link = bpf_program__attach_uprobe_opts(program, -1, path, note->site, &opts);
+	return *link ? 0 : -errno;
+}
+
+static int attach_one(struct loader *loader, unsigned i, struct bpf_program *program, const char *path,
+		      bool multi)
+{
+	struct note note;
+	int r = note_find(path, bpf_program__name(program), &note);
+
+	if (r < 0)
+		return r;
+	if (!multi)
+		return perf_attach(program, path, &note, &loader->links[i]);
+	loader->fds[i] = multi_attach(program, path, &note);
+	return loader->fds[i] < 0 ? loader->fds[i] : 0;
+}
+
+static int attach(struct loader *loader, const char *daemon, const char *library, bool multi)
+{
+	const struct heapd_bpf *s = loader->skeleton;
+	struct {
+		struct bpf_program *program;
+		const char *path;
+	} all[PROGRAMS] = {
+		{ s->progs.pause, library },
+		{ s->progs.handshake__end, daemon },
+		{ s->progs.phase__end, daemon },
+		{ s->progs.alloc__slow__end, library },
+		{ s->progs.supply__wait__end, library },
+		{ s->progs.sample, library },
+	};
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < PROGRAMS; i++)
+		r = attach_one(loader, i, all[i].program, all[i].path, multi);
+	return r;
+}
+
+static int load(struct loader *loader, bool multi)
+{
+	struct bpf_program *program;
+	int r;
+
+	loader->skeleton = heapd_bpf__open();
+	if (!loader->skeleton)
+		return -errno;
+	if (multi)
+		bpf_object__for_each_program(program, loader->skeleton->obj)
+			bpf_program__set_expected_attach_type(program,
+							      (enum bpf_attach_type)TRACE_UPROBE_MULTI);
+	r = heapd_bpf__load(loader->skeleton);
+	return r < 0 ? r : 0;
+}
+
+static struct loader *loader_new(void)
+{
+	struct loader *loader = calloc(1, sizeof(*loader));
+
+	for (unsigned i = 0; loader && i < PROGRAMS; i++)
+		loader->fds[i] = -1;
+	if (loader)
+		loader->cpus = libbpf_num_possible_cpus();
+	return loader;
+}
+
+void loader_stop(struct loader *loader)
+{
+	if (!loader)
+		return;
+	for (unsigned i = 0; i < PROGRAMS; i++) {
+		if (loader->fds[i] >= 0)
+			close(loader->fds[i]);
+		bpf_link__destroy(loader->links[i]);
+	}
+	heapd_bpf__destroy(loader->skeleton);
+	free(loader);
+}
+
+static int start(struct loader **loader, const char *daemon, const char *library, bool multi)
+{
+	int r;
+
+	*loader = loader_new();
+	if (!*loader)
+		return -ENOMEM;
+	r = load(*loader, multi);
+	if (r == 0)
+		r = attach(*loader, daemon, library, multi);
+	if (r == 0)
+		return 0;
+	loader_stop(*loader);
+	*loader = NULL;
+	return r;
+}
+
+static int quiet(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level, (void)format, (void)args;
+	return 0;
+}
+
+int loader_start(struct loader **loader, const char *daemon, const char *library, const char **how)
+{
+	int r;
+
+	libbpf_set_print(quiet);
+	*how = "uprobe_multi";
+	r = start(loader, daemon, library, true);
+	if (r < 0 && r != -ENOENT) {
+		*how = "perf";
+		r = start(loader, daemon, library, false);
+	}
+	if (r < 0)
+		*how = "none";
+	capng_clear(CAPNG_SELECT_BOTH);
+	capng_apply(CAPNG_SELECT_BOTH);
+	return r;
+}
+
+void loader_read(const struct loader *loader, const struct distribution_key *key, struct distribution *sum)
+{
+	struct distribution *each = loader && loader->cpus > 0 ? calloc((size_t)loader->cpus, sizeof(*each))
+							       : NULL;
+
+	*sum = (struct distribution){ 0 };
+	if (each && bpf_map__lookup_elem(loader->skeleton->maps.distributions, key, sizeof(*key), each,
+					 sizeof(*each) * (size_t)loader->cpus, 0) == 0)
+		for (int cpu = 0; cpu < loader->cpus; cpu++) {
+			sum->count += each[cpu].count;
+			sum->sum += each[cpu].sum;
+			for (unsigned i = 0; i < DISTRIBUTION_BUCKETS; i++)
+				sum->buckets[i] += each[cpu].buckets[i];
+		}
+	free(each);
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Owns the clock that looks for new cycles, and what is on its way. A cycle is sent once; if the receiver is away or
+ * slow, it is lost, and never more than a few are on their way: traces are for people, and nothing may pile up for them.
+ */
+#include "tracing.h"
+
+#include <event2/buffer.h>
+#include <event2/http.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cycletrace.h"
+
+#define PERIOD_MS 500
+#define ON_WAY    64u
+#define TIMEOUT   5
+
+struct tracing {
+	struct event_base *base;
+	struct event *timer;
+	struct evhttp_uri *uri;
+	struct evhttp_connection *connection;
+	struct directory *heaps;
+	uint64_t *sent; /* of each heap: the last cycle */
+	unsigned n, on_way;
+};
+
+static void answered(struct evhttp_request *request, void *arg)
+{
+	(void)request;
+	((struct tracing *)arg)->on_way--;
+}
+
+static void send_body(struct tracing *t, const char *body, size_t size)
+{
+	struct evhttp_request *request = evhttp_request_new(answered, t);
+	struct evkeyvalq *headers;
+	const char *path = evhttp_uri_get_path(t->uri);
+
+	if (!request)
+		return;
+	headers = evhttp_request_get_output_headers(request);
+	evhttp_add_header(headers, "Host", evhttp_uri_get_host(t->uri));
+	evhttp_add_header(headers, "Content-Type", "application/json");
+	evbuffer_add(evhttp_request_get_output_buffer(request), body, size);
+	t->on_way++;
+	if (evhttp_make_request(t->connection, request, EVHTTP_REQ_POST, path && *path ? path : "/") < 0)
+		t->on_way--;
+}
+
+static void send_cycle(struct tracing *t, const struct directory *heap,
+		       const struct heapd_cycle_record *record)
+{
+	char *body = NULL;
+	size_t size = 0;
+	FILE *f = open_memstream(&body, &size);
+
+	if (!f)
+		return;
+	cycletrace_write_otlp(heap->t.directory, heap->name, record, f);
+	fclose(f);
+	send_body(t, body, size);
+	free(body);
+}
+
+/* What has left the directory meanwhile is not sent. */
+static void heap_look(struct tracing *t, unsigned i)
+{
+	const struct heapd_directory *d = t->heaps[i].t.directory;
+	uint64_t now = d ? HEAPD_READ_ONCE(d->cycle.now) : 0, last = heapd_now_cycle(now);
+	struct heapd_cycle_record record;
+
+	if (last < t->sent[i])
+		t->sent[i] = 0; /* another daemon, another count */
+	if (last > t->sent[i] + HEAPD_CYCLES_KEPT)
+		t->sent[i] = last - HEAPD_CYCLES_KEPT;
+	for (uint64_t c = t->sent[i] + 1; c <= last && t->on_way < ON_WAY; c++)
+		if (cycletrace_read(d, c, &record)) {
+			send_cycle(t, &t->heaps[i], &record);
+			t->sent[i] = c;
+		}
+}
+
+static void look(evutil_socket_t fd, short what, void *arg)
+{
+	struct tracing *t = arg;
+
+	(void)fd, (void)what;
+	for (unsigned i = 0; i < t->n; i++)
+		heap_look(t, i);
+}
+
+static bool receiver_know(struct tracing *t, const char *url)
+{
+	int port;
+
+	t->uri = evhttp_uri_parse(url);
+	if (!t->uri || !evhttp_uri_get_scheme(t->uri) || strcmp(evhttp_uri_get_scheme(t->uri), "http") != 0 ||
+	    !evhttp_uri_get_host(t->uri))
+		return false;
+	port = evhttp_uri_get_port(t->uri);
+	t->connection = evhttp_connection_base_new(t->base, NULL, evhttp_uri_get_host(t->uri),
+						   (unsigned short)(port < 0 ? 4318 : port));
+	if (t->connection)
+		evhttp_connection_set_timeout(t->connection, TIMEOUT);
+	return t->connection;
+}
+
+struct tracing *tracing_start(struct event_base *base, const char *url, struct directory *heaps, unsigned n)
+{
+	static const struct timeval period = { .tv_usec = PERIOD_MS * 1000 };
+	struct tracing *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return NULL;
+	*t = (struct tracing){ .base = base, .heaps = heaps, .n = n, .sent = calloc(n, sizeof(uint64_t)) };
+	if (!t->sent || !receiver_know(t, url)) {
+		fprintf(stderr, "heapd-exporter: %s is not of the form http://HOST:PORT/PATH\n", url);
+		tracing_stop(t);
+		return NULL;
+	}
+	t->timer = event_new(base, -1, EV_PERSIST, look, t);
+	event_add(t->timer, &period);
+	return t;
+}
+
+void tracing_stop(struct tracing *t)
+{
+	if (!t)
+		return;
+	if (t->timer)
+		event_free(t->timer);
+	if (t->connection)
+		evhttp_connection_free(t->connection);
+	if (t->uri)
+		evhttp_uri_free(t->uri);
+	free(t->sent);
+	free(t);
+}

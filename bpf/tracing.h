@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sends each cycle of the heaps as a trace, by OTLP over HTTP.
+ */
+#ifndef HEAPD_BPF_TRACING_H
+#define HEAPD_BPF_TRACING_H
+
+#include <event2/event.h>
+
+#include "directory.h"
+
+struct tracing;
+
+/* NULL: the URL is none that can be sent to (http://HOST:PORT/PATH), or memory is short; said on standard error. */
+struct tracing *tracing_start(struct event_base *base, const char *url, struct directory *heaps, unsigned n);
+void tracing_stop(struct tracing *tracing);
+
+#endif

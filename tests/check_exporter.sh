@@ -1,0 +1,218 @@
+#!/bin/bash
+# The exporter, for real: a daemon under load, scraped by Debian's Prometheus and by clients that behave badly; both text
+# forms are read by promtool and a foreign parser; alert rules and the dashboard's queries are run.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+build=$(realpath "${HEAPD_TEST_BUILD:-build}")
+[[ -x $build/heapd-exporter && -x $build/heapd-demo ]] || { echo "SKIP exporter: it is not built"; exit 77; }
+command -v curl >/dev/null || { echo "SKIP exporter: no curl"; exit 77; }
+bad=0
+complain() {
+	echo "$1"
+	bad=1
+}
+
+dir=$(mktemp -d) || exit 1
+pids=()
+cleanup() {
+	kill "${pids[@]}" 2>/dev/null
+	wait
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+
+mkdir "$dir/text"
+for ((i = 1; i <= 100; i++)); do
+	for ((k = 1; k <= 100; k++)); do echo "all word_$((k % 50)) file_$i place_$((i * k % 997))"; done >"$dir/text/$i.txt"
+done
+
+"$build/heapd" -c /dev/null --socket="$dir/s" --set heap.default.Size=1G --set heap.default.Limit=256M --set heap.default.GCPercent=50 \
+	--set heap.idle.Size=64M 2>"$dir/heapd.log" &
+daemon=$!
+pids+=($daemon)
+for ((i = 0; i < 50; i++)); do [[ -S $dir/s ]] && break; sleep 0.1; done
+
+# Its standard output says the port. $1: name, the rest: more arguments. Sets port and exporter.
+exporter_start() {
+	local name=$1
+	shift
+	"$build/heapd-exporter" --socket="$dir/s" --heap=default --heap=idle -p 0 --daemon="$build/heapd" \
+		--library="$build/libheapd.so" "$@" >"$dir/$name" 2>&1 &
+	exporter=$!
+	pids+=($exporter)
+	for ((i = 0; i < 100; i++)); do
+		port=$(grep -oE 'port [0-9]+' "$dir/$name") && port=${port#port } && return
+		sleep 0.1
+	done
+	complain "the exporter does not come up: $(cat "$dir/$name")"
+	exit 1
+}
+
+# A receiver of traces, which keeps what it is sent.
+/usr/bin/python3 - "$dir/traces" >"$dir/traces.port" <<'PY' &
+import http.server, sys
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        with open(sys.argv[1], 'ab') as f: f.write(self.path.encode() + b' ' + body + b'\n')
+        self.send_response(200); self.send_header('Content-Length', '0'); self.end_headers()
+    def log_message(self, *a): pass
+s = http.server.ThreadingHTTPServer(('127.0.0.1', 0), H)
+print(s.server_address[1], flush=True)
+s.serve_forever()
+PY
+pids+=($!)
+for ((i = 0; i < 50; i++)); do [[ -s $dir/traces.port ]] && break; sleep 0.1; done
+
+exporter_start exporter --otlp="http://127.0.0.1:$(cat "$dir/traces.port")/v1/traces"
+main=$exporter mainport=$port
+bpf=yes
+grep -qE 'attached by (uprobe_multi|perf)' "$dir/exporter" || { bpf=; echo "no BPF here: $(head -n 1 "$dir/exporter")"; }
+if [[ $bpf ]]; then
+	grep -q '^CapEff:[[:space:]]*0*$' "/proc/$main/status" || complain "the exporter keeps capabilities"
+fi
+
+# Every series is there before anything has happened.
+curl -s "localhost:$port/metrics" >"$dir/first" || complain "no answer"
+for name in 'heapd_gc_cycles_total{heap="idle",trigger="death"} 0' 'heapd_gc_pause_seconds_count{heap="default"} 0' \
+	'heapd_gc_phase_seconds_count{heap="idle",phase="mark"} 0' 'heapd_sampled_alloc_bytes_total{heap="default",size="16"} 0' \
+	'heapd_up{heap="default"} 1' 'heapd_up{heap="idle"} 1'; do
+	grep -qxF "$name" "$dir/first" || complain "not there from the start: $name"
+done
+
+prometheus_up=
+if command -v prometheus >/dev/null; then
+	cat >"$dir/prometheus.yml" <<YML
+global: {scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 1s}
+rule_files: [$PWD/bpf/heapd.rules.yml]
+scrape_configs: [{job_name: heapd, static_configs: [{targets: ['127.0.0.1:$port']}]}]
+YML
+	prom=$((20000 + RANDOM % 20000))
+	prometheus --config.file="$dir/prometheus.yml" --storage.tsdb.path="$dir/tsdb" --web.listen-address=127.0.0.1:$prom \
+		>"$dir/prometheus.log" 2>&1 &
+	pids+=($!)
+	prometheus_up=yes
+fi
+
+"$build/heapd-demo" -q -k 100 -t 12 --heap=default --socket="$dir/s" "$dir/text" >"$dir/demo" 2>&1 &
+demo=$!
+pids+=($demo)
+
+# Scrapers that do no good: they connect and say nothing, say half, send much, do not read; others go on as before.
+/usr/bin/python3 - "$port" <<'PY' || bad=1
+import socket, sys, time, urllib.request
+port = int(sys.argv[1]); kept = []
+def connect():
+    s = socket.create_connection(('127.0.0.1', port)); kept.append(s); return s
+for i in range(150): connect()
+for i in range(20): connect().sendall(b'GET /metr')
+for i in range(20): connect().sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 20)
+for i in range(5):
+    try:
+        connect().sendall(b'POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n' + b'x' * 100000)
+    except OSError: pass
+for i in range(5):
+    try: connect().sendall(b'\x00\xff' * 50000)
+    except OSError: pass
+worst = 0
+for i in range(20):
+    begin = time.monotonic()
+    body = urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=5).read()
+    worst = max(worst, time.monotonic() - begin)
+    if b'heapd_up' not in body: print('a broken answer'); sys.exit(1)
+if worst > 2: print(f'bad scrapers delay a good one: {worst:.2f} s'); sys.exit(1)
+PY
+
+sleep 5
+curl -s -D "$dir/head" "localhost:$port/metrics" >"$dir/text.prom"
+grep -qi '^content-type: text/plain; version=0.0.4' "$dir/head" || complain "not the text format: $(cat "$dir/head")"
+curl -s -D "$dir/head" -H 'Accept: application/openmetrics-text;version=1.0.0,text/plain;q=0.5' "localhost:$port/metrics" >"$dir/open.prom"
+grep -qi '^content-type: application/openmetrics-text; version=1.0.0' "$dir/head" || complain "no OpenMetrics: $(cat "$dir/head")"
+! grep -qE '[{,]pid=' "$dir/text.prom" || complain "a pid is a label"
+if command -v promtool >/dev/null; then
+	said=$(promtool check metrics <"$dir/text.prom" 2>&1) || complain "promtool: $said"
+	promtool check rules bpf/heapd.rules.yml >/dev/null || complain "promtool finds mistakes in the rules"
+	sed "s|RULES|$PWD/bpf/heapd.rules.yml|" tests/heapd_rules_test.yml >"$dir/rules.yml"
+	said=$(promtool test rules "$dir/rules.yml" 2>&1) || complain "$said"
+else
+	echo "SKIP exporter: no promtool"
+fi
+if /usr/bin/python3 -c 'import prometheus_client' 2>/dev/null; then
+	/usr/bin/python3 - "$dir/text.prom" "$dir/open.prom" <<'PY' || complain "the foreign parser finds mistakes"
+import sys
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as om
+from prometheus_client.parser import text_string_to_metric_families as text
+a = {f.name for f in text(open(sys.argv[1]).read())}
+b = {f.name for f in om(open(sys.argv[2]).read())}
+assert a == b and len(b) > 50, (a ^ b, len(b))
+PY
+fi
+for name in heapd_gc_freed_bytes_total heapd_gc_pause_seconds_count ${bpf:+heapd_client_pause_seconds_count heapd_alloc_slow_seconds_count}; do
+	grep -qE "^$name\{heap=\"default\"\} [1-9]" "$dir/text.prom" || complain "nothing counted: $name"
+done
+[[ ! $bpf ]] || grep -qE '^heapd_gc_phase_seconds_count\{heap="default",phase="sweep"\} [1-9]' "$dir/text.prom" ||
+	complain "no phases"
+
+wait $demo || complain "the demo failed: $(cat "$dir/demo")"
+
+if [[ $prometheus_up ]]; then
+	/usr/bin/python3 - "$prom" "$bpf" bpf/heapd.dashboard.json <<'PY' || complain "Prometheus: $(tail -n 3 "$dir/prometheus.log")"
+import json, sys, urllib.parse, urllib.request
+prom, bpf, board = sys.argv[1:]
+def query(q):
+    u = f'http://127.0.0.1:{prom}/api/v1/query?' + urllib.parse.urlencode({'query': q})
+    return json.load(urllib.request.urlopen(u))['data']['result']
+bad = 0
+def positive(q):
+    global bad
+    r = query(q)
+    if not r or not float(r[0]['value'][1]) > 0: print('not positive:', q, r); bad = 1
+positive('max_over_time(up{job="heapd"}[1m])')
+positive('rate(heapd_gc_freed_bytes_total{heap="default"}[1m])')
+positive('histogram_quantile(0.99, rate(heapd_gc_pause_seconds_bucket{heap="default"}[1m]))')
+if bpf:
+    positive('histogram_quantile(0.9, rate(heapd_gc_phase_seconds_bucket{heap="default",phase="mark"}[1m]))')
+    positive('sum(rate(heapd_sampled_alloc_bytes_total{heap="default"}[1m]))')
+n = 0
+for panel in json.load(open(board))['panels']:
+    for target in panel['targets']:
+        n += 1
+        if not query(target['expr'].replace('$heap', '.*')):
+            print('finds nothing:', panel['title'], target['expr']); bad = 1
+if n < 20: print('few queries', n); bad = 1
+sys.exit(bad)
+PY
+else
+	echo "SKIP exporter: no prometheus"
+fi
+
+# A trace for each cycle, with its parts below it.
+/usr/bin/python3 - "$dir/traces" <<'PY' || complain "traces are not as they should be"
+import json, sys
+n = 0
+for line in open(sys.argv[1]):
+    path, body = line.split(' ', 1)
+    spans = json.loads(body)['resourceSpans'][0]['scopeSpans'][0]['spans']
+    root = spans[0]
+    assert path == '/v1/traces' and len(spans) == 7, (path, len(spans))
+    assert len(root['traceId']) == 32 and len(root['spanId']) == 16 and 'parentSpanId' not in root
+    assert len({s['spanId'] for s in spans}) == 7
+    for s in spans[1:]:
+        assert s['parentSpanId'] == root['spanId'] and s['traceId'] == root['traceId']
+        assert int(root['startTimeUnixNano']) <= int(s['startTimeUnixNano']) <= int(s['endTimeUnixNano']) <= int(root['endTimeUnixNano'])
+    n += 1
+assert n > 3, n
+PY
+
+# Without BPF, and without a daemon, it goes on.
+exporter_start second --no-bpf
+grep -qx 'heapd_exporter_bpf_up 0' <(curl -s "localhost:$port/metrics") || complain "BPF is up without BPF"
+kill $daemon
+wait $daemon
+curl -s "localhost:$mainport/metrics" >"$dir/last"
+grep -qx 'heapd_up{heap="default"} 0' "$dir/last" || complain "the daemon is gone, and up"
+grep -qE '^heapd_gc_freed_bytes_total\{heap="default"\} [1-9]' "$dir/last" || complain "what was counted is forgotten"
+kill $main
+wait $main || complain "the exporter does not end well: $?"
+exit $bad
