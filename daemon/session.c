@@ -294,12 +294,19 @@ static void log_end(const struct session *session, enum session_end end, const c
 {
 	struct sessions *sessions = session->sessions;
 	struct log *log = sessions->log;
+	struct journal_event event = {
+		.id = EVENT_CLIENT_DIED,
+		.heap = session->heap->name,
+		.pid = session->pid,
+		.has_uid = true,
+		.uid = session->uid,
+		.session = session->id,
+	};
 
 	if (end == SESSION_DIED)
-		log_limited(log, &sessions->died, LOG_NOTICE,
-			    "heap '%s': process %d of user %u ended without a detach, session %" PRIu64
-			    " (%s)",
-			    session->heap->name, session->pid, session->uid, session->id, why);
+		log_event(log, &sessions->died, LOG_NOTICE, &event,
+			  "heap '%s': process %d of user %u ended without a detach, session %" PRIu64 " (%s)",
+			  session->heap->name, session->pid, session->uid, session->id, why);
 	else
 		log_limited(log, &sessions->ended, LOG_INFO,
 			    "heap '%s': process %d of user %u %s, session %" PRIu64 " (%s)",
