@@ -132,6 +132,12 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 	struct journal_event event = { .id = EVENT_CORRUPTION, .heap = heap->name };
 	int r;
 
+	if (!session->administers)
+		return refuse(
+			why, -EPERM,
+			"heap '%s' is verified for root, for the daemon's user, and for whom its Mode= lets "
+			"administer it, not for user %u",
+			heap->name, session->uid);
 	r = verify_heap(heap, &reply);
 	if (r < 0)
 		return refuse(why, r, "heap '%s' could not be verified: %s", heap->name, strerror(-r));
