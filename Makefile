@@ -447,6 +447,18 @@ uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 	$(foreach p,$(PLAIN),$(Q)rm -f $D$(call plain_to,$p)$(newline))
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
+.PHONY: deb
+
+# Built from the files that git has, in a folder of its own, so that nothing of this one gets into it.
+DEB_DIR := $(abspath $(O))/deb
+deb: ## Debian packages (build/deb), and what lintian says of them
+	@scripts/install-deps check deb
+	$(Q)rm -rf $(DEB_DIR) && mkdir -p $(DEB_DIR)/heapd
+	$(Q)git ls-files -z | xargs -0 cp --parents -t $(DEB_DIR)/heapd
+	+$(Q)cd $(DEB_DIR)/heapd && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS dpkg-buildpackage -us -uc -b
+	$(Q)cd $(DEB_DIR) && lintian --fail-on error --allow-root *.changes
+	@ls -l $(DEB_DIR)/*.deb
+
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 	@printf '\n%s\n%s\n' 'Variables: V=1 verbose   O=DIR build elsewhere   WERROR=1 warnings are errors   CC= CXX= CFLAGS= LDFLAGS=' \
