@@ -270,7 +270,7 @@ $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@
 
 ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
--include $(shell find $(O) -name '*.d' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -type f -not -path '$(O)/deb/*' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
 endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
