@@ -22,7 +22,12 @@ includedir ?= $(PREFIX)/include
 mandir     ?= $(PREFIX)/share/man
 docdir     ?= $(PREFIX)/share/doc/heapd
 pcdir      ?= $(libdir)/pkgconfig
-completiondir ?= $(PREFIX)/share/bash-completion/completions
+# systemd looks there whatever the prefix is.
+unitdir     ?= /usr/lib/systemd/system
+sysusersdir ?= /usr/lib/sysusers.d
+tmpfilesdir ?= /usr/lib/tmpfiles.d
+catalogdir  ?= /usr/lib/systemd/catalog
+completionsdir ?= $(PREFIX)/share/bash-completion/completions
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -124,7 +129,8 @@ FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 
-SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/stress tests/bench, \
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/service tests/stress \
+	     tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
@@ -310,18 +316,18 @@ $(O)/tests/ $(O)/stress/ $(O)/bench/:
 	@mkdir -p $@
 
 ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
--include $(shell find $(O) -name '*.d' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -type f -not -path '$(O)/deb/*' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
 endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: shaken check check-run test lint san model demo bench bench-build bench-mark bench-probes deps-bench
+.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-probes deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
-	 $(if $(LIB_SRC),scripts/check-library scripts/check-install)
+	 scripts/check-units $(if $(LIB_SRC),scripts/check-library scripts/check-install)
 
 check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
 	@scripts/install-deps check
@@ -381,6 +387,11 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 
 stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
 	@scripts/run-mutants $(abspath $(O)/shaken) $T
+
+service: ## the installed service under a systemd of its own: a hundred restarts and a hundred upgrades under load
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) all
+	@HEAPD_TEST_BUILD='$(abspath $(O))' SERVICE_LIMIT=900 tests/service/boot $(or $(SERVICE_ROUNDS),100)
 
 demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEMO_ARGS are handed on
 	@scripts/install-deps build
@@ -446,11 +457,29 @@ $(O)/heapd.pc: heapd.pc.in FORCE | $(O)/
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(libdir)|' -e 's|@INCLUDEDIR@|$(includedir)|' \
 		-e 's|@VERSION@|$(VERSION)|' $< >$@
 
-install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTDIR=, PREFIX=/usr/local, libdir= ...
+UNITS_IN   := $(wildcard systemd/*.service.in)
+UNIT_FILES := $(wildcard systemd/*.socket systemd/*.service) $(patsubst systemd/%.in,$(O)/systemd/%,$(UNITS_IN))
+
+$(O)/systemd/%: systemd/%.in FORCE
+	@mkdir -p $(@D)
+	@sed -e 's|@SBINDIR@|$(sbindir)|g' -e 's|@BINDIR@|$(bindir)|g' $< >$@
+
+.PHONY: units
+units: $(UNIT_FILES) ## the units, as install would write them (build/systemd)
+
+# What goes where as it is: pairs FILE:FOLDER.
+PLAIN := $(foreach u,$(UNIT_FILES),$u:$(unitdir)) \
+	 $(foreach f,$(wildcard systemd/sysusers.d/*.conf),$f:$(sysusersdir)) \
+	 $(foreach f,$(wildcard systemd/tmpfiles.d/*.conf),$f:$(tmpfilesdir)) \
+	 $(foreach f,$(wildcard catalog/*.catalog),$f:$(catalogdir)) \
+	 $(foreach f,$(wildcard completion/*),$f:$(completionsdir))
+plain_to = $(lastword $(subst :, ,$1))/$(notdir $(firstword $(subst :, ,$1)))
+
+install: all $(O)/heapd.pc $(UNIT_FILES) ## install all: programs, library, headers, units, manual; DESTDIR=, PREFIX=/usr/local, libdir= ...
 	$(Q)$(INSTALL) -d $D$(sbindir) $D$(libdir) $D$(pcdir) $D$(includedir)/heapd
 	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
 	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 755 $(HEAPCTL) $D$(bindir)/heapctl)
-	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 644 client/heapctl/completion.bash $D$(completiondir)/heapctl)
+	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 644 client/heapctl/completion.bash $D$(completionsdir)/heapctl)
 	$(if $(EXPORTER),$(Q)$(INSTALL) -m 755 $(EXPORTER) $D$(sbindir)/heapd-exporter)
 	$(foreach s,$(SCRIPTS),$(Q)sed -e 's|/usr/local/sbin/|$(sbindir)/|' -e 's|/usr/local/lib/|$(libdir)/|' $s >$D$(sbindir)/$(notdir $s) \
 		&& chmod 755 $D$(sbindir)/$(notdir $s)$(newline))
@@ -461,10 +490,11 @@ install: all $(O)/heapd.pc ## install daemon, library, headers and manual; DESTD
 	$(Q)for h in $(PUBLIC:include/%=%); do $(INSTALL) -m 644 include/$$h $D$(includedir)/$$h || exit; done
 	$(foreach e,$(EXAMPLES),$(Q)$(INSTALL) -D -m 644 $e $D$(docdir)/$(notdir $e)$(newline))
 	$(foreach m,$(MANPAGES),$(Q)$(INSTALL) -D -m 644 $m $D$(call manpath,$m)$(newline))
+	$(foreach p,$(PLAIN),$(Q)$(INSTALL) -D -m 644 $(firstword $(subst :, ,$p)) $D$(call plain_to,$p)$(newline))
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall: ## remove what install put there (same DESTDIR and PREFIX)
-	$(Q)rm -f $D$(bindir)/heapctl $D$(completiondir)/heapctl
+	$(Q)rm -f $D$(bindir)/heapctl $D$(completionsdir)/heapctl
 	$(Q)rm -f $D$(sbindir)/heapd $D$(sbindir)/heapd-exporter $(foreach s,$(SCRIPTS),$D$(sbindir)/$(notdir $s))
 	$(Q)rm -f $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
 		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h
@@ -473,7 +503,20 @@ uninstall: ## remove what install put there (same DESTDIR and PREFIX)
 	$(foreach e,$(EXAMPLES),$(Q)rm -f $D$(docdir)/$(notdir $e)$(newline))
 	$(Q)rmdir $D$(docdir) 2>/dev/null || true
 	$(foreach m,$(MANPAGES),$(Q)rm -f $D$(call manpath,$m)$(newline))
+	$(foreach p,$(PLAIN),$(Q)rm -f $D$(call plain_to,$p)$(newline))
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
+
+.PHONY: deb
+
+# Built from the files that git has, in a folder of its own, so that nothing of this one gets into it.
+DEB_DIR := $(abspath $(O))/deb
+deb: ## Debian packages (build/deb), and what lintian says of them
+	@scripts/install-deps check deb
+	$(Q)rm -rf $(DEB_DIR) && mkdir -p $(DEB_DIR)/heapd
+	$(Q)git ls-files -z | xargs -0 cp --parents -t $(DEB_DIR)/heapd
+	+$(Q)cd $(DEB_DIR)/heapd && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS dpkg-buildpackage -us -uc -b
+	$(Q)cd $(DEB_DIR) && lintian --fail-on error --allow-root *.changes
+	@ls -l $(DEB_DIR)/*.deb
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14

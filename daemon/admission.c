@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "quota.h"
+
 static int check_fingerprint(const struct heapd_hello *hello, struct refusal *why)
 {
 	uint64_t ours = heapd_layout_fingerprint();
@@ -30,6 +32,11 @@ static enum config_access access_of(const struct heap *heap, const struct peer *
 	if (!heap->config)
 		return CONFIG_ACCESS_NONE;
 	return config_heap_access(heap->config, peer->uid, peer->groups, peer->ngroups);
+}
+
+static unsigned rights_of(const struct heap *heap, const struct peer *peer)
+{
+	return heap->config ? config_heap_rights(heap->config, peer->uid, peer->groups, peer->ngroups) : 0;
 }
 
 static void list_heaps(const struct sessions *sessions, const struct peer *peer, char *list, size_t size)
@@ -93,8 +100,8 @@ static int check_access(const struct heap *heap, const struct peer *peer, bool r
 			      "of [Heap %s]",
 			      peer->uid, heap->name, heap->name);
 	return refuse(why, -EACCES,
-		      "user %u may not use heap '%s'; be added to AllowUsers= or AllowGroups= of [Heap %s] "
-		      "in heapd.conf",
+		      "user %u may not use heap '%s'; be added to AllowUsers= or AllowGroups=, or be let in "
+		      "by Owner=, Group= and Mode=, of [Heap %s] in heapd.conf",
 		      peer->uid, heap->name, heap->name);
 }
 
@@ -133,7 +140,9 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 	r = check_access(heap, peer, owner.read_only, why);
 	if (r < 0)
 		return r;
-	return session_open(sessions, heap, &owner, session, why);
+	owner.administers = rights_of(heap, peer) & CONFIG_ADMINISTER;
+	r = quota_check(sessions, peer->uid, why);
+	return r < 0 ? r : session_open(sessions, heap, &owner, session, why);
 }
 
 int admission_fork(struct session *parent, struct session **child, struct refusal *why)
@@ -142,9 +151,11 @@ int admission_fork(struct session *parent, struct session **child, struct refusa
 		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,
+		.administers = parent->administers,
 		.debug = parent->debug,
 		.client = parent->client,
 	};
+	int r = quota_check(parent->sessions, parent->uid, why);
 
-	return session_open(parent->sessions, parent->heap, &owner, child, why);
+	return r < 0 ? r : session_open(parent->sessions, parent->heap, &owner, child, why);
 }

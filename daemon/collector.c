@@ -362,7 +362,9 @@ static void *collect(void *arg)
 	enum trigger trigger;
 
 	while ((trigger = next(c)) != TRIGGERS) {
+		beat_begin(&c->heap->collection_beat);
 		run(c, trigger);
+		beat_rest(&c->heap->collection_beat);
 		rest_from_voids(c);
 	}
 	return NULL;

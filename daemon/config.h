@@ -25,15 +25,18 @@
 #endif
 
 #define CONFIG_HEAPS_MAX   256
-#define CONFIG_OPTIONS_MAX 32 /* of both sections together */
+#define CONFIG_OPTIONS_MAX 48 /* of both sections together */
 #define CONFIG_PERCENT_MAX 10000
 #define CONFIG_SECONDS_MAX 86400
 #define CONFIG_MARKERS_MAX 64
+#define CONFIG_NOBODY      UINT32_MAX /* an owner or group that is nobody's */
 
 enum config_section { CONFIG_DAEMON, CONFIG_HEAP };
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER, CONFIG_HUGE_HUGETLB };
 enum config_stall { CONFIG_STALL_WAIT, CONFIG_STALL_EVICT };
 enum config_free { CONFIG_FREE_PROMPT, CONFIG_FREE_CHECKED };
+/* The bits of a mode, as with files. To administer: set settings, and have the heap verified. */
+enum config_right { CONFIG_READ = 4, CONFIG_WRITE = 2, CONFIG_ADMINISTER = 1 };
 enum config_access { CONFIG_ACCESS_NONE, CONFIG_ACCESS_READ, CONFIG_ACCESS_WRITE };
 
 struct config_ids {
@@ -53,6 +56,8 @@ struct config_heap {
 	unsigned limit_percent; /* of the machine's memory; 0: limit was given in bytes */
 	uint64_t base;          /* 0: the daemon chooses */
 	enum config_huge huge;
+	uint32_t owner, group; /* or CONFIG_NOBODY: of the daemon's user alone */
+	mode_t mode;
 	struct config_ids allow, readonly;
 	unsigned gc_percent;           /* 0: collection is off */
 	uint64_t memory_limit;         /* bytes that the collector tries to keep below; 0: the limit */
@@ -71,8 +76,9 @@ struct config {
 	mode_t socket_mode;
 	int log_level;
 	enum log_target log_target;
-	unsigned max_sessions, max_sessions_per_uid;
-	struct config_heap *heaps; /* in the order in which they were first named */
+	unsigned max_sessions, max_sessions_per_uid, max_threads_per_uid;
+	uint64_t max_bytes_per_uid; /* of the memory of its sessions */
+	struct config_heap *heaps;  /* in the order in which they were first named */
 	size_t nheaps;
 	struct config_place set[CONFIG_OPTIONS_MAX];
 	char **files;
@@ -117,6 +123,9 @@ int config_dump(const struct config *cfg, FILE *f);
 bool config_ids_match(const struct config_ids *ids, uid_t uid, const gid_t *gids, size_t ngids);
 enum config_access config_heap_access(const struct config_heap *heap, uid_t uid, const gid_t *gids,
 				      size_t ngids);
+/* The bits of enum config_right. */
+unsigned config_heap_rights(const struct config_heap *heap, uid_t uid, const gid_t *gids, size_t ngids);
+bool config_others_may_write(const struct config_heap *heap);
 /* Whether this process may end all that write the heap: those of other users only with CAP_KILL. */
 bool config_may_evict(const struct config_heap *heap);
 const struct config_heap *config_find_heap(const struct config *cfg, const char *name);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * configcheck.c - owns what options must be to each other once all are known, and who may use a heap.
+ * configcheck.c - owns what options must be to each other once all are known.
  *
  * Right because it runs after the last file and the last override, and looks only at what is in force then: a
  * drop-in may well repair what the file before it got wrong.
@@ -117,20 +117,9 @@ static bool may_kill(void)
 	return syscall(SYS_capget, &header, data) == 0 && (data[0].effective >> CAP_KILL & 1);
 }
 
-static bool others_may_write(const struct config_ids *allow)
-{
-	if (allow->users.all || allow->groups.all || allow->groups.n)
-		return true;
-	for (size_t i = 0; i < allow->users.n; i++) {
-		if (allow->users.id[i] != geteuid())
-			return true;
-	}
-	return false;
-}
-
 bool config_may_evict(const struct config_heap *heap)
 {
-	return !others_may_write(&heap->allow) || may_kill();
+	return !config_others_may_write(heap) || may_kill();
 }
 
 static void check_stall_action(struct checker *c, const struct config_heap *heap)
@@ -138,8 +127,8 @@ static void check_stall_action(struct checker *c, const struct config_heap *heap
 	if (heap->stall_action == CONFIG_STALL_EVICT && !config_may_evict(heap))
 		complain(
 			c, place_of(heap, "StallAction"),
-			"StallAction=evict of [Heap %s]: AllowUsers= and AllowGroups= let in processes of other "
-			"users, and ending those needs CAP_KILL, which user %u has not here",
+			"StallAction=evict of [Heap %s]: AllowUsers=, AllowGroups= or Mode= let in processes of "
+			"other users, and ending those needs CAP_KILL, which user %u has not here",
 			heap->name, geteuid());
 }
 
@@ -207,25 +196,4 @@ int config_check(struct config *cfg, config_report report, void *arg)
 		check_overlap(&c, heap);
 	}
 	return c.result;
-}
-
-bool config_ids_match(const struct config_ids *ids, uid_t uid, const gid_t *gids, size_t ngids)
-{
-	if (uid == 0 || uid == geteuid() || ids_has(&ids->users, uid) || ids->groups.all)
-		return true;
-	for (size_t i = 0; i < ngids; i++) {
-		if (ids_has(&ids->groups, gids[i]))
-			return true;
-	}
-	return false;
-}
-
-enum config_access config_heap_access(const struct config_heap *heap, uid_t uid, const gid_t *gids,
-				      size_t ngids)
-{
-	if (config_ids_match(&heap->allow, uid, gids, ngids))
-		return CONFIG_ACCESS_WRITE;
-	if (config_ids_match(&heap->readonly, uid, gids, ngids))
-		return CONFIG_ACCESS_READ;
-	return CONFIG_ACCESS_NONE;
 }

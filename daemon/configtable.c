@@ -280,6 +280,44 @@ static void print_ids(const struct config_option *o, const void *object, FILE *f
 	ids_print(field_in(o, object), f);
 }
 
+/* One user or group, or nobody. */
+static int parse_one(const struct config_option *o, enum ids_kind kind, const char *text, void *object,
+		     struct value_error *err)
+{
+	struct ids ids = { 0 };
+	int r = *text ? ids_append(&ids, kind, text, err) : 0;
+
+	if (r == 0 && (ids.all || ids.n > 1))
+		r = value_fail(err, "there can be but one; others go into AllowUsers= and AllowGroups=");
+	if (r == 0)
+		*(uint32_t *)field_of(o, object) = ids.n ? ids.id[0] : CONFIG_NOBODY;
+	ids_free(&ids);
+	return r;
+}
+
+static int parse_owner(const struct config_option *o, const char *text, void *object, struct value_error *err)
+{
+	return parse_one(o, IDS_USERS, text, object, err);
+}
+
+static int parse_group(const struct config_option *o, const char *text, void *object, struct value_error *err)
+{
+	return parse_one(o, IDS_GROUPS, text, object, err);
+}
+
+static void print_one(const struct config_option *o, const void *object, FILE *f)
+{
+	uint32_t id = *(const uint32_t *)field_in(o, object);
+
+	if (id != CONFIG_NOBODY)
+		fprintf(f, "%" PRIu32, id);
+}
+
+static int parse_bytes(const struct config_option *o, const char *text, void *object, struct value_error *err)
+{
+	return value_size(text, o->min, o->max, field_of(o, object), err);
+}
+
 #define DAEMON(field) .section = CONFIG_DAEMON, .offset = offsetof(struct config, field)
 #define HEAP(field)   .section = CONFIG_HEAP, .offset = offsetof(struct config_heap, field)
 
@@ -297,6 +335,10 @@ static const struct config_option options[] = {
 	  .parse = parse_count, .print = print_count, .min = 1, .max = 65536 },
 	{ DAEMON(max_sessions_per_uid), .key = "MaxSessionsPerUser", .standard = "256", .example = "256",
 	  .parse = parse_count, .print = print_count, .min = 1, .max = 65536 },
+	{ DAEMON(max_threads_per_uid), .key = "MaxThreadsPerUser", .standard = "8192", .example = "1024",
+	  .parse = parse_count, .print = print_count, .min = 1, .max = 1u << 24 },
+	{ DAEMON(max_bytes_per_uid), .key = "MaxBytesPerUser", .standard = "4G", .example = "512M",
+	  .parse = parse_bytes, .print = print_size, .min = 1u << 20, .max = HEAPD_SIZE_MAX },
 	{ HEAP(size), .key = "Size", .standard = "16G", .example = "512M", .parse = parse_size,
 	  .print = print_size, .min = HEAPD_SIZE_MIN, .max = HEAPD_SIZE_MAX },
 	{ HEAP(limit), .key = "Limit", .standard = "50%", .example = "512M", .parse = parse_limit,
@@ -322,6 +364,12 @@ static const struct config_option options[] = {
 	  .print = print_word, .words = config_free_words },
 	{ HEAP(debug), .key = "Debug", .standard = "", .example = "stress poison", .parse = parse_words,
 	  .print = print_words, .words = config_debug_words, .is_list = true },
+	{ HEAP(owner), .key = "Owner", .standard = "", .example = "alice", .parse = parse_owner,
+	  .print = print_one },
+	{ HEAP(group), .key = "Group", .standard = "", .example = "staff", .parse = parse_group,
+	  .print = print_one },
+	{ HEAP(mode), .key = "Mode", .standard = "0700", .example = "0740", .parse = parse_mode,
+	  .print = print_mode },
 	{ HEAP(allow.users), .key = "AllowUsers", .standard = "", .example = "alice 1001",
 	  .parse = parse_users, .print = print_ids, .is_list = true },
 	{ HEAP(allow.groups), .key = "AllowGroups", .standard = "", .example = "staff", .parse = parse_groups,

@@ -286,13 +286,16 @@ static int check_void(struct cycle *cycle)
 /* Step 6. Rings are read often, so that they do not run full: between portions of marking, too. */
 static int mark(struct cycle *cycle)
 {
-	uint64_t grey;
+	uint64_t grey, portions = 0;
 	bool done;
 	int r;
 
 	do {
 		DELAY(2);
 		done = marker_drain(cycle->marker);
+		if (marker_portions(cycle->marker) != portions)
+			beat_count(&cycle->heap->collection_beat);
+		portions = marker_portions(cycle->marker);
 		DELAY(4);
 		if (done && MUTANT(no_last_pass))
 			break;

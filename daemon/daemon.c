@@ -33,8 +33,10 @@
 #include "roots.h"
 #include "scavenger.h"
 #include "session.h"
+#include "status.h"
 #include "supply.h"
 #include "types.h"
+#include "watchdog.h"
 
 #define TICKET_SECONDS    5  /* how long a ticket may hold its object beyond its time */
 #define FILES_PER_SESSION 5u /* its socket, pidfd, memory, notify socket, and one for a moment */
@@ -56,6 +58,8 @@ struct daemon {
 	struct sessions sessions;
 	struct connections connections;
 	struct listener listener;
+	struct watchdog watchdog;
+	struct status status;
 };
 
 static int override_all(const struct daemon_source *source, struct config *config, struct log *log)
@@ -309,6 +313,8 @@ static int make_loop(struct daemon *daemon)
 
 static void free_loop(struct daemon *daemon)
 {
+	watchdog_stop(&daemon->watchdog);
+	status_stop(&daemon->status);
 	if (daemon->connections.base)
 		connections_deinit(&daemon->connections);
 	for (size_t i = 0; i < SIGNALS; i++) {
@@ -333,6 +339,11 @@ static int start(struct daemon *daemon)
 	if (r < 0)
 		return r;
 	sessions_refill(&daemon->sessions);
+	r = watchdog_start(&daemon->watchdog, daemon->base, &daemon->sessions, daemon->log);
+	if (r == 0)
+		r = status_start(&daemon->status, daemon->base, &daemon->sessions);
+	if (r < 0)
+		return r;
 	return listener_start(&daemon->listener, daemon->base, &daemon->config, &daemon->connections,
 			      daemon->log);
 }
@@ -344,7 +355,7 @@ static int run(struct daemon *daemon)
 
 	log_notice(daemon->log, "ready: %zu heaps, socket %s", daemon->nheaps,
 		   path[0] ? path : "of the service manager");
-	sd_notifyf(0, "READY=1\nSTATUS=%zu heaps", daemon->nheaps);
+	sd_notify(0, "READY=1");
 	r = event_base_dispatch(daemon->base);
 	sd_notify(0, "STOPPING=1");
 	listener_stop(&daemon->listener);

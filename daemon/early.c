@@ -53,14 +53,17 @@ static void report(struct early *early, const struct reach *reach, const struct 
 {
 	struct heap *heap = reach->heap;
 	char path[PATH_MAX_TEXT];
+	struct journal_event event = {
+		.id = EVENT_FREED_EARLY, .heap = heap->name, .address = heap->t.base + step->start, .count = 1
+	};
 
 	HEAPD_PROBE(early__free, heap->name, heap->t.base + step->start, 1);
 	path_write(reach, step, path, sizeof(path));
-	log_limited(heap->log, &early->lines, LOG_WARNING,
-		    "heap '%s': %s 0x%" PRIx64 " (%" PRIu64
-		    " bytes) was freed while still reachable, and is kept: %s",
-		    heap->name, reach_type(heap, slot)->name, heap->t.base + step->start,
-		    reach_words(heap, slot) * 8, path);
+	log_event(heap->log, &early->lines, LOG_WARNING, &event,
+		  "heap '%s': %s 0x%" PRIx64 " (%" PRIu64
+		  " bytes) was freed while still reachable, and is kept: %s",
+		  heap->name, reach_type(heap, slot)->name, heap->t.base + step->start,
+		  reach_words(heap, slot) * 8, path);
 }
 
 static uint64_t take_back(struct early *early, struct reach *reach)

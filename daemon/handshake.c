@@ -150,6 +150,9 @@ static void stall_look(struct handshake *h, const struct client *client, const c
 {
 	struct heap *heap = h->heap;
 	uint64_t now = clock_ns(), waited = now - h->begin, timeout;
+	struct journal_event event = {
+		.id = EVENT_CLIENT_STALLED, .heap = heap->name, .pid = client->pid, .session = client->id
+	};
 
 	if (waited < STALL_NS)
 		return;
@@ -163,11 +166,10 @@ static void stall_look(struct handshake *h, const struct client *client, const c
 			HEAPD_PROBE(stall, heap->name, h->cycle, (uint64_t)client->pid, waited);
 		}
 		h->told = now;
-		log_warning(
-			heap->log,
-			"heap '%s': cycle %u waits for process %d, which %s for %llu ms: is it stopped, or "
-			"being debugged?",
-			heap->name, h->cycle, client->pid, what, (unsigned long long)(waited / 1000000));
+		log_event(heap->log, NULL, LOG_WARNING, &event,
+			  "heap '%s': cycle %u waits for process %d, which %s for %llu ms: is it stopped, or "
+			  "being debugged?",
+			  heap->name, h->cycle, client->pid, what, (unsigned long long)(waited / 1000000));
 	}
 	if (waited > timeout && now - h->acted > SECOND_NS) {
 		h->acted = now;
@@ -185,6 +187,7 @@ static int nap(struct handshake *h, uint64_t *ns)
 
 	if (is_stopping(h->heap))
 		return -ECANCELED;
+	beat_count(&h->heap->collection_beat);
 	nanosleep(&t, NULL);
 	*ns = *ns * 2 < NAP_LAST_NS ? *ns * 2 : NAP_LAST_NS;
 	r = clients_look(h->heap, h->view);

@@ -95,11 +95,14 @@ static void report_double(struct supply *supply, uint32_t first, uint32_t k, uin
 	uint64_t address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) + heapd_slab_offset(span, k) +
 			   (uint64_t)__builtin_ctzll(bits) * span->elemsize;
 	uint64_t n = (uint64_t)__builtin_popcountll(bits);
+	struct journal_event event = {
+		.id = EVENT_DOUBLE_FREE, .heap = heap->name, .address = address, .count = n
+	};
 
 	HEAPD_COUNT(heap->t.directory->stats.double_frees, n);
 	HEAPD_PROBE(double__free__late, heap->name, address, n, span->elemsize);
-	log_limited(
-		heap->log, &supply->double_free_limit, LOG_WARNING,
+	log_event(
+		heap->log, &supply->double_free_limit, LOG_WARNING, &event,
 		"heap %s: double free of %llu object(s) of %llu bytes, the first at 0x%llx; nothing was harmed",
 		heap->name, (unsigned long long)n, (unsigned long long)span->elemsize,
 		(unsigned long long)address);

@@ -290,6 +290,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	memcpy(heap->name, plan->config->name, strlen(plan->config->name));
 	heap->config = plan->config;
 	heap->log = plan->log;
+	heap->refused = (struct log_limit){ .what = "refusals of memory", .burst = 1 };
 	heap->faults.what = "verifications that found faults";
 	heap->settings_set.what = "settings changed";
 	heap->account = plan->account;
@@ -328,6 +329,7 @@ void heap_destroy(struct heap *heap)
 	if (!heap)
 		return;
 	log_limit_flush(heap->log, &heap->faults, LOG_ERR);
+	log_limit_flush(heap->log, &heap->refused, LOG_WARNING);
 	log_limit_flush(heap->log, &heap->settings_set, LOG_NOTICE);
 	if (heap->charged)
 		heap_refund(heap, heap->charged);

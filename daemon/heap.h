@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "account.h"
+#include "beat.h"
 #include "config.h"
 #include "heapd/geometry.h"
 #include "log.h"
@@ -38,9 +39,10 @@ struct heap {
 	uint64_t charged; /* taken from the account by heap_create() */
 
 	pthread_mutex_t lock;
-	struct log_limit faults, settings_set; /* lines that requests cause */
+	struct log_limit faults, settings_set, refused; /* lines that requests cause */
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
 	uint32_t waiting;     /* threads in heap_lock(); atomic */
+	struct beat supply_beat, collection_beat; /* of the supplier; of the collector */
 	struct clients *clients;
 	struct marks *marks;
 	struct collection *collection;

@@ -51,6 +51,8 @@ void log_init(struct log *log, int fd, enum log_target target, int level)
 		.fd = fd,
 		.prefixed = target == LOG_TARGET_JOURNAL || (target == LOG_TARGET_AUTO && log_is_journal(fd)),
 		.is_socket = fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode),
+		.journal = log_is_journal(fd) && target != LOG_TARGET_CONSOLE ? journal_open(JOURNAL_SOCKET)
+									      : -1,
 	};
 	log_set_level(log, level);
 	tzset();
@@ -225,7 +227,26 @@ static bool level_passes(const struct log *log, int priority)
 	return LOG_PRI(priority) <= atomic_load_explicit(&log->level, memory_order_relaxed);
 }
 
-void log_vwrite(struct log *log, int priority, const char *format, va_list args)
+/* Where journald takes no entries with fields just now, the line at least. */
+static void emit_message(struct log *log, int priority, const struct journal_event *event, const char *text,
+			 size_t length, bool cut)
+{
+	char line[LOG_LINE_MAX];
+	size_t used, n;
+
+	if (event && log->journal >= 0) {
+		n = log_escape(line, sizeof(line), text, length, &used);
+		if (journal_send(log->journal, priority, event, line, n))
+			return;
+	}
+	emit_text(log, priority, text, length, cut);
+}
+
+static void write_message(struct log *log, int priority, const struct journal_event *event,
+			  const char *format, va_list args) __attribute__((format(printf, 4, 0)));
+
+static void write_message(struct log *log, int priority, const struct journal_event *event,
+			  const char *format, va_list args)
 {
 	static const char broken[] = "(a message that could not be formatted)";
 	char text[LOG_LINE_MAX];
@@ -236,12 +257,17 @@ void log_vwrite(struct log *log, int priority, const char *format, va_list args)
 	n = vsnprintf(text, sizeof(text), format, args);
 	emit_lost(log);
 	if (n < 0)
-		emit_text(log, priority, broken, sizeof(broken) - 1, false);
+		emit_message(log, priority, event, broken, sizeof(broken) - 1, false);
 	else if ((size_t)n < sizeof(text))
-		emit_text(log, priority, text, (size_t)n, false);
+		emit_message(log, priority, event, text, (size_t)n, false);
 	else
-		emit_text(log, priority, text, sizeof(text) - 1, true);
+		emit_message(log, priority, event, text, sizeof(text) - 1, true);
 	errno = saved;
+}
+
+void log_vwrite(struct log *log, int priority, const char *format, va_list args)
+{
+	write_message(log, priority, NULL, format, args);
 }
 
 void log_write(struct log *log, int priority, const char *format, ...)
@@ -306,18 +332,43 @@ static void limit_tell(struct log *log, const struct log_limit *limit, int prior
 			  limit->what ? limit->what : "repeated messages", suppressed);
 }
 
-void log_limited(struct log *log, struct log_limit *limit, int priority, const char *format, ...)
+/* No limit lets everything through. */
+static bool limit_passes(struct log *log, struct log_limit *limit, int priority)
 {
 	int saved = errno;
 	uint32_t suppressed;
-	va_list args;
 
-	if (!level_passes(log, priority) || !log_limit_take(limit, limit_clock(), &suppressed))
-		return;
+	if (!level_passes(log, priority))
+		return false;
+	if (!limit)
+		return true;
+	if (!log_limit_take(limit, limit_clock(), &suppressed))
+		return false;
 	limit_tell(log, limit, priority, suppressed);
 	errno = saved;
+	return true;
+}
+
+void log_limited(struct log *log, struct log_limit *limit, int priority, const char *format, ...)
+{
+	va_list args;
+
+	if (!limit_passes(log, limit, priority))
+		return;
 	va_start(args, format);
 	log_vwrite(log, priority, format, args);
+	va_end(args);
+}
+
+void log_event(struct log *log, struct log_limit *limit, int priority, const struct journal_event *event,
+	       const char *format, ...)
+{
+	va_list args;
+
+	if (!limit_passes(log, limit, priority))
+		return;
+	va_start(args, format);
+	write_message(log, priority, event, format, args);
 	va_end(args);
 }
 

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <syslog.h>
 
+#include "journal.h"
+
 /* The longest line, its prefix and its newline included. Under PIPE_BUF, so that pipes keep it whole. */
 #define LOG_LINE_MAX 1024
 
@@ -33,6 +35,7 @@ struct log {
 	int fd;                /* not owned */
 	bool prefixed;         /* "<N>" instead of time and level */
 	bool is_socket;        /* sent without waiting: a stuck journald must not stall the daemon */
+	int journal;           /* of journal_open(), -1 if there is none; open as long as the process lives */
 	_Atomic int level;     /* lines of a greater priority number are dropped; any thread */
 	_Atomic uint32_t lost; /* lines that could not be written and have not been told of; any thread */
 };
@@ -63,6 +66,13 @@ void log_vwrite(struct log *log, int priority, const char *format, va_list args)
 
 void log_limited(struct log *log, struct log_limit *limit, int priority, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
+
+/*
+ * An event that an operator should know, with its fields where journald takes them, else a line like any other.
+ * limit may be NULL.
+ */
+void log_event(struct log *log, struct log_limit *limit, int priority, const struct journal_event *event,
+	       const char *format, ...) __attribute__((format(printf, 5, 6)));
 
 /* Says how many lines were suppressed and not yet told of: before the limit's memory goes away. */
 void log_limit_flush(struct log *log, struct log_limit *limit, int priority);

@@ -123,6 +123,13 @@ static int act(const struct arguments *arguments, struct config *config, struct 
 	return r == 0 && fflush(stdout) == 0 ? 0 : -EIO;
 }
 
+/* A service manager starts us again at once, which helps after a crash and not after a mistake. */
+static void rest_after_failure(int status)
+{
+	if (status != EXIT_SUCCESS && getenv("NOTIFY_SOCKET"))
+		sleep(1);
+}
+
 int main(int argc, char **argv)
 {
 	struct arguments arguments = { .source.file = CONFIG_FILE };
@@ -139,5 +146,6 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < source->noverrides; i++)
 		free(source->overrides[i]);
 	free(source->overrides);
+	rest_after_failure(status);
 	return status;
 }

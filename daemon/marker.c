@@ -217,6 +217,11 @@ bool marker_drain(struct marker *m)
 	return !m->draining;
 }
 
+uint64_t marker_portions(const struct marker *m)
+{
+	return atomic_load_explicit(&m->pool.done.count, memory_order_relaxed);
+}
+
 const struct marker_counts *marker_counts(const struct marker *m)
 {
 	return &m->counts;

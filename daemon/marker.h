@@ -42,6 +42,9 @@ bool marker_drain(struct marker *marker);
 void marker_give_up(struct marker *marker);
 
 /* As of the last marker_drain() that ended with nothing grey. */
+/* Portions of work that all threads together have done, ever: it grows as long as marking gets on. */
+uint64_t marker_portions(const struct marker *m);
+
 const struct marker_counts *marker_counts(const struct marker *marker);
 /* ... of which the foreign ones in this word of objects of this type; all elements of a flexible array are one. */
 uint64_t marker_foreign(const struct marker *marker, uint32_t type, uint64_t word);

@@ -130,14 +130,23 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 {
 	struct heapd_verify_reply reply = { 0 };
 	struct heap *heap = session->heap;
+	struct journal_event event = { .id = EVENT_CORRUPTION, .heap = heap->name };
 	int r;
 
+	if (!session->administers)
+		return refuse(
+			why, -EPERM,
+			"heap '%s' is verified for root, for the daemon's user, and for whom its Mode= lets "
+			"administer it, not for user %u",
+			heap->name, session->uid);
 	r = verify_heap(heap, &reply);
 	if (r < 0)
 		return refuse(why, r, "heap '%s' could not be verified: %s", heap->name, strerror(-r));
+	event.count = reply.faults;
 	if (reply.faults)
-		log_limited(heap->log, &heap->faults, LOG_ERR, "heap '%s': %" PRIu64 " faults; the first: %s",
-			    heap->name, reply.faults, reply.first);
+		log_event(heap->log, &heap->faults, LOG_ERR, &event,
+			  "heap '%s': %" PRIu64 " faults; the first: %s", heap->name, reply.faults,
+			  reply.first);
 	m->verify = reply;
 	return 0;
 }

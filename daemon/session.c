@@ -100,31 +100,6 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 	return NULL;
 }
 
-static unsigned count_of(const struct sessions *sessions, uid_t uid)
-{
-	const struct session *session;
-	unsigned n = 0;
-
-	LIST_FOREACH(session, &sessions->all, link)
-		n += session->uid == uid;
-	return n;
-}
-
-static int check_caps(const struct sessions *sessions, uid_t uid, struct refusal *why)
-{
-	const struct config *config = sessions->config;
-
-	if (sessions->count >= config->max_sessions)
-		return refuse(why, -EUSERS,
-			      "the daemon has all of its %u sessions; end some, or raise MaxSessions=",
-			      config->max_sessions);
-	if (count_of(sessions, uid) >= config->max_sessions_per_uid)
-		return refuse(why, -EUSERS,
-			      "user %u has all of its %u sessions; end some, or raise MaxSessionsPerUser=",
-			      uid, config->max_sessions_per_uid);
-	return 0;
-}
-
 static int open_resources(struct session *session, struct refusal *why)
 {
 	int pair[2], r;
@@ -241,6 +216,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.pid = owner->pid,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
+		.administers = owner->administers,
 		.debug = owner->debug,
 	};
 	memcpy(session->client, owner->client, strnlen(owner->client, sizeof(session->client) - 1));
@@ -261,9 +237,6 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	struct session *new;
 	int r;
 
-	r = check_caps(sessions, owner->uid, why);
-	if (r < 0)
-		return r;
 	new = session_new(sessions, heap, owner);
 	if (!new)
 		return refuse(why, -ENOMEM, "the daemon is out of memory");
@@ -297,12 +270,19 @@ static void log_end(const struct session *session, enum session_end end, const c
 {
 	struct sessions *sessions = session->sessions;
 	struct log *log = sessions->log;
+	struct journal_event event = {
+		.id = EVENT_CLIENT_DIED,
+		.heap = session->heap->name,
+		.pid = session->pid,
+		.has_uid = true,
+		.uid = session->uid,
+		.session = session->id,
+	};
 
 	if (end == SESSION_DIED)
-		log_limited(log, &sessions->died, LOG_NOTICE,
-			    "heap '%s': process %d of user %u ended without a detach, session %" PRIu64
-			    " (%s)",
-			    session->heap->name, session->pid, session->uid, session->id, why);
+		log_event(log, &sessions->died, LOG_NOTICE, &event,
+			  "heap '%s': process %d of user %u ended without a detach, session %" PRIu64 " (%s)",
+			  session->heap->name, session->pid, session->uid, session->id, why);
 	else
 		log_limited(log, &sessions->ended, LOG_INFO,
 			    "heap '%s': process %d of user %u %s, session %" PRIu64 " (%s)",

@@ -38,6 +38,7 @@ struct session {
 	pid_t pid;         /* 0: of a forked child that has not spoken yet */
 	uid_t uid;
 	bool read_only;
+	bool administers;            /* may set settings, and have the heap verified */
 	uint32_t debug;              /* HEAPD_HELLO_DEBUG */
 	bool in_flight;              /* the last reply held an object's address: see clients_hold() */
 	char client[HEAPD_NAME_MAX]; /* what it calls itself; for people */
@@ -76,11 +77,12 @@ struct session_owner {
 	pid_t pid;         /* 0: not known yet */
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
-	bool read_only;
+	bool read_only, administers;
 	uint32_t debug; /* HEAPD_HELLO_DEBUG */
 	const char *client;
 };
 
+/* Whether there may be one more is asked before: quota.h. */
 int session_open(struct sessions *sessions, struct heap *heap, const struct session_owner *owner,
 		 struct session **session, struct refusal *why);
 

@@ -340,10 +340,12 @@ int settings_set(const struct session *session, const struct heapd_setting *sett
 		return r;
 	if (!key->set)
 		return refuse(why, -EROFS, "%s cannot be changed", key->name);
-	if (!peer_is_operator(session->uid))
-		return refuse(why, -EPERM,
-			      "%s can be changed by root and by the daemon's user, not by user %u", key->name,
-			      session->uid);
+	if (!session->administers)
+		return refuse(
+			why, -EPERM,
+			"%s can be changed by root, by the daemon's user, and by whom Mode= of heap '%s' lets "
+			"administer it, not by user %u",
+			key->name, session->heap->name, session->uid);
 	if (strnlen(setting->value, sizeof(setting->value)) == sizeof(setting->value))
 		return refuse(why, -EINVAL, "%s: the value is too long", key->name);
 	return key->set(session->heap, setting->value, why);

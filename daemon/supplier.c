@@ -104,8 +104,14 @@ static void ring_event(struct supply *supply, uint32_t class)
 
 static void refused(struct heap *heap, uint32_t class, uint64_t bytes)
 {
+	struct journal_event event = { .id = EVENT_LIMIT_REACHED, .heap = heap->name };
+
 	HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
 	HEAPD_PROBE(refused, heap->name, class, bytes, heap->t.directory->stats.committed);
+	log_event(heap->log, &heap->refused, LOG_WARNING, &event,
+		  "heap '%s': the limit is reached, and memory refused: %s of %s are committed", heap->name,
+		  value_size_text(HEAPD_READ_ONCE(heap->t.directory->stats.committed)).text,
+		  value_size_text(heap_limit(heap)).text);
 	events_low(heap, clock_ns());
 }
 
@@ -203,6 +209,7 @@ static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t
 {
 	struct supply_class *state = &supply->classes[class];
 
+	beat_count(&supply->heap->supply_beat);
 	look(supply, class, now);
 	if (demanded || state->target)
 		state->target = clamp(target_wanted(supply, class), state->target, UINT64_MAX);
@@ -400,8 +407,11 @@ static void *supplier(void *arg)
 	prctl(PR_SET_TIMERSLACK, 1000ul);            /* naps are short ... */
 	setpriority(PRIO_PROCESS, 0, SUPPLIER_NICE); /* ... and so is its work: where it may, it goes first */
 	while (!HEAPD_READ_ONCE(supply->stop)) {
-		uint64_t ns = make_round(supply, end);
+		uint64_t ns;
 
+		beat_begin(&supply->heap->supply_beat);
+		ns = make_round(supply, end);
+		beat_rest(&supply->heap->supply_beat);
 		end = clock_ns();
 		rest(supply, ns);
 	}

@@ -98,5 +98,6 @@ void sweeper_run(struct heap *heap, struct sweep_counts *counts)
 		heap_unlock(heap);
 		DELAY(4);
 		heap_give_way(heap);
+		beat_count(&heap->collection_beat);
 	}
 }

@@ -367,6 +367,9 @@ bool worker_run(struct worker *w, int64_t objects)
 		}
 		worker_settle(w);
 	} while (w->left > 0 && (w->head != w->tail || refill(w)));
+	/* Whoever found nothing to do has not got on. */
+	if (w->left != objects)
+		beat_count(&w->pool->done);
 	return w->left > 0;
 }
 

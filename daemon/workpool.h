@@ -13,6 +13,7 @@
 
 #include <pthread.h>
 
+#include "beat.h"
 #include "heap.h"
 
 struct workpool {
@@ -29,6 +30,7 @@ struct workpool {
 	unsigned active; /* workers that may hold grey objects, or put entries */
 	bool open;       /* a drain is under way */
 	bool stopping;
+	struct beat done; /* portions of marking, of all workers; any thread may read it */
 	bool shared;      /* there are several workers; constant */
 	unsigned waiting; /* workers in workpool_wait(); also read without the lock, as a hint */
 };

@@ -183,6 +183,34 @@ START_TEST(every_option_is_understood)
 }
 END_TEST
 
+START_TEST(owner_group_and_mode_are_understood)
+{
+	const gid_t group = 51, none = 52;
+	const struct config_heap *h;
+
+	load_clean(
+		"[Daemon]\nMaxThreadsPerUser=7\nMaxBytesPerUser=3M\n[Heap a]\nOwner=50\nGroup=51\nMode=0641\n"
+		"[Heap b]\nOwner=\n[Heap c]\nReadOnlyUsers=53\nMode=0001\nOwner=54\n");
+	ck_assert_uint_eq(cfg.max_threads_per_uid, 7);
+	ck_assert_uint_eq(cfg.max_bytes_per_uid, 3u << 20);
+	h = heap("a");
+	ck_assert_uint_eq(config_heap_rights(h, 50, &group, 1), 6);
+	ck_assert_uint_eq(config_heap_rights(h, 53, &group, 1), 4);
+	ck_assert_uint_eq(config_heap_rights(h, 53, &none, 1), 1);
+	ck_assert_uint_eq(config_heap_rights(h, 0, &none, 1), 7);
+	ck_assert_int_eq(config_heap_access(h, 50, NULL, 0), CONFIG_ACCESS_WRITE);
+	ck_assert_int_eq(config_heap_access(h, 53, &group, 1), CONFIG_ACCESS_READ);
+	ck_assert_int_eq(config_heap_access(h, 53, NULL, 0), CONFIG_ACCESS_NONE);
+	ck_assert(config_others_may_write(h));
+	ck_assert_uint_eq(heap("b")->owner, CONFIG_NOBODY);
+	ck_assert_uint_eq(config_heap_rights(heap("b"), 50, NULL, 0), 0);
+	ck_assert(!config_others_may_write(heap("b")));
+	ck_assert_uint_eq(config_heap_rights(heap("c"), 53, NULL, 0), 5);
+	ck_assert_uint_eq(config_heap_rights(heap("c"), 54, NULL, 0), 0);
+	ck_assert(!config_others_may_write(heap("c")));
+}
+END_TEST
+
 START_TEST(every_option_of_the_collector_is_understood)
 {
 	const struct config_heap *h;
@@ -676,7 +704,7 @@ START_TEST(dump_reads_back_to_the_same)
 		"[Daemon]\nSocket=/x\nSocketMode=0\nLogLevel=warning\nLogTarget=journal\n[Heap a]\nSize=100M\n"
 		"Limit=2097153\nBase=0x100000000\nAllowUsers=daemon 7\nReadOnlyUsers=*\nGCPercent=off\n"
 		"MemoryLimit=2097152\nGCInterval=7200\nStallTimeout=90\nStallAction=evict\nMarkerThreads=8\n"
-		"Debug=poison stress\n[Heap b]\nLimit=1%\nFree=checked\nGCInterval=off\nStallTimeout=60s\n");
+		"Debug=poison stress\nOwner=7\nMode=640\n[Heap b]\nLimit=1%\nFree=checked\nGCInterval=off\nStallTimeout=60s\n");
 	first = dump(&cfg);
 	ck_assert_ptr_eq(
 		strstr(first, "[Daemon]\nSocket=/x\nSocketMode=0000\nLogLevel=warning\nLogTarget=journal\n"),
@@ -684,7 +712,7 @@ START_TEST(dump_reads_back_to_the_same)
 	ck_assert_ptr_nonnull(strstr(
 		first, "\n[Heap a]\nSize=128M\nLimit=2097153\nBase=0x100000000\nHugePages=auto\n"
 		       "GCPercent=off\nMemoryLimit=2M\nGCInterval=2h\nStallTimeout=90s\nStallAction=evict\n"
-		       "MarkerThreads=8\nFree=prompt\nDebug=stress poison\n"
+		       "MarkerThreads=8\nFree=prompt\nDebug=stress poison\nOwner=7\nGroup=\nMode=0640\n"
 		       "AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
 	ck_assert_ptr_nonnull(strstr(first,
 				     "\nGCPercent=100\nMemoryLimit=auto\nGCInterval=off\nStallTimeout=1min\n"
@@ -729,7 +757,7 @@ START_TEST(example_file_has_every_option_with_its_default)
 	config_free(&cfg);
 	ck_assert_int_eq(config_init(&cfg), 0);
 	load_clean(text);
-	ck_assert_ptr_nonnull(heap("default")->set[config_option_index(config_option_at(6))].file);
+	ck_assert_ptr_nonnull(heap("default")->set[config_option_index(config_option_at(8))].file);
 	example = dump(&cfg);
 	ck_assert_str_eq(plain, example);
 	free(plain);
@@ -748,7 +776,7 @@ START_TEST(manual_has_every_option_with_its_default)
 		at = strstr(text, heading);
 		ck_assert_msg(at != NULL, "%s= is not in the manual", o->key);
 		snprintf(standard, sizeof(standard), "\n.BR %s .\n", o->standard);
-		at = strstr(at, o->is_list ? "\nDefault: empty" : standard);
+		at = strstr(at, *o->standard ? standard : "\nDefault: empty");
 		end = at ? strstr(at, "\n.TP") : NULL;
 		ck_assert_msg(at && (!end || at < end),
 			      "the manual does not tell the default of %s=", o->key);
@@ -846,6 +874,7 @@ static Suite *config_suite(void)
 	tcase_add_test(tests, defaults);
 	tcase_add_test(tests, every_option_is_understood);
 	tcase_add_test(tests, every_option_of_the_collector_is_understood);
+	tcase_add_test(tests, owner_group_and_mode_are_understood);
 	tcase_add_loop_test(tests, eviction_of_others_needs_the_capability, 0,
 			    sizeof(evictions) / sizeof(evictions[0]));
 	tcase_add_loop_test(tests, mistake_is_told_with_its_place, 0, sizeof(mistakes) / sizeof(mistakes[0]));

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static int reader, writer;
@@ -380,6 +381,90 @@ static void *take_many(void *arg)
 	return NULL;
 }
 
+/* A journald of the test's own: the datagram that an event makes. */
+static const char *entry_of(const struct journal_event *event, const char *text)
+{
+	static char entry[4096];
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	struct log log = journal(LOG_INFO);
+	ssize_t n;
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "/tmp/check_log.%d", getpid());
+	unlink(address.sun_path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	log.journal = journal_open(address.sun_path);
+	ck_assert_int_ge(log.journal, 0);
+	log_event(&log, NULL, LOG_NOTICE, event, "%s", text);
+	n = read(fd, entry, sizeof(entry) - 1);
+	entry[n > 0 ? n : 0] = '\0';
+	close(fd);
+	close(log.journal);
+	unlink(address.sun_path);
+	return entry;
+}
+
+START_TEST(events_have_fields_in_the_journal)
+{
+	struct journal_event event = { .id = EVENT_CLIENT_DIED,
+				       .heap = "shop",
+				       .pid = 7,
+				       .has_uid = true,
+				       .uid = 8,
+				       .session = 9,
+				       .address = 0x1f };
+
+	ck_assert_str_eq(entry_of(&event, "it died"),
+			 "PRIORITY=5\nSYSLOG_IDENTIFIER=heapd\nMESSAGE_ID=" EVENT_CLIENT_DIED
+			 "\nHEAPD_HEAP=shop\nHEAPD_PID=7\nHEAPD_UID=8\nHEAPD_SESSION=9\n"
+			 "HEAPD_ADDRESS=0x1f\nMESSAGE=it died\n");
+	ck_assert_str_eq(written(), "");
+}
+END_TEST
+
+START_TEST(events_cannot_be_given_fields_by_text)
+{
+	struct journal_event event = { .id = EVENT_CLIENT_DIED };
+	const char *entry = entry_of(&event, "a\nHEAPD_PID=1\n");
+
+	ck_assert_ptr_nonnull(strstr(entry, "MESSAGE=a\\nHEAPD_PID=1\\n\n"));
+	ck_assert_ptr_null(strstr(entry, "\nHEAPD_PID"));
+}
+END_TEST
+
+START_TEST(events_are_lines_without_a_journald)
+{
+	struct journal_event event = { .id = EVENT_CLIENT_DIED, .heap = "shop" };
+	struct log log = journal(LOG_NOTICE);
+	int fds[2];
+
+	ck_assert_int_lt(log.journal, 0);
+	ck_assert_int_lt(journal_open("/tmp/no such socket"), 0);
+	log_event(&log, NULL, LOG_NOTICE, &event, "it %s", "died");
+	ck_assert_str_eq(written(), "<5>it died\n");
+	log_event(&log, NULL, LOG_INFO, &event, "beneath the level");
+	ck_assert_str_eq(written(), "");
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_DGRAM, 0, fds), 0);
+	close(fds[1]);
+	log.journal = fds[0]; /* journald has gone meanwhile */
+	log_event(&log, NULL, LOG_NOTICE, &event, "again");
+	ck_assert_str_eq(written(), "<5>again\n");
+	close(fds[0]);
+}
+END_TEST
+
+START_TEST(events_are_limited)
+{
+	struct journal_event event = { .id = EVENT_CLIENT_DIED };
+	struct log_limit limit = { .what = "deaths", .burst = 1 };
+	struct log log = journal(LOG_NOTICE);
+
+	log_event(&log, &limit, LOG_NOTICE, &event, "one");
+	log_event(&log, &limit, LOG_NOTICE, &event, "two");
+	ck_assert_str_eq(written(), "<5>one\n");
+}
+END_TEST
+
 START_TEST(limit_is_exact_between_threads)
 {
 	struct log_limit limit = { 0 };
@@ -413,6 +498,10 @@ static Suite *log_suite(void)
 	tcase_add_test(lines, gone_reader_is_harmless);
 	tcase_add_test(lines, one_write_per_line);
 	tcase_add_test(lines, threads_do_not_mix_lines);
+	tcase_add_test(lines, events_have_fields_in_the_journal);
+	tcase_add_test(lines, events_cannot_be_given_fields_by_text);
+	tcase_add_test(lines, events_are_lines_without_a_journald);
+	tcase_add_test(lines, events_are_limited);
 	suite_add_tcase(suite, lines);
 	tcase_add_checked_fixture(limits, setup, teardown);
 	tcase_add_test(limits, limit_lets_a_burst_through_each_window);

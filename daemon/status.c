@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status.c - owns what an operator sees at the first look.
+ *
+ * Right because it reads the directory's figures alone, each in one load, as any client does: they may be of
+ * different moments, and nobody is stopped for them. It is said when it has changed, and never more than once a second.
+ */
+#include "status.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <systemd/sd-daemon.h>
+
+#include "heapd/atomic.h"
+
+struct line {
+	char *text;
+	size_t used;
+};
+
+static void put(struct line *line, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void put(struct line *line, const char *format, ...)
+{
+	size_t room = STATUS_MAX - line->used;
+	va_list args;
+	int n;
+
+	va_start(args, format);
+	n = vsnprintf(line->text + line->used, room, format, args);
+	va_end(args);
+	if (n > 0)
+		line->used += (size_t)n < room ? (size_t)n : room - 1;
+}
+
+static double mib(uint64_t bytes)
+{
+	return (double)bytes / (1 << 20);
+}
+
+/* The last whole cycle; NULL if there was none. */
+static const struct heapd_cycle_record *last_cycle(const struct heapd_directory *directory)
+{
+	const struct heapd_cycle_record *last = NULL;
+
+	for (unsigned i = 0; i < HEAPD_CYCLES_KEPT; i++) {
+		const struct heapd_cycle_record *r = &directory->cycles[i];
+
+		if (HEAPD_LOAD_ACQUIRE(&r->cycle) && !r->is_void && (!last || r->began > last->began))
+			last = r;
+	}
+	return last;
+}
+
+static uint64_t took(const struct heapd_cycle_record *r)
+{
+	return r->barrier + r->gather + r->scan + r->roots + r->mark + r->sweep;
+}
+
+static void put_heap(struct line *line, const struct heap *heap)
+{
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+	const struct heapd_cycle_record *cycle = last_cycle(heap->t.directory);
+
+	put(line, "; %s: %.1f of %.1f MiB", heap->name, mib(HEAPD_READ_ONCE(stats->committed)),
+	    mib(heap_limit(heap)));
+	if (cycle)
+		put(line, ", %.1f live, gc %" PRIu64 " took %.1f ms", mib(HEAPD_READ_ONCE(stats->gc_live)),
+		    cycle->cycle, (double)took(cycle) / 1e6);
+}
+
+void status_write(const struct sessions *sessions, char text[STATUS_MAX])
+{
+	struct line line = { .text = text };
+
+	put(&line, "%zu heap%s, %u client%s", sessions->nheaps, sessions->nheaps == 1 ? "" : "s",
+	    sessions->count, sessions->count == 1 ? "" : "s");
+	for (size_t i = 0; i < sessions->nheaps; i++)
+		put_heap(&line, sessions->heaps[i]);
+}
+
+static void tell(struct status *status)
+{
+	char text[STATUS_MAX];
+
+	status_write(status->sessions, text);
+	if (strcmp(text, status->last) == 0)
+		return;
+	memcpy(status->last, text, sizeof(text));
+	sd_notifyf(0, "STATUS=%s", text);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what;
+	tell(arg);
+}
+
+int status_start(struct status *status, struct event_base *base, const struct sessions *sessions)
+{
+	static const struct timeval period = { .tv_sec = 1 };
+
+	*status = (struct status){ .sessions = sessions };
+	if (!getenv("NOTIFY_SOCKET"))
+		return 0;
+	status->timer = event_new(base, -1, EV_PERSIST, on_timer, status);
+	if (!status->timer || event_add(status->timer, &period) < 0)
+		return -ENOMEM;
+	tell(status);
+	return 0;
+}
+
+void status_stop(struct status *status)
+{
+	if (status->timer)
+		event_free(status->timer);
+	status->timer = NULL;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * status.h - the line that "systemctl status" shows.
+ */
+#ifndef HEAPD_DAEMON_STATUS_H
+#define HEAPD_DAEMON_STATUS_H
+
+#include <event2/event.h>
+#include <stddef.h>
+
+#include "session.h"
+
+#define STATUS_MAX 512
+
+struct status {
+	const struct sessions *sessions;
+	struct event *timer; /* NULL: there is no service manager */
+	char last[STATUS_MAX];
+};
+
+/* Kept up to date from then on, once a second at most. */
+int status_start(struct status *status, struct event_base *base, const struct sessions *sessions);
+void status_stop(struct status *status);
+
+/* What is to be shown now. */
+void status_write(const struct sessions *sessions, char text[STATUS_MAX]);
+
+#endif

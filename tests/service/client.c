@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client.c - a program that uses a heap as a service's users do, and checks every byte of it.
+ *
+ * client NAME SECONDS: keeps lists under the root NAME, whose nodes carry sums of themselves; takes from one end what
+ * it puts in at the other, reads a list through now and then, and forks now and then a child that reads it, too. Any
+ * error of the library, and any byte that is not what was written, ends it with status 1. At the end it says how much it
+ * did, and the longest time that one allocation took: "ops=12345 longest_ms=1.2".
+ */
+#include <heapd.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LENGTH  2000u
+#define PAYLOAD 24u
+#define FORK_NS \
+	400000000u /* between children: deaths make lines in the log, of which there may not be too many */
+
+struct node {
+	heapd_ptr(struct node) next;
+	uint64_t number, sum, payload[PAYLOAD];
+};
+
+struct list {
+	heapd_ptr(struct node) first;
+	heapd_ptr(struct node) last;
+	uint64_t from, to;
+};
+
+static volatile sig_atomic_t ended;
+
+static void on_signal(int number)
+{
+	(void)number;
+	ended = 1;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void fail(const char *what)
+{
+	const char *why = heapd_error();
+
+	printf("client %d: %s: %s\n", getpid(), what, why ? why : "(no error of the library)");
+	fflush(stdout);
+	_exit(1);
+}
+
+static uint64_t word(uint64_t number, unsigned i)
+{
+	return (number + 1) * 0x9e3779b97f4a7c15u ^ i;
+}
+
+static uint64_t sum_of(const struct node *node)
+{
+	uint64_t sum = node->number;
+
+	for (unsigned i = 0; i < PAYLOAD; i++)
+		sum = sum * 31 + node->payload[i];
+	return sum;
+}
+
+static void node_fill(struct node *node, uint64_t number)
+{
+	node->number = number;
+	for (unsigned i = 0; i < PAYLOAD; i++)
+		node->payload[i] = word(number, i);
+	node->sum = sum_of(node);
+}
+
+static void node_check(const struct node *node, uint64_t number)
+{
+	if (node->number != number || node->sum != sum_of(node) ||
+	    node->payload[PAYLOAD - 1] != word(number, PAYLOAD - 1))
+		fail("a node is not what was written");
+}
+
+static void list_check(struct list *list)
+{
+	uint64_t number = list->from;
+
+	for (struct node *node = heapd_load(&list->first); node; node = heapd_load(&node->next))
+		node_check(node, number++);
+	if (number != list->to)
+		fail("the list has another length than it should have");
+}
+
+/* The longest wait is what an application sees of a daemon that is away. */
+static struct node *node_new(heapd_type *nodes, uint64_t *longest)
+{
+	uint64_t begin = now_ns(), took;
+	struct node *node = heapd_new(nodes, struct node);
+
+	if (!node)
+		fail("no object");
+	took = now_ns() - begin;
+	if (took > *longest)
+		*longest = took;
+	return node;
+}
+
+static void list_append(struct list *list, struct node *node)
+{
+	struct node *last = heapd_load(&list->last);
+
+	node_fill(node, list->to);
+	if (last)
+		heapd_store(&last->next, node);
+	else
+		heapd_store(&list->first, node);
+	heapd_store(&list->last, node);
+	list->to++;
+}
+
+static void list_drop(struct list *list)
+{
+	struct node *first = heapd_load(&list->first);
+
+	node_check(first, list->from);
+	heapd_store(&list->first, heapd_load(&first->next));
+	list->from++;
+}
+
+static void read_in_child(struct list *list)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		list_check(list);
+		_exit(0);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) < 0 || status != 0)
+		fail("a forked child");
+}
+
+static struct list *list_open(heapd_heap *heap, heapd_type *lists, const char *name)
+{
+	struct list *list = heapd_root(heap, name, struct list, lists);
+
+	if (!list)
+		fail("no root");
+	list_check(list);
+	return list;
+}
+
+int main(int argc, char **argv)
+{
+	uint64_t end, forked = now_ns(), ops = 0, longest = 0;
+	heapd_heap *heap;
+
+	if (argc != 3)
+		return 2;
+	signal(SIGTERM, on_signal);
+	end = now_ns() + strtoull(argv[2], NULL, 10) * 1000000000u;
+	if (heapd_attach(&heap, "default", NULL) < 0)
+		fail("attach");
+	heapd_type *nodes = heapd_type_define(heap, "service.node", struct node, next);
+	heapd_type *lists = heapd_type_define(heap, "service.list", struct list, first, last);
+	if (!nodes || !lists)
+		fail("type");
+	struct list *list = list_open(heap, lists, argv[1]);
+	do {
+		list_append(list, node_new(nodes, &longest));
+		if (list->to - list->from > LENGTH)
+			list_drop(list);
+		if (++ops % LENGTH != 0)
+			continue;
+		list_check(list);
+		if (now_ns() - forked > FORK_NS) {
+			read_in_child(list);
+			forked = now_ns();
+		}
+	} while (!ended && now_ns() < end);
+	list_check(list);
+	printf("ops=%llu longest_ms=%.1f\n", (unsigned long long)ops, (double)longest / 1e6);
+	heapd_detach(heap);
+	return 0;
+}
