@@ -91,6 +91,13 @@ struct collection_settings collection_settings(const struct heap *heap)
 	return settings;
 }
 
+/* With the mutex held. The collector plans anew: at once, or as soon as it has nothing else to do. */
+static void plan_again(struct collection *c)
+{
+	c->changed = true;
+	pthread_cond_signal(&c->cond);
+}
+
 void collection_change(struct heap *heap, const struct collection_settings *settings)
 {
 	struct collection *c = heap->collection;
@@ -100,7 +107,7 @@ void collection_change(struct heap *heap, const struct collection_settings *sett
 	percent = c->settings.percent;
 	c->settings = *settings;
 	c->settings.percent = percent;
-	pthread_cond_signal(&c->cond);
+	plan_again(c);
 	pthread_mutex_unlock(&c->mutex);
 }
 
@@ -117,7 +124,7 @@ int collection_set_percent(struct heap *heap, unsigned percent)
 		c->switched_on = clock_ns();
 	c->settings.percent = percent;
 	HEAPD_STORE_RELEASE(&cycle->collecting, percent != 0);
-	pthread_cond_signal(&c->cond);
+	plan_again(c);
 	pthread_mutex_unlock(&c->mutex);
 	return 0;
 }
@@ -125,7 +132,7 @@ int collection_set_percent(struct heap *heap, unsigned percent)
 void collection_wake(struct heap *heap)
 {
 	pthread_mutex_lock(&heap->collection->mutex);
-	pthread_cond_signal(&heap->collection->cond);
+	plan_again(heap->collection);
 	pthread_mutex_unlock(&heap->collection->mutex);
 }
 

@@ -48,6 +48,7 @@ struct collection {
 	unsigned threads;     /* of the marker; constant */
 	uint64_t switched_on; /* CLOCK_MONOTONIC, ns; 0: collection has been on since before anybody attached */
 	uint32_t wanted;      /* bit: enum trigger */
+	bool changed;         /* settings or limit, since the collector last planned with them */
 	bool stop;            /* atomic */
 	uint64_t begun, finished; /* cycles */
 

@@ -229,6 +229,20 @@ static void receipt(struct collector *c, const struct cycle_result *r, uint64_t 
 	HEAPD_PROBE(receipt, c->heap->name, n, r->swept.freed_bytes, r->swept.freed_objects, r->total);
 }
 
+/*
+ * While a cycle runs its heap is beyond the trigger that it began by, or beyond one that a request outran. That is
+ * no reason for another: what was asked for meanwhile is forgotten, and the next trigger is set by what is left.
+ */
+static void forget_pace(struct heap *heap)
+{
+	struct collection *collection = heap->collection;
+
+	atomic_store_explicit(&collection->trigger_bytes, UINT64_MAX, memory_order_relaxed);
+	pthread_mutex_lock(&collection->mutex);
+	collection->wanted &= ~(1u << TRIGGER_HEAP);
+	pthread_mutex_unlock(&collection->mutex);
+}
+
 static void run(struct collector *c, enum trigger trigger)
 {
 	struct heap *heap = c->heap;
@@ -240,6 +254,7 @@ static void run(struct collector *c, enum trigger trigger)
 	c->seen_slots = HEAPD_READ_ONCE(heap->t.directory->stats.supplied_slots);
 	c->seen_ends = HEAPD_READ_ONCE(heap->t.directory->stats.sessions_ever) -
 		       HEAPD_READ_ONCE(heap->t.directory->stats.sessions);
+	forget_pace(heap);
 	r = cycle_run(&c->cycle, trigger);
 	c->cpu = cpu_ns() - cpu;
 	if (r < 0) {
@@ -261,6 +276,7 @@ static void run(struct collector *c, enum trigger trigger)
 		c->death_ended = c->ended;
 		c->death_took = c->took;
 	}
+	forget_pace(heap); /* the supplier may have read the trigger just before */
 	set_pace(c);
 	count(heap, result, c->cpu);
 	record(c, result, false);
@@ -334,7 +350,12 @@ static enum trigger next(struct collector *c)
 		trigger = c->voids && collection_is_on(c->heap) ? TRIGGER_VOID : reason(c, &until);
 		if (trigger != TRIGGERS)
 			break;
-		wait_until(collection, until);
+		/* Also what changed while a cycle ran, after its end was planned with. */
+		if (!collection->changed)
+			wait_until(collection, until);
+		if (!collection->changed)
+			continue;
+		collection->changed = false;
 		pthread_mutex_unlock(&collection->mutex);
 		set_pace(c);
 		pthread_mutex_lock(&collection->mutex);

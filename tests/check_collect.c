@@ -97,8 +97,9 @@ START_TEST(unreachable_comes_back)
 {
 	uint64_t before = allocated();
 
-	list_drop(100000);
-	ck_assert_uint_ge(allocated(), before + 6 * MIB);
+	/* Less than a cycle begins for by itself. */
+	list_drop(50000);
+	ck_assert_uint_ge(allocated(), before + 3 * MIB);
 	collect();
 	collect();
 	ck_assert_uint_le(allocated(), before + 64 * 1024);
@@ -345,6 +346,17 @@ START_TEST(full_of_live_objects)
 }
 END_TEST
 
+static void list_grow(void **pin, uint64_t bytes)
+{
+	for (uint64_t i = 0; i < bytes / 64; i++) {
+		void **o = heapd_alloc(heap, 64);
+
+		ck_assert_msg(o != NULL, "%s", heapd_error());
+		heapd_store(&o[0], *pin);
+		heapd_store(pin, (void *)o);
+	}
+}
+
 static int hold_much_and_wait(void *arg)
 {
 	int *ready = (int *)arg;
@@ -394,6 +406,57 @@ START_TEST(the_dead_leave_nothing)
 		usleep(10000);
 	ck_assert_uint_le(now, 2 * MIB);
 	munmap(ready, 4096);
+}
+END_TEST
+
+/* It does not matter how long the last cycle took, if it was none for the dead. */
+START_TEST(the_dead_do_not_wait_for_the_living)
+{
+	int *ready = shared_int();
+	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
+	uint64_t begin, now;
+
+	await(ready);
+	ck_call(heapd_collect(heap));
+	kill(pid, SIGSTOP);
+	ck_call(heapd_collect_start(heap));
+	usleep(1500000);
+	kill(pid, SIGCONT);
+	while (heapd_now_phase(heap->t.directory->cycle.now) != HEAPD_PHASE_IDLE)
+		usleep(1000);
+	begin = fixture_now_ns();
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	while ((now = allocated()) > 2 * MIB && fixture_now_ns() - begin < 10000000000u)
+		usleep(10000);
+	ck_assert_uint_le(now, 2 * MIB);
+	ck_assert_uint_lt(fixture_now_ns() - begin, 2000000000);
+	munmap(ready, 4096);
+}
+END_TEST
+
+static uint64_t cycles_begun_by(unsigned trigger)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->stats.gc_cycles[trigger]);
+}
+
+/* What is allocated while a cycle runs is no reason for the next. */
+START_TEST(a_heap_that_grows_asks_once)
+{
+	void **pin = (void **)heapd_pin(heap, (void *)NULL);
+	uint64_t cycles;
+
+	ck_call(heapd_set(heap, "gc.percent", "10000"));
+	list_grow(pin, 40 * MIB);
+	ck_call(heapd_collect(heap));
+	cycles = cycles_begun_by(0);
+	ck_call(heapd_set(heap, "gc.percent", "100"));
+	list_grow(pin, 60 * MIB);
+	for (unsigned i = 0; i < 500 && cycles_begun_by(0) == cycles; i++)
+		usleep(10000);
+	usleep(500000);
+	ck_assert_uint_eq(cycles_begun_by(0), cycles + 1);
+	ck_call(heapd_unpin(pin));
 }
 END_TEST
 
@@ -703,6 +766,8 @@ int main(void)
 	tcase_add_test(roots, the_limit_holds);
 	tcase_add_test(roots, full_of_live_objects);
 	tcase_add_test(roots, the_dead_leave_nothing);
+	tcase_add_test(roots, the_dead_do_not_wait_for_the_living);
+	tcase_add_test(roots, a_heap_that_grows_asks_once);
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_process_knows_what_it_lost);
