@@ -52,24 +52,46 @@ static char *published_area(const struct heapd_heap *heap, uint64_t index)
 	return (char *)heap->session + HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES;
 }
 
-/* The thread's own processor time: what a pause is here. */
-static uint64_t pause_clock(void)
+/* What a pause is measured by: the thread's own processor time, and time. */
+struct pause {
+	uint64_t cpu, wall;
+};
+
+static uint64_t pause_clock(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
 }
 
+static struct pause pause_begin(void)
+{
+	uint64_t wall = pause_clock(CLOCK_MONOTONIC);
+
+	return (struct pause){ .cpu = pause_clock(CLOCK_THREAD_CPUTIME_ID), .wall = wall };
+}
+
+/*
+ * The lesser of the two. In a virtual machine the kernel charges the time that it was not running to a thread first, and
+ * takes it back later, or the other way round: processor time can jump by more than has passed.
+ */
+static uint64_t pause_length(struct pause begin)
+{
+	uint64_t cpu = pause_clock(CLOCK_THREAD_CPUTIME_ID) - begin.cpu;
+	uint64_t wall = pause_clock(CLOCK_MONOTONIC) - begin.wall;
+
+	return cpu < wall ? cpu : wall;
+}
+
 /* Before `scanned` says that the thread has answered: then the daemon looks at it. */
-static void pause_count(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t begin,
+static void pause_count(const struct heapd_heap *heap, struct heapd_thread *self, struct pause begin,
 			uint32_t cycle)
 {
-	uint64_t ns = pause_clock() - begin;
+	uint64_t ns = pause_length(begin);
 
 	HEAPD_WRITE_ONCE(self->pause_last_ns, ns);
 	HEAPD_WRITE_ONCE(self->pause_cycle, cycle);
-
 	HEAPD_COUNT(self->pauses, 1);
 	HEAPD_COUNT(self->pause_ns, ns);
 	if (ns > self->pause_max_ns)
@@ -107,12 +129,13 @@ static void answer_give_up(const struct answer *a)
 
 void answer_here(struct heapd_heap *heap, struct heapd_thread *self)
 {
-	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now), begin;
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	struct pause begin;
 	struct answer a;
 
 	if (heapd_now_phase(now) != HEAPD_PHASE_SCAN || !answer_begin(&a, heap, self, heapd_now_cycle(now)))
 		return;
-	begin = pause_clock();
+	begin = pause_begin();
 	bool found = stack_words_add_own(heap, &a.out, self);
 	pause_count(heap, self, begin, a.cycle);
 	if (found)
@@ -186,13 +209,14 @@ static uint64_t interrupted_at(uint64_t sp)
 
 static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *self, const ucontext_t *c)
 {
-	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now), begin;
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	struct pause begin;
 	struct answer a;
 
 	if (HEAPD_READ_ONCE(self->state) != HEAPD_THREAD_ONLINE || HEAPD_READ_ONCE(self->gate.inside) & 1 ||
 	    heapd_now_phase(now) != HEAPD_PHASE_SCAN || !answer_begin(&a, heap, self, heapd_now_cycle(now)))
 		return;
-	begin = pause_clock();
+	begin = pause_begin();
 	uint64_t sp = interrupted_at(registers_add(&a, c));
 	bool found = stack_words_add_thread(heap, &a.out, self, sp, &c->uc_stack);
 	pause_count(heap, self, begin, a.cycle);

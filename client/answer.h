@@ -47,11 +47,17 @@ hidden void answer_safepoint(struct heapd_heap *heap);
  * A safepoint: where a thread passes anyway, with the gate left, it answers a scan that its handler has not
  * answered, be the signal blocked or on its way, and hears what the agent had to say.
  */
+static inline bool answer_is_due(uint64_t now)
+{
+	return heapd_now_phase(now) == HEAPD_PHASE_SCAN &&
+	       !(heapd_self && HEAPD_READ_ONCE(heapd_self->scanned) == heapd_now_cycle(now));
+}
+
 static inline void answer_poll(struct heapd_heap *heap)
 {
 	uint64_t now = HEAPD_READ_ONCE(heap->t.directory->cycle.now);
 
-	if (unlikely(heapd_now_phase(now) == HEAPD_PHASE_SCAN) ||
+	if (unlikely(answer_is_due(now)) ||
 	    unlikely(atomic_load_explicit(&heap->reports_waiting, memory_order_relaxed)))
 		answer_safepoint(heap);
 }
