@@ -130,11 +130,16 @@ int account_take(struct account *account, uint64_t bytes)
 	uint64_t taken = atomic_load_explicit(&account->taken, memory_order_relaxed);
 
 	do {
-		if (bytes > account->maximum - taken)
+		if (taken > account->maximum || bytes > account->maximum - taken)
 			return -ENOMEM;
 	} while (!atomic_compare_exchange_weak_explicit(&account->taken, &taken, taken + bytes,
 							memory_order_relaxed, memory_order_relaxed));
 	return 0;
+}
+
+void account_force(struct account *account, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&account->taken, bytes, memory_order_relaxed);
 }
 
 void account_give(struct account *account, uint64_t bytes)

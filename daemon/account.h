@@ -22,6 +22,8 @@ void account_init(struct account *account);
 
 /* -ENOMEM if it would exceed the maximum; nothing is taken then. */
 int account_take(struct account *account, uint64_t bytes);
+/* What is committed already, whatever the maximum is by now. */
+void account_force(struct account *account, uint64_t bytes);
 void account_give(struct account *account, uint64_t bytes);
 uint64_t account_taken(struct account *account);
 

@@ -148,6 +148,7 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 int admission_fork(struct session *parent, struct session **child, struct refusal *why)
 {
 	struct session_owner owner = {
+		.parent = parent->pid,
 		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,

@@ -23,8 +23,16 @@
 
 int clients_init(struct heap *heap)
 {
+	struct ledger ledger;
+	int r = ledger_init(&ledger, heap);
+
+	if (r < 0)
+		return r;
 	heap->clients = calloc(1, sizeof(*heap->clients));
-	return heap->clients ? 0 : -ENOMEM;
+	if (!heap->clients)
+		return -ENOMEM;
+	heap->clients->records = ledger.sessions;
+	return 0;
 }
 
 void clients_deinit(struct heap *heap)
@@ -42,8 +50,11 @@ void clients_deinit(struct heap *heap)
 static int grow(struct clients *c)
 {
 	unsigned allocated = c->allocated ? 2 * c->allocated : 16;
-	struct client *slots = reallocarray(c->slots, allocated, sizeof(*slots));
+	struct client *slots;
 
+	if (allocated > LEDGER_SESSIONS)
+		return -ENOMEM;
+	slots = reallocarray(c->slots, allocated, sizeof(*slots));
 	if (!slots)
 		return -ENOMEM;
 	c->slots = slots;
@@ -81,6 +92,33 @@ int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 	return 0;
 }
 
+/* Its threads may be logging to their rings: those stay as long as they are, if that can be. */
+static uint32_t ring_of(const struct client *client)
+{
+	uint32_t ring = HEAPD_READ_ONCE(client->memory->barrier_ring);
+
+	return ring > HEAPD_BARRIER_RING && ring <= HEAPD_BARRIER_RING_MAX && !(ring & (ring - 1))
+		       ? ring
+		       : HEAPD_BARRIER_RING;
+}
+
+int clients_restore(struct heap *heap, const struct client *client, unsigned index)
+{
+	struct clients *c = heap->clients;
+
+	while (index >= c->allocated)
+		if (grow(c) < 0)
+			return -ENOMEM;
+	for (; c->n <= index; c->n++)
+		c->slots[c->n] = (struct client){ 0 };
+	c->slots[index] = *client;
+	c->slots[index].live = true;
+	c->slots[index].ring = ring_of(client);
+	c->slots[index].in_flight = c->records[index].in_flight;
+	c->used++;
+	return 0;
+}
+
 void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int socket)
 {
 	struct client *client;
@@ -91,6 +129,17 @@ void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int s
 	client->pidfd = pidfd;
 	client->socket = socket;
 	clients_changed(heap->clients);
+	heap_unlock(heap);
+}
+
+void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket)
+{
+	struct client *client;
+
+	heap_lock(heap);
+	client = &heap->clients->slots[index];
+	client->notify = notify;
+	client->socket = socket;
 	heap_unlock(heap);
 }
 
@@ -155,6 +204,7 @@ void clients_hold(struct heap *heap, unsigned index, uint64_t object)
 	collection_root_store(heap, word, object);
 	heap->clients->slots[index].sent = false;
 	clients_changed(heap->clients);
+	HEAPD_STORE_RELEASE(&heap->clients->records[index].in_flight, object);
 	heap_unlock(heap);
 }
 
@@ -183,8 +233,10 @@ void clients_arrived(struct heap *heap)
 	for (unsigned i = 0; i < heap->clients->n; i++) {
 		struct client *client = &heap->clients->slots[i];
 
-		if (client->in_flight && has_arrived(client))
-			client->in_flight = 0;
+		if (!client->in_flight || !has_arrived(client))
+			continue;
+		client->in_flight = 0;
+		HEAPD_STORE_RELEASE(&heap->clients->records[i].in_flight, 0);
 	}
 	clients_changed(heap->clients);
 	heap_unlock(heap);

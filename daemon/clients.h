@@ -20,14 +20,15 @@
 #include "heapd/atomic.h"
 #include "heapd/message.h"
 #include "heapd/session.h"
+#include "ledger.h"
 
 struct client {
 	struct heapd_session *memory; /* HEAPD_SESSION_CORE bytes; NULL unless live or gone */
 	int fd;     /* of the memory: the session's, and the table's once the client is gone */
 	int notify; /* where the session sends notes: its own */
-	int socket; /* the connection's, as the next: valid while the client is live */
-	int pidfd;  /* -1: none, as of a child that has not spoken */
-	pid_t pid;  /* 0: of a forked child that has not spoken */
+	int socket; /* the connection's, as the next: valid while the client is live; -1: it has not connected again */
+	int pidfd; /* -1: none, as of a child that has not spoken */
+	pid_t pid; /* 0: of a forked child that has not spoken */
 	uint64_t id;
 	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
@@ -41,8 +42,9 @@ struct clients {
 	struct client *slots;
 	unsigned n; /* slots ever used are below this */
 	unsigned allocated;
-	unsigned used;     /* live or gone */
-	bool freed;        /* one that has ended had freed by hand */
+	unsigned used;                  /* live or gone */
+	bool freed;                     /* one that has ended had freed by hand */
+	struct ledger_session *records; /* the ledger's, by place: what is known of them after our own death */
 	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
 	uint64_t version;  /* counts the changes of slots; read without the lock */
 };
@@ -58,6 +60,12 @@ void clients_deinit(struct heap *heap);
 
 /* With heap->lock held. The place is the client's until it is removed; slots may move. */
 int clients_add(struct heap *heap, const struct client *client, unsigned *index);
+
+/* One that the last daemon had, at its place. Nobody else looks yet. -ENOMEM. */
+int clients_restore(struct heap *heap, const struct client *client, unsigned index);
+
+/* Where its notes go from now on, and with whom it is connected. Takes heap->lock. */
+void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket);
 
 /* Who it is: known at once, or when a forked child has spoken. Takes heap->lock. */
 void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int socket);

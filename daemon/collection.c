@@ -38,6 +38,28 @@ static void settings_init(struct collection *c, const struct config_heap *config
 	c->trigger_bytes = UINT64_MAX;
 }
 
+/*
+ * Free= and Debug= stay what they are as long as the heap lives: its clients go by them. Where collection was off, they are
+ * asked to take part from now on.
+ */
+static void directory_adopt(struct collection *c, struct heap *heap)
+{
+	struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+
+	c->begun = c->finished = cycle->finished;
+	if (!c->settings.percent && cycle->free_mode == HEAPD_FREE_CHECKED) {
+		c->settings.percent = 100;
+		log_warning(heap->log,
+			    "heap '%s': was made with Free=checked, so GCPercent=off cannot be: it is 100",
+			    heap->name);
+	}
+	if (c->settings.percent && !cycle->collecting)
+		c->switched_on = clock_ns();
+	HEAPD_STORE_RELEASE(&cycle->collecting, c->settings.percent != 0);
+	/* Whoever waits for a cycle that is void now is to ask again: so one passes at once. */
+	c->wanted = 1u << TRIGGER_VOID;
+}
+
 /* Nobody has attached yet: plain stores do. */
 static void directory_init(struct heapd_directory *directory, const struct config_heap *config)
 {
@@ -62,7 +84,10 @@ int collection_init(struct heap *heap)
 	pthread_condattr_destroy(&attr);
 	fields_init(&c->fields);
 	settings_init(c, heap->config);
-	directory_init(heap->t.directory, heap->config);
+	if (heap->adopted)
+		directory_adopt(c, heap);
+	else
+		directory_init(heap->t.directory, heap->config);
 	heap->collection = c;
 	return 0;
 }

@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -31,6 +32,7 @@
 #define UNATTACHED_MAX 64u /* connections of one user that have not said it */
 #define BURST          16u /* messages of one client before others have their turn */
 #define HEAVY_PAUSE    3u
+#define CHILD_SECONDS  60    /* for a forked child of which nobody knows whether there is one */
 #define LAST_WORDS     1024u /* messages of the dead: more than a socket can hold */
 
 struct connection {
@@ -98,6 +100,22 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 	sessions_refill(connections->sessions);
 }
 
+/*
+ * Sessions of the same process that the last daemon had, and that nobody has connected to again: a process has one
+ * attachment at a time, so it has given those up.
+ */
+static void end_left_behind(struct connections *connections, const struct connection *now)
+{
+	struct connection *next;
+
+	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (c != now && c->fd < 0 && c->session && c->session->pid == now->peer.pid &&
+		    HEAPD_READ_ONCE(c->session->memory.core->attached) != HEAPD_SESSION_ATTACHED)
+			connection_end(c, SESSION_DETACHED, "it attached anew");
+	}
+}
+
 static int answer_hello(struct connection *c, struct heapd_message *m, struct enclosure *e,
 			struct refusal *why)
 {
@@ -111,6 +129,7 @@ static int answer_hello(struct connection *c, struct heapd_message *m, struct en
 	if (r < 0)
 		return r;
 	event_remove_timer(c->readable); /* it has said hello */
+	end_left_behind(connections, c);
 	e->welcomed = c->session;
 	e->nfds = session_welcome(c->session, &m->welcome, e->fds);
 	refill_later(connections);
@@ -218,6 +237,63 @@ static int answer_hello_child(struct connection *c, const struct ucred *credenti
 	return 0;
 }
 
+static struct connection *connection_of(const struct connections *connections, const struct session *session)
+{
+	struct connection *c;
+
+	LIST_FOREACH(c, &connections->all, link)
+		if (c->session == session)
+			break;
+	return c;
+}
+
+static int check_again(const struct connection *c, const struct session *session,
+		       const struct heapd_again *again, struct refusal *why)
+{
+	if (again->fingerprint != heapd_layout_fingerprint())
+		return refuse(why, -EPROTO, "the daemon's memory layout is not the library's any more");
+	if (!session || session->heap->t.directory->id != again->heap_id)
+		return refuse(
+			why, -ESTALE,
+			"the daemon does not know this session: its heap was made anew, or the session was "
+			"ended; detach, and attach again");
+	if (session->pid ? session->pid == c->peer.pid
+			 : peer_is_child_of(&c->peer, session->parent, session->uid))
+		return 0;
+	return refuse(why, -EPERM, "session %" PRIu64 " is not that of process %d", again->session,
+		      c->peer.pid);
+}
+
+/* The session goes over from the connection that it had, or from the one that has stood for it since we came up. */
+static int answer_hello_again(struct connection *c, struct heapd_message *m, struct enclosure *e,
+			      struct refusal *why)
+{
+	struct session *session = sessions_find(c->connections->sessions, m->again.session);
+	struct connection *before;
+	int fds[5], r;
+
+	if (c->session)
+		return refuse(why, -EISCONN, "this socket is attached already");
+	r = check_again(c, session, &m->again, why);
+	if (r == 0)
+		r = session_reconnect(session, c->fd, why);
+	if (r < 0)
+		return r;
+	before = connection_of(c->connections, session);
+	if (before) {
+		before->session = NULL;
+		connection_free(before);
+	}
+	event_remove_timer(c->readable);
+	c->session = session;
+	session_claim(session, c->peer.pid, c->peer.pidfd, c->fd);
+	session_welcome(session, &m->welcome, fds);
+	e->fds[0] = session->notify_client;
+	e->nfds = 1;
+	e->welcomed = session;
+	return 0;
+}
+
 /* What was handed back is collected before the reply: who has it may rely on that. */
 static int answer_bye(struct connection *c)
 {
@@ -231,6 +307,8 @@ static int answer(struct connection *c, struct heapd_message *m, const struct uc
 {
 	if (m->op == HEAPD_OP_HELLO)
 		return answer_hello(c, m, e, why);
+	if (m->op == HEAPD_OP_HELLO_AGAIN)
+		return answer_hello_again(c, m, e, why);
 	if (m->op == HEAPD_OP_HELLO_CHILD)
 		return answer_hello_child(c, credentials, why);
 	if (m->op == HEAPD_OP_HEAPS && !c->child) {
@@ -257,7 +335,8 @@ static int send_reply(struct connection *c, struct heapd_message *m, struct encl
 		close(e->close_fd);
 	if (e->welcomed)
 		session_welcomed(e->welcomed);
-	if (r == 0 && c->session && c->session->in_flight)
+	/* What a welcome finds in flight may lie in a socket of the last daemon's still: the next request says that it does not. */
+	if (r == 0 && c->session && c->session->in_flight && !e->welcomed)
 		clients_sent(c->session->heap, c->session->index);
 	if (r == -EPIPE || r == -ECONNRESET)
 		return 0;
@@ -430,6 +509,63 @@ static struct connection *connection_new(struct connections *connections, int fd
 	return NULL;
 }
 
+static void on_deserted(evutil_socket_t fd, short what, void *arg)
+{
+	struct connection *c = arg;
+
+	(void)fd, (void)what;
+	connection_end(c, SESSION_DETACHED, "no child came for it");
+}
+
+/* Of a session that has nobody at the other end yet: it waits for its process's return, or its end. */
+static struct connection *connection_without(struct connections *connections, struct session *session,
+					     struct peer *peer)
+{
+	static const struct timeval patience = { .tv_sec = CHILD_SECONDS };
+	struct connection *c = calloc(1, sizeof(*c));
+
+	if (!c) {
+		peer_release(peer);
+		return NULL;
+	}
+	*c = (struct connection){ .connections = connections, .fd = -1, .peer = *peer, .session = session };
+	LIST_INSERT_HEAD(&connections->all, c, link);
+	if (session->pid) {
+		if (watch_peer(c) == 0)
+			return c;
+	} else {
+		c->resume = evtimer_new(connections->base, on_deserted, c);
+		if (c->resume && event_add(c->resume, &patience) == 0)
+			return c;
+	}
+	c->session = NULL;
+	connection_free(c);
+	return NULL;
+}
+
+/* A forked child that has not spoken is expected for a while: whether it was born, nobody can say. */
+static int peer_of_session(const struct session *session, struct peer *peer)
+{
+	const struct ledger_session *record = &session->heap->clients->records[session->index];
+
+	*peer = (struct peer){ .pid = session->parent, .uid = session->uid, .pidfd = -1 };
+	return session->pid ? peer_of_record(session->pid, record->start, session->uid, peer) : 0;
+}
+
+void connections_expect(struct connections *connections, struct session *session)
+{
+	struct peer peer;
+
+	if (peer_of_session(session, &peer) < 0) {
+		session_close(session, SESSION_DIED, "its process ended while no daemon was there");
+		return;
+	}
+	if (session->pid)
+		clients_name(session->heap, session->index, session->pid, peer.pidfd, -1);
+	if (!connection_without(connections, session, &peer))
+		log_err(connections->log, "process %d cannot be watched: out of memory", session->pid);
+}
+
 static bool is_crowd(const struct connections *connections, uid_t uid)
 {
 	const struct connection *c;
@@ -487,7 +623,10 @@ void connections_deinit(struct connections *connections)
 
 	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
 		next = LIST_NEXT(c, link);
-		connection_end(c, SESSION_DROPPED, "the daemon ends");
+		if (connections->sessions->store->kept)
+			connection_free(c);
+		else
+			connection_end(c, SESSION_DROPPED, "the daemon ends");
 	}
 	event_drop(&connections->refill);
 	log_limit_flush(connections->log, &connections->malformed, LOG_WARNING);

@@ -25,7 +25,10 @@ struct connections {
 int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,
 		     struct log *log);
 
-/* Ends all connections and their sessions. */
+/* A session of the last daemon's: it waits for its process to connect again. The session ends if that is gone. */
+void connections_expect(struct connections *connections, struct session *session);
+
+/* Ends all connections, and their sessions, unless another daemon is to find those. */
 void connections_deinit(struct connections *connections);
 
 /* Takes the socket over, also when it fails. */

@@ -30,10 +30,12 @@
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
+#include "recover.h"
 #include "roots.h"
 #include "scavenger.h"
 #include "session.h"
 #include "status.h"
+#include "store.h"
 #include "supply.h"
 #include "types.h"
 #include "watchdog.h"
@@ -49,6 +51,7 @@ struct daemon {
 	struct log *log;
 	struct config config;
 	struct account account;
+	struct store store;
 	struct event_base *base;
 	struct event *signals[SIGNALS];
 	struct event *tickets;
@@ -116,7 +119,7 @@ static void heap_close(struct heap *heap)
 	heap_destroy(heap);
 }
 
-static int heap_prepare(struct heap *heap)
+static int heap_make_tables(struct heap *heap)
 {
 	int r;
 
@@ -132,14 +135,86 @@ static int heap_prepare(struct heap *heap)
 	if (r == 0)
 		r = deads_init(heap);
 	if (r == 0)
-		r = supply_start(heap);
+		r = supply_init(heap);
+	return r;
+}
+
+static int heap_run(struct heap *heap)
+{
+	int r;
+
+	r = supply_run(heap);
 	if (r == 0)
 		r = collector_start(heap, heap->collection->threads);
 	if (r == 0)
 		r = scavenger_start(heap);
+	return r;
+}
+
+/* The last daemon's sessions, each of which waits for its process from now on. One that cannot be had is dropped. */
+static void sessions_adopt(struct daemon *daemon, struct heap *heap)
+{
+	const struct ledger_session *records = heap->clients->records;
+	struct session *session;
+
+	if (heap->ledger->head->last_session >= daemon->sessions.next_id)
+		daemon->sessions.next_id = heap->ledger->head->last_session + 1;
+	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++)
+		if (records[i].id && session_restore(&daemon->sessions, heap, i, &session) == 0)
+			connections_expect(&daemon->connections, session);
+}
+
+/*
+ * What had been handed back may have been taken back, and the client not been told: it is taken back once more, before
+ * anything of it can be given out again.
+ */
+static int heap_adopt(struct daemon *daemon, struct heap *heap)
+{
+	int r = recover_run(heap);
+
+	if (r < 0)
+		return r;
+	sessions_adopt(daemon, heap);
+	heap_lock(heap);
+	harvest_handback(heap->supply, true);
+	heap_unlock(heap);
+	return 0;
+}
+
+static int heap_prepare(struct daemon *daemon, struct heap *heap)
+{
+	int r;
+
+	r = recover_lock(heap);
+	if (r == 0)
+		r = heap_make_tables(heap);
+	if (r == 0)
+		r = heap->adopted ? heap_adopt(daemon, heap) : recover_store(&daemon->store, heap);
+	if (r == 0)
+		r = heap_run(heap);
 	if (r < 0)
 		log_err(heap->log, "heap '%s' cannot be started: %s", heap->name, strerror(-r));
 	return r;
+}
+
+/* Its own geometry and place, if it is kept; else what the configuration says. */
+static int heap_plan(struct daemon *daemon, struct heap_plan *plan, struct heap_files *files)
+{
+	const struct config_heap *config = plan->config;
+	int r = recover_find(&daemon->store, config->name, plan, files);
+
+	if (r < 0)
+		return r;
+	if (r == 0) {
+		r = heap_geometry(config, daemon->log, &plan->geometry);
+		plan->ledger_bytes = ledger_size(&plan->geometry);
+		return r;
+	}
+	if (config->size != plan->geometry.size || (config->base && config->base != plan->base))
+		log_warning(daemon->log,
+			    "heap '%s' was kept as it is: Size= and Base= change with a new heap",
+			    config->name);
+	return 0;
 }
 
 static int heap_open(struct daemon *daemon, const struct config_heap *config)
@@ -150,27 +225,44 @@ static int heap_open(struct daemon *daemon, const struct config_heap *config)
 		.account = &daemon->account,
 		.log = daemon->log,
 	};
+	struct heap_files files;
 	struct heap *heap = NULL;
 	int r;
 
-	r = heap_geometry(config, daemon->log, &plan.geometry);
-	if (r < 0)
-		return r;
-	plan.ledger_bytes = ledger_size(&plan.geometry);
-	r = heap_create(&plan, &heap);
+	r = heap_plan(daemon, &plan, &files);
 	if (r == 0)
-		r = heap_prepare(heap);
+		r = heap_create(&plan, &heap);
+	if (r == 0)
+		r = heap_prepare(daemon, heap);
 	if (r < 0) {
 		heap_close(heap);
 		return r;
 	}
-	if (!config->base)
+	if (!config->base && heap->t.base >= daemon->next_base)
 		daemon->next_base = heap_next_base(heap);
 	daemon->heaps[daemon->nheaps++] = heap;
 	daemon->sessions.nheaps = daemon->nheaps;
 	log_info(daemon->log, "heap '%s': at 0x%" PRIx64 ", %s of addresses, limit %s", heap->name,
-		 heap->t.base, value_size_text(config->size).text, value_size_text(config->limit).text);
+		 heap->t.base, value_size_text(heap->geometry.size).text,
+		 value_size_text(config->limit).text);
 	return 0;
+}
+
+/* Heaps that are stored and not configured: nobody can tell whether clients still use them. */
+static void tell_unclaimed(struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->store.nitems; i++) {
+		const char *name = daemon->store.items[i].name;
+		size_t length = strlen(name);
+
+		if (strncmp(name, "heap.", 5) == 0 && length > 12 &&
+		    strcmp(name + length - 7, ".ledger") == 0)
+			log_warning(
+				daemon->log,
+				"heap '%.*s' is kept, but not configured: put [Heap %.*s] back and restart, or "
+				"give it up with --discard-heaps",
+				(int)length - 12, name + 5, (int)length - 12, name + 5);
+	}
 }
 
 /* Those that are not there yet. The ones that must lie at a certain address come first. */
@@ -327,6 +419,15 @@ static void free_loop(struct daemon *daemon)
 		event_base_free(daemon->base);
 }
 
+/* Memories that were made ahead, or whose sessions have ended: of no heap that is there, unless one is not configured. */
+static void drop_unclaimed(struct daemon *daemon)
+{
+	for (size_t i = 0; i < daemon->store.nitems; i++)
+		if (strncmp(daemon->store.items[i].name, "heap.", 5) == 0)
+			return;
+	store_drop(&daemon->store, "session.");
+}
+
 static int start(struct daemon *daemon)
 {
 	int r;
@@ -338,14 +439,17 @@ static int start(struct daemon *daemon)
 		r = open_heaps(daemon);
 	if (r < 0)
 		return r;
-	sessions_refill(&daemon->sessions);
 	r = watchdog_start(&daemon->watchdog, daemon->base, &daemon->sessions, daemon->log);
 	if (r == 0)
 		r = status_start(&daemon->status, daemon->base, &daemon->sessions);
 	if (r < 0)
 		return r;
-	return listener_start(&daemon->listener, daemon->base, &daemon->config, &daemon->connections,
-			      daemon->log);
+	tell_unclaimed(daemon);
+	drop_unclaimed(daemon);
+	r = listener_start(&daemon->listener, daemon->base, &daemon->config, &daemon->connections,
+			   daemon->store.listener, daemon->log);
+	daemon->store.listener = -1;
+	return r;
 }
 
 static int run(struct daemon *daemon)
@@ -356,12 +460,23 @@ static int run(struct daemon *daemon)
 	log_notice(daemon->log, "ready: %zu heaps, socket %s", daemon->nheaps,
 		   path[0] ? path : "of the service manager");
 	sd_notify(0, "READY=1");
+	sessions_refill(&daemon->sessions);
 	r = event_base_dispatch(daemon->base);
 	sd_notify(0, "STOPPING=1");
 	listener_stop(&daemon->listener);
 	if (r < 0)
 		log_err(daemon->log, "the event loop failed: %m");
 	return r < 0 ? -EIO : 0;
+}
+
+static void discard_heaps(struct daemon *daemon)
+{
+	size_t heaps = store_drop(&daemon->store, "heap."), sessions = store_drop(&daemon->store, "session.");
+
+	if (heaps || sessions)
+		log_warning(daemon->log,
+			    "kept heaps given up (--discard-heaps): %zu memory files, and %zu of sessions",
+			    heaps, sessions);
 }
 
 int daemon_run(const struct daemon_source *source, struct config *config, struct log *log)
@@ -378,16 +493,21 @@ int daemon_run(const struct daemon_source *source, struct config *config, struct
 	daemon->log = log;
 	daemon->config = *config;
 	daemon->next_base = heap_first_base();
-	sessions_init(&daemon->sessions, log, &daemon->config);
-	daemon->sessions.heaps = daemon->heaps;
 	umask(0022);
 	signal(SIGPIPE, SIG_IGN);
-	r = start(daemon);
+	r = store_init(&daemon->store, log);
+	if (r == 0 && source->discard_heaps)
+		discard_heaps(daemon);
+	sessions_init(&daemon->sessions, log, &daemon->config, &daemon->store);
+	daemon->sessions.heaps = daemon->heaps;
+	if (r == 0)
+		r = start(daemon);
 	if (r == 0)
 		r = run(daemon);
 	free_loop(daemon);
 	close_heaps(daemon);
 	sessions_deinit(&daemon->sessions);
+	store_deinit(&daemon->store);
 	config_free(&daemon->config);
 	free(daemon);
 	return r;

@@ -17,6 +17,7 @@ struct daemon_source {
 	bool file_required;
 	char **overrides; /* as config_override() takes them, in order */
 	size_t noverrides;
+	bool discard_heaps; /* what an earlier daemon left is dropped */
 };
 
 /* Reads, overrides and checks; logs every mistake. On failure there is nothing to free. */

@@ -45,8 +45,9 @@ struct watch {
 
 struct deads {
 	struct watch types[HEAPD_TYPE_MAX];
-	bool waiting; /* of any type: the collector's thread alone */
-	bool fresh;   /* a type was watched since the last sweep */
+	uint8_t *watched; /* the ledger's: which of them are on */
+	bool waiting;     /* of any type: the collector's thread alone */
+	bool fresh;       /* a type was watched since the last sweep */
 };
 
 /* What a walk is told. */
@@ -58,8 +59,23 @@ struct queueing {
 
 int deads_init(struct heap *heap)
 {
+	struct ledger ledger;
+	int r = ledger_init(&ledger, heap);
+
+	if (r < 0)
+		return r;
 	heap->deads = calloc(1, sizeof(*heap->deads));
-	return heap->deads ? 0 : -ENOMEM;
+	if (!heap->deads)
+		return -ENOMEM;
+	heap->deads->watched = ledger.watched;
+	for (uint32_t type = 0; type < HEAPD_TYPE_MAX; type++) {
+		if (!ledger.watched[type])
+			continue;
+		/* Of an adopted heap: something may be queued. */
+		heap->deads->types[type] = (struct watch){ .on = true, .waiting = true };
+		heap->deads->waiting = heap->deads->fresh = true;
+	}
+	return 0;
 }
 
 void deads_deinit(struct heap *heap)
@@ -109,6 +125,7 @@ int deads_watch(struct heap *heap, uint32_t type, struct refusal *why)
 	if (r < 0 || HEAPD_READ_ONCE(heap->deads->types[type].on))
 		return r;
 	heap_lock(heap);
+	HEAPD_WRITE_ONCE(heap->deads->watched[type], 1);
 	HEAPD_WRITE_ONCE(heap->deads->types[type].on, true);
 	mend_free_slots(heap);
 	heap->deads->fresh = collection_is_active(heap);
@@ -162,8 +179,9 @@ static void queue_drop(struct marks *marks, uint32_t slab, uint64_t bit)
 {
 	if (!(marks->dying[slab] & bit))
 		return;
-	HEAPD_WRITE_ONCE(marks->dying[slab], marks->dying[slab] & ~bit);
-	marks->done[slab] |= bit;
+	/* In this order: a death in between does not have it queued once more. */
+	HEAPD_STORE_RELEASE(&marks->done[slab], marks->done[slab] | bit);
+	HEAPD_STORE_RELEASE(&marks->dying[slab], marks->dying[slab] & ~bit);
 }
 
 int deads_take(struct heap *heap, unsigned client, uint32_t type, uint64_t *object, struct refusal *why)

@@ -88,9 +88,15 @@ static const struct client *view_find(const struct clients_view *view, uint64_t 
 	return NULL;
 }
 
+/* Of the last daemon's sessions one that was never taken, or was left, has nobody who answers. */
+static bool is_deserted(const struct client *client)
+{
+	return client->socket < 0 && HEAPD_LOAD_ACQUIRE(&client->memory->attached) != HEAPD_SESSION_ATTACHED;
+}
+
 static bool has_to_answer(const struct client *client)
 {
-	return client->live && client->pid && !client->dropped;
+	return client->live && client->pid && !client->dropped && !is_deserted(client);
 }
 
 /* Stalls ------------------------------------------------------------------------------------------------------ */

@@ -103,7 +103,7 @@ static int reserve_automatic(const struct heap_plan *plan, uint64_t *base)
 
 static int place(struct heap *heap, const struct heap_plan *plan, uint64_t *base)
 {
-	uint64_t asked = plan->config->base;
+	uint64_t asked = plan->files ? plan->base : plan->config->base;
 	int r;
 
 	r = asked ? reserve(asked, plan->geometry.total) : reserve_automatic(plan, base);
@@ -139,6 +139,18 @@ static int open_readonly(struct heap *heap, int from, int *fd)
 		log_err(heap->log, "heap '%s': cannot open its memory for reading (is /proc mounted?): %s",
 			heap->name, strerror(-*fd));
 	return *fd < 0 ? *fd : 0;
+}
+
+static int take_files(struct heap *heap, const struct heap_files *files)
+{
+	int r;
+
+	heap->heap_fd = files->heap;
+	heap->directory_fd = files->directory;
+	heap->control_fd = files->control;
+	heap->ledger_fd = files->ledger;
+	r = open_readonly(heap, heap->heap_fd, &heap->heap_ro_fd);
+	return r < 0 ? r : open_readonly(heap, heap->directory_fd, &heap->directory_ro_fd);
 }
 
 static int open_files(struct heap *heap)
@@ -182,12 +194,12 @@ static int map_file(struct heap *heap, int fd, uint64_t at, uint64_t bytes)
  * Without MAP_NORESERVE huge pages are set aside for the whole heap here, or it fails here: later no client
  * can be killed because the pool ran dry.
  */
-static int map_objects(struct heap *heap)
+static int map_objects(struct heap *heap, bool hugetlb)
 {
 	uint64_t size = heap->geometry.size;
 	int r;
 
-	if (heap->config->huge != CONFIG_HUGE_HUGETLB)
+	if (!hugetlb)
 		return map_file(heap, heap->heap_fd, heap->t.base, size);
 	r = map_at(heap->heap_fd, heap->t.base, size, 0);
 	if (r < 0)
@@ -199,13 +211,13 @@ static int map_objects(struct heap *heap)
 	return r;
 }
 
-static int map_files(struct heap *heap)
+static int map_files(struct heap *heap, bool hugetlb)
 {
 	const struct heapd_geometry *g = &heap->geometry;
 	uint64_t base = heap->t.base;
 	int r;
 
-	r = map_objects(heap);
+	r = map_objects(heap, hugetlb);
 	if (r == 0)
 		r = map_file(heap, heap->directory_fd, base + g->directory_at, g->directory_size);
 	if (r == 0)
@@ -245,6 +257,13 @@ static int write_head(struct heap *heap)
 	return 0;
 }
 
+/* What is charged is charged again. */
+static void adopt_head(struct heap *heap)
+{
+	HEAPD_WRITE_ONCE(heap->t.directory->stats.overhead, 0);
+	heap_set_limit(heap, heap->config->limit);
+}
+
 /* Control's rows, which every processor that runs a client touches, and an estimate of the rest. */
 static int charge_tables(struct heap *heap)
 {
@@ -261,6 +280,11 @@ static int charge_tables(struct heap *heap)
 	return r;
 }
 
+static bool is_hugetlb(const struct heap_plan *plan)
+{
+	return plan->files ? plan->hugetlb : plan->config->huge == CONFIG_HUGE_HUGETLB;
+}
+
 static int build(struct heap *heap, const struct heap_plan *plan)
 {
 	const struct heapd_geometry *g = &heap->geometry;
@@ -271,10 +295,12 @@ static int build(struct heap *heap, const struct heap_plan *plan)
 	if (r < 0)
 		return r;
 	heapd_tables_init(&heap->t, g, base, heap_at(base + g->directory_at), heap_at(base + g->control_at));
-	r = open_files(heap);
+	r = plan->files ? take_files(heap, plan->files) : open_files(heap);
 	if (r == 0)
-		r = map_files(heap);
-	if (r == 0)
+		r = map_files(heap, is_hugetlb(plan));
+	if (r == 0 && plan->files)
+		adopt_head(heap);
+	else if (r == 0)
 		r = write_head(heap);
 	if (r == 0)
 		r = charge_tables(heap);
@@ -295,6 +321,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->settings_set.what = "settings changed";
 	heap->account = plan->account;
 	heap->geometry = plan->geometry;
+	heap->adopted = plan->files;
 	heap->ledger_bytes = heapd_align_up(plan->ledger_bytes, 4096);
 	heap->heap_fd = heap->heap_ro_fd = heap->directory_fd = heap->directory_ro_fd = -1;
 	heap->control_fd = heap->ledger_fd = -1;

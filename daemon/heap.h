@@ -3,7 +3,7 @@
  * heap.h - one heap: its memory files, where they are mapped, and what belongs to it.
  *
  * Made by the main thread before the heap's supplier starts, ended after it stopped. In between:
- *   name, account, log, geometry, t, descriptors, ledger_memory   constant, any thread
+ *   name, account, log, geometry, t, descriptors, ledger_memory, adopted   constant, any thread
  *   config           the main thread alone; NULL once the heap is no longer configured
  *   what t reaches   directory: written by the daemon alone, each table as its own header says
  *   clients, ledger, pages, spans, supply   under lock
@@ -37,6 +37,7 @@ struct heap {
 	void *ledger_memory;
 	uint64_t ledger_bytes;
 	uint64_t charged; /* taken from the account by heap_create() */
+	bool adopted;     /* its memory was there before this daemon was */
 
 	pthread_mutex_t lock;
 	struct log_limit faults, settings_set, refused; /* lines that requests cause */
@@ -57,6 +58,11 @@ struct heap {
 	struct scavenger *scavenger;
 };
 
+/* Memory files of a heap that an earlier daemon made. */
+struct heap_files {
+	int heap, directory, control, ledger;
+};
+
 /* What heap_create() is told. */
 struct heap_plan {
 	const struct config_heap *config;
@@ -65,12 +71,14 @@ struct heap_plan {
 	uint64_t base; /* where an automatic base is looked for first; see heap_next_base() */
 	struct account *account;
 	struct log *log;
+	bool hugetlb;                   /* an adopted heap is */
+	const struct heap_files *files; /* NULL, or the heap is adopted: geometry and base are its own */
 };
 
 /* The geometry of a heap of this configuration on this machine; -EINVAL, logged, if there cannot be one. */
 int heap_geometry(const struct config_heap *config, struct log *log, struct heapd_geometry *geometry);
 
-/* Makes all memory of the heap and maps it; logs what went wrong. */
+/* Makes all memory of the heap, or takes the files over, and maps it; logs what went wrong. */
 int heap_create(const struct heap_plan *plan, struct heap **heap);
 void heap_destroy(struct heap *heap);
 

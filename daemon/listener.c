@@ -16,7 +16,6 @@
 #include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
-#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 #define LISTENER_BURST 16 /* connections taken before others have their turn */
@@ -126,29 +125,23 @@ static int make_socket(struct listener *listener, const struct config *config)
 	return r;
 }
 
-/* One socket is ours; what else was passed is none of our business and is closed. */
-static int take_passed(struct listener *listener)
+static int take_passed(struct listener *listener, int fd)
 {
-	int n = sd_listen_fds(1);
-
-	for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
-		if (listener->fd < 0 && sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0)
-			listener->fd = fd;
-		else
-			close(fd);
-	}
-	if (n > 0 && listener->fd < 0) {
-		log_err(listener->log,
-			"none of the %d descriptors passed by the service manager is a listening AF_UNIX "
-			"socket of type SEQPACKET; use ListenSequentialPacket=",
-			n);
-		return -EINVAL;
-	}
-	if (n <= 0)
-		return 0;
-	if (fcntl(listener->fd, F_SETFL, fcntl(listener->fd, F_GETFL) | O_NONBLOCK) < 0)
+	listener->fd = fd;
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
 		return fail(listener, -errno, "cannot be used without waiting");
 	return 0;
+}
+
+int listener_open(struct listener *listener, const struct config *config, struct log *log)
+{
+	int r;
+
+	*listener = (struct listener){ .log = log, .fd = -1 };
+	r = make_socket(listener, config);
+	if (r < 0)
+		listener_stop(listener);
+	return r;
 }
 
 static void rest(struct listener *listener)
@@ -196,7 +189,7 @@ static int watch(struct listener *listener, struct event_base *base)
 }
 
 int listener_start(struct listener *listener, struct event_base *base, const struct config *config,
-		   struct connections *connections, struct log *log)
+		   struct connections *connections, int passed, struct log *log)
 {
 	int r;
 
@@ -206,9 +199,7 @@ int listener_start(struct listener *listener, struct event_base *base, const str
 		.fd = -1,
 		.full.what = "connections that could not be taken",
 	};
-	r = take_passed(listener);
-	if (r == 0 && listener->fd < 0)
-		r = make_socket(listener, config);
+	r = passed >= 0 ? take_passed(listener, passed) : make_socket(listener, config);
 	if (r == 0)
 		r = watch(listener, base);
 	if (r < 0)

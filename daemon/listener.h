@@ -23,9 +23,15 @@ struct listener {
 	struct log_limit full;
 };
 
-/* Logs what went wrong. Connections are taken from here on, as soon as the event loop runs. */
+/*
+ * passed: a listening socket, which becomes the listener's, or -1: it is made. Logs what went wrong. Connections are taken
+ * from here on, as soon as the event loop runs.
+ */
 int listener_start(struct listener *listener, struct event_base *base, const struct config *config,
-		   struct connections *connections, struct log *log);
+		   struct connections *connections, int passed, struct log *log);
+
+/* Only makes the socket, for another process that listens. */
+int listener_open(struct listener *listener, const struct config *config, struct log *log);
 void listener_stop(struct listener *listener);
 
 #endif

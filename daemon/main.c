@@ -9,10 +9,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "config.h"
 #include "daemon.h"
+#include "keep.h"
 #include "log.h"
 
 #ifndef HEAPD_VERSION
@@ -20,13 +22,14 @@
 #endif
 
 enum { EXIT_CONFIG = 2 };
-enum { KEY_SET = 256, KEY_SOCKET, KEY_LOG_LEVEL, KEY_CHECK, KEY_DUMP, KEY_FOREGROUND };
-enum action { ACTION_RUN, ACTION_CHECK, ACTION_DUMP };
+enum { KEY_SET = 256, KEY_SOCKET, KEY_LOG_LEVEL, KEY_CHECK, KEY_DUMP, KEY_FOREGROUND, KEY_KEEP, KEY_DISCARD };
+enum action { ACTION_RUN, ACTION_CHECK, ACTION_DUMP, ACTION_KEEP };
 
 struct arguments {
 	struct daemon_source source;
 	enum action action;
 	bool verbose;
+	char **argv; /* of the daemon that ACTION_KEEP starts */
 };
 
 /* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): argp looks for it under this name */
@@ -42,6 +45,10 @@ static const struct argp_option options[] = {
 	{ "dump-config", KEY_DUMP, NULL, 0, "Print the configuration that would be in force, and exit", 1 },
 	{ "verbose", 'v', NULL, 0, "With --check-config: print the configuration as well", 1 },
 	{ "foreground", KEY_FOREGROUND, NULL, 0, "Stay in the foreground, as heapd always does", 1 },
+	{ "keep", KEY_KEEP, NULL, 0,
+	  "Run the daemon as a child, hold its memory for it, and start it again when it ends", 0 },
+	{ "discard-heaps", KEY_DISCARD, NULL, 0,
+	  "Give up the heaps that an earlier daemon left with the service manager", 0 },
 	{ 0 },
 };
 
@@ -88,6 +95,12 @@ static error_t parse(int key, char *text, struct argp_state *state)
 		return 0;
 	case KEY_FOREGROUND:
 		return 0;
+	case KEY_KEEP:
+		arguments->action = ACTION_KEEP;
+		return 0;
+	case KEY_DISCARD:
+		arguments->source.discard_heaps = true;
+		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -115,11 +128,17 @@ static int act(const struct arguments *arguments, struct config *config, struct 
 	case ACTION_DUMP:
 		r = config_dump(config, stdout);
 		break;
+	case ACTION_KEEP:
+		log_init(log, STDERR_FILENO, config->log_target, config->log_level);
+		r = keep_run(arguments->argv, config, log);
+		break;
 	case ACTION_RUN:
 		log_init(log, STDERR_FILENO, config->log_target, config->log_level);
 		return daemon_run(&arguments->source, config, log);
 	}
 	config_free(config);
+	if (arguments->action == ACTION_KEEP)
+		return r;
 	return r == 0 && fflush(stdout) == 0 ? 0 : -EIO;
 }
 
@@ -130,9 +149,27 @@ static void rest_after_failure(int status)
 		sleep(1);
 }
 
+/* The same command line without --keep. Nothing is kept yet, so there is nothing to discard, either. */
+static char **daemon_arguments(int argc, char **argv)
+{
+	char **list = calloc((size_t)argc + 1, sizeof(*list));
+	int n = 0;
+
+	for (int i = 0; list && i < argc; i++)
+		if (i == 0 || (strcmp(argv[i], "--keep") != 0 && strcmp(argv[i], "--discard-heaps") != 0))
+			list[n++] = argv[i];
+	return list;
+}
+
+/* What act() returned: a child's status is positive. */
+static int exit_status(int r)
+{
+	return r < 0 ? EXIT_FAILURE : r;
+}
+
 int main(int argc, char **argv)
 {
-	struct arguments arguments = { .source.file = CONFIG_FILE };
+	struct arguments arguments = { .source.file = CONFIG_FILE, .argv = daemon_arguments(argc, argv) };
 	struct daemon_source *source = &arguments.source;
 	int status = EXIT_CONFIG;
 	struct config config;
@@ -140,12 +177,15 @@ int main(int argc, char **argv)
 
 	argp_err_exit_status = EXIT_CONFIG;
 	log_init(&log, STDERR_FILENO, LOG_TARGET_AUTO, LOG_INFO);
+	if (!arguments.argv)
+		return EXIT_FAILURE;
 	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
 	if (daemon_configure(source, &config, &log) == 0)
-		status = act(&arguments, &config, &log) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+		status = exit_status(act(&arguments, &config, &log));
 	for (size_t i = 0; i < source->noverrides; i++)
 		free(source->overrides[i]);
 	free(source->overrides);
 	rest_after_failure(status);
+	free(arguments.argv);
 	return status;
 }

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "ledger.h"
+
 static uint64_t *table_map(uint64_t bytes)
 {
 	void *p =
@@ -16,12 +18,11 @@ static uint64_t *table_map(uint64_t bytes)
 	return p == MAP_FAILED ? NULL : p;
 }
 
-/* All tables of one heap. */
-#define TABLES 7u
+/* The tables that mean nothing to another daemon; the others stand in the ledger. */
+#define TABLES 4u
 static void tables_of(struct marks *marks, uint64_t **tables[TABLES])
 {
-	uint64_t **all[TABLES] = { &marks->mark,  &marks->hold, &marks->early, &marks->doomed,
-				   &marks->dying, &marks->done, &marks->torn };
+	uint64_t **all[TABLES] = { &marks->mark, &marks->hold, &marks->early, &marks->doomed };
 
 	for (unsigned i = 0; i < TABLES; i++)
 		tables[i] = all[i];
@@ -31,10 +32,20 @@ int marks_init(struct heap *heap)
 {
 	struct marks *marks = calloc(1, sizeof(*marks));
 	uint64_t **tables[TABLES];
+	struct ledger ledger;
+	int r;
 
 	if (!marks)
 		return -ENOMEM;
+	r = ledger_init(&ledger, heap);
+	if (r < 0) {
+		free(marks);
+		return r;
+	}
 	heap->marks = marks;
+	marks->dying = ledger.dying;
+	marks->done = ledger.done;
+	marks->torn = ledger.torn;
 	marks->bytes = heapd_align_up(heap->geometry.slabs * 8, 4096);
 	tables_of(marks, tables);
 	for (unsigned i = 0; i < TABLES; i++) {

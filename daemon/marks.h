@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The collector's words: for each slab one mark word and one hold word, in private memory of the daemon.
+ * The collector's words, one of each kind for each slab, in memory of the daemon alone.
  *
  *   mark   bit set: the slot's object is grey or black, or the slot is free or became an object's after note P2: it
  *          is not this cycle's to judge. Written by the marker's threads, by the collector's thread between phases,
@@ -15,7 +15,8 @@
  *   torn   bit set: the last sweep left the slot because it was held, though nothing had reached it: what its
  *          object points to may be gone. Written by the sweep, under heap->lock.
  *
- * The tables are as long as the heap has slab numbers, and sparse.
+ * The tables are as long as the heap has slab numbers, and sparse. The last three are the ledger's: what they say holds for
+ * the next daemon, too.
  */
 #ifndef HEAPD_DAEMON_MARKS_H
 #define HEAPD_DAEMON_MARKS_H

@@ -10,10 +10,13 @@
  * limit kills instead of refusing.
  *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
- * dense; the bitmaps are derived: the span table says which pages are taken.
+ * dense; the map of free pages is derived: the span table says which pages are taken.
  *
  * Giving back. A chunk that is punched is taken out of the map of free pages first, under the lock, so nobody can be
- * given memory that is about to vanish; its bits say uncommitted and clean when it is put back.
+ * given memory that is about to vanish; its bits say uncommitted and clean when it is put back. The ledger says meanwhile
+ * which chunk that is: a daemon that finds it there takes it for gone, and dirty. There is one at a time.
+ *
+ * What is committed, huge or dirty stands in the ledger: it cannot be found by looking without taking the lock of the inode.
  */
 #include "pages.h"
 
@@ -63,15 +66,20 @@ static uint64_t table_bytes(uint64_t bits)
 
 int pages_init(struct pages *pages, struct heap *heap)
 {
+	struct ledger ledger;
 	int r;
 
 	*pages = (struct pages){ .heap = heap, .chunks = heap->geometry.size >> HEAPD_CHUNK_SHIFT };
-	pages->committed = table_map(table_bytes(pages->chunks));
-	pages->huge = table_map(table_bytes(pages->chunks));
+	r = ledger_init(&ledger, heap);
+	if (r < 0)
+		return r;
+	pages->head = ledger.head;
+	pages->committed = ledger.committed;
+	pages->huge = ledger.huge;
+	pages->dirty = ledger.dirty;
 	pages->idle = table_map(table_bytes(pages->chunks));
-	pages->dirty = table_map(table_bytes(heap->geometry.pages));
 	r = runmap_init(&pages->free, heap->geometry.pages);
-	if (r < 0 || !pages->committed || !pages->huge || !pages->idle || !pages->dirty) {
+	if (r < 0 || !pages->idle) {
 		pages_deinit(pages);
 		return -ENOMEM;
 	}
@@ -80,14 +88,8 @@ int pages_init(struct pages *pages, struct heap *heap)
 
 void pages_deinit(struct pages *pages)
 {
-	if (pages->committed)
-		munmap(pages->committed, table_bytes(pages->chunks));
-	if (pages->huge)
-		munmap(pages->huge, table_bytes(pages->chunks));
 	if (pages->idle)
 		munmap(pages->idle, table_bytes(pages->chunks));
-	if (pages->dirty)
-		munmap(pages->dirty, table_bytes(pages->heap->geometry.pages));
 	runmap_deinit(&pages->free);
 }
 
@@ -194,6 +196,8 @@ int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first,
 	*zeroed = run_is_zero(pages, at, n);
 	for (uint64_t i = at; i < at + n; i++)
 		bit_set(pages->dirty, i);
+	/* Before anything leads to one of them. */
+	HEAPD_STORE_RELEASE(&pages->head->pages_high, pages->free.high);
 	for (uint64_t chunk = at / HEAPD_CHUNK_PAGES; chunk <= (at + n - 1) / HEAPD_CHUNK_PAGES; chunk++)
 		bit_clear(pages->idle, chunk);
 	pages->in_spans += n;
@@ -259,6 +263,7 @@ bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk)
 		if (runmap_claim(&pages->free, c * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0)
 			continue;
 		pages->punched += HEAPD_CHUNK_PAGES;
+		HEAPD_STORE_RELEASE(&pages->head->punching, c + 1);
 		*chunk = c;
 		*from = c + 1;
 		return true;
@@ -285,6 +290,7 @@ void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched)
 	bit_clear(pages->idle, chunk);
 	if (punched)
 		chunk_is_gone(pages, chunk);
+	HEAPD_STORE_RELEASE(&pages->head->punching, 0);
 	pages->punched -= HEAPD_CHUNK_PAGES;
 	runmap_give(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
 	publish(pages);

@@ -6,15 +6,17 @@
 #define HEAPD_PAGES_H
 
 #include "heap.h"
+#include "ledger.h"
 #include "runmap.h"
 
 struct pages {
 	struct heap *heap;
 	struct runmap free;
-	uint64_t *committed; /* one bit a chunk */
-	uint64_t *huge;      /* one bit a chunk: as a huge page */
+	struct ledger_head *head;
+	uint64_t *committed; /* the ledger's: one bit a chunk */
+	uint64_t *huge;      /* the ledger's: one bit a chunk: as a huge page */
+	uint64_t *dirty;     /* the ledger's: one bit a page: may hold something other than zero */
 	uint64_t *idle;      /* one bit a chunk: free when last looked at, and not taken from since */
-	uint64_t *dirty;     /* one bit a page: may hold something other than zero */
 	uint64_t chunks;
 	uint64_t committed_chunks;
 	uint64_t huge_chunks;

@@ -200,6 +200,37 @@ int peer_of_child(const struct ucred *credentials, const struct peer *parent, st
 	return 0;
 }
 
+int peer_of_record(pid_t pid, uint64_t start, uid_t uid, struct peer *peer)
+{
+	struct process process;
+	int pidfd = open_pid(pid, &process);
+
+	if (pidfd < 0)
+		return pidfd;
+	*peer = (struct peer){ .pid = pid, .uid = uid, .pidfd = pidfd };
+	if (process.start == start && !peer_is_gone(peer))
+		return 0;
+	peer_release(peer);
+	return -ESRCH;
+}
+
+uint64_t peer_start(pid_t pid)
+{
+	struct process process;
+
+	return process_read(pid, &process) < 0 ? 0 : process.start;
+}
+
+/* A parent that is gone has left its child to another: then that it knows the session is all there is to go by. */
+bool peer_is_child_of(const struct peer *peer, pid_t parent, uid_t uid)
+{
+	struct process process, left;
+
+	if (peer->uid != uid || process_read(peer->pid, &process) < 0)
+		return false;
+	return process.parent == parent || process_read(parent, &left) < 0;
+}
+
 void peer_release(struct peer *peer)
 {
 	free(peer->groups);

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -26,6 +27,18 @@ int peer_of_socket(int fd, struct peer *peer);
  * -EPERM if it is not, -ESRCH if it is gone. It has no groups: it was let in with its parent.
  */
 int peer_of_child(const struct ucred *credentials, const struct peer *parent, struct peer *child);
+
+/*
+ * A process that was known by its number and its start; -ESRCH if it is gone, or if the number is another's by now. It
+ * has no groups.
+ */
+int peer_of_record(pid_t pid, uint64_t start, uid_t uid, struct peer *peer);
+
+/* When the process was started, in ticks since boot; 0: it is gone. */
+uint64_t peer_start(pid_t pid);
+
+/* Whether the process that connected is a child of the process parent, and of the user. */
+bool peer_is_child_of(const struct peer *peer, pid_t parent, uid_t uid);
 
 void peer_release(struct peer *peer);
 bool peer_is_gone(const struct peer *peer);

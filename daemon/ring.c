@@ -2,10 +2,12 @@
 /*
  * The producer's side of the supply rings (I1: a slot is in one place).
  *
- * Giving:  ledger says out -> supplied[] -> private copy of the entry -> ring slot -> tail (release).
- *          A death before the tail leaves slots that are out and nowhere: the next cycle finds them.
+ * Giving:  noted in the ledger -> ledger says out -> supplied[] -> private copy of the entry, ring slot -> private tail
+ *          -> tail (release). A death before the private tail leaves slots that are out and nowhere, and the note of
+ *          which they are; after it, only the tail is missing.
  * Back:    head moved by compare-and-swap -> ledger says free. In the reverse order a client could
- *          take slots that are given to somebody else.
+ *          take slots that are given to somebody else. A death in between leaves slots that are out and nowhere: the
+ *          next cycle finds them.
  *
  * supplied[] of a slab is written only while the slab lies in no ring (a slab in a ring is not ready,
  * see spans.c), and the slot of the ring only when the head has passed it: the acquire load of the head
@@ -145,6 +147,22 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 	return slots;
 }
 
+/* Noted before anything of it is out: if we die on the way, the next daemon takes it back (recover.c). */
+static void giving_begin(struct supply *supply, uint32_t class, uint64_t entry)
+{
+	struct ledger_giving *giving = &supply->ledger.head->giving;
+	const struct heapd_span *span = &supply->heap->t.spans[heapd_entry_page(entry)];
+
+	for (uint32_t present = heapd_entry_present(entry); present; present &= present - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(present), k = heapd_entry_slab(entry) + i;
+
+		giving->masks[i] = heapd_slab_valid(span, k) & ~supply->ledger.out[span->slab0 + k];
+	}
+	giving->entry = entry;
+	giving->tail = supply->ledger.rings[class].tail;
+	HEAPD_STORE_RELEASE(&giving->class, class + 1);
+}
+
 /*
  * Many rings that were drained at once would together ask for more memory than the heap has in use. So what
  * lies in rings grows by new spans only up to a share of what is committed; beyond that, rings that are not
@@ -183,12 +201,14 @@ static int ring_put(struct supply *supply, uint32_t class, uint32_t most, uint64
 		return r;
 	k = first_ready(span_state_of(&supply->spans, first));
 	present = entry_choose(span_state_of(&supply->spans, first), k, most, &zeroed);
-	slots = entry_give(supply, first, k, present);
 	entry = heapd_entry_make(first, k, present, zeroed ? HEAPD_ENTRY_ZEROED : 0);
+	giving_begin(supply, class, entry);
+	slots = entry_give(supply, first, k, present);
 	ring->entries[ring->tail % HEAPD_RING_SLOTS] = entry;
 	HEAPD_WRITE_ONCE(shared->slots[ring->tail % HEAPD_RING_SLOTS], entry);
-	ring->tail++;
+	HEAPD_STORE_RELEASE(&ring->tail, ring->tail + 1);
 	HEAPD_STORE_RELEASE(&shared->tail, ring->tail);
+	HEAPD_STORE_RELEASE(&supply->ledger.head->giving.class, 0);
 	HEAPD_COUNT(stats->supplied_slots, slots);
 	HEAPD_COUNT(supply->heap->t.class_stats[class].supplied_slots, slots);
 	*bytes += slots * supply->heap->t.spans[first].elemsize;

@@ -10,6 +10,7 @@
  * The collector reads named roots and tickets while requests change them. A root's change is one step with its shades
  * (collection.c). Tickets change, and are read by the collector, under the collection's mutex; the object of one
  * that ends is shaded first, and held for the client that took it (clients_hold()) before the ticket lets go of it.
+ * Tickets stand in the ledger: one is in use when it has an end, which is one store.
  */
 #include "roots.h"
 
@@ -23,26 +24,40 @@
 #include "clients.h"
 #include "collection.h"
 #include "heapd/atomic.h"
+#include "ledger.h"
 #include "slots.h"
 #include "types.h"
 
 #define TICKET_DIGITS 32u
 
-struct ticket {
-	char text[TICKET_DIGITS + 1];
-	uint64_t object;
-	uint64_t end;
-};
+_Static_assert(ROOTS_TICKETS_MAX == LEDGER_TICKETS, "the ledger has room for all");
+_Static_assert(sizeof(((struct ledger_ticket *)NULL)->text) > TICKET_DIGITS, "a ticket's text has room");
 
 struct roots {
-	struct ticket tickets[ROOTS_TICKETS_MAX]; /* the first ntickets are in use */
-	size_t ntickets;
+	struct ledger_ticket *tickets; /* the ledger's */
+	size_t high;                   /* those ever in use are below this */
+	size_t n;
 };
 
+/* Of an adopted heap there may be some. */
 int roots_init(struct heap *heap)
 {
+	struct ledger ledger;
+	int r = ledger_init(&ledger, heap);
+
+	if (r < 0)
+		return r;
 	heap->roots = calloc(1, sizeof(*heap->roots));
-	return heap->roots ? 0 : -ENOMEM;
+	if (!heap->roots)
+		return -ENOMEM;
+	heap->roots->tickets = ledger.tickets;
+	for (size_t i = 0; ledger.head->complete && i < ROOTS_TICKETS_MAX; i++) {
+		if (!ledger.tickets[i].end)
+			continue;
+		heap->roots->high = i + 1;
+		heap->roots->n++;
+	}
+	return 0;
 }
 
 void roots_deinit(struct heap *heap)
@@ -199,7 +214,7 @@ static int check_ticket(struct heap *heap, const struct heapd_ticket *ticket, st
 			      ROOTS_TICKET_SECONDS_MAX);
 	if (!ticket->object)
 		return refuse(why, -EINVAL, "a ticket is for an object; NULL has none");
-	if (heap->roots->ntickets == ROOTS_TICKETS_MAX)
+	if (heap->roots->n == ROOTS_TICKETS_MAX)
 		return refuse(why, -ENOSPC,
 			      "heap '%s' has all of its %u tickets issued; take some, or issue them for "
 			      "a shorter time",
@@ -207,9 +222,33 @@ static int check_ticket(struct heap *heap, const struct heapd_ticket *ticket, st
 	return check_object(heap, ticket->object, why);
 }
 
+static struct ledger_ticket *ticket_free(struct roots *roots)
+{
+	size_t i = 0;
+
+	while (i < roots->high && roots->tickets[i].end)
+		i++;
+	if (i == roots->high)
+		roots->high++;
+	return &roots->tickets[i];
+}
+
+/* Nobody looks at what the ticket holds until its end is there: so it is shaded by itself. */
+static void ticket_begin(struct heap *heap, struct ledger_ticket *t, uint64_t object, uint64_t end)
+{
+	collection_shade(heap, object);
+	pthread_mutex_lock(&heap->collection->mutex);
+	t->object = object;
+	HEAPD_STORE_RELEASE(&t->end, end);
+	heap->roots->n++;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	/* A cycle may have begun in between. */
+	collection_shade(heap, object);
+}
+
 int roots_ticket_issue(struct heap *heap, struct heapd_ticket *ticket, uint64_t now, struct refusal *why)
 {
-	struct ticket *t;
+	struct ledger_ticket *t;
 	int r;
 
 	roots_tickets_expire(heap, now);
@@ -218,19 +257,13 @@ int roots_ticket_issue(struct heap *heap, struct heapd_ticket *ticket, uint64_t 
 		return r;
 	if (!ticket->seconds)
 		ticket->seconds = ROOTS_TICKET_SECONDS;
-	t = &heap->roots->tickets[heap->roots->ntickets];
+	t = ticket_free(heap->roots);
 	r = draw_text(t->text);
 	if (r < 0)
 		return refuse(why, r, "no random numbers are to be had; try again");
-	t->end = now + ticket->seconds * UINT64_C(1000000000);
-	t->object = 0;
-	/* The count first: the collector looks at all that it covers, and at this one's object as it is stored. */
-	pthread_mutex_lock(&heap->collection->mutex);
-	heap->roots->ntickets++;
-	pthread_mutex_unlock(&heap->collection->mutex);
-	collection_root_store(heap, &t->object, ticket->object);
+	ticket_begin(heap, t, ticket->object, now + ticket->seconds * UINT64_C(1000000000));
 	memset(ticket->text, 0, sizeof(ticket->text));
-	memcpy(ticket->text, t->text, sizeof(t->text));
+	memcpy(ticket->text, t->text, TICKET_DIGITS);
 	return 0;
 }
 
@@ -240,7 +273,8 @@ static void ticket_end(struct heap *heap, size_t i)
 
 	collection_shade(heap, roots->tickets[i].object);
 	pthread_mutex_lock(&heap->collection->mutex);
-	roots->tickets[i] = roots->tickets[--roots->ntickets];
+	HEAPD_STORE_RELEASE(&roots->tickets[i].end, 0);
+	roots->n--;
 	pthread_mutex_unlock(&heap->collection->mutex);
 }
 
@@ -250,8 +284,9 @@ int roots_ticket_take(struct heap *heap, unsigned client, struct heapd_ticket *t
 	struct roots *roots = heap->roots;
 
 	roots_tickets_expire(heap, now);
-	for (size_t i = 0; i < roots->ntickets; i++) {
-		if (strncmp(roots->tickets[i].text, ticket->text, sizeof(ticket->text)) != 0)
+	for (size_t i = 0; i < roots->high; i++) {
+		if (!roots->tickets[i].end ||
+		    strncmp(roots->tickets[i].text, ticket->text, sizeof(ticket->text)) != 0)
 			continue;
 		ticket->object = roots->tickets[i].object;
 		clients_hold(heap, client, ticket->object);
@@ -268,8 +303,8 @@ void roots_tickets_expire(struct heap *heap, uint64_t now)
 {
 	struct roots *roots = heap->roots;
 
-	for (size_t i = roots->ntickets; i-- > 0;) {
-		if (roots->tickets[i].end <= now)
+	for (size_t i = roots->high; i-- > 0;) {
+		if (roots->tickets[i].end && roots->tickets[i].end <= now)
 			ticket_end(heap, i);
 	}
 }
@@ -281,12 +316,13 @@ void roots_look(struct heap *heap, void (*look)(void *arg, uint64_t object), voi
 	pthread_mutex_lock(&heap->collection->mutex);
 	for (uint32_t i = 0; i < n; i++)
 		look(arg, heap->t.roots[i].object);
-	for (size_t i = 0; i < heap->roots->ntickets; i++)
-		look(arg, heap->roots->tickets[i].object);
+	for (size_t i = 0; i < heap->roots->high; i++)
+		if (heap->roots->tickets[i].end)
+			look(arg, heap->roots->tickets[i].object);
 	pthread_mutex_unlock(&heap->collection->mutex);
 }
 
 size_t roots_tickets(const struct heap *heap)
 {
-	return heap->roots->ntickets;
+	return heap->roots->n;
 }

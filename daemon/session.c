@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -21,11 +22,30 @@
 #include "heapd/atomic.h"
 #include "heapd/probes.h"
 #include "heapd/session.h"
+#include "ledger.h"
 #include "memory.h"
+#include "peer.h"
 #include "supply.h"
 
 #define DEATH_MIN      (UINT64_C(8) << 20)  /* bytes in use of which a death may have left much */
 #define SESSION_CHARGE (UINT64_C(64) << 10) /* what one touches of its memory, about: head, threads, pins */
+
+static void memory_name(uint64_t number, char name[STORE_NAME_MAX])
+{
+	snprintf(name, STORE_NAME_MAX, "session.%" PRIu64, number);
+}
+
+/* Nobody will look for it. */
+static void memory_unstore(struct store *store, struct session_memory *memory)
+{
+	char name[STORE_NAME_MAX];
+
+	if (!memory->number)
+		return;
+	memory_name(memory->number, name);
+	store_remove(store, name);
+	memory->number = 0;
+}
 
 static void memory_release(struct session_memory *memory)
 {
@@ -36,21 +56,46 @@ static void memory_release(struct session_memory *memory)
 	*memory = (struct session_memory){ .fd = -1 };
 }
 
-static int memory_make(struct session_memory *memory)
+static int memory_map(struct session_memory *memory)
+{
+	void *core = mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			  memory->fd, 0);
+
+	if (core == MAP_FAILED)
+		return -errno;
+	memory->core = core;
+	return 0;
+}
+
+/* Stored before anybody gets it: it must not be missing when we are. */
+static int memory_store(struct sessions *sessions, struct session_memory *memory)
+{
+	char name[STORE_NAME_MAX];
+	int r;
+
+	if (!sessions->store || !sessions->store->kept)
+		return 0;
+	memory_name(sessions->next_memory, name);
+	r = store_put(sessions->store, name, memory->fd);
+	if (r == 0)
+		memory->number = sessions->next_memory++;
+	return r;
+}
+
+static int memory_make(struct sessions *sessions, struct session_memory *memory)
 {
 	struct session_memory new = { .fd = memory_create("session", HEAPD_SESSION_SIZE, 0) };
-	void *core;
 	int r;
 
 	if (new.fd < 0)
 		return new.fd;
-	core = mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, new.fd, 0);
-	if (core == MAP_FAILED) {
-		r = -errno;
+	r = memory_map(&new);
+	if (r == 0)
+		r = memory_store(sessions, &new);
+	if (r < 0) {
 		memory_release(&new);
 		return r;
 	}
-	new.core = core;
 	*memory = new;
 	return 0;
 }
@@ -58,17 +103,31 @@ static int memory_make(struct session_memory *memory)
 static int memory_take(struct sessions *sessions, struct session_memory *memory)
 {
 	if (!sessions->nready)
-		return memory_make(memory);
+		return memory_make(sessions, memory);
 	*memory = sessions->ready[--sessions->nready];
 	return 0;
 }
 
-void sessions_init(struct sessions *sessions, struct log *log, const struct config *config)
+/* Numbers of memories that an earlier daemon stored are not used again. */
+static uint64_t next_memory(const struct store *store)
+{
+	uint64_t next = 1, number;
+
+	for (size_t i = 0; store && i < store->nitems; i++)
+		if (sscanf(store->items[i].name, "session.%" SCNu64, &number) == 1 && number >= next)
+			next = number + 1;
+	return next;
+}
+
+void sessions_init(struct sessions *sessions, struct log *log, const struct config *config,
+		   struct store *store)
 {
 	*sessions = (struct sessions){
 		.log = log,
 		.config = config,
+		.store = store,
 		.next_id = 1,
+		.next_memory = next_memory(store),
 		.begun = { .what = "processes that attached", .burst = SESSIONS_LINES },
 		.ended = { .what = "processes that detached", .burst = SESSIONS_LINES },
 		.died = { .what = "processes that ended without a detach", .burst = SESSIONS_LINES },
@@ -76,10 +135,22 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 	LIST_INIT(&sessions->all);
 }
 
+static void session_free(struct session *session);
+
 void sessions_deinit(struct sessions *sessions)
 {
-	while (sessions->nready)
-		memory_release(&sessions->ready[--sessions->nready]);
+	struct session *session;
+
+	while ((session = LIST_FIRST(&sessions->all))) {
+		LIST_REMOVE(session, link);
+		session_free(session);
+	}
+	while (sessions->nready) {
+		struct session_memory *memory = &sessions->ready[--sessions->nready];
+
+		memory_unstore(sessions->store, memory);
+		memory_release(memory);
+	}
 	log_limit_flush(sessions->log, &sessions->begun, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->ended, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->died, LOG_NOTICE);
@@ -87,7 +158,8 @@ void sessions_deinit(struct sessions *sessions)
 
 void sessions_refill(struct sessions *sessions)
 {
-	while (sessions->nready < SESSIONS_READY && memory_make(&sessions->ready[sessions->nready]) == 0)
+	while (sessions->nready < SESSIONS_READY &&
+	       memory_make(sessions, &sessions->ready[sessions->nready]) == 0)
 		sessions->nready++;
 }
 
@@ -100,24 +172,38 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 	return NULL;
 }
 
+static int open_notify(struct session *session)
+{
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	session->notify = pair[0];
+	session->notify_client = pair[1];
+	return 0;
+}
+
 static int open_resources(struct session *session, struct refusal *why)
 {
-	int pair[2], r;
+	int r;
 
 	r = heap_charge(session->heap, SESSION_CHARGE);
 	if (r < 0)
 		return refuse(why, r,
 			      "the daemon has committed all the memory that it may; no room for a session");
 	r = memory_take(session->sessions, &session->memory);
-	if (r == 0 && socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		r = -errno;
-	if (r == 0) {
-		session->notify = pair[0];
-		session->notify_client = pair[1];
+	if (r == 0)
+		r = open_notify(session);
+	if (r == 0)
 		return 0;
-	}
+	memory_unstore(session->sessions->store, &session->memory);
 	memory_release(&session->memory);
 	heap_refund(session->heap, SESSION_CHARGE);
+	if (r == -ENOSPC)
+		return refuse(
+			why, -EUSERS,
+			"the file descriptor store is full, so one more session would not survive a restart "
+			"of the daemon; raise FileDescriptorStoreMax= of its unit");
 	return refuse(why, r, "the daemon cannot make a session: %s%s", strerror(-r),
 		      r == -EMFILE || r == -ENFILE ? "; raise its limit of open files" : "");
 }
@@ -133,8 +219,43 @@ static void close_resources(struct session *session)
 {
 	close_fd(&session->notify);
 	close_fd(&session->notify_client);
+	memory_unstore(session->sessions->store, &session->memory);
 	memory_release(&session->memory);
 	heap_refund(session->heap, SESSION_CHARGE);
+}
+
+static void session_free(struct session *session)
+{
+	close_fd(&session->notify);
+	close_fd(&session->notify_client);
+	memory_release(&session->memory);
+	free(session);
+}
+
+static struct ledger_session *record_of(const struct session *session)
+{
+	return &session->heap->clients->records[session->index];
+}
+
+/* Before the client hears of its session: the next daemon knows all that there are. */
+static void record_write(const struct session *session)
+{
+	struct ledger_session *record = record_of(session);
+	struct ledger_head *head = session->heap->ledger->head;
+
+	*record = (struct ledger_session){
+		.memory = session->memory.number,
+		.pid = session->pid,
+		.parent = session->parent,
+		.start = peer_start(session->pid ? session->pid : session->parent),
+		.uid = session->uid,
+		.read_only = session->read_only,
+	};
+	memcpy(record->client, session->client, sizeof(record->client));
+	HEAPD_STORE_RELEASE(&head->last_session, session->id);
+	if (session->index >= head->sessions_high)
+		HEAPD_STORE_RELEASE(&head->sessions_high, session->index + 1u);
+	HEAPD_STORE_RELEASE(&record->id, session->id);
 }
 
 /* The head is complete before anybody, client or supplier, can look at it. */
@@ -159,9 +280,11 @@ static int join_heap(struct session *session)
 	heap_lock(heap);
 	r = clients_add(heap, &client, &session->index);
 	heap_unlock(heap);
-	if (r == 0)
-		memory->index = session->index;
-	return r;
+	if (r < 0)
+		return r;
+	memory->index = session->index;
+	record_write(session);
+	return 0;
 }
 
 /* Its memory goes to the table if a cycle is under way, which still needs it. */
@@ -169,12 +292,14 @@ static void leave_heap(struct session *session)
 {
 	bool ours;
 
+	/* First: whoever finds no record does not look for the rest. */
+	HEAPD_STORE_RELEASE(&record_of(session)->id, 0);
 	heap_lock(session->heap);
 	supply_collect_handback(session->heap, session->memory.core);
 	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
 	if (!ours)
-		session->memory = (struct session_memory){ .fd = -1 };
+		session->memory = (struct session_memory){ .fd = -1, .number = session->memory.number };
 }
 
 static void count_in(struct session *session)
@@ -214,6 +339,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.notify_client = -1,
 		.id = sessions->next_id++,
 		.pid = owner->pid,
+		.parent = owner->parent,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
 		.administers = owner->administers,
@@ -258,12 +384,115 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	return 0;
 }
 
+/* The pid is written last: as long as it is 0, it is the parent whose start is recorded. */
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 {
+	struct ledger_session *record = record_of(session);
+
+	if (!session->pid) {
+		HEAPD_STORE_RELEASE(&record->start, peer_start(pid));
+		HEAPD_STORE_RELEASE(&record->pid, pid);
+	}
 	session->pid = pid;
 	clients_name(session->heap, session->index, pid, pidfd, socket);
 	HEAPD_PROBE(client__attach, session->heap->name, (uint64_t)pid, session->id, session->read_only);
 	log_begin(session);
+}
+
+/* What the ledger says of it, as a session without any sockets. */
+static struct session *session_of_record(struct sessions *sessions, struct heap *heap, unsigned index)
+{
+	const struct ledger_session *record = &heap->clients->records[index];
+	struct session_owner owner = {
+		.pid = record->pid,
+		.parent = record->parent,
+		.uid = record->uid,
+		.read_only = record->read_only,
+		.client = record->client,
+	};
+	struct session *session = session_new(sessions, heap, &owner);
+
+	if (!session)
+		return NULL;
+	session->id = record->id;
+	session->index = index;
+	session->in_flight = record->in_flight;
+	session->memory.number = record->memory;
+	return session;
+}
+
+static int memory_restore(struct session *session)
+{
+	char name[STORE_NAME_MAX];
+
+	memory_name(session->memory.number, name);
+	session->memory.fd = store_take(session->sessions->store, name);
+	return session->memory.fd < 0 ? session->memory.fd : memory_map(&session->memory);
+}
+
+static int rejoin_heap(struct session *session)
+{
+	struct client client = {
+		.memory = session->memory.core,
+		.fd = session->memory.fd,
+		.notify = -1,
+		.socket = -1,
+		.pidfd = -1,
+		.pid = session->pid,
+		.id = session->id,
+	};
+	int r = heap_charge(session->heap, SESSION_CHARGE);
+
+	if (r == 0)
+		r = clients_restore(session->heap, &client, session->index);
+	return r;
+}
+
+int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session)
+{
+	struct session *new = session_of_record(sessions, heap, index);
+	int r = new ? memory_restore(new) : -ENOMEM;
+
+	if (r == 0)
+		r = rejoin_heap(new);
+	if (r < 0) {
+		log_err(sessions->log,
+			"heap '%s': session %" PRIu64 " of process %d cannot be taken up again: %s",
+			heap->name, heap->clients->records[index].id, heap->clients->records[index].pid,
+			strerror(-r));
+		HEAPD_STORE_RELEASE(&heap->clients->records[index].id, 0);
+		if (new)
+			session_free(new);
+		return r;
+	}
+	LIST_INSERT_HEAD(&sessions->all, new, link);
+	sessions->count++;
+	HEAPD_COUNT(heap->t.directory->stats.sessions, 1);
+	*session = new;
+	return 0;
+}
+
+int session_reconnect(struct session *session, int socket, struct refusal *why)
+{
+	int r;
+
+	close_fd(&session->notify);
+	close_fd(&session->notify_client);
+	r = open_notify(session);
+	if (r < 0)
+		return refuse(why, r, "the daemon cannot make a socket: %s", strerror(-r));
+	clients_reconnect(session->heap, session->index, session->notify, socket);
+	return 0;
+}
+
+struct session *sessions_find(const struct sessions *sessions, uint64_t id)
+{
+	struct session *session;
+
+	LIST_FOREACH(session, &sessions->all, link)
+		if (session->id == id)
+			break;
+	return session;
 }
 
 static void log_end(const struct session *session, enum session_end end, const char *why)

@@ -18,6 +18,7 @@
 #include "heapd/message.h"
 #include "log.h"
 #include "refusal.h"
+#include "store.h"
 
 #define SESSIONS_READY 8u   /* memories made ahead, so that attaching is fast */
 #define SESSIONS_LINES 100u /* of each kind that are logged in a log limit's window */
@@ -25,6 +26,7 @@
 struct session_memory {
 	int fd;
 	struct heapd_session *core; /* HEAPD_SESSION_CORE bytes */
+	uint64_t number;            /* it is stored under; 0: it is not */
 };
 
 struct session {
@@ -35,7 +37,8 @@ struct session {
 	int notify_client; /* the client's, until it was sent */
 	uint64_t id;       /* never reused */
 	unsigned index;    /* of heap->clients */
-	pid_t pid;         /* 0: of a forked child that has not spoken yet */
+	pid_t pid;         /* 0: of a forked child that has not spoken yet, ... */
+	pid_t parent;      /* ... and whose it is */
 	uid_t uid;
 	bool read_only;
 	bool administers;            /* may set settings, and have the heap verified */
@@ -48,11 +51,12 @@ struct session {
 struct sessions {
 	struct log *log;
 	const struct config *config; /* replaced when the configuration is read again */
+	struct store *store;
 	struct heap **heaps;
 	size_t nheaps;
 	LIST_HEAD(, session) all;
 	unsigned count;
-	uint64_t next_id;
+	uint64_t next_id, next_memory;
 	struct session_memory ready[SESSIONS_READY];
 	unsigned nready;
 	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time */
@@ -64,7 +68,9 @@ enum session_end {
 	SESSION_DROPPED,  /* the daemon ended it */
 };
 
-void sessions_init(struct sessions *sessions, struct log *log, const struct config *config);
+void sessions_init(struct sessions *sessions, struct log *log, const struct config *config,
+		   struct store *store);
+/* Those that are still there, of which the next daemon will know, are let go of. After their heaps' end. */
 void sessions_deinit(struct sessions *sessions);
 
 /* Makes the memories that are missing; for moments when nobody waits. */
@@ -74,7 +80,8 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 
 /* Whom a session is made for. */
 struct session_owner {
-	pid_t pid;         /* 0: not known yet */
+	pid_t pid;         /* 0: not known yet: of a forked child, ... */
+	pid_t parent;      /* ... and whose */
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
 	bool read_only, administers;
@@ -88,6 +95,17 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 
 /* The session is this process's: at its making, or when the forked child has spoken. pidfd and socket as above. */
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket);
+
+/*
+ * One of the last daemon's, from the ledger's record at that place of its heap, which is dropped if that cannot be. The heap is
+ * not looked at by anybody yet. -errno, logged.
+ */
+int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session);
+
+/* What was on its way to it stays held until its next request. The process is connected again: by that socket, and by a new notify socket, for session_welcome(). */
+int session_reconnect(struct session *session, int socket, struct refusal *why);
+
+struct session *sessions_find(const struct sessions *sessions, uint64_t id);
 
 /*
  * What it handed back is collected, then its memory, with its pins, is forgotten. why: how it ended, for the log.

@@ -133,6 +133,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	state->zeroed = zeroed && record.elemsize >= HEAPD_CLEAN_SLOT_MIN;
 	state->next = state->prev = SPAN_NONE;
 	spans->states[first] = state;
+	HEAPD_STORE_RELEASE(&spans->ledger->head->numbers_high, spans->numbers.high);
 	record.slab0 = (uint32_t)(at * HEAPD_SLAB_UNIT);
 	t->spans[first] = record;
 	for (uint64_t i = 0; i < units * HEAPD_SLAB_UNIT; i++) {
@@ -143,8 +144,9 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		HEAPD_WRITE_ONCE(t->owner[record.slab0 + i], 0);
 		HEAPD_WRITE_ONCE(t->lent[record.slab0 + i], UINT64_MAX);
 	}
+	/* The record and its words before what names it, for whoever comes after us. */
 	for (uint64_t u = 0; u < units; u++)
-		spans->ledger->owner[at + u] = first + 1;
+		HEAPD_STORE_RELEASE(&spans->ledger->owner[at + u], first + 1);
 	/* Before any address leads here: the marker may be at work. */
 	marks_cut(spans->heap, record.slab0, units * HEAPD_SLAB_UNIT);
 	pages_publish(t, first, &record);
@@ -309,7 +311,7 @@ void spans_free(struct spans *spans, uint32_t first)
 	spans_unlist(spans, first);
 	pages_withdraw(t, first, record.npages);
 	for (uint64_t u = 0; u < units; u++)
-		spans->ledger->owner[record.slab0 / HEAPD_SLAB_UNIT + u] = 0;
+		HEAPD_STORE_RELEASE(&spans->ledger->owner[record.slab0 / HEAPD_SLAB_UNIT + u], 0);
 	free(spans->states[first]);
 	spans->states[first] = NULL;
 	HEAPD_WRITE_ONCE(t->class_stats[record.class].spans, t->class_stats[record.class].spans - 1u);

@@ -432,6 +432,7 @@ static int thread_start(struct supply *supply)
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (r)
 		return -r;
+	supply->started = true;
 	snprintf(name, sizeof(name), "supply:%.8s", supply->heap->name);
 	pthread_setname_np(supply->thread, name);
 	return 0;
@@ -445,7 +446,7 @@ static void supply_publish(struct heap *heap, struct supply *supply)
 	heap->spans = supply ? &supply->spans : NULL;
 }
 
-int supply_start(struct heap *heap)
+int supply_init(struct heap *heap)
 {
 	struct supply *supply = calloc(1, sizeof(*supply));
 	int r;
@@ -467,17 +468,30 @@ int supply_start(struct heap *heap)
 	if (r < 0)
 		goto out_spans;
 	supply_publish(heap, supply);
-	r = thread_start(supply);
-	if (r == 0)
-		return 0;
-	supply_publish(heap, NULL);
-	visit_deinit(supply);
+	return 0;
 out_spans:
 	spans_deinit(&supply->spans);
 out_pages:
 	pages_deinit(&supply->pages);
 out_free:
 	free(supply);
+	return r;
+}
+
+int supply_run(struct heap *heap)
+{
+	return thread_start(heap->supply);
+}
+
+int supply_start(struct heap *heap)
+{
+	int r = supply_init(heap);
+
+	if (r < 0)
+		return r;
+	r = supply_run(heap);
+	if (r < 0)
+		supply_stop(heap);
 	return r;
 }
 
@@ -503,7 +517,8 @@ void supply_stop(struct heap *heap)
 
 	if (!supply)
 		return;
-	thread_stop(supply);
+	if (supply->started)
+		thread_stop(supply);
 	log_limit_flush(heap->log, &supply->double_free_limit, LOG_WARNING);
 	visit_deinit(supply);
 	spans_deinit(&supply->spans);
@@ -532,6 +547,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		heap->clients->slots[client].in_flight = *address;
 		heap->clients->slots[client].sent = false;
 		clients_changed(heap->clients);
+		HEAPD_STORE_RELEASE(&heap->clients->records[client].in_flight, *address);
 	} else {
 		refused(heap, class, bytes);
 	}

@@ -62,11 +62,13 @@ struct supply {
 	struct log_limit double_free_limit;
 	struct visit *visit;
 	pthread_t thread;
-	bool running;
+	bool started, running;
 	bool stop;
 };
 
-/* Makes the heap's ledger, pages and spans, and starts the supplier thread. */
+/* Makes the heap's ledger, pages and spans; starts the supplier thread; or both. */
+int supply_init(struct heap *heap);
+int supply_run(struct heap *heap);
 int supply_start(struct heap *heap);
 void supply_stop(struct heap *heap);
 

@@ -130,12 +130,61 @@ static void builtin_make(struct heap *heap, uint32_t type, const char *name, uin
 	HEAPD_STORE_RELEASE(&t->state, 1);
 }
 
+/* Whether its type says that this is one of its classes. */
+static bool class_is_known(const struct heap *heap, uint32_t class)
+{
+	const struct heapd_class *c = &heap->t.classes[class];
+	const struct heapd_type_record *t = types_record(heap, c->type);
+
+	if (!t)
+		return false;
+	if (c->kind == HEAPD_KIND_FIXED)
+		return t->fixed_class == class;
+	return (c->kind == HEAPD_KIND_ARRAY ? t->array_class : t->flex_class)[c->sizeclass] == class;
+}
+
+/*
+ * The last daemon may have died between making a class and telling its type: nobody has heard of it then. There is one such
+ * at most, the last one, which may not have been counted yet.
+ */
+static void class_forget_last(struct heap *heap)
+{
+	uint32_t *n = &heap->t.directory->nclasses;
+
+	if (*n < HEAPD_CLASS_MAX)
+		HEAPD_STORE_RELEASE(&heap->t.classes[*n].kind, HEAPD_KIND_NONE);
+	if (*n <= HEAPD_CLASS_BUILTIN || class_is_known(heap, *n - 1))
+		return;
+	HEAPD_STORE_RELEASE(&heap->t.classes[*n - 1].kind, HEAPD_KIND_NONE);
+	HEAPD_STORE_RELEASE(n, *n - 1);
+}
+
+/* What stands in the directory is what there is; clients are reading it. */
+static void types_adopt(struct heap *heap)
+{
+	uint32_t used = 0;
+
+	for (uint32_t i = HEAPD_TYPE_BUILTIN; i < heap->t.directory->ntypes; i++) {
+		const struct heapd_type_record *t = &heap->t.types[i];
+		uint32_t words = (t->map_bits + 63) / 64;
+
+		if (t->map_word + words > used)
+			used = t->map_word + words;
+	}
+	heap->types->map_words = used;
+	class_forget_last(heap);
+}
+
 /* No definition that a client sends can have a name in parentheses. */
 int types_init(struct heap *heap)
 {
 	heap->types = calloc(1, sizeof(*heap->types));
 	if (!heap->types)
 		return -ENOMEM;
+	if (heap->adopted) {
+		types_adopt(heap);
+		return 0;
+	}
 	builtin_make(heap, HEAPD_TYPE_ANY, "(any)", HEAPD_TYPE_SCAN);
 	builtin_make(heap, HEAPD_TYPE_LEAF, "(leaf)", HEAPD_TYPE_NOSCAN);
 	builtin_make(heap, HEAPD_TYPE_WEAK, "(weak)", HEAPD_TYPE_NOSCAN);

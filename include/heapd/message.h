@@ -38,6 +38,7 @@ enum heapd_op {
 	HEAPD_OP_HEAPS,      /* heaps: before HELLO too; the names of those that the peer may use */
 	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
 	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
+	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
@@ -69,6 +70,13 @@ struct heapd_welcome {
 	uint64_t session_size;
 	uint32_t index;
 	uint32_t flags; /* HEAPD_HELLO_READ_ONLY as granted */
+};
+
+/* On a new connection of the session's process, or of a forked child that has not spoken yet. */
+struct heapd_again {
+	uint64_t fingerprint;
+	uint64_t heap_id; /* of the directory that it has */
+	uint64_t session; /* id */
 };
 
 struct heapd_type_request {
@@ -169,6 +177,7 @@ struct heapd_message {
 	union {
 		struct heapd_hello hello;
 		struct heapd_welcome welcome;
+		struct heapd_again again;
 		struct heapd_type_request type;
 		struct heapd_type_reply type_reply;
 		struct heapd_class_request class;

@@ -22,6 +22,9 @@
 #include "heapd/supply.h"
 
 #define HEAPD_SESSION_MAGIC    0x3170616568643a73ull
+#define HEAPD_SESSION_OFFERED  0u /* in attached: nobody has mapped it yet */
+#define HEAPD_SESSION_ATTACHED 1u
+#define HEAPD_SESSION_LEFT     2u
 #define HEAPD_THREAD_MAX       1024u        /* attached threads of one process */
 #define HEAPD_PIN_MAX          (1u << 20)   /* pins of one process */
 #define HEAPD_RANGE_MAX        1024u        /* registered ranges of one process */
@@ -144,7 +147,12 @@ struct heapd_session {
 	 */
 	uint32_t barrier_ring;
 	uint32_t events; /* the client wants HEAPD_NOTE_EVENT */
-	uint32_t unused[16];
+	/*
+	 * HEAPD_SESSION_*: written by the client. A daemon that was started anew goes by it until the client has connected
+	 * again: who has not come yet, or has left, answers no scan.
+	 */
+	uint32_t attached;
+	uint32_t unused[15];
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover.c - owns the decision whether what was stored is a heap that this daemon can serve.
+ *
+ * Right because a heap is stored before its ledger says `complete`, which is said before anybody can attach: what is
+ * incomplete was nobody's, and may be dropped. Everything else is kept, whatever is wrong with it, until somebody who knows
+ * says otherwise (--discard-heaps). The ledger and the directory are written by daemons alone, so what their heads say
+ * is believed when they are of this layout.
+ *
+ * Two daemons are kept apart by a POSIX lock on the ledger. It is the process's, not the descriptor's (which lies in the
+ * store, too): so it ends with the process, and is not handed over.
+ */
+#include "recover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "ledger.h"
+#include "rebuild.h"
+
+#define LOCK_PATIENCE_NS UINT64_C(3000000000) /* for another daemon's end */
+
+enum { PART_HEAP, PART_DIRECTORY, PART_CONTROL, PART_LEDGER, PARTS };
+
+static const char *const parts[PARTS] = { "heap", "directory", "control", "ledger" };
+
+static void part_name(const char *heap, unsigned part, char name[STORE_NAME_MAX])
+{
+	snprintf(name, STORE_NAME_MAX, "heap.%s.%s", heap, parts[part]);
+}
+
+static unsigned parts_take(struct store *store, const char *heap, int fds[PARTS])
+{
+	char name[STORE_NAME_MAX];
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < PARTS; i++) {
+		part_name(heap, i, name);
+		fds[i] = store_take(store, name);
+		n += fds[i] >= 0;
+	}
+	return n;
+}
+
+static void parts_close(const int fds[PARTS])
+{
+	for (unsigned i = 0; i < PARTS; i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static void parts_drop(struct store *store, const char *heap, const int fds[PARTS])
+{
+	char name[STORE_NAME_MAX];
+
+	parts_close(fds);
+	for (unsigned i = 0; i < PARTS; i++) {
+		part_name(heap, i, name);
+		if (fds[i] >= 0)
+			store_remove(store, name);
+	}
+}
+
+/* 0: incomplete. */
+static int check_ledger(int fd, const char *name, struct log *log)
+{
+	struct ledger_head head = { 0 };
+
+	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) || !head.magic)
+		return 0;
+	/* What else the head says is to be believed only if it is of our version. */
+	if (head.magic != LEDGER_MAGIC || head.fingerprint != heapd_layout_fingerprint() ||
+	    head.version != LEDGER_VERSION) {
+		log_err(log,
+			"heap '%s' is kept, but its memory was laid out by another build (%016" PRIx64
+			", this one has %016" PRIx64
+			"): start that build again, or give the heap up with --discard-heaps",
+			name, head.fingerprint, heapd_layout_fingerprint());
+		return -EPROTO;
+	}
+	return head.complete ? 1 : 0;
+}
+
+static int read_directory(int fd, const char *name, struct heap_plan *plan)
+{
+	struct heapd_geometry expected;
+	struct heapd_directory d;
+
+	if (pread(fd, &d, sizeof(d), 0) == (ssize_t)sizeof(d) && d.magic == HEAPD_DIRECTORY_MAGIC &&
+	    strncmp(d.name, name, sizeof(d.name)) == 0 &&
+	    heapd_geometry_compute(&expected, d.geometry.size, d.geometry.cpus) &&
+	    memcmp(&expected, &d.geometry, sizeof(expected)) == 0) {
+		plan->geometry = d.geometry;
+		plan->base = d.base;
+		plan->hugetlb = d.huge == HEAPD_HUGE_HUGETLB;
+		plan->ledger_bytes = ledger_size(&d.geometry);
+		return 1;
+	}
+	log_err(plan->log,
+		"heap '%s' is kept, but its directory makes no sense; give the heap up with --discard-heaps",
+		name);
+	return -EUCLEAN;
+}
+
+int recover_find(struct store *store, const char *name, struct heap_plan *plan, struct heap_files *files)
+{
+	int fds[PARTS], r;
+	unsigned n = parts_take(store, name, fds);
+
+	r = check_ledger(fds[PART_LEDGER], name, plan->log);
+	if (r > 0 && n < PARTS) {
+		log_err(plan->log,
+			"heap '%s': only %u of its %u memory files were kept; is the file descriptor store too "
+			"small? Give the heap up with --discard-heaps",
+			name, n, (unsigned)PARTS);
+		r = -ENODATA;
+	}
+	if (r > 0)
+		r = read_directory(fds[PART_DIRECTORY], name, plan);
+	if (r == 0)
+		parts_drop(store, name, fds);
+	if (r < 0)
+		parts_close(fds);
+	if (r <= 0)
+		return r;
+	*files = (struct heap_files){ fds[PART_HEAP], fds[PART_DIRECTORY], fds[PART_CONTROL],
+				      fds[PART_LEDGER] };
+	plan->files = files;
+	return 1;
+}
+
+static int put_parts(struct store *store, struct heap *heap)
+{
+	const int fds[PARTS] = { heap->heap_fd, heap->directory_fd, heap->control_fd, heap->ledger_fd };
+	char name[STORE_NAME_MAX];
+	int r = 0;
+
+	for (unsigned i = 0; r == 0 && i < PARTS; i++) {
+		part_name(heap->name, i, name);
+		r = store_put(store, name, fds[i]);
+	}
+	return r;
+}
+
+int recover_store(struct store *store, struct heap *heap)
+{
+	int r = put_parts(store, heap);
+
+	if (r == 0) {
+		HEAPD_STORE_RELEASE(&heap->ledger->head->complete, 1);
+		return 0;
+	}
+	log_err(heap->log, "heap '%s' cannot be stored: %s%s", heap->name, strerror(-r),
+		r == -ENOSPC ? "; raise FileDescriptorStoreMax= of the unit" : "");
+	return r;
+}
+
+int recover_lock(const struct heap *heap)
+{
+	static const struct timespec moment = { .tv_nsec = 5000000 };
+	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	uint64_t end = clock_ns() + LOCK_PATIENCE_NS;
+
+	while (fcntl(heap->ledger_fd, F_SETLK, &lock) < 0) {
+		if (clock_ns() > end) {
+			log_err(heap->log, "heap '%s' is served by another daemon: %s", heap->name,
+				strerror(errno));
+			return -EBUSY;
+		}
+		nanosleep(&moment, NULL);
+	}
+	return 0;
+}
+
+int recover_run(struct heap *heap)
+{
+	uint64_t begin = clock_ns();
+	int r = rebuild_run(heap);
+
+	if (r < 0) {
+		log_err(heap->log, "heap '%s' cannot be adopted: %s; it stays stored", heap->name,
+			strerror(-r));
+		return r;
+	}
+	log_notice(heap->log, "heap '%s' adopted after restart: %" PRIu64 " MiB in spans, in %.1f ms",
+		   heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.in_spans) >> 20,
+		   (double)(clock_ns() - begin) / 1e6);
+	return 0;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * recover.h - heaps that an earlier daemon made, as the file descriptor store has them.
+ */
+#ifndef HEAPD_DAEMON_RECOVER_H
+#define HEAPD_DAEMON_RECOVER_H
+
+#include "heap.h"
+#include "store.h"
+
+/*
+ * Looks for the heap in the store. 1: it is there, and files and the rest of the plan say what it is; 0: it is not, and what
+ * was left of one that nobody can have attached to is dropped. < 0, logged: it is there, and this daemon cannot serve it; it
+ * stays stored.
+ */
+int recover_find(struct store *store, const char *name, struct heap_plan *plan, struct heap_files *files);
+
+/* The heap is made: from now on its files are stored. -ENOSPC, logged: they cannot be. */
+int recover_store(struct store *store, struct heap *heap);
+
+/* Locks the ledger against every other daemon, as long as this process lives. -EBUSY, logged. */
+int recover_lock(const struct heap *heap);
+
+/* Of an adopted heap, before anybody looks at it: what the daemon derives. Logs that it has been adopted. */
+int recover_run(struct heap *heap);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * store.c - owns the talk with whoever keeps descriptors for us.
+ *
+ * Right because a descriptor that was sent lies in the keeper's socket, with a reference of its own, from the moment
+ * that the call returns: it is there whatever becomes of us. Only memory files are stored: a store closes what hangs
+ * up, and a socket means nothing once we are gone. A full store drops what comes without a word, so we count.
+ *
+ * The size of the store is in FDSTORE= of the environment: systemd sets it from version 254 on, heapd --keep does, and
+ * a unit for an older systemd sets it beside FileDescriptorStoreMax=.
+ */
+#include "store.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+static bool is_ours(const char *name)
+{
+	return strlen(name) < STORE_NAME_MAX &&
+	       (strncmp(name, "heap.", 5) == 0 || strncmp(name, "session.", 8) == 0);
+}
+
+/* False: it is none of our business, and closed. */
+static bool sort_in(struct store *store, int fd, const char *name)
+{
+	if (is_ours(name) && sd_is_socket(fd, AF_UNSPEC, 0, -1) <= 0) {
+		struct store_item *item = &store->items[store->nitems++];
+
+		item->fd = fd;
+		snprintf(item->name, sizeof(item->name), "%s", name);
+		return true;
+	}
+	if (store->listener < 0 && sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0) {
+		store->listener = fd;
+		return true;
+	}
+	close(fd);
+	return false;
+}
+
+static int check_foreign(const struct store *store, unsigned foreign)
+{
+	if (!foreign || store->listener >= 0)
+		return 0;
+	log_err(store->log,
+		"none of the %u descriptors passed by the service manager is a listening AF_UNIX "
+		"socket of type SEQPACKET; use ListenSequentialPacket=",
+		foreign);
+	return -EINVAL;
+}
+
+static unsigned capacity(void)
+{
+	const char *text = getenv("FDSTORE");
+	unsigned long n = text ? strtoul(text, NULL, 10) : UINT32_MAX;
+
+	return n > UINT32_MAX ? UINT32_MAX : (unsigned)n;
+}
+
+int store_init(struct store *store, struct log *log)
+{
+	char **names = NULL;
+	unsigned foreign = 0;
+	int n;
+
+	*store = (struct store){ .log = log, .listener = -1, .capacity = capacity() };
+	store->kept = getenv("NOTIFY_SOCKET") && store->capacity;
+	n = sd_listen_fds_with_names(1, &names);
+	if (n <= 0)
+		return 0;
+	store->items = calloc((size_t)n, sizeof(*store->items));
+	if (!store->items)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++) {
+		foreign += !sort_in(store, SD_LISTEN_FDS_START + i, names[i]);
+		free(names[i]);
+	}
+	free(names);
+	store->count = (unsigned)store->nitems;
+	return check_foreign(store, foreign);
+}
+
+void store_deinit(struct store *store)
+{
+	for (size_t i = 0; i < store->nitems; i++)
+		close(store->items[i].fd);
+	free(store->items);
+	*store = (struct store){ .listener = -1 };
+}
+
+int store_take(struct store *store, const char *name)
+{
+	for (size_t i = 0; i < store->nitems; i++) {
+		int fd = store->items[i].fd;
+
+		if (strcmp(store->items[i].name, name) != 0)
+			continue;
+		store->items[i] = store->items[--store->nitems];
+		return fd;
+	}
+	return -ENOENT;
+}
+
+unsigned store_room(const struct store *store)
+{
+	if (!store->kept)
+		return UINT32_MAX;
+	return store->capacity > store->count ? store->capacity - store->count : 0;
+}
+
+int store_put(struct store *store, const char *name, int fd)
+{
+	char text[STORE_NAME_MAX + 64];
+	int r;
+
+	if (!store->kept)
+		return 0;
+	if (!store_room(store))
+		return -ENOSPC;
+	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
+	r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
+	if (r > 0)
+		store->count++;
+	return r > 0 ? 0 : r < 0 ? r : -ENOTCONN;
+}
+
+void store_remove(struct store *store, const char *name)
+{
+	if (!store->kept)
+		return;
+	store->count -= store->count > 0;
+	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+size_t store_drop(struct store *store, const char *prefix)
+{
+	size_t dropped = 0;
+
+	for (size_t i = store->nitems; i-- > 0;) {
+		struct store_item item = store->items[i];
+
+		if (strncmp(item.name, prefix, strlen(prefix)) != 0)
+			continue;
+		store->items[i] = store->items[--store->nitems];
+		close(item.fd);
+		store_remove(store, item.name);
+		dropped++;
+	}
+	return dropped;
+}
