@@ -26,13 +26,14 @@
 #include "event.h"
 #include "handshake.h"
 #include "heapd/message.h"
+#include "reconnect.h"
 #include "report.h"
 #include "watch.h"
 
 #define AGENT_STACK (128ul << 10)
 #define AGENT_END   (1ull << 32) /* added to the eventfd's count; a kick adds 1 */
 
-enum { POLL_STOP, POLL_NOTIFY, POLL_WATCHES };
+enum { POLL_STOP, POLL_NOTIFY, POLL_AGAIN, POLL_WATCHES };
 
 /* The others say what stands in the directory. */
 static void note_take(struct heapd_heap *heap, struct heapd_message *m)
@@ -69,45 +70,68 @@ static bool kicks_read(int fd)
 }
 
 /* Until something comes, or it is time to look again; 0: no time is set. */
-static int agent_poll(struct pollfd *p, nfds_t n, bool watches, uint64_t handshake_ns)
+static int agent_poll(struct pollfd *p, nfds_t n, bool watches, uint64_t handshake_ns, uint64_t again_ns)
 {
 	uint64_t ns = watches ? WATCH_MS * CLOCK_MS : CLOCK_NEVER;
 	struct timespec t;
 
 	if (handshake_ns && handshake_ns < ns)
 		ns = handshake_ns;
+	if (again_ns && again_ns < ns)
+		ns = again_ns;
 	if (ns == CLOCK_NEVER)
 		return ppoll(p, n, NULL, NULL);
 	t = clock_timespec(ns);
 	return ppoll(p, n, &t, NULL);
 }
 
+/*
+ * While the daemon is away: a step of the way back. No note can come meanwhile, so the directory is looked at now and then, also
+ * when nobody will ever come back.
+ */
+static uint64_t away_step(struct heapd_heap *heap, struct reconnect *again, struct pollfd *p)
+{
+	uint64_t ns;
+
+	if (atomic_load(&heap->away) == AWAY_NOT)
+		return 0;
+	ns = reconnect_step(heap, again);
+	p[POLL_AGAIN].fd = again->fd;
+	if (atomic_load(&heap->away) == AWAY_NOT)
+		p[POLL_NOTIFY].fd = heap->notify;
+	return ns && ns < RECONNECT_LOOK_NS ? ns : RECONNECT_LOOK_NS;
+}
+
 static void *agent_main(void *arg)
 {
 	struct heapd_heap *heap = (struct heapd_heap *)arg;
 	struct handshake handshake = { 0 };
+	struct reconnect way = RECONNECT_INIT;
 	struct pollfd p[POLL_WATCHES + WATCH_MAX] = {
 		[POLL_STOP] = { .fd = heap->agent_stop, .events = POLLIN },
 		[POLL_NOTIFY] = { .fd = heap->notify, .events = POLLIN },
+		[POLL_AGAIN] = { .fd = -1, .events = POLLIN },
 	};
 
 	prctl(PR_SET_NAME, "heapd-agent");
 	if (heap->barriers_late)
 		attach_barriers_register();
 	for (;;) {
-		uint64_t again = handshake_serve(heap, &handshake);
+		uint64_t back = away_step(heap, &way, p), again = handshake_serve(heap, &handshake);
 		nfds_t watches = watches_poll(heap, &p[POLL_WATCHES]);
-		if (agent_poll(p, POLL_WATCHES + watches, watches, again) < 0)
+		if (agent_poll(p, POLL_WATCHES + watches, watches, again, back) < 0)
 			continue;
 		if (p[POLL_STOP].revents && kicks_read(heap->agent_stop))
-			return NULL;
+			break;
 		if (p[POLL_NOTIFY].revents && !notes_read(heap)) {
-			atomic_store(&heap->away, 1);
+			reconnect_lost(heap);
 			p[POLL_NOTIFY].fd = -1;
 		}
 		watches_look(heap);
 		events_look(heap);
 	}
+	reconnect_end(&way);
+	return NULL;
 }
 
 /* A program with much static TLS needs more than the small stack: pthread_create says so, and gets the default. */

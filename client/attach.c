@@ -192,6 +192,8 @@ static struct heapd_heap *heap_make(const char *name, const struct heapd_options
 	if (!heap)
 		return error_null(ENOMEM, "heap '%s': no memory for its attachment", name);
 	strcpy(heap->name, name);
+	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): options_read() sets it, daemon_connect() has checked it */
+	strcpy(heap->socket_path, options->socket);
 	heap->options = options->flags;
 	heap->request_timeout_ns = options->request_timeout_ms * CLOCK_MS;
 	heap->supply_timeout_ns =
@@ -354,15 +356,13 @@ static int name_check(const char *name)
 	return error_set(EINVAL, "heapd_attach: a heap's name has 1 to %u bytes", HEAPD_NAME_MAX - 1);
 }
 
-/* Not attached a moment ago: connects, then looks again. */
-static int attach_new(const char *name, const struct heapd_options *options)
+/* Not attached a moment ago: connects, then looks again. *lost: the daemon died in the midst of it. */
+static int attach_try(const char *name, const struct heapd_options *options, bool *lost)
 {
+	int socket = daemon_connect(options), r;
 	struct heapd_heap *heap;
-	int r = copies_check(), socket;
 
-	if (r < 0)
-		return r;
-	socket = daemon_connect(options);
+	*lost = false;
 	if (socket < 0)
 		return socket;
 	attach_lock();
@@ -374,11 +374,26 @@ static int attach_new(const char *name, const struct heapd_options *options)
 	} else {
 		r = process_attach(heap, options, socket);
 		if (r < 0) {
+			*lost = r == -EAGAIN && atomic_load(&heap->away);
 			heap_drop(heap);
 			errno = -r;
 		}
 	}
 	attach_unlock();
+	return r;
+}
+
+static int attach_new(const char *name, const struct heapd_options *options)
+{
+	uint64_t deadline = clock_deadline(options->attach_timeout_ms * CLOCK_MS);
+	int r = copies_check();
+	bool lost;
+
+	if (r < 0)
+		return r;
+	do
+		r = attach_try(name, options, &lost);
+	while (lost && !(options->flags & HEAPD_ATTACH_NO_WAIT) && clock_now() < deadline);
 	return r;
 }
 
@@ -412,6 +427,7 @@ static void process_detach(struct heapd_heap *heap)
 	struct heapd_message m = { .op = HEAPD_OP_BYE };
 
 	threads_leave(heap);
+	HEAPD_STORE_RELEASE(&heap->session->attached, HEAPD_SESSION_LEFT);
 	if (!atomic_load(&heap->away))
 		request_call(heap, &m, NULL, NULL);
 	heapd_process = NULL;

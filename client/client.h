@@ -50,7 +50,7 @@ struct heapd_heap {
 	uint32_t path;                /* HEAPD_PATH_RSEQ or HEAPD_PATH_CAS; set once at attach */
 	uint32_t rseq_cpus;           /* rows for the fast paths: as many as CPUs; by the other path none */
 	uint32_t read_only;
-	_Atomic uint32_t away; /* the daemon's sockets have ended */
+	_Atomic uint32_t away; /* reconnect.h: AWAY_*; the daemon's sockets have ended */
 	uint32_t index;        /* the daemon's place for the session */
 	uint64_t session_id;
 	_Atomic uint64_t *
@@ -96,6 +96,13 @@ struct heapd_heap {
 	uint32_t debug;            /* HEAPD_HELLO_DEBUG: what HEAPD_DEBUG asks for */
 	struct dangling *dangling; /* dangling.c */
 	struct watches *watches;   /* watch.c: what heapd_wait_fd() was asked for */
+
+	/* reconnect.c */
+	char socket_path[108];
+	_Atomic uint64_t away_since;
+	_Atomic uint32_t epoch; /* counts the daemon's returns */
+	char lost_reason[256];
+
 
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */
 	void *report_arg;

@@ -17,6 +17,7 @@
 #include "clock.h"
 #include "heapd/message.h"
 #include "heapd/session.h"
+#include "reconnect.h"
 #include "report.h"
 #include "thread.h"
 
@@ -148,13 +149,20 @@ int heapd_set(heapd_heap *heap, const char *key, const char *value)
 	return request_call(heap, &m, NULL, NULL);
 }
 
-/* Asks for a collection; *finished is the count that says it is over. */
-static int collect_ask(struct heapd_heap *heap, uint64_t *finished)
+/* What is waited for: the count that says it is over, and the daemon that said so. */
+struct awaited {
+	uint64_t finished;
+	uint32_t epoch;
+};
+
+static int collect_ask(struct heapd_heap *heap, struct awaited *awaited)
 {
 	struct heapd_message m = { .op = HEAPD_OP_COLLECT };
-	int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+	int r;
 
-	*finished = m.collect.finished;
+	awaited->epoch = atomic_load(&heap->epoch);
+	r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+	awaited->finished = m.collect.finished;
 	return r;
 }
 
@@ -165,21 +173,35 @@ static void event_wait(const uint32_t *event, uint32_t seen)
 	syscall(SYS_futex, event, FUTEX_WAIT, seen, &t, NULL, 0);
 }
 
-/* The event is read before the count: if it has not changed since, neither has the count. */
-static int collect_wait(struct heapd_heap *heap, uint64_t finished)
+/* The daemon is away for longer than may be waited for. */
+static bool is_given_up(const struct heapd_heap *heap)
+{
+	if (!atomic_load(&heap->away))
+		return false;
+	return !reconnect_may_wait(heap) ||
+	       clock_now() - atomic_load(&heap->away_since) > heap->request_timeout_ns;
+}
+
+/*
+ * The event is read before the count: if it has not changed since, neither has the count. 1: another daemon is there, which
+ * knows nothing of the wish.
+ */
+static int collect_wait(struct heapd_heap *heap, const struct awaited *awaited)
 {
 	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
 
-	while (!atomic_load(&heap->away)) {
+	while (!is_given_up(heap)) {
 		uint32_t event = HEAPD_LOAD_ACQUIRE(&cycle->event);
-		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)
+		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= awaited->finished)
 			return 0;
+		if (atomic_load(&heap->epoch) != awaited->epoch)
+			return 1;
 		if (!HEAPD_READ_ONCE(cycle->collecting))
 			return error_set(EOPNOTSUPP, "heap '%s': collection was switched off meanwhile",
 					 heap->name);
 		event_wait(&cycle->event, event);
 	}
-	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= finished)
+	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= awaited->finished)
 		return 0;
 	report_away(heap);
 	return error_set(EAGAIN, "the daemon of heap '%s' went away before the collection was over",
@@ -187,14 +209,14 @@ static int collect_wait(struct heapd_heap *heap, uint64_t finished)
 }
 
 /* Offline meanwhile, so that this thread does not hold up what it waits for. */
-static int collect_wait_offline(struct heapd_heap *heap, uint64_t finished)
+static int collect_wait_offline(struct heapd_heap *heap, const struct awaited *awaited)
 {
 	bool was_offline = !heapd_self;
 	int r;
 
 	if (!was_offline)
 		heapd_thread_offline(heap);
-	r = collect_wait(heap, finished);
+	r = collect_wait(heap, awaited);
 	if (!was_offline)
 		heapd_thread_online(heap);
 	return r;
@@ -202,17 +224,22 @@ static int collect_wait_offline(struct heapd_heap *heap, uint64_t finished)
 
 int heapd_collect(heapd_heap *heap)
 {
-	uint64_t finished;
-	int r = collect_ask(heap, &finished);
+	struct awaited awaited;
+	int r;
 
-	return r < 0 ? r : collect_wait_offline(heap, finished);
+	do {
+		r = collect_ask(heap, &awaited);
+		if (r >= 0)
+			r = collect_wait_offline(heap, &awaited);
+	} while (r > 0);
+	return r;
 }
 
 int heapd_collect_start(heapd_heap *heap)
 {
-	uint64_t finished;
+	struct awaited awaited;
 
-	return collect_ask(heap, &finished);
+	return collect_ask(heap, &awaited);
 }
 
 /* While a cycle is under way nothing is taken back: then once more after it. */
@@ -220,11 +247,13 @@ int heapd_sync(heapd_heap *heap)
 {
 	for (unsigned i = 0; i < SYNC_TRIES; i++) {
 		struct heapd_message m = { .op = HEAPD_OP_SYNC };
+		struct awaited awaited = { .epoch = atomic_load(&heap->epoch) };
 		int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
 
 		if (r < 0 || !m.collect.finished)
 			return r;
-		r = collect_wait_offline(heap, m.collect.finished);
+		awaited.finished = m.collect.finished;
+		r = collect_wait_offline(heap, &awaited);
 		if (r < 0)
 			return r;
 	}

@@ -25,6 +25,7 @@
 #include "agent.h"
 #include "fork.h"
 #include "heapd/session.h"
+#include "reconnect.h"
 
 #define TYPE_WORDS (HEAPD_TYPE_MAX / 64)
 
@@ -91,7 +92,7 @@ void events_look(struct heapd_heap *heap)
 	struct events *events = heap->events;
 	uint64_t finished;
 	uint32_t low;
-	bool away = atomic_load(&heap->away), news;
+	bool away = reconnect_is_overdue(heap), news;
 
 	if (!atomic_load(&events->asked))
 		return;
@@ -103,6 +104,7 @@ void events_look(struct heapd_heap *heap)
 	news |= kind_look(events, finished != events->finished_seen, HEAPD_EVENT_CYCLE);
 	news |= kind_look(events, low != events->low_seen, HEAPD_EVENT_LOW);
 	news |= kind_look(events, away && !events->away_seen, HEAPD_EVENT_DAEMON_AWAY);
+	news |= kind_look(events, !away && events->away_seen, HEAPD_EVENT_DAEMON_BACK);
 	events->finished_seen = finished;
 	events->low_seen = low;
 	events->away_seen = away;

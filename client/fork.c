@@ -35,11 +35,13 @@
 #include "agent.h"
 #include "answer.h"
 #include "attach.h"
+#include "clock.h"
 #include "event.h"
 #include "heapd/delay.h"
 #include "heapd/session.h"
 #include "map.h"
 #include "range.h"
+#include "reconnect.h"
 #include "request.h"
 #include "stack.h"
 #include "thread.h"
@@ -179,9 +181,32 @@ static int session_fill(struct heapd_heap *heap, struct fork_child *c, const str
 	return r;
 }
 
+/*
+ * The daemon makes the session. If it dies of that, or is away, its return is waited for, without request_lock, which the agent
+ * needs. A session that was made and not heard of is ended by the next daemon, since no child comes for it.
+ */
+static int child_ask(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *n)
+{
+	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
+	size_t room = *n;
+
+	for (;;) {
+		*m = (struct heapd_message){ .op = HEAPD_OP_FORK };
+		*n = room;
+		int r = request_exchange(heap, m, fds, n);
+		if (r != -EAGAIN || !atomic_load(&heap->away) || !reconnect_may_wait(heap))
+			return r;
+		pthread_mutex_unlock(&heap->request_lock);
+		bool back = reconnect_wait(heap, deadline);
+		pthread_mutex_lock(&heap->request_lock);
+		if (!back)
+			return r;
+	}
+}
+
 static int child_prepare(struct heapd_heap *heap, struct fork_child *c, const struct heapd_thread *self)
 {
-	struct heapd_message m = { .op = HEAPD_OP_FORK };
+	struct heapd_message m;
 	size_t n = CHILD_FDS;
 
 	if (heap->options & HEAPD_ATTACH_FORK_DETACHED)
@@ -191,7 +216,7 @@ static int child_prepare(struct heapd_heap *heap, struct fork_child *c, const st
 			heap->name);
 	if (!self)
 		return -errno;
-	int r = request_exchange(heap, &m, c->fds, &n);
+	int r = child_ask(heap, &m, c->fds, &n);
 	if (r < 0)
 		return r;
 	if (n != CHILD_FDS)
@@ -258,9 +283,19 @@ static void ends_replace(struct heapd_heap *heap, struct fork_child *c)
 	atomic_store(&heap->away, 0);
 }
 
-static int child_attach(struct heapd_heap *heap, struct fork_child *c)
+/* Says who it is; if the daemon has died since it made the session, to the next one, on a way of its own. */
+static int child_hello(struct heapd_heap *heap)
 {
 	struct heapd_message m = { .op = HEAPD_OP_HELLO_CHILD };
+	int r = request_exchange(heap, &m, NULL, NULL);
+
+	if (r != -EAGAIN || !atomic_load(&heap->away))
+		return r;
+	return reconnect_here(heap, clock_deadline(heap->request_timeout_ns)) ? 0 : r;
+}
+
+static int child_attach(struct heapd_heap *heap, struct fork_child *c)
+{
 	int r = c->result;
 
 	DELAY(1);
@@ -271,7 +306,7 @@ static int child_attach(struct heapd_heap *heap, struct fork_child *c)
 	if (r >= 0)
 		events_forked(heap);
 	if (r >= 0)
-		r = request_exchange(heap, &m, NULL, NULL);
+		r = child_hello(heap);
 	if (r >= 0)
 		r = threads_forked(heap, c->state);
 	if (r >= 0)
@@ -286,7 +321,7 @@ static void child_orphan(struct heapd_heap *heap)
 {
 	attach_hang_up(heap);
 	map_orphan(heap);
-	atomic_store(&heap->away, 1);
+	atomic_store(&heap->away, AWAY_LOST);
 	thread_abandon();
 	heapd_process = NULL;
 	fork_orphan = heap;

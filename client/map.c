@@ -256,7 +256,11 @@ static int session_begin(struct heapd_heap *heap)
 {
 	int r = session_open(heap, 0, HEAPD_SESSION_CORE);
 
-	return r < 0 ? r : session_open(heap, HEAPD_SESSION_RANGES_AT, HEAPD_RANGES_BYTES);
+	if (r >= 0)
+		r = session_open(heap, HEAPD_SESSION_RANGES_AT, HEAPD_RANGES_BYTES);
+	if (r >= 0)
+		HEAPD_STORE_RELEASE(&heap->session->attached, HEAPD_SESSION_ATTACHED);
+	return r;
 }
 
 int map_thread(struct heapd_heap *heap, uint32_t index)

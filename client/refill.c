@@ -35,6 +35,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "reconnect.h"
 #include "report.h"
 #include "sample.h"
 
@@ -394,7 +395,7 @@ static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_
 
 	if (HEAPD_LOAD_ACQUIRE(&heap->t.heads[class].head) < HEAPD_LOAD_ACQUIRE(&ring->tail))
 		return 0;
-	if (atomic_load(&heap->away))
+	if (atomic_load(&heap->away) == AWAY_LOST)
 		return EAGAIN;
 	bell_ring(heap, class, true);
 	if (!left)

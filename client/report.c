@@ -14,6 +14,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "reconnect.h"
+
 enum { BOX_EMPTY, BOX_FULL, BOX_TAKEN };
 
 void report_send(struct heapd_heap *heap, int kind, const char *text)
@@ -31,7 +33,7 @@ void report_away(struct heapd_heap *heap)
 {
 	char text[160];
 
-	if (atomic_exchange(&heap->away_reported, 1))
+	if (!reconnect_is_overdue(heap) || atomic_exchange(&heap->away_reported, 1))
 		return;
 	snprintf(text, sizeof(text), "the daemon of heap '%s' has gone; what it had supplied goes on working",
 		 heap->name);

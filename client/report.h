@@ -7,7 +7,7 @@
 /* Hands a HEAPD_REPORT_* with its sentence to the program, on this thread of its own. errno is kept. */
 hidden void report_send(struct heapd_heap *heap, int kind, const char *text);
 
-/* Reports, once in an attachment, that the daemon has gone: called where a call fails for it. */
+/* Reports, once, that the daemon has gone, and not come back for a while: called where a call fails for it. */
 hidden void report_away(struct heapd_heap *heap);
 
 /* The agent's: leaves a report for the next thread that passes a safepoint. False: there is no room. */

@@ -21,6 +21,7 @@
 #include "fork.h"
 #include "freed.h"
 #include "place.h"
+#include "reconnect.h"
 #include "report.h"
 
 struct received {
@@ -168,6 +169,23 @@ static int reply_receive(struct heapd_heap *heap, struct heapd_message *m, struc
 	}
 }
 
+static bool is_lost(int r)
+{
+	return r == -ECONNRESET || r == -EPIPE || r == -ENOTCONN;
+}
+
+static int failure_away(struct heapd_heap *heap)
+{
+	if (heap == heapd_process)
+		report_away(heap);
+	if (atomic_load(&heap->away) == AWAY_LOST)
+		return error_set(EAGAIN, "the daemon of heap '%s' is another one: %s", heap->name,
+				 heap->lost_reason);
+	return error_set(
+		EAGAIN, "the daemon of heap '%s' is away, and has not come back in time: see that heapd runs",
+		heap->name);
+}
+
 static int failure(struct heapd_heap *heap, int r)
 {
 	switch (r) {
@@ -179,13 +197,7 @@ static int failure(struct heapd_heap *heap, int r)
 	case -ECONNRESET:
 	case -EPIPE:
 	case -ENOTCONN:
-		atomic_store(&heap->away, 1);
-		if (heap == heapd_process)
-			report_away(heap);
-		return error_set(
-			EAGAIN,
-			"the daemon of heap '%s' is away: see that heapd runs, then detach and attach again",
-			heap->name);
+		return failure_away(heap);
 	case -EPROTO:
 		return error_set(
 			EPROTO,
@@ -230,23 +242,76 @@ static int reply_accept(struct heapd_heap *heap, struct heapd_message *m, struct
 	return 0;
 }
 
+/* With request_lock held. is_lost(): the daemon is not there. */
+static int exchange(struct heapd_heap *heap, struct heapd_message *m, struct received *got, uint64_t deadline)
+{
+	int r;
+
+	if (atomic_load(&heap->away))
+		return -ENOTCONN;
+	m->seq = ++heap->seq;
+	m->status = 0;
+	m->nfds = 0;
+	r = message_send(heap->socket, m, deadline);
+	if (r >= 0)
+		r = reply_receive(heap, m, got, deadline);
+	if (is_lost(r))
+		reconnect_lost(heap);
+	return r;
+}
+
 int request_exchange(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *nfds)
 {
 	struct received got = { 0 };
 	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
 	int cancel, r;
 
-	if (atomic_load_explicit(&heap->away, memory_order_relaxed))
-		return failure(heap, -ECONNRESET);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	m->seq = ++heap->seq;
-	m->status = 0;
-	m->nfds = 0;
-	r = message_send(heap->socket, m, deadline);
-	if (r >= 0)
-		r = reply_receive(heap, m, &got, deadline);
+	r = exchange(heap, m, &got, deadline);
 	r = r < 0 ? failure(heap, r) : reply_accept(heap, m, &got, fds, nfds);
 	pthread_setcancelstate(cancel, NULL);
+	return r;
+}
+
+/*
+ * Whether it may be sent once more when no answer came: whether it was obeyed, nobody can say. It is obeyed twice then, or an
+ * object is made that nobody has, which the next collection finds. What ends a session is not said twice.
+ */
+static bool may_repeat(const struct heapd_heap *heap, uint32_t op)
+{
+	return op != HEAPD_OP_BYE && reconnect_may_wait(heap);
+}
+
+/* A compare-and-swap that was obeyed before its answer was lost finds its own value there. */
+static void repeated_settle(struct heapd_message *m, const struct heapd_message *asked)
+{
+	if (m->op == HEAPD_OP_ROOT_CAS && m->status == -EAGAIN && m->root.object == asked->root.object)
+		m->status = 0;
+}
+
+/* Once, or as often as the daemon dies of it. Waits for its return without the lock, which the agent needs for that. */
+static int request_insist(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *nfds)
+{
+	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
+	const struct heapd_message asked = *m;
+	struct received got = { 0 };
+	bool repeated = false;
+	int r;
+
+	for (;; repeated = true) {
+		pthread_mutex_lock(&heap->request_lock);
+		r = exchange(heap, m, &got, deadline);
+		if (r >= 0 && repeated)
+			repeated_settle(m, &asked);
+		if (!is_lost(r) || !may_repeat(heap, asked.op))
+			break;
+		pthread_mutex_unlock(&heap->request_lock);
+		if (!reconnect_wait(heap, deadline))
+			return failure(heap, r);
+		*m = asked;
+	}
+	r = r < 0 ? failure(heap, r) : reply_accept(heap, m, &got, fds, nfds);
+	pthread_mutex_unlock(&heap->request_lock);
 	return r;
 }
 
@@ -257,9 +322,7 @@ int request_call(struct heapd_heap *heap, struct heapd_message *m, int *fds, siz
 	if (!heap || heap != heapd_process)
 		return fork_heap_missing(heap);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	pthread_mutex_lock(&heap->request_lock);
-	int r = request_exchange(heap, m, fds, nfds);
-	pthread_mutex_unlock(&heap->request_lock);
+	int r = request_insist(heap, m, fds, nfds);
 	pthread_setcancelstate(cancel, NULL);
 	answer_poll(heap);
 	return r;

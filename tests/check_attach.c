@@ -291,7 +291,7 @@ static void stay_on_this_cpu(void)
 	ck_assert_int_eq(sched_setaffinity(0, sizeof(one), &one), 0);
 }
 
-/* The agent sees it; calls that need the daemon fail, the others go on; the program hears of it once. */
+/* The agent sees it; calls that need the daemon wait and fail, the others go on; the program hears of it once. */
 START_TEST(daemon_killed)
 {
 	struct heapd_options options = heapd_options_default();
@@ -302,6 +302,7 @@ START_TEST(daemon_killed)
 	ck_call(heapd_detach(heap));
 	options.report = report_count;
 	options.report_arg = &reports;
+	options.request_timeout_ms = options.supply_timeout_ms = 200;
 	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
 	object = (int *)heapd_alloc(heap, 64);
 	ck_call(heapd_root_set(heap, "object", object));
