@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -283,6 +284,8 @@ static void child_run(struct keep *k)
 	sigset_t none;
 	int r;
 
+	/* What is kept ends with us: a daemon that nobody would start again is not left behind. */
+	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	r = environment_set(k);

@@ -264,13 +264,15 @@ static void exec_daemon(const struct fixture *f)
 {
 	const char *build = getenv("HEAPD_TEST_BUILD");
 	char program[4096], config[128];
-	const char *argv[8 + 4 * FIXTURE_SETTINGS] = { "heapd", config };
+	const char *argv[10 + 4 * FIXTURE_SETTINGS] = { "heapd", config };
 	struct percents percents = { .n = 0 };
 	size_t n = 2;
 	int log;
 
 	snprintf(program, sizeof(program), "%s/heapd", build ? build : "build");
 	snprintf(config, sizeof(config), "--config=%s", f->config);
+	if (f->kept)
+		argv[n++] = "--keep";
 	for (size_t i = 0; i < f->nsettings; i++) {
 		argv[n++] = "--set";
 		argv[n++] = f->settings[i];
@@ -332,9 +334,9 @@ static void make_paths(struct fixture *f)
 	snprintf(f->log, sizeof(f->log), "%s/log", f->dir);
 }
 
-void fixture_start(struct fixture *f, const char *const settings[])
+static void start(struct fixture *f, const char *const settings[], bool kept)
 {
-	*f = (struct fixture){ .keeper = -1 };
+	*f = (struct fixture){ .keeper = -1, .kept = kept };
 	while (settings && settings[f->nsettings]) {
 		if (f->nsettings == FIXTURE_SETTINGS)
 			fail("too many settings");
@@ -346,6 +348,38 @@ void fixture_start(struct fixture *f, const char *const settings[])
 	f->keeper_pid = start_keeper(f);
 	fixture_restart(f);
 	setenv("HEAPD_SOCKET", f->socket, 1);
+}
+
+void fixture_start(struct fixture *f, const char *const settings[])
+{
+	start(f, settings, false);
+}
+
+void fixture_start_kept(struct fixture *f, const char *const settings[])
+{
+	start(f, settings, true);
+}
+
+pid_t fixture_kept_daemon(const struct fixture *f)
+{
+	uint64_t end = fixture_now_ns() + START_SECONDS * UINT64_C(1000000000);
+	char path[64];
+	pid_t pid = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", f->daemon, f->daemon);
+	while (!pid && fixture_now_ns() < end) {
+		FILE *file = fopen(path, "re");
+
+		if (!file || fscanf(file, "%d", &pid) != 1)
+			pid = 0;
+		if (file)
+			fclose(file);
+		if (!pid)
+			nap();
+	}
+	if (!pid)
+		fail("the keeper has no daemon");
+	return pid;
 }
 
 int fixture_kill(struct fixture *f, int number)

@@ -27,6 +27,7 @@ struct fixture {
 	pid_t daemon;
 	pid_t keeper_pid;
 	int keeper; /* closed while the keeper lives: the test went wrong */
+	bool kept;  /* the daemon runs under heapd --keep */
 	size_t nsettings;
 	const char *settings[FIXTURE_SETTINGS];
 };
@@ -37,6 +38,11 @@ struct fixture {
  * whose GCPercent is not among them. Sets HEAPD_SOCKET.
  */
 void fixture_start(struct fixture *f, const char *const settings[]);
+
+/* The same with heapd --keep, whose child is the daemon; f->daemon is the keeper's. */
+void fixture_start_kept(struct fixture *f, const char *const settings[]);
+/* The process that is the daemon just now; waits for there being one. */
+pid_t fixture_kept_daemon(const struct fixture *f);
 
 /* Verifies every heap, ends the daemon with SIGTERM and removes everything. */
 void fixture_stop(struct fixture *f);

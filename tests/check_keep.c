@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The daemon's death under load, with heapd --keep: nothing is lost, no client sees an error, the heap is clean, and
+ * what is garbage is found afterwards.
+ */
+#include <check.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fixture.h"
+#include "heapd.h"
+
+#define MS        1000000u
+#define KILLS     50u
+#define WORKERS   3u
+#define LIST_LONG 3000u
+#define BIG       100000u
+
+/* What the processes of a test tell each other. */
+struct board {
+	_Atomic uint32_t stop;
+	_Atomic uint64_t turns[16];
+	_Atomic uint64_t longest; /* ns: of a request of the prober's, since it was looked at */
+};
+
+static struct fixture f;
+static struct board *board;
+static uint64_t seed;
+
+/* A node says what its tail holds. */
+struct node {
+	heapd_ptr(struct node) next;
+	uint64_t value, bytes;
+	unsigned char tail[];
+};
+
+static const char *const settings[] = { "heap.test.GCPercent=50", "heap.test.Limit=512M", NULL };
+
+static void setup(void)
+{
+	seed = fixture_seed();
+	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert_ptr_ne(board, MAP_FAILED);
+	fixture_start_kept(&f, settings);
+}
+
+static void teardown(void)
+{
+	fixture_stop(&f);
+	munmap(board, sizeof(*board));
+}
+
+static uint64_t draw(uint64_t *state)
+{
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * 0x2545f4914f6cdd1dull;
+}
+
+static void sleep_ns(uint64_t ns)
+{
+	struct timespec t = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
+
+	nanosleep(&t, NULL);
+}
+
+static int failed_at(const char *what)
+{
+	fprintf(stderr, "process %d: %s: %s (%s)\n", getpid(), what, heapd_error(), strerror(errno));
+	return 1;
+}
+
+static int attach(heapd_heap **heap)
+{
+	return heapd_attach(heap, FIXTURE_HEAP, NULL) < 0 ? failed_at("attach") : 0;
+}
+
+static struct node *node_new(heapd_type *type, uint64_t *random, struct node *next)
+{
+	uint64_t bytes = draw(random) % 64 ? draw(random) % 200 : draw(random) % 20000;
+	struct node *node = heapd_new_flex(type, struct node, tail, bytes);
+
+	if (!node)
+		return NULL;
+	node->value = draw(random);
+	node->bytes = bytes;
+	memset(node->tail, (int)(node->value & 0xff), bytes);
+	heapd_init(&node->next, next);
+	return node;
+}
+
+static bool node_is_whole(const struct node *node)
+{
+	for (uint64_t i = 0; i < node->bytes; i++)
+		if (node->tail[i] != (node->value & 0xff))
+			return false;
+	return true;
+}
+
+/* The list's length, or 0 if something in it is not what it was. */
+static uint64_t list_check(const struct node *node)
+{
+	uint64_t n = 0;
+
+	for (; node; node = heapd_load(&node->next), n++)
+		if (!node_is_whole(node))
+			return 0;
+	return n;
+}
+
+/* Cuts the list, and frees a few of what it cuts off: the rest is garbage. */
+static void list_cut(struct node *node, uint64_t keep, uint64_t *random)
+{
+	struct node *rest;
+
+	while (--keep)
+		node = heapd_load(&node->next);
+	rest = heapd_load(&node->next);
+	heapd_store(&node->next, NULL);
+	for (unsigned i = 0; rest && i < 20; i++) {
+		struct node *next = heapd_load(&rest->next);
+
+		if (draw(random) % 2)
+			heapd_free(rest);
+		rest = next;
+	}
+}
+
+struct job {
+	unsigned number;
+	uint64_t turns; /* 0: until it is told to stop */
+};
+
+static heapd_type *type_find(heapd_heap *heap)
+{
+	return heapd_type_define_flex(heap, "node", struct node, tail, next);
+}
+
+static int grow(heapd_heap *heap, heapd_type *type, const char *name, uint64_t *random)
+{
+	struct node *first = heapd_root_get(heap, name, type);
+	uint64_t length = list_check(first);
+
+	if (first && !length)
+		return failed_at("a node has changed");
+	for (unsigned i = 0; i < 200; i++) {
+		first = node_new(type, random, first);
+		if (!first)
+			return failed_at("allocation");
+	}
+	if (heapd_root_set(heap, name, first) < 0)
+		return failed_at("root_set");
+	if (length + 200 > LIST_LONG)
+		list_cut(first, 1 + draw(random) % LIST_LONG, random);
+	return 0;
+}
+
+static int work(void *arg)
+{
+	const struct job *job = arg;
+	uint64_t random = seed + 7919u * (job->number + 1);
+	char name[32];
+	heapd_heap *heap;
+	heapd_type *type;
+
+	if (attach(&heap))
+		return 1;
+	type = type_find(heap);
+	if (!type)
+		return failed_at("type");
+	snprintf(name, sizeof(name), "list%u", job->number);
+	while (!board->stop) {
+		if (grow(heap, type, name, &random))
+			return 1;
+		board->turns[job->number]++;
+	}
+	return heapd_detach(heap) < 0 ? failed_at("detach") : 0;
+}
+
+/* Each request is a message: so it sees how long the daemon is away. */
+static int probe(void *arg)
+{
+	heapd_heap *heap;
+
+	(void)arg;
+	if (attach(&heap))
+		return 1;
+	while (!board->stop) {
+		uint64_t begin = fixture_now_ns(), took;
+		void *big = heapd_alloc(heap, BIG);
+
+		if (!big)
+			return failed_at("a large object");
+		took = fixture_now_ns() - begin;
+		if (took > board->longest)
+			board->longest = took;
+		memset(big, 0x5a, BIG);
+		if (heapd_free(big) < 0)
+			return failed_at("free");
+		sleep_ns(MS);
+	}
+	return heapd_detach(heap) < 0 ? failed_at("detach") : 0;
+}
+
+static int come_and_go(void *arg)
+{
+	heapd_heap *heap;
+
+	(void)arg;
+	while (!board->stop) {
+		if (attach(&heap))
+			return 1;
+		if (!heapd_alloc(heap, 64))
+			return failed_at("allocation");
+		if (heapd_detach(heap) < 0)
+			return failed_at("detach");
+		board->turns[8]++;
+		sleep_ns(MS);
+	}
+	return 0;
+}
+
+/* The child has what its parent held, and a pin of it. */
+static int child_work(heapd_heap *heap, heapd_type *type, struct node *held, uint64_t *random)
+{
+	struct node *own;
+
+	if (!list_check(held))
+		return failed_at("what the parent held");
+	own = node_new(type, random, held);
+	if (!own)
+		return failed_at("a child's allocation");
+	if (list_check(own) != list_check(held) + 1)
+		return failed_at("a child's list");
+	return heapd_collect_start(heap) < 0 ? failed_at("collect") : 0;
+}
+
+static int fork_once(heapd_heap *heap, heapd_type *type, uint64_t *random)
+{
+	struct node *held = NULL;
+	int status;
+	pid_t pid;
+
+	for (unsigned i = 0; i < 10; i++) {
+		held = node_new(type, random, held);
+		if (!held)
+			return failed_at("allocation");
+	}
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		_exit(child_work(heap, type, held, random));
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) || WEXITSTATUS(status))
+		return failed_at("a forked child");
+	return list_check(held) == 10 ? 0 : failed_at("what the child's parent held");
+}
+
+static int fork_often(void *arg)
+{
+	uint64_t random = seed | 1;
+	heapd_heap *heap;
+	heapd_type *type;
+
+	(void)arg;
+	if (attach(&heap))
+		return 1;
+	type = type_find(heap);
+	while (type && !board->stop) {
+		if (fork_once(heap, type, &random))
+			return 1;
+		board->turns[9]++;
+		sleep_ns(MS);
+	}
+	return type ? 0 : failed_at("type");
+}
+
+/* A worker that is killed at any time, and whose successor finds its list. */
+static int work_until_killed(void *arg)
+{
+	return work(arg);
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+static void print_times(uint64_t *ns, unsigned n)
+{
+	qsort(ns, n, sizeof(*ns), compare);
+	printf("from the kill to what was asked for meanwhile: median %.1f ms, worst %.1f ms, of %u\n",
+	       (double)ns[n / 2] / MS, (double)ns[n - 1] / MS, n);
+}
+
+static void kill_daemon(int number)
+{
+	ck_assert_int_eq(kill(fixture_kept_daemon(&f), number), 0);
+}
+
+/* Everything that the workers left is garbage by now, or held by a root. */
+static void ck_is_sound(void)
+{
+	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
+	heapd_heap *heap;
+	heapd_type *type;
+	char name[32];
+
+	ck_assert_int_eq(fixture_verify(&f, FIXTURE_HEAP), 0);
+	ck_assert_int_eq(attach(&heap), 0);
+	type = type_find(heap);
+	ck_assert_ptr_nonnull(type);
+	for (unsigned i = 0; i <= WORKERS; i++) {
+		struct node *first;
+
+		snprintf(name, sizeof(name), "list%u", i);
+		first = heapd_root_get(heap, name, type);
+		ck_assert_uint_gt(list_check(first), 0);
+		ck_assert_int_ge(heapd_root_set(heap, name, NULL), 0);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(heapd_collect(heap), 0);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	/* A conservative stack may hold a list's first nodes. */
+	ck_assert_uint_lt(info.gc_live, 4u << 20);
+	ck_assert_uint_eq(info.sessions, 1);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	ck_assert_int_eq(fixture_verify(&f, FIXTURE_HEAP), 0);
+}
+
+/* Checked where it is run: each ends by itself when it is told to. */
+static void kill_under_load(int number, unsigned kills)
+{
+	struct job jobs[WORKERS + 1];
+	uint64_t random = seed | 1, times[KILLS];
+	pid_t pids[WORKERS + 3], victim;
+	unsigned n = 0;
+
+	for (unsigned i = 0; i <= WORKERS; i++)
+		jobs[i] = (struct job){ .number = i };
+	for (unsigned i = 0; i < WORKERS; i++)
+		pids[n++] = fixture_client_fork(work, &jobs[i]);
+	pids[n++] = fixture_client_fork(probe, NULL);
+	pids[n++] = fixture_client_fork(come_and_go, NULL);
+	pids[n++] = fixture_client_fork(fork_often, NULL);
+	victim = fixture_client_fork(work_until_killed, &jobs[WORKERS]);
+	sleep_ns(300u * MS);
+	for (unsigned i = 0; i < kills; i++) {
+		sleep_ns(draw(&random) % (200u * MS));
+		board->longest = 0;
+		kill_daemon(number);
+		if (draw(&random) % 4 == 0) {
+			sleep_ns(draw(&random) % (10u * MS));
+			kill(victim, SIGKILL);
+			fixture_wait(victim, -SIGKILL);
+			victim = fixture_client_fork(work_until_killed, &jobs[WORKERS]);
+		}
+		sleep_ns(150u * MS);
+		times[i] = board->longest;
+	}
+	board->stop = 1;
+	for (unsigned i = 0; i < n; i++)
+		fixture_wait(pids[i], 0);
+	fixture_wait(victim, 0);
+	print_times(times, kills);
+	for (unsigned i = 0; i <= WORKERS; i++)
+		ck_assert_uint_gt(board->turns[i], 0);
+	printf("turns: %" PRIu64 " of the first worker, %" PRIu64 " attachments, %" PRIu64 " forks\n",
+	       board->turns[0], board->turns[8], board->turns[9]);
+	ck_is_sound();
+}
+
+START_TEST(killed_under_load)
+{
+	kill_under_load(SIGKILL, KILLS);
+}
+END_TEST
+
+/* As a service manager restarts it. */
+START_TEST(restarted_under_load)
+{
+	kill_under_load(SIGTERM, 15);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+	Suite *s = suite_create("keep");
+	TCase *tc = tcase_create("keep");
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_set_timeout(tc, 180);
+	tcase_add_test(tc, killed_under_load);
+	tcase_add_test(tc, restarted_under_load);
+	suite_add_tcase(s, tc);
+	return s;
+}
+
+int main(void)
+{
+	SRunner *sr = srunner_create(suite());
+	int failed;
+
+	srunner_run_all(sr, CK_ENV);
+	failed = srunner_ntests_failed(sr);
+	srunner_free(sr);
+	return failed != 0;
+}
