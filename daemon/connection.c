@@ -566,6 +566,19 @@ void connections_expect(struct connections *connections, struct session *session
 		log_err(connections->log, "process %d cannot be watched: out of memory", session->pid);
 }
 
+/* Who detached while no daemon was there has told nobody but its session's memory. */
+void connections_look(struct connections *connections)
+{
+	struct connection *next;
+
+	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (c->fd < 0 && c->session &&
+		    HEAPD_READ_ONCE(c->session->memory.core->attached) == HEAPD_SESSION_LEFT)
+			connection_end(c, SESSION_DETACHED, "it left while no daemon was there");
+	}
+}
+
 static bool is_crowd(const struct connections *connections, uid_t uid)
 {
 	const struct connection *c;

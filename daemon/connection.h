@@ -28,6 +28,9 @@ int connections_init(struct connections *connections, struct event_base *base, s
 /* A session of the last daemon's: it waits for its process to connect again. The session ends if that is gone. */
 void connections_expect(struct connections *connections, struct session *session);
 
+/* From time to time: ends the sessions of those who left instead of connecting again. */
+void connections_look(struct connections *connections);
+
 /* Ends all connections, and their sessions, unless another daemon is to find those. */
 void connections_deinit(struct connections *connections);
 

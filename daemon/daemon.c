@@ -162,6 +162,7 @@ static void sessions_adopt(struct daemon *daemon, struct heap *heap)
 	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++)
 		if (records[i].id && session_restore(&daemon->sessions, heap, i, &session) == 0)
 			connections_expect(&daemon->connections, session);
+	connections_look(&daemon->connections);
 }
 
 /*
@@ -362,6 +363,7 @@ static void on_tickets(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	for (size_t i = 0; i < daemon->nheaps; i++)
 		roots_tickets_expire(daemon->heaps[i], clock_ns());
+	connections_look(&daemon->connections);
 }
 
 static int watch_signals(struct daemon *daemon)

@@ -45,12 +45,25 @@ struct node {
 
 static const char *const settings[] = { "heap.test.GCPercent=50", "heap.test.Limit=512M", NULL };
 
-static void setup(void)
+static void setup_with(const char *const *chosen)
 {
 	seed = fixture_seed();
 	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(board, MAP_FAILED);
-	fixture_start_kept(&f, settings);
+	fixture_start_kept(&f, chosen);
+}
+
+static void setup(void)
+{
+	setup_with(settings);
+}
+
+static void setup_stress(void)
+{
+	static const char *const stress[] = { "heap.test.GCPercent=50", "heap.test.Limit=512M",
+					      "heap.test.Debug=stress,poison", NULL };
+
+	setup_with(stress);
 }
 
 static void teardown(void)
@@ -395,6 +408,224 @@ START_TEST(restarted_under_load)
 }
 END_TEST
 
+/* Kills in the midst of cycles, since one follows another. */
+START_TEST(killed_in_cycles)
+{
+	kill_under_load(SIGKILL, 20);
+}
+END_TEST
+
+/* Single events ------------------------------------------------------------------------------------------------ */
+
+static bool becomes(const _Atomic uint64_t *word, uint64_t wanted)
+{
+	uint64_t end = fixture_now_ns() + 20000u * (uint64_t)MS;
+
+	while (*word < wanted && fixture_now_ns() < end)
+		sleep_ns(MS);
+	return *word >= wanted;
+}
+
+/* A daemon's end, and the next one's beginning. */
+static void restart(void)
+{
+	pid_t before = fixture_kept_daemon(&f);
+
+	kill_daemon(SIGKILL);
+	while (fixture_kept_daemon(&f) == before)
+		sleep_ns(MS);
+}
+
+static uint64_t sessions(heapd_heap *heap)
+{
+	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
+
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	return info.sessions;
+}
+
+/* All that it has hangs on a pin. */
+static int hold_by_pin(void *arg)
+{
+	uint64_t random = seed | 1;
+	struct node *node = NULL, **pin;
+	heapd_heap *heap;
+	heapd_type *type;
+
+	(void)arg;
+	if (attach(&heap))
+		return 1;
+	type = type_find(heap);
+	for (unsigned i = 0; type && i < 500; i++)
+		node = node_new(type, &random, node);
+	pin = node ? heapd_pin(heap, node) : NULL;
+	if (!pin)
+		return failed_at("pin");
+	node = NULL;
+	board->turns[0] = 1;
+	while (!board->stop)
+		sleep_ns(MS);
+	return list_check(*pin) == 500 ? 0 : failed_at("what the pin held");
+}
+
+/* One that is stopped all the while is waited for by the next daemon's cycle, and has what it had. */
+START_TEST(stopped_client)
+{
+	pid_t pid = fixture_client_fork(hold_by_pin, NULL);
+	heapd_heap *heap;
+
+	ck_assert(becomes(&board->turns[0], 1));
+	kill(pid, SIGSTOP);
+	restart();
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_uint_eq(sessions(heap), 2);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_ge(heapd_collect_start(heap), 0);
+	sleep_ns(300u * MS);
+	kill(pid, SIGCONT);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(heapd_collect(heap), 0);
+	board->stop = 1;
+	fixture_wait(pid, 0);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
+/* Who dies while no daemon is there is missed by the next one, and what it held is garbage. */
+START_TEST(dead_meanwhile)
+{
+	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
+	pid_t pid = fixture_client_fork(hold_by_pin, NULL);
+	heapd_heap *heap;
+
+	ck_assert(becomes(&board->turns[0], 1));
+	kill(f.daemon, SIGSTOP); /* the keeper */
+	kill_daemon(SIGKILL);
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	kill(f.daemon, SIGCONT);
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_uint_eq(sessions(heap), 1);
+	for (unsigned i = 0; i < 2; i++)
+		ck_assert_int_eq(heapd_collect(heap), 0);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	ck_assert_uint_lt(info.gc_live_objects, 10);
+	ck_assert(fixture_logged(&f, "ended while no daemon was there"));
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
+static int leave_unheard(void *arg)
+{
+	heapd_heap *heap;
+
+	(void)arg;
+	if (attach(&heap))
+		return 1;
+	board->turns[0] = 1;
+	while (!board->turns[1])
+		sleep_ns(MS);
+	if (heapd_detach(heap) < 0)
+		return failed_at("detach");
+	board->turns[0] = 2;
+	while (!board->stop)
+		sleep_ns(MS);
+	return 0;
+}
+
+/* Who detaches while no daemon is there and lives on holds nothing up. */
+START_TEST(left_meanwhile)
+{
+	pid_t pid = fixture_client_fork(leave_unheard, NULL);
+	heapd_heap *heap;
+
+	ck_assert(becomes(&board->turns[0], 1));
+	kill(f.daemon, SIGSTOP);
+	kill_daemon(SIGKILL);
+	sleep_ns(20u * MS);
+	board->turns[1] = 1;
+	ck_assert(becomes(&board->turns[0], 2));
+	kill(f.daemon, SIGCONT);
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_int_eq(heapd_collect(heap), 0);
+	ck_assert_uint_eq(sessions(heap), 1);
+	board->stop = 1;
+	fixture_wait(pid, 0);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
+/* A daemon that dies as soon as it lives is started again and again, and loses nothing. */
+START_TEST(crash_loop)
+{
+	uint64_t random = seed | 1;
+	heapd_heap *heap;
+	heapd_type *type;
+	struct node *node;
+
+	ck_assert_int_eq(attach(&heap), 0);
+	type = type_find(heap);
+	node = node_new(type, &random, NULL);
+	ck_assert_int_ge(heapd_root_set(heap, "kept", node), 0);
+	for (unsigned i = 0; i < 10; i++)
+		restart();
+	ck_assert_int_ge(heapd_root_set(heap, "kept", NULL), 0);
+	ck_assert(node_is_whole(node));
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	ck_assert_int_eq(fixture_verify(&f, FIXTURE_HEAP), 0);
+}
+END_TEST
+
+/* Away for longer than a call waits: the program hears of it, and of the return. */
+START_TEST(away_and_back)
+{
+	struct heapd_options options = heapd_options_default();
+	struct heapd_event event = HEAPD_SIZED(struct heapd_event);
+	heapd_heap *heap;
+
+	options.request_timeout_ms = 200;
+	ck_assert_int_eq(heapd_attach(&heap, FIXTURE_HEAP, &options), 0);
+	ck_assert_int_ge(heapd_event_fd(heap), 0);
+	kill(f.daemon, SIGSTOP);
+	kill_daemon(SIGKILL);
+	ck_assert_int_eq(heapd_root_set(heap, "none", NULL), -EAGAIN);
+	sleep_ns(200u * MS);
+	ck_assert_int_eq(heapd_event_next(heap, &event), 1);
+	ck_assert_int_eq(event.kind, HEAPD_EVENT_DAEMON_AWAY);
+	kill(f.daemon, SIGCONT);
+	while (heapd_verify(heap, NULL) < 0)
+		sleep_ns(MS);
+	sleep_ns(200u * MS);
+	do
+		ck_assert_int_eq(heapd_event_next(heap, &event), 1);
+	while (event.kind != HEAPD_EVENT_DAEMON_BACK);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
+/* Without a keeper the heap ends with its daemon; the next one's is another, and says so at once. */
+START_TEST(another_heap)
+{
+	struct heapd_options options = heapd_options_default();
+	heapd_heap *heap;
+	uint64_t begin;
+
+	fixture_start(&f, NULL);
+	options.request_timeout_ms = 1000; /* so long does the fork wait by which a daemon is started */
+	ck_assert_int_eq(heapd_attach(&heap, FIXTURE_HEAP, &options), 0);
+	fixture_kill(&f, SIGKILL);
+	fixture_restart(&f);
+	begin = fixture_now_ns();
+	ck_assert_int_eq(heapd_verify(heap, NULL), -EAGAIN);
+	ck_assert_uint_lt(fixture_now_ns() - begin, 900u * (uint64_t)MS);
+	ck_assert_ptr_nonnull(strstr(heapd_error(), "made anew"));
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	fixture_stop(&f);
+}
+END_TEST
+
 static Suite *suite(void)
 {
 	Suite *s = suite_create("keep");
@@ -404,6 +635,20 @@ static Suite *suite(void)
 	tcase_set_timeout(tc, 180);
 	tcase_add_test(tc, killed_under_load);
 	tcase_add_test(tc, restarted_under_load);
+	tcase_add_test(tc, stopped_client);
+	tcase_add_test(tc, dead_meanwhile);
+	tcase_add_test(tc, left_meanwhile);
+	tcase_add_test(tc, crash_loop);
+	tcase_add_test(tc, away_and_back);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("stress");
+	tcase_add_checked_fixture(tc, setup_stress, teardown);
+	tcase_set_timeout(tc, 180);
+	tcase_add_test(tc, killed_in_cycles);
+	suite_add_tcase(s, tc);
+	tc = tcase_create("unkept");
+	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, another_heap);
 	suite_add_tcase(s, tc);
 	return s;
 }
