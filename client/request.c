@@ -249,9 +249,9 @@ static int exchange(struct heapd_heap *heap, struct heapd_message *m, struct rec
 
 	if (atomic_load(&heap->away))
 		return -ENOTCONN;
-	m->seq = ++heap->seq;
+	if (!m->repeated)
+		m->seq = ++heap->seq;
 	m->status = 0;
-	m->nfds = 0;
 	r = message_send(heap->socket, m, deadline);
 	if (r >= 0)
 		r = reply_receive(heap, m, got, deadline);
@@ -267,6 +267,7 @@ int request_exchange(struct heapd_heap *heap, struct heapd_message *m, int *fds,
 	int cancel, r;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	m->repeated = 0;
 	r = exchange(heap, m, &got, deadline);
 	r = r < 0 ? failure(heap, r) : reply_accept(heap, m, &got, fds, nfds);
 	pthread_setcancelstate(cancel, NULL);
@@ -293,18 +294,24 @@ static void repeated_settle(struct heapd_message *m, const struct heapd_message 
 static int request_insist(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *nfds)
 {
 	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
-	const struct heapd_message asked = *m;
+	struct heapd_message asked = *m;
 	struct received got = { 0 };
-	bool repeated = false;
+	uint32_t before;
 	int r;
 
-	for (;; repeated = true) {
+	m->repeated = asked.repeated = 0;
+	for (;;) {
 		pthread_mutex_lock(&heap->request_lock);
+		before = heap->seq;
 		r = exchange(heap, m, &got, deadline);
-		if (r >= 0 && repeated)
+		if (r >= 0 && asked.repeated)
 			repeated_settle(m, &asked);
 		if (!is_lost(r) || !may_repeat(heap, asked.op))
 			break;
+		if (heap->seq != before) { /* it went out, or some of it */
+			asked.seq = heap->seq;
+			asked.repeated = 1;
+		}
 		pthread_mutex_unlock(&heap->request_lock);
 		if (!reconnect_wait(heap, deadline))
 			return failure(heap, r);

@@ -159,9 +159,12 @@ static void sessions_adopt(struct daemon *daemon, struct heap *heap)
 
 	if (heap->ledger->head->last_session >= daemon->sessions.next_id)
 		daemon->sessions.next_id = heap->ledger->head->last_session + 1;
-	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++)
-		if (records[i].id && session_restore(&daemon->sessions, heap, i, &session) == 0)
-			connections_expect(&daemon->connections, session);
+	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++) {
+		if (!records[i].id || session_restore(&daemon->sessions, heap, i, &session) < 0)
+			continue;
+		deads_settle(heap, records[i].in_flight);
+		connections_expect(&daemon->connections, session);
+	}
 	connections_look(&daemon->connections);
 }
 

@@ -33,6 +33,7 @@
 #include "heapd/atomic.h"
 #include "marks.h"
 #include "shades.h"
+#include "slots.h"
 #include "supply.h"
 #include "types.h"
 #include "walk.h"
@@ -182,6 +183,14 @@ static void queue_drop(struct marks *marks, uint32_t slab, uint64_t bit)
 	/* In this order: a death in between does not have it queued once more. */
 	HEAPD_STORE_RELEASE(&marks->done[slab], marks->done[slab] | bit);
 	HEAPD_STORE_RELEASE(&marks->dying[slab], marks->dying[slab] & ~bit);
+}
+
+void deads_settle(struct heap *heap, uint64_t object)
+{
+	struct slot slot;
+
+	if (object && slot_find(&heap->t, object, &slot))
+		queue_drop(heap->marks, slot.slab, 1ull << slot.bit);
 }
 
 int deads_take(struct heap *heap, unsigned client, uint32_t type, uint64_t *object, struct refusal *why)

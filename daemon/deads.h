@@ -26,6 +26,9 @@ int deads_watch(struct heap *heap, uint32_t type, struct refusal *why);
  */
 int deads_take(struct heap *heap, unsigned client, uint32_t type, uint64_t *object, struct refusal *why);
 
+/* Of an adopted heap: what is held for a client was taken, whether or not the queue has let go of it. */
+void deads_settle(struct heap *heap, uint64_t object);
+
 /* With the roots of a cycle: what is queued becomes grey. */
 void deads_shade(struct heap *heap, struct marker *marker);
 

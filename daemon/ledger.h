@@ -60,7 +60,8 @@ struct ledger_session {
 	uint32_t uid;
 	uint32_t read_only;
 	char client[HEAPD_NAME_MAX];
-	uint64_t unused[4];
+	uint64_t in_flight_seq; /* of the request that is being answered */
+	uint64_t unused[3];
 };
 _Static_assert(sizeof(struct ledger_session) == 128, "two cache lines");
 

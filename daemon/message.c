@@ -244,6 +244,43 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_NEXT_DEAD] = { answer_next_dead, true, false },
 };
 
+static struct ledger_session *record_of(const struct session *session)
+{
+	return &session->heap->clients->records[session->index];
+}
+
+/* It was obeyed, and its answer was lost with the last daemon: the object is held for it still. */
+static bool is_obeyed(const struct session *session, const struct heapd_message *m)
+{
+	const struct ledger_session *record = record_of(session);
+
+	return m->repeated && record->in_flight && record->in_flight_seq == m->seq;
+}
+
+/* Those that cannot be obeyed twice, or need not be. The object stays held. */
+static bool answer_again(struct session *session, struct heapd_message *m)
+{
+	uint64_t object = record_of(session)->in_flight;
+	struct refusal ignored;
+
+	switch (m->op) {
+	case HEAPD_OP_LARGE:
+		m->large.address = object;
+		m->large.zeroed = 0;
+		return true;
+	case HEAPD_OP_TICKET_TAKE:
+		/* It may not have ended yet. */
+		roots_ticket_take(session->heap, session->index, &m->ticket, clock_ns(), &ignored);
+		m->ticket.object = object;
+		return true;
+	case HEAPD_OP_NEXT_DEAD:
+		m->dead.object = object;
+		return true;
+	default:
+		return false;
+	}
+}
+
 /* Requests go one at a time: who sends the next has received the last one's reply, and given up on it at the least. */
 static void message_arrived(struct session *session)
 {
@@ -266,6 +303,9 @@ int message_answer(struct session *session, struct heapd_message *m, struct refu
 		return refuse(why, -EPROTO, "an attached process cannot ask for operation %u", m->op);
 	if (request->writes && session->read_only)
 		return refuse(why, -EROFS, "heap '%s' is attached read-only", session->heap->name);
+	if (is_obeyed(session, m) && answer_again(session, m))
+		return 0;
 	message_arrived(session);
+	HEAPD_STORE_RELEASE(&record_of(session)->in_flight_seq, m->seq);
 	return request->answer(session, m, why);
 }

@@ -18,6 +18,7 @@
 
 #include "fixture.h"
 #include "heapd.h"
+#include "heapd/geometry.h"
 
 #define MS        1000000u
 #define KILLS     50u
@@ -603,6 +604,115 @@ START_TEST(away_and_back)
 }
 END_TEST
 
+/* Raw: a session that goes over to the next daemon. */
+struct raw {
+	int fd;
+	uint64_t heap_id, session;
+};
+
+static void raw_attach(struct raw *raw)
+{
+	const struct heapd_directory *directory;
+	struct fixture_fds fds;
+	struct heapd_message m;
+
+	raw->fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &fds);
+	ck_assert_int_ge(raw->fd, 0);
+	raw->session = m.welcome.session;
+	directory = mmap(NULL, sizeof(*directory), PROT_READ, MAP_SHARED, fds.fd[1], 0);
+	ck_assert_ptr_ne(directory, MAP_FAILED);
+	raw->heap_id = directory->id;
+	munmap((void *)(uintptr_t)directory, sizeof(*directory));
+	fixture_close(&fds);
+}
+
+static int raw_again(struct raw *raw)
+{
+	struct heapd_message m = { .op = HEAPD_OP_HELLO_AGAIN };
+	struct fixture_fds fds = { .n = 0 };
+
+	close(raw->fd);
+	raw->fd = fixture_connect(&f);
+	ck_assert_int_ge(raw->fd, 0);
+	m.again.fingerprint = heapd_layout_fingerprint();
+	m.again.heap_id = raw->heap_id;
+	m.again.session = raw->session;
+	ck_assert_int_eq(fixture_call(raw->fd, &m, &fds), 0);
+	if (m.status == 0)
+		ck_assert_uint_eq(fds.n, 1);
+	fixture_close(&fds);
+	return m.status;
+}
+
+static int raw_call(const struct raw *raw, struct heapd_message *m, uint32_t op, uint32_t seq, bool repeated)
+{
+	m->op = op;
+	m->seq = seq;
+	m->status = 0;
+	m->repeated = repeated;
+	ck_assert_int_eq(fixture_call(raw->fd, m, NULL), 0);
+	return m->status;
+}
+
+static uint64_t raw_large(const struct raw *raw, uint32_t seq, bool repeated)
+{
+	struct heapd_message m = { .large = { .class = HEAPD_SIZECLASS_LARGE, .bytes = BIG } };
+
+	ck_assert_int_eq(raw_call(raw, &m, HEAPD_OP_LARGE, seq, repeated), 0);
+	return m.large.address;
+}
+
+/* A request that was obeyed, and whose answer was lost, is not obeyed twice; and nobody else can have the session. */
+START_TEST(obeyed_once)
+{
+	struct heapd_message ticket = { 0 }, taken;
+	uint64_t object, other;
+	struct raw raw;
+
+	raw_attach(&raw);
+	object = raw_large(&raw, 5, false);
+	restart();
+	ck_assert_int_eq(raw_again(&raw), 0);
+	ck_assert_uint_eq(raw_large(&raw, 5, true), object);
+	other = raw_large(&raw, 6, true);
+	ck_assert_uint_ne(other, object);
+	ticket.ticket.object = other;
+	ck_assert_int_eq(raw_call(&raw, &ticket, HEAPD_OP_TICKET_ISSUE, 7, false), 0);
+	taken = ticket;
+	taken.ticket.object = 0;
+	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 8, false), 0);
+	restart();
+	ck_assert_int_eq(raw_again(&raw), 0);
+	taken.ticket.object = 0;
+	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 8, true), 0);
+	ck_assert_uint_eq(taken.ticket.object, other);
+	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 9, false), -ENOENT);
+	raw.heap_id++;
+	ck_assert_int_eq(raw_again(&raw), -ESTALE);
+	close(raw.fd);
+}
+END_TEST
+
+static int take_session(void *arg)
+{
+	struct raw raw = *(const struct raw *)arg;
+
+	raw.fd = -1;
+	return raw_again(&raw) == -EPERM ? 0 : 1;
+}
+
+START_TEST(session_of_another)
+{
+	struct raw raw;
+
+	raw_attach(&raw);
+	restart();
+	fixture_wait(fixture_client_fork(take_session, &raw), 0);
+	ck_assert_int_eq(raw_again(&raw), 0);
+	close(raw.fd);
+}
+END_TEST
+
 /* Without a keeper the heap ends with its daemon; the next one's is another, and says so at once. */
 START_TEST(another_heap)
 {
@@ -640,6 +750,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, left_meanwhile);
 	tcase_add_test(tc, crash_loop);
 	tcase_add_test(tc, away_and_back);
+	tcase_add_test(tc, obeyed_once);
+	tcase_add_test(tc, session_of_another);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("stress");
 	tcase_add_checked_fixture(tc, setup_stress, teardown);

@@ -173,7 +173,10 @@ struct heapd_message {
 	uint32_t op; /* enum heapd_op; in a reply the same */
 	uint32_t seq;
 	int32_t status; /* in a reply: 0 or -errno */
-	uint32_t nfds;
+	union {
+		uint32_t nfds;     /* in a reply: descriptors that go with it */
+		uint32_t repeated; /* in a request: it was sent before, with this seq, and no answer came */
+	};
 	union {
 		struct heapd_hello hello;
 		struct heapd_welcome welcome;
