@@ -428,6 +428,8 @@ static void process_detach(struct heapd_heap *heap)
 
 	threads_leave(heap);
 	HEAPD_STORE_RELEASE(&heap->session->attached, HEAPD_SESSION_LEFT);
+	/* First, so that it does not connect again, to a daemon that would not be told. */
+	agent_end(heap);
 	if (!atomic_load(&heap->away))
 		request_call(heap, &m, NULL, NULL);
 	heapd_process = NULL;

@@ -116,6 +116,7 @@ int clients_restore(struct heap *heap, const struct client *client, unsigned ind
 	c->slots[index].ring = ring_of(client);
 	c->slots[index].in_flight = c->records[index].in_flight;
 	c->used++;
+	clients_changed(c);
 	return 0;
 }
 
@@ -140,6 +141,7 @@ void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket
 	client = &heap->clients->slots[index];
 	client->notify = notify;
 	client->socket = socket;
+	clients_changed(heap->clients);
 	heap_unlock(heap);
 }
 

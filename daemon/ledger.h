@@ -61,7 +61,8 @@ struct ledger_session {
 	uint32_t read_only;
 	char client[HEAPD_NAME_MAX];
 	uint64_t in_flight_seq; /* of the request that is being answered */
-	uint64_t unused[3];
+	uint32_t administers, debug;
+	uint64_t unused[2];
 };
 _Static_assert(sizeof(struct ledger_session) == 128, "two cache lines");
 

@@ -180,6 +180,8 @@ int recover_lock(const struct heap *heap)
 
 int recover_run(struct heap *heap)
 {
+	const struct journal_event event = { .id = EVENT_HEAP_ADOPTED, .heap = heap->name };
+	struct log_limit limit = { .what = "heaps adopted" };
 	uint64_t begin = clock_ns();
 	int r = rebuild_run(heap);
 
@@ -188,8 +190,9 @@ int recover_run(struct heap *heap)
 			strerror(-r));
 		return r;
 	}
-	log_notice(heap->log, "heap '%s' adopted after restart: %" PRIu64 " MiB in spans, in %.1f ms",
-		   heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.in_spans) >> 20,
-		   (double)(clock_ns() - begin) / 1e6);
+	log_event(heap->log, &limit, LOG_NOTICE, &event,
+		  "heap '%s' adopted after restart: %" PRIu64 " MiB in spans, in %.1f ms", heap->name,
+		  HEAPD_READ_ONCE(heap->t.directory->stats.in_spans) >> 20,
+		  (double)(clock_ns() - begin) / 1e6);
 	return 0;
 }

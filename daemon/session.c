@@ -250,6 +250,8 @@ static void record_write(const struct session *session)
 		.start = peer_start(session->pid ? session->pid : session->parent),
 		.uid = session->uid,
 		.read_only = session->read_only,
+		.administers = session->administers,
+		.debug = session->debug,
 	};
 	memcpy(record->client, session->client, sizeof(record->client));
 	HEAPD_STORE_RELEASE(&head->last_session, session->id);
@@ -408,6 +410,8 @@ static struct session *session_of_record(struct sessions *sessions, struct heap 
 		.parent = record->parent,
 		.uid = record->uid,
 		.read_only = record->read_only,
+		.administers = record->administers,
+		.debug = record->debug,
 		.client = record->client,
 	};
 	struct session *session = session_new(sessions, heap, &owner);
@@ -440,6 +444,7 @@ static int rejoin_heap(struct session *session)
 		.pidfd = -1,
 		.pid = session->pid,
 		.id = session->id,
+		.debug = session->debug,
 	};
 	int r = heap_charge(session->heap, SESSION_CHARGE);
 
