@@ -21,10 +21,16 @@
  * int: 0 (or a count) or -errno. Pointer: NULL and errno. heapd_error() is the sentence for this
  * thread's last failure, as dlerror() has it. Two errors of allocation stay distinct everywhere:
  *   ENOMEM  the heap is at its limit, and a whole collection, where it has one, did not help
- *   EAGAIN  the daemon is away and what it had supplied to this CPU is used up
+ *   EAGAIN  the daemon is away, what it had supplied to this CPU is used up, and it has not come back in the time
+ *           allowed (options.supply_timeout_ms)
  * EINVAL, with a sentence, says that an argument makes no sense; ENODEV that there is no
  * attachment; EROFS that the attachment is read-only; ETIMEDOUT that the daemon did not answer in
- * time; EAGAIN, where a call needs the daemon, that it is away. Other errors stand with the function.
+ * time; EAGAIN, where a call needs the daemon, that it is away, and has not come back within
+ * options.request_timeout_ms. Other errors stand with the function.
+ *
+ * A daemon that is restarted, or crashes, and finds its heaps again (heapd(8)) is away for some milliseconds:
+ * calls that need it wait, and are sent again. With HEAPD_ATTACH_NO_WAIT they fail with EAGAIN at once. If another
+ * daemon has made the heap anew, they fail at once, too, for good: detach, and attach again.
  *
  * Sizes are bytes unless a name says otherwise. Memory that heapd hands out is all zero and aligned
  * to 16 bytes, or to the type's alignment. Names (heaps, types, roots) have at most 47 bytes.
@@ -116,13 +122,13 @@ typedef struct heapd_arena heapd_arena;
 #define HEAPD_ATTACH_READ_ONLY     1u  /* map the heap read-only: no allocation, no store */
 #define HEAPD_ATTACH_THREADS_AWAY  2u  /* threads are offline unless they say otherwise: see Threads */
 #define HEAPD_ATTACH_FORK_DETACHED 4u  /* a child of fork() has no heap */
-#define HEAPD_ATTACH_NO_WAIT       8u  /* attaching and allocating never wait for the daemon: EAGAIN */
+#define HEAPD_ATTACH_NO_WAIT       8u  /* nothing waits for a daemon that is away, or for supply: EAGAIN */
 #define HEAPD_ATTACH_NO_RSEQ       16u /* allocate by compare-and-swap even where rseq works */
 
 /* What a report is about: the kind that options.report gets. */
 #define HEAPD_REPORT_DOUBLE_FREE 1
 #define HEAPD_REPORT_BAD_FREE    2 /* foreign, interior or wild address given to heapd_free() */
-#define HEAPD_REPORT_DAEMON_AWAY 3 /* the daemon has gone */
+#define HEAPD_REPORT_DAEMON_AWAY 3 /* the daemon has gone, and not come back for a while */
 #define HEAPD_REPORT_SIGNAL      4 /* a thread blocks our signal, or its handler was replaced */
 #define HEAPD_REPORT_CORRUPT     5 /* shared memory holds what no client may write */
 #define HEAPD_REPORT_RULE        6 /* a rule for pointers was broken; looked for if HEAPD_DEBUG asks for it */
@@ -478,8 +484,9 @@ HEAPD_API HEAPD_MUST_USE_ void *heapd_type_next_dead(heapd_type *type);
 #define HEAPD_EVENT_LOW 1 /* memory is short: drop something */
 #define HEAPD_EVENT_DEAD \
 	2 /* objects of `type` wait for heapd_type_next_dead(); or did, another process may be faster */
-#define HEAPD_EVENT_CYCLE       3 /* a collection has ended: the `number`th of the heap */
-#define HEAPD_EVENT_DAEMON_AWAY 4 /* the daemon has gone */
+#define HEAPD_EVENT_CYCLE 3 /* a collection has ended: the `number`th of the heap */
+#define HEAPD_EVENT_DAEMON_AWAY \
+	4 /* the daemon has gone, and not come back within 2 s, or request_timeout_ms if that is less */
 #define HEAPD_EVENT_DAEMON_BACK 5 /* ... and is there again */
 
 struct heapd_event {
