@@ -479,14 +479,15 @@ int session_restore(struct sessions *sessions, struct heap *heap, unsigned index
 
 int session_reconnect(struct session *session, int socket, struct refusal *why)
 {
-	int r;
+	int before = session->notify, r;
 
-	close_fd(&session->notify);
 	close_fd(&session->notify_client);
 	r = open_notify(session);
 	if (r < 0)
 		return refuse(why, r, "the daemon cannot make a socket: %s", strerror(-r));
+	/* Nobody sends to the former one any more when it is closed. */
 	clients_reconnect(session->heap, session->index, session->notify, socket);
+	close_fd(&before);
 	return 0;
 }
 
