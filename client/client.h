@@ -103,7 +103,6 @@ struct heapd_heap {
 	_Atomic uint32_t epoch; /* counts the daemon's returns */
 	char lost_reason[256];
 
-
 	void (*report)(void *arg, int kind, const char *text); /* report.c; NULL: a line on stderr */
 	void *report_arg;
 	_Atomic uint32_t away_reported;

@@ -37,7 +37,7 @@ enum heapd_op {
 	HEAPD_OP_NEXT_DEAD,  /* dead: the type -> dead: one of them, which leaves the queue, or 0 */
 	HEAPD_OP_HEAPS,      /* heaps: before HELLO too; the names of those that the peer may use */
 	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
-	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
+	HEAPD_OP_HELD,        /* held: words that a session holds as roots; for the same */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
