@@ -151,7 +151,7 @@ peers_of   = $(sort $(PEERS_$1) $(foreach p,$(PEERS),$(if $(findstring $p,$1),$p
 # Looked for only when benches are built.
 have_peer  = $(shell printf '$(hash)include <%s>\nint main(){return 0;}\n' '$(HEADER_$1)' \
 	       | $(CXX) -x c++ -std=gnu++17 - -o /dev/null $(LIBS_$1) >/dev/null 2>&1 && echo yes)
-ifneq ($(filter bench bench-build bench-mark bench-probes,$(MAKECMDGOALS)),)
+ifneq ($(filter bench bench-build bench-mark bench-pause bench-probes,$(MAKECMDGOALS)),)
 PEERS_USED    := $(sort $(foreach b,$(call names,$(BENCH_SRC)),$(call peers_of,$b)))
 PEERS_MISSING := $(strip $(foreach p,$(PEERS_USED),$(if $(call have_peer,$p),,$p)))
 endif
@@ -321,7 +321,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-probes deps-bench
+.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-pause bench-probes deps-bench
 
 # What the scripts that check sources and library need to know.
 checkenv = HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -403,6 +403,7 @@ bench-build: all $(BENCH_BIN)
 
 bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY="heapd mimalloc pair 64" pick
 	@HEAPD_TEST_BUILD='$(abspath $(O))' scripts/run-bench $(BENCH_BIN) -- $(BENCH_ARGS)
+	@echo 'The collector: "make bench-mark", "make bench-pause" (BENCH_SHORT=1: a minute instead of five).'
 
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
@@ -410,6 +411,9 @@ bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a 
 bench-probes: bench-build ## what probes cost: compiled out, idle, exporter attached, scripts running; BENCH_ROUNDS=7
 	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no bench-build
 	@tests/bench/probes-run $(abspath $(O)) $(abspath $(O))/noprobes $(or $(BENCH_ROUNDS),7)
+
+bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 5 minutes; BENCH_SHORT=1: one
+	@tests/bench/pause-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short)
 
 deps-bench: ## install the allocators and collectors that benches compare with
 	@scripts/install-deps build bench
