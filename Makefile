@@ -403,7 +403,7 @@ bench-build: all $(BENCH_BIN)
 
 bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY="heapd mimalloc pair 64" pick
 	@HEAPD_TEST_BUILD='$(abspath $(O))' scripts/run-bench $(BENCH_BIN) -- $(BENCH_ARGS)
-	@echo 'The collector: "make bench-mark", "make bench-pause" (BENCH_SHORT=1: a minute instead of five).'
+	@echo 'The collector: "make bench-mark", "make bench-pause" (BENCH_SHORT=1: in a minute).'
 
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
@@ -412,7 +412,7 @@ bench-probes: bench-build ## what probes cost: compiled out, idle, exporter atta
 	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no bench-build
 	@tests/bench/probes-run $(abspath $(O)) $(abspath $(O))/noprobes $(or $(BENCH_ROUNDS),7)
 
-bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 5 minutes; BENCH_SHORT=1: one
+bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 5 to 8 minutes; BENCH_SHORT=1: one
 	@tests/bench/pause-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short)
 
 deps-bench: ## install the allocators and collectors that benches compare with
