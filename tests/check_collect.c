@@ -419,8 +419,10 @@ START_TEST(the_dead_do_not_wait_for_the_living)
 	await(ready);
 	ck_call(heapd_collect(heap));
 	kill(pid, SIGSTOP);
+	begin = fixture_now_ns();
 	ck_call(heapd_collect_start(heap));
-	usleep(1500000);
+	while (fixture_now_ns() - begin < 1500000000)
+		usleep(10000); /* which the scan's signal ends early */
 	kill(pid, SIGCONT);
 	while (heapd_now_phase(heap->t.directory->cycle.now) != HEAPD_PHASE_IDLE)
 		usleep(1000);
