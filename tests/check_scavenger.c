@@ -25,16 +25,17 @@ static uint64_t committed(void)
 	return HEAPD_READ_ONCE(testheap_stats(&t)->committed);
 }
 
-/* 64 MiB of large objects that come and go. */
-static void come_and_go(void)
+/* Large objects of 4 MiB that come and go, in the lowest pages of the heap. */
+static void come_and_go(unsigned n)
 {
-	uint64_t address[16];
+	uint64_t address[24];
 	bool zeroed;
 
-	for (unsigned i = 0; i < 16; i++)
+	ck_assert_uint_le(n, sizeof(address) / sizeof(address[0]));
+	for (unsigned i = 0; i < n; i++)
 		ck_assert_int_eq(
 			supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 4 * MIB, 16, 0, &address[i], &zeroed), 0);
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < n; i++) {
 		uint32_t first = t.heap->t.page_span[(address[i] - t.heap->t.base) >> HEAPD_PAGE_SHIFT] - 1;
 		uint32_t slab = t.heap->t.spans[first].slab0;
 
@@ -56,7 +57,7 @@ START_TEST(what_two_looks_find_free_goes)
 {
 	uint64_t most;
 
-	come_and_go();
+	come_and_go(16);
 	most = committed();
 	ck_assert_uint_ge(most, 64 * MIB);
 	ck_assert_uint_eq(scavenger_look(t.heap), 0);
@@ -65,7 +66,8 @@ START_TEST(what_two_looks_find_free_goes)
 	ck_assert_uint_gt(committed(), 0);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->returned), most - committed());
 	verify();
-	come_and_go();
+	/* More than before, so that none of the chunks that the supplier had committed ahead stays as it was. */
+	come_and_go(24);
 	verify();
 	ck_assert_uint_eq(scavenger_look(t.heap), 0);
 }
@@ -97,7 +99,7 @@ START_TEST(beside_supply_and_a_busy_inode)
 	HEAPD_WRITE_ONCE(looking, true);
 	ck_assert_int_eq(pthread_create(&thread, NULL, look_again_and_again, &gone), 0);
 	for (unsigned i = 0; i < 40; i++) {
-		come_and_go();
+		come_and_go(16);
 		verify();
 	}
 	HEAPD_WRITE_ONCE(looking, false);
