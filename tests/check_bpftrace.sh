@@ -52,16 +52,22 @@ for script in "$dir"/*.bt; do
 	tracers+=($!)
 done
 
-# The last probe that a tracer sets counts its semaphore up: all look when each process that was started shows it.
-sleep 1
-for ((i = 0; i < 60; i++)); do
-	"$dir/load" default die 0 2>/dev/null
-	grep -q death "$dir/clients.out" && break
-	sleep 0.25
-done
-sleep 2
+# A tracer looks when it has a perf event at each of its probes.
+attached() {
+	local i wanted
+	wanted=$(grep -c '^usdt:' "$1")
+	for ((i = 0; i < 300; i++)); do
+		(($(bpftool perf show 2>/dev/null | grep -c "^pid $2 .* uprobe ") == wanted)) && return
+		kill -0 "$2" 2>/dev/null || break
+		sleep 0.2
+	done
+	complain "$(basename "$1") does not attach: $(cat "${1%.bt}.err")"
+	exit 1
+}
+i=0
+for script in "$dir"/*.bt; do attached "$script" "${tracers[i++]}"; done
 
-"$dir/load" default work 90 &
+"$dir/load" default work 600 &
 worker=$!
 "$dir/load" default work 4 || complain "work failed"
 "$dir/load" small fill 0 || complain "fill failed"
@@ -80,13 +86,13 @@ kill -CONT $worker
 wait $other || complain "the other worker failed"
 # While the worker lives, so that its addresses have names.
 kill -INT "${tracers[@]}" 2>/dev/null
-# A tracer can miss a signal: each is told until it has ended.
+# It prints when it has let go of all its probes, which takes a while each. A tracer can miss a signal.
 for tracer in "${tracers[@]}"; do
-	for ((i = 0; i < 20; i++)); do
+	for ((i = 0; i < 120; i++)); do
 		sleep 0.5
 		kill -INT "$tracer" 2>/dev/null || break
 	done
-	kill -KILL "$tracer" 2>/dev/null
+	kill -KILL "$tracer" 2>/dev/null && complain "a tracer does not end"
 done
 wait "${tracers[@]}" 2>/dev/null
 kill -KILL $worker || complain "the worker failed"
