@@ -1,31 +1,32 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A heap as the exporter sees it: its directory, mapped for reading, and the process that serves it.
+ * A heap as the exporter sees it: its directory, mapped for reading.
  */
 #ifndef HEAPD_BPF_DIRECTORY_H
 #define HEAPD_BPF_DIRECTORY_H
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include "heapd/geometry.h"
 
 struct directory {
-	const char *socket; /* the daemon's */
-	const char *name;
+	char name[HEAPD_NAME_MAX];
 	struct heapd_tables t; /* t.directory is NULL until the first time that it could be had */
 	uint64_t bytes;
-	pid_t daemon;
-	int pidfd;
+	bool wanted;     /* by its name: it stays, whether the daemon has it or not */
+	bool listed;     /* by the daemon, when it was asked last */
+	bool up;         /* mapped from the daemon that lives now */
+	uint64_t traced; /* the last collection that was sent as a trace */
 };
 
-void directory_init(struct directory *directory, const char *socket, const char *name);
-void directory_deinit(struct directory *directory);
+/* NULL: out of memory. */
+struct directory *directory_new(const char *name);
+void directory_free(struct directory *directory);
 
 /*
- * Whether the daemon lives: if it does not, it is looked for anew. What was mapped stays mapped, and says what was last
- * known, until another can be.
+ * Maps what the descriptor stands for in the place of what was mapped; the descriptor stays the caller's. What was mapped
+ * stays, and says what was last known, until another can be. -EPROTO: it is no directory, or that of another version.
  */
-bool directory_look(struct directory *directory);
+int directory_map(struct directory *directory, int fd);
 
 #endif

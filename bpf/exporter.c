@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * heapd-exporter: one page of metrics of the heaps that it was told of.
+ * heapd-exporter: one page of metrics of all heaps of a daemon.
  *
  * One thread and libevent's HTTP server. Nothing here waits: an answer is written into memory at once and leaves as the
  * scraper reads, so one that hangs has its memory and its descriptor for some seconds and delays nobody. When all
@@ -23,15 +23,12 @@
 #include "metrics.h"
 #include "tracing.h"
 
-#define HEAPS         64u
 #define TIMEOUT       5 /* seconds for a connection that neither sends nor reads */
 #define HEADERS_BYTES 16384
 #define BODY_BYTES    1024
 
 struct exporter {
-	const char *socket, *daemon, *library, *otlp;
-	const char *names[HEAPS];
-	unsigned n;
+	const char *daemon, *library, *otlp;
 	unsigned short port;
 	bool no_bpf;
 
@@ -39,14 +36,15 @@ struct exporter {
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct event *rest; /* until connections are accepted again */
-	struct directory heaps[HEAPS];
+	struct heaps heaps;
 	struct metrics metrics;
 	struct loader *loader;
 	struct tracing *tracing;
 };
 
 static const struct argp_option options[] = {
-	{ "heap", 'H', "NAME", 0, "Export this heap; may be given many times (default)", 0 },
+	{ "heap", 'H', "NAME", 0, "Export this heap alone; may be given many times (all that may be read)",
+	  0 },
 	{ "socket", 's', "PATH", 0, "The daemon's socket (/run/heapd/heapd.sock)", 0 },
 	{ "port", 'p', "PORT", 0, "Listen on 127.0.0.1:PORT (9469), unless systemd hands over a socket", 0 },
 	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (" EXPORTER_DAEMON ")", 0 },
@@ -74,12 +72,11 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
 
 	switch (key) {
 	case 'H':
-		if (e->n == HEAPS || strlen(value) >= HEAPD_NAME_MAX)
+		if (strlen(value) >= HEAPD_NAME_MAX || heaps_want(&e->heaps, value) < 0)
 			argp_error(state, "too many heaps, or too long a name: %s", value);
-		e->names[e->n++] = value;
 		return 0;
 	case 's':
-		e->socket = value;
+		e->heaps.socket = value;
 		return 0;
 	case 'p':
 		return port_parse(state, value, &e->port);
@@ -192,19 +189,6 @@ static void bpf_start(struct exporter *e)
 	e->metrics.how = how;
 }
 
-static void heaps_start(struct exporter *e)
-{
-	if (!e->n)
-		e->names[e->n++] = "default";
-	for (unsigned i = 0; i < e->n; i++) {
-		directory_init(&e->heaps[i], e->socket, e->names[i]);
-		directory_look(&e->heaps[i]);
-	}
-	e->metrics.heaps = e->heaps;
-	e->metrics.n = e->n;
-	e->metrics.version = EXPORTER_VERSION;
-}
-
 static int run(struct exporter *e)
 {
 	struct event *ends[] = {
@@ -238,29 +222,28 @@ int main(int argc, char *argv[])
 		.doc = "Exports metrics of heapd's heaps to Prometheus.",
 	};
 	struct exporter e = {
-		.socket = "/run/heapd/heapd.sock",
+		.metrics = { .version = EXPORTER_VERSION, .heaps = &e.heaps },
 		.daemon = EXPORTER_DAEMON,
 		.library = EXPORTER_LIBRARY,
 		.port = 9469,
 	};
 	int r;
 
+	heaps_init(&e.heaps, "/run/heapd/heapd.sock");
 	argp_parse(&argp, argc, argv, 0, NULL, &e);
 	signal(SIGPIPE, SIG_IGN);
 	bpf_start(&e);
-	heaps_start(&e);
 	e.base = event_base_new();
 	e.http = e.base ? evhttp_new(e.base) : NULL;
-	if (!e.http)
+	if (!e.http || heaps_start(&e.heaps, e.base) < 0)
 		return 1;
 	if (e.otlp)
-		e.tracing = tracing_start(e.base, e.otlp, e.heaps, e.n);
+		e.tracing = tracing_start(e.base, e.otlp, &e.heaps);
 	r = run(&e);
 	tracing_stop(e.tracing);
 	evhttp_free(e.http);
+	heaps_deinit(&e.heaps);
 	event_base_free(e.base);
-	for (unsigned i = 0; i < e.n; i++)
-		directory_deinit(&e.heaps[i]);
 	loader_stop(e.loader);
 	return r < 0;
 }

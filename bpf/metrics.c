@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+_Static_assert(DISTRIBUTION_HEAP == HEAPD_NAME_MAX, "what BPF programs know a heap by is its whole name");
+
 struct row {
 	const char *name, *help;
 	enum exposition_type type;
@@ -95,9 +97,9 @@ static void rows_write(const struct metrics *m, struct exposition *e)
 		double divisor = rows[r].divisor > 0 ? rows[r].divisor : 1;
 
 		exposition_family(e, rows[r].name, rows[r].type, rows[r].help);
-		for (unsigned i = 0; i < m->n; i++) {
-			struct exposition_labels labels = { .heap = m->heaps[i].name };
-			double value = (double)stat_read(&m->heaps[i], rows[r].at) / divisor;
+		for (unsigned i = 0; i < m->heaps->n; i++) {
+			struct exposition_labels labels = { .heap = m->heaps->all[i]->name };
+			double value = (double)stat_read(m->heaps->all[i], rows[r].at) / divisor;
 
 			if (rows[r].type == EXPOSITION_COUNTER)
 				exposition_counter(e, rows[r].name, &labels, value);
@@ -147,10 +149,10 @@ static void computed_write(const struct metrics *m, struct exposition *e)
 
 	for (size_t k = 0; k < sizeof(all) / sizeof(all[0]); k++) {
 		exposition_family(e, all[k].name, EXPOSITION_GAUGE, all[k].help);
-		for (unsigned i = 0; i < m->n; i++)
+		for (unsigned i = 0; i < m->heaps->n; i++)
 			exposition_gauge(e, all[k].name,
-					 &(struct exposition_labels){ .heap = m->heaps[i].name },
-					 all[k].value(&m->heaps[i]));
+					 &(struct exposition_labels){ .heap = m->heaps->all[i]->name },
+					 all[k].value(m->heaps->all[i]));
 	}
 }
 
@@ -160,13 +162,13 @@ static void cycles_write(const struct metrics *m, struct exposition *e)
 						"death", "void",  "stress" };
 
 	exposition_family(e, "heapd_gc_cycles", EXPOSITION_COUNTER, "Collections, by what began them.");
-	for (unsigned i = 0; i < m->n; i++)
+	for (unsigned i = 0; i < m->heaps->n; i++)
 		for (size_t k = 0; k < sizeof(triggers) / sizeof(triggers[0]); k++)
 			exposition_counter(
 				e, "heapd_gc_cycles",
-				&(struct exposition_labels){ m->heaps[i].name, "trigger", triggers[k], NULL,
-							     NULL },
-				(double)stat_read(&m->heaps[i],
+				&(struct exposition_labels){ m->heaps->all[i]->name, "trigger", triggers[k],
+							     NULL, NULL },
+				(double)stat_read(m->heaps->all[i],
 						  offsetof(struct heapd_stats, gc_cycles) + 8 * k));
 }
 
@@ -176,13 +178,13 @@ static void pauses_write(const struct metrics *m, struct exposition *e)
 
 	exposition_family(e, "heapd_gc_pause_seconds", EXPOSITION_HISTOGRAM,
 			  "Processor time that a thread spent on its answer to a scan.");
-	for (unsigned i = 0; i < m->n; i++) {
+	for (unsigned i = 0; i < m->heaps->n; i++) {
 		for (unsigned k = 0; k < HEAPD_PAUSE_BUCKETS; k++)
-			buckets[k] = stat_read(&m->heaps[i],
+			buckets[k] = stat_read(m->heaps->all[i],
 					       offsetof(struct heapd_stats, gc_pause_buckets) + 8 * k);
 		exposition_histogram(e, "heapd_gc_pause_seconds",
-				     &(struct exposition_labels){ .heap = m->heaps[i].name }, buckets,
-				     HEAPD_PAUSE_BUCKETS, (double)STAT(&m->heaps[i], gc_pause_ns) / 1e9);
+				     &(struct exposition_labels){ .heap = m->heaps->all[i]->name }, buckets,
+				     HEAPD_PAUSE_BUCKETS, (double)STAT(m->heaps->all[i], gc_pause_ns) / 1e9);
 	}
 }
 
@@ -224,8 +226,8 @@ static void classes_write(const struct metrics *m, struct exposition *e)
 {
 	exposition_family(e, "heapd_class_supplied_bytes", EXPOSITION_COUNTER,
 			  "Slots handed out to clients, by size class and what they are made of.");
-	for (unsigned i = 0; i < m->n; i++)
-		classes_write_one(&m->heaps[i], e);
+	for (unsigned i = 0; i < m->heaps->n; i++)
+		classes_write_one(m->heaps->all[i], e);
 }
 
 /* What BPF programs counted --------------------------------------------------------------------------------------- */
@@ -234,17 +236,18 @@ static void distribution_write(const struct metrics *m, struct exposition *e, co
 			       enum distribution_kind kind, unsigned part, const char *label,
 			       const char *value)
 {
-	for (unsigned i = 0; i < m->n; i++) {
+	for (unsigned i = 0; i < m->heaps->n; i++) {
 		struct distribution_key key = { .kind = kind, .part = part };
 		struct distribution d;
 		uint64_t buckets[DISTRIBUTION_BUCKETS];
 
-		strncpy(key.heap, m->heaps[i].name, sizeof(key.heap) - 1);
+		memcpy(key.heap, m->heaps->all[i]->name, sizeof(key.heap));
 		loader_read(m->loader, &key, &d);
 		for (unsigned k = 0; k < DISTRIBUTION_BUCKETS; k++)
 			buckets[k] = d.buckets[k];
 		exposition_histogram(
-			e, name, &(struct exposition_labels){ m->heaps[i].name, label, value, NULL, NULL },
+			e, name,
+			&(struct exposition_labels){ m->heaps->all[i]->name, label, value, NULL, NULL },
 			buckets, DISTRIBUTION_BUCKETS, (double)d.sum / 1e9);
 	}
 }
@@ -273,7 +276,7 @@ static void distributions_write(const struct metrics *m, struct exposition *e)
 	distribution_write(m, e, "heapd_supply_wait_seconds", DISTRIBUTION_WAIT, 0, NULL, NULL);
 }
 
-static void samples_write_one(const struct metrics *m, struct exposition *e, const char *heap)
+static void samples_write_one(const struct metrics *m, struct exposition *e, const struct directory *heap)
 {
 	for (uint32_t c = 0; c < HEAPD_SIZECLASS_COUNT; c++) {
 		struct distribution_key key = { .kind = DISTRIBUTION_SAMPLES,
@@ -281,11 +284,11 @@ static void samples_write_one(const struct metrics *m, struct exposition *e, con
 		struct distribution d;
 		char size[16];
 
-		strncpy(key.heap, heap, sizeof(key.heap) - 1);
+		memcpy(key.heap, heap->name, sizeof(key.heap));
 		snprintf(size, sizeof(size), "%u", key.part);
 		loader_read(m->loader, &key, &d);
 		exposition_counter(e, "heapd_sampled_alloc_bytes",
-				   &(struct exposition_labels){ heap, "size", size, NULL, NULL },
+				   &(struct exposition_labels){ heap->name, "size", size, NULL, NULL },
 				   (double)d.sum);
 	}
 }
@@ -294,25 +297,22 @@ static void samples_write(const struct metrics *m, struct exposition *e)
 {
 	exposition_family(e, "heapd_sampled_alloc_bytes", EXPOSITION_COUNTER,
 			  "Bytes allocated, by size class, estimated from samples.");
-	for (unsigned i = 0; i < m->n; i++)
-		samples_write_one(m, e, m->heaps[i].name);
+	for (unsigned i = 0; i < m->heaps->n; i++)
+		samples_write_one(m, e, m->heaps->all[i]);
 }
 
 /* ----------------------------------------------------------------------------------------------------------------- */
 
-static pid_t look(const struct metrics *m, struct exposition *e)
+static void up_write(const struct metrics *m, struct exposition *e)
 {
-	pid_t daemon = 0;
+	bool lives = heaps_daemon_lives(m->heaps);
 
-	exposition_family(e, "heapd_up", EXPOSITION_GAUGE, "Whether the heap's daemon lives.");
-	for (unsigned i = 0; i < m->n; i++) {
-		bool up = directory_look(&m->heaps[i]);
-
-		if (up)
-			daemon = m->heaps[i].daemon;
-		exposition_gauge(e, "heapd_up", &(struct exposition_labels){ .heap = m->heaps[i].name }, up);
-	}
-	return daemon;
+	exposition_family(e, "heapd_daemon_up", EXPOSITION_GAUGE, "Whether a daemon lives.");
+	exposition_gauge(e, "heapd_daemon_up", &(struct exposition_labels){ 0 }, lives);
+	exposition_family(e, "heapd_up", EXPOSITION_GAUGE, "Whether the heap is served.");
+	for (unsigned i = 0; i < m->heaps->n; i++)
+		exposition_gauge(e, "heapd_up", &(struct exposition_labels){ .heap = m->heaps->all[i]->name },
+				 lives && m->heaps->all[i]->up);
 }
 
 static void exporter_write(const struct metrics *m, struct exposition *e)
@@ -329,8 +329,7 @@ static void exporter_write(const struct metrics *m, struct exposition *e)
 
 void metrics_write(struct metrics *m, struct exposition *e)
 {
-	pid_t daemon = look(m, e);
-
+	up_write(m, e);
 	rows_write(m, e);
 	computed_write(m, e);
 	cycles_write(m, e);
@@ -339,6 +338,6 @@ void metrics_write(struct metrics *m, struct exposition *e)
 	distributions_write(m, e);
 	samples_write(m, e);
 	exporter_write(m, e);
-	process_write(e, daemon);
+	process_write(e, m->heaps->daemon);
 	exposition_end(e);
 }

@@ -5,19 +5,18 @@
 #ifndef HEAPD_BPF_METRICS_H
 #define HEAPD_BPF_METRICS_H
 
-#include "directory.h"
 #include "exposition.h"
+#include "heaps.h"
 #include "loader.h"
 
 struct metrics {
-	struct directory *heaps;
-	unsigned n;
+	struct heaps *heaps;
 	const struct loader *loader; /* NULL: no BPF */
 	const char *how;             /* it is attached */
 	const char *version;
 };
 
-/* Everything. Looks for daemons that have ended. */
+/* Everything. Never waits. */
 void metrics_write(struct metrics *metrics, struct exposition *e);
 
 /* process.c: of the daemon. 0: there is none. */

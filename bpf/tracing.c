@@ -22,9 +22,8 @@ struct tracing {
 	struct event *timer;
 	struct evhttp_uri *uri;
 	struct evhttp_connection *connection;
-	struct directory *heaps;
-	uint64_t *sent; /* of each heap: the last cycle */
-	unsigned n, on_way;
+	const struct heaps *heaps;
+	unsigned on_way;
 };
 
 static void answered(struct evhttp_request *request, void *arg)
@@ -66,20 +65,20 @@ static void send_cycle(struct tracing *t, const struct directory *heap,
 }
 
 /* What has left the directory meanwhile is not sent. */
-static void heap_look(struct tracing *t, unsigned i)
+static void heap_look(struct tracing *t, struct directory *heap)
 {
-	const struct heapd_directory *d = t->heaps[i].t.directory;
+	const struct heapd_directory *d = heap->t.directory;
 	uint64_t now = d ? HEAPD_READ_ONCE(d->cycle.now) : 0, last = heapd_now_cycle(now);
 	struct heapd_cycle_record record;
 
-	if (last < t->sent[i])
-		t->sent[i] = 0; /* another daemon, another count */
-	if (last > t->sent[i] + HEAPD_CYCLES_KEPT)
-		t->sent[i] = last - HEAPD_CYCLES_KEPT;
-	for (uint64_t c = t->sent[i] + 1; c <= last && t->on_way < ON_WAY; c++)
+	if (last < heap->traced)
+		heap->traced = 0; /* the heap was made anew */
+	if (last > heap->traced + HEAPD_CYCLES_KEPT)
+		heap->traced = last - HEAPD_CYCLES_KEPT;
+	for (uint64_t c = heap->traced + 1; c <= last && t->on_way < ON_WAY; c++)
 		if (cycletrace_read(d, c, &record)) {
-			send_cycle(t, &t->heaps[i], &record);
-			t->sent[i] = c;
+			send_cycle(t, heap, &record);
+			heap->traced = c;
 		}
 }
 
@@ -88,8 +87,8 @@ static void look(evutil_socket_t fd, short what, void *arg)
 	struct tracing *t = arg;
 
 	(void)fd, (void)what;
-	for (unsigned i = 0; i < t->n; i++)
-		heap_look(t, i);
+	for (unsigned i = 0; i < t->heaps->n; i++)
+		heap_look(t, t->heaps->all[i]);
 }
 
 static bool receiver_know(struct tracing *t, const char *url)
@@ -108,15 +107,15 @@ static bool receiver_know(struct tracing *t, const char *url)
 	return t->connection;
 }
 
-struct tracing *tracing_start(struct event_base *base, const char *url, struct directory *heaps, unsigned n)
+struct tracing *tracing_start(struct event_base *base, const char *url, const struct heaps *heaps)
 {
 	static const struct timeval period = { .tv_usec = PERIOD_MS * 1000 };
 	struct tracing *t = calloc(1, sizeof(*t));
 
 	if (!t)
 		return NULL;
-	*t = (struct tracing){ .base = base, .heaps = heaps, .n = n, .sent = calloc(n, sizeof(uint64_t)) };
-	if (!t->sent || !receiver_know(t, url)) {
+	*t = (struct tracing){ .base = base, .heaps = heaps };
+	if (!receiver_know(t, url)) {
 		fprintf(stderr, "heapd-exporter: %s is not of the form http://HOST:PORT/PATH\n", url);
 		tracing_stop(t);
 		return NULL;
@@ -136,6 +135,5 @@ void tracing_stop(struct tracing *t)
 		evhttp_connection_free(t->connection);
 	if (t->uri)
 		evhttp_uri_free(t->uri);
-	free(t->sent);
 	free(t);
 }

@@ -7,12 +7,12 @@
 
 #include <event2/event.h>
 
-#include "directory.h"
+#include "heaps.h"
 
 struct tracing;
 
 /* NULL: the URL is none that can be sent to (http://HOST:PORT/PATH), or memory is short; said on standard error. */
-struct tracing *tracing_start(struct event_base *base, const char *url, struct directory *heaps, unsigned n);
+struct tracing *tracing_start(struct event_base *base, const char *url, const struct heaps *heaps);
 void tracing_stop(struct tracing *tracing);
 
 #endif

@@ -37,7 +37,7 @@ for ((i = 0; i < 50; i++)); do [[ -S $dir/s ]] && break; sleep 0.1; done
 exporter_start() {
 	local name=$1
 	shift
-	"$build/heapd-exporter" --socket="$dir/s" --heap=default --heap=idle -p 0 --daemon="$build/heapd" \
+	"$build/heapd-exporter" --socket="$dir/s" -p 0 --daemon="$build/heapd" \
 		--library="$build/libheapd.so" "$@" >"$dir/$name" 2>&1 &
 	exporter=$!
 	pids+=($exporter)
