@@ -27,6 +27,7 @@
 #include "connection.h"
 #include "deads.h"
 #include "heap.h"
+#include "heapd/probes.h"
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
@@ -151,11 +152,15 @@ static int heap_run(struct heap *heap)
 	return r;
 }
 
-/* The last daemon's sessions, each of which waits for its process from now on. One that cannot be had is dropped. */
-static void sessions_adopt(struct daemon *daemon, struct heap *heap)
+/*
+ * The last daemon's sessions, each of which waits for its process from now on, and how many they are. One that cannot be
+ * had is dropped.
+ */
+static unsigned sessions_adopt(struct daemon *daemon, struct heap *heap)
 {
 	const struct ledger_session *records = heap->clients->records;
 	struct session *session;
+	unsigned n = 0;
 
 	if (heap->ledger->head->last_session >= daemon->sessions.next_id)
 		daemon->sessions.next_id = heap->ledger->head->last_session + 1;
@@ -164,8 +169,10 @@ static void sessions_adopt(struct daemon *daemon, struct heap *heap)
 			continue;
 		deads_settle(heap, records[i].in_flight);
 		connections_expect(&daemon->connections, session);
+		n++;
 	}
 	connections_look(&daemon->connections);
+	return n;
 }
 
 /*
@@ -174,14 +181,17 @@ static void sessions_adopt(struct daemon *daemon, struct heap *heap)
  */
 static int heap_adopt(struct daemon *daemon, struct heap *heap)
 {
+	uint64_t begin = clock_ns();
 	int r = recover_run(heap);
+	unsigned sessions;
 
 	if (r < 0)
 		return r;
-	sessions_adopt(daemon, heap);
+	sessions = sessions_adopt(daemon, heap);
 	heap_lock(heap);
 	harvest_handback(heap->supply, true);
 	heap_unlock(heap);
+	HEAPD_PROBE(adopted, heap->name, sessions, clock_ns() - begin);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Each bpftrace script runs against a live daemon under load, and says what it is for; and each probe arrives.
+# Each bpftrace script runs against a live daemon under load, and says what it is for; and each probe arrives, from a
+# daemon that was started later, too.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -29,16 +30,14 @@ trap cleanup EXIT
 gcc -O2 -g -fno-omit-frame-pointer -x c -Iinclude -o "$dir/load" tests/load.c.in -L"$build" -Wl,-rpath,"$build" -lheapd -pthread || exit 1
 "$build/heapd" -c /dev/null --socket="$dir/s" --set heap.default.Size=1G --set heap.default.Limit=256M --set heap.default.GCPercent=50 \
 	--set heap.small.Size=64M --set heap.small.Limit=16M --set heap.small.GCPercent=off --set heap.checked.Size=64M \
-	--set heap.checked.Free=checked 2>"$dir/log" &
+	--set heap.checked.Free=checked --set heap.wide.Size=64M --keep 2>"$dir/log" &
 daemon=$!
 for ((i = 0; i < 50; i++)); do [[ -S $dir/s ]] && break; sleep 0.1; done
 export HEAPD_SOCKET=$dir/s
 
-# Every probe that a sound program and daemon can be made to fire in a few seconds.
 listed() {
 	sed -n "/^#define HEAPD_PROBES_$1(P)/,/[^\\\\]\$/p" include/heapd/probes.h | grep -oE 'P\([0-9], [a-z_]+' | sed 's/.* //'
 }
-never=" adopted double__free__late heap__return "
 {
 	for name in $(listed DAEMON); do echo "usdt:$build/heapd:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
 	for name in $(listed CLIENT); do echo "usdt:$build/libheapd.so:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
@@ -67,6 +66,9 @@ attached() {
 i=0
 for script in "$dir"/*.bt; do attached "$script" "${tracers[i++]}"; done
 
+"$dir/load" wide late 0 2>"$dir/late.err" || complain "late failed: $(cat "$dir/late.err")"
+"$dir/load" wide shrink 0 &
+shrinking=$!
 "$dir/load" default work 600 &
 worker=$!
 "$dir/load" default work 4 || complain "work failed"
@@ -84,6 +86,14 @@ other=$!
 sleep 2.5
 kill -CONT $worker
 wait $other || complain "the other worker failed"
+wait $shrinking || complain "the heap does not shrink"
+# Another daemon: what looks at the last one looks at it, too, and at clients of both.
+served=$(pgrep -P $daemon)
+kill -KILL "$served"
+for ((i = 0; i < 100; i++)); do [[ $(pgrep -P $daemon) =~ ^[0-9]+$ && $(pgrep -P $daemon) != "$served" ]] && break; sleep 0.1; done
+"$dir/load" wide work 3 &
+after=$!
+wait $after || complain "work failed after the daemon's death"
 # While the worker lives, so that its addresses have names.
 kill -INT "${tracers[@]}" 2>/dev/null
 # It prints when it has let go of all its probes, which takes a while each. A tracer can miss a signal.
@@ -102,7 +112,7 @@ says() {
 	grep -qE -- "$2" "$dir/$1.out" || complain "$1 does not say '$2':"$'\n'"$(head -n 30 "$dir/$1.out" "$dir/$1.err")"
 }
 for name in $(listed DAEMON) $(listed CLIENT); do
-	[[ $never == *" $name "* ]] || says all "^@\[$name, (default|small|checked)\]: [1-9]"
+	says all "^@\[$name, (default|small|checked|wide)\]: [1-9]"
 done
 # $1: map, $2: bytes of the object, $3 and $4: least and most
 between() {
@@ -126,6 +136,9 @@ says clients "^[0-9:]{8} +attach +default +$worker "
 says clients '^[0-9:]{8} +death +default '
 says clients '^[0-9:]{8} +receipt .* objects freed after [1-9]'
 says clients '^[0-9:]{8} +detach|death +small '
+says clients "^[0-9:]{8} +attach +wide +$after "
+says gcpause "^@longest_us\[wide, load, $after\]: [0-9]+"
+says gccycle '^[0-9:]{8} +wide +([4-9]|[1-9][0-9]+) '
 says stalls "heap default: cycle [0-9]+ has waited for process $worker for [1-9][0-9]{3} ms"
 says stalls '^@handshake_us\[default, scan\]'
 exit $bad
