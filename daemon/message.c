@@ -18,6 +18,7 @@
 #include "listing.h"
 #include "path.h"
 #include "roots.h"
+#include "samples.h"
 #include "settings.h"
 #include "supply.h"
 #include "types.h"
@@ -223,6 +224,16 @@ static int answer_held(struct session *session, struct heapd_message *m, struct 
 	return listing_held(session, &m->held, why);
 }
 
+static int answer_sampled(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	if (!session->administers)
+		return refuse(why, -EPERM,
+			      "samples of heap '%s' are kept for those who administer it, not for user %u",
+			      session->heap->name, session->uid);
+	samples_mark(session->heap, &m->sampled);
+	return 0;
+}
+
 static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_TYPE] = { answer_type, false, false }, /* finding one is reading; types_define() is told */
 	[HEAPD_OP_CLASS] = { answer_class, false, false },
@@ -240,6 +251,7 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_PATH] = { answer_path, false, true },
 	[HEAPD_OP_SESSION] = { answer_session, false, false },
 	[HEAPD_OP_HELD] = { answer_held, false, false },
+	[HEAPD_OP_SAMPLED] = { answer_sampled, false, false },
 	[HEAPD_OP_WATCH_DEAD] = { answer_watch_dead, true, false },
 	[HEAPD_OP_NEXT_DEAD] = { answer_next_dead, true, false },
 };

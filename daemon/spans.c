@@ -271,6 +271,7 @@ uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64
 	if (!change)
 		return 0;
 	spans->states[first]->busy += *out == 0;
+	heapd_past_begin(&spans->heap->t.past[span->slab0 + k], change);
 	*out |= change;
 	count_out(spans, span, __builtin_popcountll(change));
 	slab_update(spans, first, k);

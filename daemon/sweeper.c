@@ -47,11 +47,13 @@ static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct swe
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
 	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
+	uint64_t ringed = harvest_ringed(heap->supply, first, k);
 
 	if (dead & freed)
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
-	note_torn(marks, slab,
-		  out & ~marks->mark[slab] & marks->hold[slab] & ~harvest_ringed(heap->supply, first, k));
+	note_torn(marks, slab, out & ~marks->mark[slab] & marks->hold[slab] & ~ringed);
+	/* What is held is of this cycle, and what lies in a ring is nothing yet. */
+	heapd_past_survive(&heap->t.past[slab], out & marks->mark[slab] & ~marks->hold[slab] & ~ringed);
 	counts->freed_objects += bits(dead);
 	counts->freed_bytes += bits(dead) * span->elemsize;
 	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;

@@ -43,6 +43,7 @@ static void directory_is_sound(const struct heapd_geometry *g)
 		{ g->span_at, g->pages * sizeof(struct heapd_span) },
 		{ g->supplied_at, g->slabs * 8 },
 		{ g->out_at, g->slabs * 8 },
+		{ g->past_at, g->slabs * sizeof(struct heapd_slab_past) },
 	};
 
 	tables_are_apart(tables, sizeof(tables) / sizeof(tables[0]), sizeof(struct heapd_directory),

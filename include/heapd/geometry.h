@@ -49,6 +49,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->page_at = heapd_geometry_place(&end, g->pages * sizeof(struct heapd_page));
 	g->supplied_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->out_at = heapd_geometry_place(&end, g->slabs * 8);
+	g->past_at = heapd_geometry_place(&end, g->slabs * sizeof(struct heapd_slab_past));
 	g->directory_at = size;
 	g->directory_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 
@@ -75,7 +76,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 
 	heapd_geometry_compute(&g, HEAPD_EXTENT_SIZE, 3);
 	const uint64_t words[] = {
-		8, /* version: raise it when meaning changes and no number does */
+		9, /* version: raise it when meaning changes and no number does */
 		sizeof(struct heapd_directory),
 		sizeof(struct heapd_control),
 		sizeof(struct heapd_span),
@@ -114,6 +115,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.span_at,
 		g.supplied_at,
 		g.out_at,
+		g.past_at,
 		g.directory_size,
 		g.head_at,
 		g.rseq_row_at,
@@ -146,8 +148,9 @@ struct heapd_tables {
 	uint32_t *page_span;
 	struct heapd_page *pages;
 	struct heapd_span *spans;
-	uint64_t *supplied; /* by slab: the free mask with which it was supplied last */
-	uint64_t *out;      /* by slab: 1 = given out by the ledger */
+	uint64_t *supplied;           /* by slab: the free mask with which it was supplied last */
+	uint64_t *out;                /* by slab: 1 = given out by the ledger */
+	struct heapd_slab_past *past; /* by slab; for tools */
 	struct heapd_control *control;
 	struct heapd_ring_head *heads;
 	struct heapd_rseq_entry *rseq_rows;
@@ -181,6 +184,7 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.spans = (struct heapd_span *)(void *)(d + g->span_at),
 		.supplied = (uint64_t *)(void *)(d + g->supplied_at),
 		.out = (uint64_t *)(void *)(d + g->out_at),
+		.past = (struct heapd_slab_past *)(void *)(d + g->past_at),
 		.control = (struct heapd_control *)control,
 		.heads = (struct heapd_ring_head *)(void *)(c + g->head_at),
 		.rseq_rows = (struct heapd_rseq_entry *)(void *)(c + g->rseq_row_at),

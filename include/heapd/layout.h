@@ -60,6 +60,7 @@ struct heapd_geometry {
 	uint64_t page_at;
 	uint64_t supplied_at;
 	uint64_t out_at;
+	uint64_t past_at;
 	uint64_t class_stats_at;
 
 	uint64_t control_at; /* offset from the heap's base */

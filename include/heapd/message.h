@@ -37,7 +37,8 @@ enum heapd_op {
 	HEAPD_OP_NEXT_DEAD,  /* dead: the type -> dead: one of them, which leaves the queue, or 0 */
 	HEAPD_OP_HEAPS,      /* heaps: before HELLO too; the names of those that the peer may use */
 	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
-	HEAPD_OP_HELD,        /* held: words that a session holds as roots; for the same */
+	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
+	HEAPD_OP_SAMPLED, /* sampled: somebody keeps a sample of these objects -> sampled; for those who administer the heap */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
@@ -169,6 +170,12 @@ struct heapd_held {
 	uint64_t words[HEAPD_HELD_PAGE];
 };
 
+#define HEAPD_SAMPLED_PAGE 93u
+struct heapd_sampled {
+	uint32_t count, unused;
+	uint64_t objects[HEAPD_SAMPLED_PAGE]; /* in a reply 0: that is no object, or is one no more */
+};
+
 struct heapd_message {
 	uint32_t op; /* enum heapd_op; in a reply the same */
 	uint32_t seq;
@@ -194,6 +201,7 @@ struct heapd_message {
 		struct heapd_heaps heaps;
 		struct heapd_session_info session;
 		struct heapd_held held;
+		struct heapd_sampled sampled;
 		uint64_t address;
 		char path[752];   /* reply to PATH */
 		char report[300]; /* of NOTE_REPORT */
