@@ -106,6 +106,9 @@ BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 HAVE_BPF := $(shell command -v clang >/dev/null && command -v $(BPFTOOL) >/dev/null && $(PKG_CONFIG) --exists libbpf && echo yes)
 EXPORTER_SRC := $(filter-out $(if $(HAVE_BPF),bpf/noloader.c,bpf/loader.c bpf/notes.c),$(EXPORTER_SRC))
 
+# So is heapctl, which then has no samples.
+CTL_SRC := $(filter-out $(if $(HAVE_BPF),%/nosampler.c,%/sampler.c),$(CTL_SRC))
+
 names   = $(notdir $(basename $1))
 
 LIB_OBJ     := $(call objects,$(LIB_SRC))
@@ -222,6 +225,8 @@ UNIT_FLAGS := $(PROG_FLAGS)
 
 # So that the stack of a sampled allocation leads back to its caller: slow paths alone.
 FRAMED := refill sample large probes
+# And in the test of that, to its caller's.
+FRAMED += check_profile
 $(foreach f,$(FRAMED),$(eval CFLAGS_$f := -fno-omit-frame-pointer))
 
 $(O)/%.o: %.c $(O)/.flags
@@ -269,20 +274,37 @@ $(O)/heapd: $(MAIN_OBJ) $(LIBHEAPDD)
 $(O)/heapd-demo: $(DEMO_OBJ) $(LIBHEAPD) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,$(LDLIBS_heapd-demo)))
 
+# What protoc-c makes of profile.proto; its own code is not ours to warn of.
+$(O)/client/heapctl/profile.pb-c.c: client/heapctl/profile.proto
+	@mkdir -p $(@D)
+	$(call run,PROTO,protoc-c --proto_path=client/heapctl --c_out=$(@D) $<)
+$(O)/client/heapctl/profile.pb-c.h: $(O)/client/heapctl/profile.pb-c.c ;
+$(O)/client/heapctl/profile.pb-c.o: $(O)/client/heapctl/profile.pb-c.c $(O)/.flags
+	$(call run,CC,$(CC) -std=gnu17 $(SANITIZE) $(CPPFLAGS) $(CFLAGS) $(PROG_FLAGS) -c -o $@ $<)
+
+$(O)/bpf/profile.bpf.o: bpf/profile.h
+$(O)/client/heapctl/sampler.o: $(O)/bpf/profile.skel.h
+$(CTL_OBJ): $(O)/client/heapctl/profile.pb-c.h
+$(CTL_OBJ): UNIT_FLAGS = $(PROG_FLAGS) -isystem $(O)/client/heapctl -isystem $(O)/bpf
+
+# So that profiles of the demo have whole stacks.
+$(DEMO_OBJ): UNIT_FLAGS := $(PROG_FLAGS) -fno-omit-frame-pointer
+
 # It looks at the directory's tables itself, so it is linked with the library's insides.
-$(O)/heapctl: $(CTL_OBJ) $(INNER) $(O)/.sources
-	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-lsmartcols))
+$(O)/heapctl: $(CTL_OBJ) $(O)/client/heapctl/profile.pb-c.o $(if $(HAVE_BPF),$(O)/bpf/notes.o) $(INNER) $(O)/.sources
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-lsmartcols -lprotobuf-c -lz -ldw -lelf $(if $(HAVE_BPF),-lbpf)))
 
 # The BPF programs: compiled for the kernel's machine, and wrapped into a header.
 BPF_ARCH := $(patsubst aarch64,arm64,$(patsubst x86_64,x86,$(firstword $(subst -, ,$(MACHINE)))))
 
-$(O)/bpf/heapd.bpf.o: bpf/heapd.bpf.c bpf/distributions.h
+$(O)/bpf/heapd.bpf.o: bpf/distributions.h
+$(O)/bpf/%.bpf.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
 	$(call run,BPF,clang -target bpf -D__TARGET_ARCH_$(BPF_ARCH) -I/usr/include/$(shell $(CC) -print-multiarch) -g -O2 -Wall -Wextra -Werror \
 		-c -o $@ $<)
 
-$(O)/bpf/heapd.skel.h: $(O)/bpf/heapd.bpf.o
-	$(call run,SKEL,$(BPFTOOL) gen skeleton $< name heapd_bpf >$@)
+$(O)/bpf/%.skel.h: $(O)/bpf/%.bpf.o
+	$(call run,SKEL,$(BPFTOOL) gen skeleton $< name $*_bpf >$@)
 
 $(O)/bpf/loader.o: $(O)/bpf/heapd.skel.h
 # Where it looks for daemon and library unless told.

@@ -32,11 +32,15 @@ struct ctl {
 	const char *socket; /* NULL: the library's default */
 	enum ctl_json json;
 	bool no_legend, no_pager, color;
-	bool live;          /* --live: only what roots lead to */
-	bool no_gc;         /* --no-gc: no collection before a walk */
-	const char *output; /* --output */
-	unsigned top;       /* --top: lines of lists that are cut */
-	char **args;        /* behind the verb */
+	bool live;           /* --live: only what roots lead to */
+	bool no_gc;          /* --no-gc: no collection before a walk */
+	bool folded;         /* --folded: stacks for flame graphs */
+	bool allocated;      /* --allocated: what was allocated, not what of it lives */
+	bool quick;          /* --quick: nothing that takes a walk */
+	const char *profile; /* --profile: a file that profile wrote */
+	const char *output;  /* --output */
+	unsigned top;        /* --top: lines of lists that are cut */
+	char **args;         /* behind the verb */
 	int nargs;
 	heapd_heap *heap;
 };

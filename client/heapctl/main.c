@@ -38,6 +38,8 @@ static const struct verb verbs[] = {
 	{ "stat", "[SECONDS [COUNT]]", "Figures line by line, as vmstat", verb_stat, 0, 2, false, true },
 	{ "top", "[SECONDS]", "Classes, live, as slabtop", verb_top, 0, 1, false, true },
 	{ "events", "", "Follow what happens", verb_events, 0, 0, false, true },
+	{ "profile", "[SECONDS]", "Where memory is allocated, by samples", verb_profile, 0, 1, true, true },
+	{ "diff", "BEFORE AFTER", "What has changed between two profiles", verb_diff, 2, 2, true, false },
 	{ "histo", "", "Objects by class and type", verb_histo, 0, 0, false, false },
 	{ "retained", "", "What keeps most memory alive", verb_retained, 0, 0, false, false },
 	{ "snapshot", "", "The objects as .heapsnapshot, for Chrome's DevTools", verb_snapshot, 0, 0, false,
@@ -59,6 +61,10 @@ enum key {
 	KEY_LIVE,
 	KEY_NO_GC,
 	KEY_TOP,
+	KEY_FOLDED,
+	KEY_ALLOCATED,
+	KEY_QUICK,
+	KEY_PROFILE,
 };
 
 static const struct argp_option argp_options[] = {
@@ -69,8 +75,15 @@ static const struct argp_option argp_options[] = {
 	{ "no-pager", KEY_NO_PAGER, NULL, 0, "Do not pipe the output into a pager", 2 },
 	{ "live", KEY_LIVE, NULL, 0, "Count only what roots lead to (histo)", 3 },
 	{ "no-gc", KEY_NO_GC, NULL, 0, "Run no collection before a walk", 3 },
+	{ "quick", KEY_QUICK, NULL, 0, "Leave out what takes a walk through the heap (clients)", 3 },
+	{ "folded", KEY_FOLDED, NULL, 0, "Print stacks for flame graphs (profile, diff)", 3 },
+	{ "allocated", KEY_ALLOCATED, NULL, 0,
+	  "Go by what was allocated, not by what of it lives (profile, diff)", 3 },
+	{ "profile", KEY_PROFILE, "FILE", 0,
+	  "Samples that were written there: show them (profile), or say who allocated (why)", 3 },
 	{ "top", KEY_TOP, "N", 0, "Lines of lists that are cut (20)", 3 },
-	{ "output", 'o', "FILE", 0, "Write there instead of standard output (snapshot, map, trace)", 3 },
+	{ "output", 'o', "FILE", 0,
+	  "Write there instead of standard output (profile, snapshot, map, dot, trace)", 3 },
 	{ 0 },
 };
 
@@ -122,6 +135,18 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NO_GC:
 		ctl->no_gc = true;
+		return 0;
+	case KEY_QUICK:
+		ctl->quick = true;
+		return 0;
+	case KEY_FOLDED:
+		ctl->folded = true;
+		return 0;
+	case KEY_ALLOCATED:
+		ctl->allocated = true;
+		return 0;
+	case KEY_PROFILE:
+		ctl->profile = arg;
 		return 0;
 	case KEY_TOP:
 		ctl->top = parse_top(state, arg);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "layout.h"
+#include "sites.h"
 #include "table.h"
 #include "tree.h"
 #include "verbs.h"
@@ -235,20 +236,54 @@ static void held_text(const struct graph *g, uint32_t from, uint32_t node, char 
 		snprintf(text, 64, "-");
 }
 
-static int path_print(const struct ctl *ctl, const struct graph *g, const uint32_t *from, uint32_t node)
+/*
+ * Who allocated the object, if the profile has a sample of it. The daemon keeps the mark of a sample until the slot is given
+ * out again, so a sample of an object that was there before is not taken for it.
+ */
+static void allocated_text(const struct ctl *ctl, const Pprof__Profile *profile, uint64_t address,
+			   char text[512])
+{
+	struct slot_state state;
+	int64_t label;
+
+	snprintf(text, 512, "-");
+	if (!profile || !slot_look(ctl, address, &state) || !state.out || !state.sampled)
+		return;
+	for (size_t i = 0; i < profile->n_sample; i++) {
+		const Pprof__Sample *s = profile->sample[i];
+		int64_t pid = 0, cycle = 0;
+		char *stack;
+
+		if (!pprof_label(profile, s, "address", &label) || (uint64_t)label != address)
+			continue;
+		pprof_label(profile, s, "pid", &pid);
+		pprof_label(profile, s, "cycle", &cycle);
+		stack = site_stack(profile, s);
+		snprintf(text, 512, "%.400s (process %lld, in cycle %lld)", stack ? stack : "?",
+			 (long long)pid, (long long)cycle);
+		free(stack);
+		return;
+	}
+}
+
+static int path_print(const struct ctl *ctl, const struct graph *g, const uint32_t *from, uint32_t node,
+		      const Pprof__Profile *profile)
 {
 	static const struct table_column columns[] = { { "OBJECT", TABLE_TEXT },
 						       { "SIZE", TABLE_BYTES },
-						       { "HELD BY", TABLE_TEXT } };
+						       { "HELD BY", TABLE_TEXT },
+						       { "ALLOCATED BY", TABLE_TEXT } };
 	uint32_t length = 0, *path;
-	char held[64];
+	char held[64], allocated[512];
 	struct table t;
 	int status;
 
 	for (uint32_t at = node; at; at = from[at] - 1)
 		length++;
 	path = calloc(length, sizeof(*path));
-	status = path ? TABLE_BEGIN(&t, ctl, "path", columns) : ctl_say(CTL_TROUBLE, "out of memory");
+	/* The last column is for those who have a profile. */
+	status = path ? table_begin(&t, ctl, "path", columns, profile ? 4 : 3)
+		      : ctl_say(CTL_TROUBLE, "out of memory");
 	if (status == CTL_OK)
 		for (uint32_t at = node, i = length; at; at = from[at] - 1)
 			path[--i] = at;
@@ -258,6 +293,8 @@ static int path_print(const struct ctl *ctl, const struct graph *g, const uint32
 		table_text(&t, graph_text(g, path[i]).text);
 		table_number(&t, graph_node(g, path[i]).size);
 		table_text(&t, held);
+		allocated_text(ctl, profile, graph_node(g, path[i]).address, allocated);
+		table_text(&t, allocated);
 	}
 	free(path);
 	return status == CTL_OK ? table_print(&t) : status;
@@ -265,19 +302,21 @@ static int path_print(const struct ctl *ctl, const struct graph *g, const uint32
 
 int verb_why(struct ctl *ctl)
 {
-	uint32_t node, *from;
-	struct graph g;
-	int status = object_load(&g, ctl, &node);
+	Pprof__Profile *profile = NULL;
+	uint32_t node, *from = NULL;
+	struct graph g = { 0 };
+	int status = ctl->profile ? pprof_read(&profile, ctl->profile) : CTL_OK;
 
-	if (status != CTL_OK)
-		return status;
-	from = paths_find(&g, node);
-	if (!from)
-		status = ctl_say(CTL_TROUBLE, "out of memory");
-	else
-		status = path_print(ctl, &g, from, node);
+	if (status == CTL_OK)
+		status = object_load(&g, ctl, &node);
+	if (status == CTL_OK) {
+		from = paths_find(&g, node);
+		status = from ? path_print(ctl, &g, from, node, profile)
+			      : ctl_say(CTL_TROUBLE, "out of memory");
+		graph_free(&g);
+	}
 	free(from);
-	graph_free(&g);
+	pprof_free(profile);
 	return status;
 }
 

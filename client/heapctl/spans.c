@@ -136,6 +136,40 @@ const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, u
 	return &spans->list[spans->n - 1];
 }
 
+/* By the file and not the mapping, since the address may be anybody's: see above. */
+static bool span_of(const struct ctl *ctl, uint64_t page, struct heapd_span *s, uint32_t *first)
+{
+	if (page >= ctl->heap->geometry.pages || !chunk_read(ctl, page, 1, first) || !*first ||
+	    --*first > page)
+		return false;
+	*s = ctl->heap->t.spans[*first];
+	return span_valid(ctl, s, *first) && page - *first < s->npages;
+}
+
+bool slot_look(const struct ctl *ctl, uint64_t address, struct slot_state *state)
+{
+	uint64_t offset = address - ctl->heap->t.base, slot;
+	const struct heapd_slab_past *past;
+	struct heapd_span s;
+	uint32_t first, slab;
+
+	if (offset >= ctl->heap->t.size || !span_of(ctl, offset >> HEAPD_PAGE_SHIFT, &s, &first))
+		return false;
+	slot = s.nslots == 1 ? 0 : (offset - ((uint64_t)first << HEAPD_PAGE_SHIFT)) / s.elemsize;
+	if (slot >= s.nslots)
+		return false;
+	slab = s.slab0 + (uint32_t)(slot / s.slab_slots);
+	past = &ctl->heap->t.past[slab];
+	/* In this order: the bit is cleared before the slot is given out anew, so both were set when the first was read. */
+	*state = (struct slot_state){
+		.out = HEAPD_LOAD_ACQUIRE(&ctl->heap->t.out[slab]) >> slot % s.slab_slots & 1,
+		.start = ctl->heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) + slot * s.elemsize,
+		.class = s.class,
+	};
+	state->sampled = HEAPD_READ_ONCE(past->sampled) >> slot % s.slab_slots & 1;
+	return true;
+}
+
 uint64_t span_out_slots(const struct ctl *ctl, const struct span_copy *s)
 {
 	uint64_t n = 0;

@@ -43,6 +43,14 @@ static inline uint64_t span_address(const struct ctl *ctl, const struct span_cop
 	return ctl->heap->t.base + ((uint64_t)s->page << HEAPD_PAGE_SHIFT);
 }
 
+/* Of the slot at an address, as the directory has it now. False: there is none. */
+struct slot_state {
+	bool out, sampled;
+	uint64_t start; /* the object's address */
+	uint32_t class;
+};
+bool slot_look(const struct ctl *ctl, uint64_t address, struct slot_state *state);
+
 uint64_t span_out_slots(const struct ctl *ctl, const struct span_copy *s);
 
 /* "order", "order[]": the type and kind of a class, for people. */

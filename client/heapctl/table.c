@@ -149,6 +149,18 @@ void table_number(struct table *table, uint64_t number)
 		cell(table, kind == TABLE_NS ? text_ns(number).text : text_bytes(number).text);
 }
 
+void table_signed(struct table *table, int64_t bytes)
+{
+	uint64_t size = bytes < 0 ? -(uint64_t)bytes : (uint64_t)bytes;
+	char text[40];
+
+	if (table->ctl->json != CTL_JSON_OFF)
+		snprintf(text, sizeof(text), "%lld", (long long)bytes);
+	else
+		snprintf(text, sizeof(text), "%c%s", bytes < 0 ? '-' : '+', text_bytes(size).text);
+	cell(table, text);
+}
+
 void table_real(struct table *table, double number)
 {
 	char text[32];

@@ -13,6 +13,7 @@ enum table_kind {
 	TABLE_TEXT,
 	TABLE_COUNT,
 	TABLE_BYTES,   /* "1.5M" for people, bytes in JSON */
+	TABLE_SIGNED,  /* bytes more or less: "+1.5M", "-20K" */
 	TABLE_NS,      /* "1.5ms" for people, nanoseconds in JSON */
 	TABLE_PERCENT, /* of 100; a float in JSON */
 	TABLE_BOOL,
@@ -38,6 +39,7 @@ void table_row(struct table *table);
 /* The next cell of the row: by the kind of its column. */
 void table_text(struct table *table, const char *text);
 void table_number(struct table *table, uint64_t number);
+void table_signed(struct table *table, int64_t bytes);
 void table_real(struct table *table, double number);
 /* Colours the row, where colours are wanted: "red", "green", "yellow". */
 void table_color(struct table *table, const char *color);

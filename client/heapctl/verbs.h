@@ -35,6 +35,9 @@ int verb_retained(struct ctl *ctl);
 int verb_why(struct ctl *ctl);
 int verb_who(struct ctl *ctl);
 int verb_dot(struct ctl *ctl);
+/* profile.c */
+int verb_profile(struct ctl *ctl);
+int verb_diff(struct ctl *ctl);
 /* snapshot.c */
 int verb_snapshot(struct ctl *ctl);
 /* picture.c */
