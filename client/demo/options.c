@@ -21,6 +21,9 @@ void options_pass(const struct options *options, struct child_args *args)
 	child_arg(args, heap_name(options));
 }
 
+/* Right, however loaded the machine: what is waited for is an answer, not speed. */
+#define PATIENCE_MS 120000
+
 int options_attach(const struct options *options, uint32_t flags, heapd_heap **heap)
 {
 	struct heapd_options how = heapd_options_default();
@@ -29,6 +32,7 @@ int options_attach(const struct options *options, uint32_t flags, heapd_heap **h
 	how.flags = flags;
 	how.socket = options->socket;
 	how.client = "heapd-demo";
+	how.attach_timeout_ms = how.supply_timeout_ms = how.request_timeout_ms = PATIENCE_MS;
 	r = heapd_attach(heap, heap_name(options), &how);
 	return r < 0 ? say_heapd_error(r, "cannot attach to the heap \"%s\"", heap_name(options)) : 0;
 }
