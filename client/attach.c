@@ -23,6 +23,7 @@
 #include "answer.h"
 #include "clock.h"
 #include "copies.h"
+#include "current.h"
 #include "dangling.h"
 #include "debug.h"
 #include "event.h"
@@ -48,6 +49,7 @@ enum { WELCOME_HEAP, WELCOME_DIRECTORY, WELCOME_CONTROL, WELCOME_SESSION, WELCOM
 
 /* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): the one attachment */
 struct heapd_heap *heapd_process;
+ptrdiff_t heapd_rseq_area;
 static pthread_mutex_t process_lock = PTHREAD_MUTEX_INITIALIZER;
 static int process_cancel; /* of the lock's holder: a cancelled thread must not leave it behind */
 /* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
@@ -291,6 +293,16 @@ static int heap_enter(struct heapd_heap *heap, const struct heapd_options *optio
 	return r;
 }
 
+/* Neither of the two words of `special` changes while the heap lives. */
+void attach_sequences(struct heapd_heap *heap)
+{
+#if HEAPD_HAVE_RSEQ
+	heapd_rseq_area = __rseq_offset;
+#endif
+	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
+	heap->collect_cpus = heap->t.directory->cycle.special ? 0 : heap->rseq_cpus;
+}
+
 /* With attach_lock held: attaches by way of the connected socket, which is the heap's from now on. */
 static int process_attach(struct heapd_heap *heap, const struct heapd_options *options, int socket)
 {
@@ -320,7 +332,7 @@ static int process_attach(struct heapd_heap *heap, const struct heapd_options *o
 		return r;
 	heap->path = path_choose(heap, options->flags);
 	heap->session->signal = (uint32_t)heap->signal;
-	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
+	attach_sequences(heap);
 	heapd_process = heap;
 	if (thread_self(heap))
 		return 0;

@@ -22,4 +22,7 @@ hidden void attach_barriers_register(void);
 /* Closes the sockets. */
 hidden void attach_hang_up(struct heapd_heap *heap);
 
+/* What the fast paths by sequence go by: the path that was chosen, and how the heap was made. */
+hidden void attach_sequences(struct heapd_heap *heap);
+
 #endif

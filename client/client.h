@@ -49,6 +49,7 @@ struct heapd_heap {
 	struct heapd_thread *threads; /* the session's thread records */
 	uint32_t path;                /* HEAPD_PATH_RSEQ or HEAPD_PATH_CAS; set once at attach */
 	uint32_t rseq_cpus;           /* rows for the fast paths: as many as CPUs; by the other path none */
+	uint32_t collect_cpus; /* the same for frees: none, too, where they are not prompt, or debugged */
 	uint32_t read_only;
 	_Atomic uint32_t away; /* reconnect.h: AWAY_*; the daemon's sockets have ended */
 	uint32_t index;        /* the daemon's place for the session */
@@ -116,6 +117,8 @@ struct heapd_heap {
 /* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): one attachment, and what each thread finds by one load */
 /* The attachment of this process, or NULL. Written by attach, detach and the fork handlers alone. */
 extern hidden struct heapd_heap *heapd_process;
+/* The C library's __rseq_offset, one load nearer: the fast paths begin with it. Set by the first attach, for good. */
+extern hidden ptrdiff_t heapd_rseq_area;
 
 /*
  * This thread's record in the session; NULL until the thread is attached. heapd_self is the same while the

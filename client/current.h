@@ -33,7 +33,7 @@ hidden bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_
 static inline uint64_t current_pop_rseq(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 #if HEAPD_HAVE_RSEQ
-	return heapd_rseq_pop(current_column(heap, class), heap->rseq_cpus, elemsize);
+	return heapd_rseq_pop(current_column(heap, class), heapd_rseq_area, heap->rseq_cpus, elemsize);
 #else
 	return current_pop_cas(heap, class, elemsize);
 #endif
@@ -58,13 +58,13 @@ static inline enum current_push current_push(struct heapd_heap *heap, uint32_t c
 	return current_push_cas(heap, class, base, index);
 }
 
-/* The usual case of that by sequence: true if it was this case, and done. */
+/* The usual case of that by sequence: true if it was this case, and done. Never where frees are not prompt. */
 static inline bool current_collect(struct heapd_heap *heap, uint32_t class, uint32_t slab, uint64_t base,
 				   uint64_t index)
 {
 #if HEAPD_HAVE_RSEQ
-	return heapd_rseq_collect(current_column(heap, class), heap->rseq_cpus, base, index,
-				  HEAPD_READ_ONCE(heap->t.owner[slab]));
+	return heapd_rseq_collect(current_column(heap, class), heapd_rseq_area, heap->collect_cpus, base,
+				  index, HEAPD_READ_ONCE(heap->t.owner[slab]));
 #else
 	(void)heap, (void)class, (void)slab, (void)base, (void)index;
 	return false;

@@ -317,8 +317,8 @@ int heapd_free(void *object)
 	bool done = false;
 	uint64_t base;
 
-	if (unlikely(!self || HEAPD_READ_ONCE(heap->t.directory->cycle.special) ||
-		     !page_find(heap, object, &page, &in_span) || page->words > HEAPD_SLAB_BYTES / 64 / 8))
+	if (unlikely(!self || !page_find(heap, object, &page, &in_span) ||
+		     page->words > HEAPD_SLAB_BYTES / 64 / 8))
 		return free_slow(object);
 	slab = page->slab0 + in_span / 64;
 	if (unlikely(is_free_already(heap, slab, in_span % 64)))

@@ -12,6 +12,7 @@
 #include "objects.h"
 
 #include "client/agent.h"
+#include "client/attach.h"
 #include "client/place.h"
 #include "client/thread.h"
 
@@ -388,6 +389,7 @@ START_TEST(not_given_out_at_once)
 	for (unsigned k = 0; k < 3; k++) {
 		void *p = heapd_alloc(heap, 64);
 		words->free_mode = k == 1 ? HEAPD_FREE_CHECKED : HEAPD_FREE_PROMPT;
+		attach_sequences(heap);
 		words->now = heapd_now_make(1, k == 2 ? HEAPD_PHASE_MARK : HEAPD_PHASE_SWEEP);
 		heapd_self->gate.on = k != 1; /* the first of them switches it off */
 		ck_assert_int_eq(heapd_free(p), 0);
@@ -440,6 +442,7 @@ START_TEST(poison)
 {
 	begin(_i);
 	own_words()->debug = HEAPD_DEBUG_POISON;
+	attach_sequences(heap);
 	/* Freed twice, while it is in a current slab; of a size whose free slots may be known to be zero, too. */
 	for (unsigned i = 0; i < 5; i++) {
 		void *p = heapd_alloc(heap, SLOT_CLEAN);

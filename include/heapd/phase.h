@@ -42,7 +42,7 @@ struct heapd_cycle_words {
 			uint32_t free_mode; /* HEAPD_FREE_* */
 			uint32_t debug;     /* HEAPD_DEBUG_* */
 		};
-		uint64_t special; /* both: 0 where frees are prompt and nothing is debugged */
+		uint64_t special; /* both: 0 where frees are prompt and nothing is debugged; as the heap was made */
 	};
 	uint32_t low; /* counts the times that memory was found to be short */
 	uint32_t unused[7];

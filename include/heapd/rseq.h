@@ -86,9 +86,12 @@ _Static_assert(HEAPD_CURRENT_ZEROED == 1, "push compares with it");
 
 /*
  * Takes one free slot of the slab that is allocated from: its address, plus HEAPD_CURRENT_ZEROED if the
- * slot is known to be zero; 0 if there is none (or no row for this CPU). `column` is the class's entry in row 0.
+ * slot is known to be zero; 0 if there is none (or no row for this CPU). `column` is the class's entry in row 0,
+ * area is __rseq_offset: the two sequences of the fast paths begin with it, and it is one load nearer where the
+ * caller keeps it than behind the C library's address for it.
  */
-static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uint32_t cpus, uint64_t elemsize)
+static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, ptrdiff_t area, uint32_t cpus,
+				      uint64_t elemsize)
 {
 	uint64_t row, bits, next, object;
 
@@ -111,7 +114,7 @@ static inline uint64_t heapd_rseq_pop(const struct heapd_rseq_entry *column, uin
 		"movq %[next], 8(%[row])\n\t"
 		"4:\n\t"
 		: [row] "=&r"(row), [bits] "=&r"(bits), [next] "=&r"(next), [object] "=&r"(object)
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [elemsize] "r"(elemsize)
+		: [area] "r"(area), [rows] "r"(column), [cpus] "rm"(cpus), [elemsize] "r"(elemsize)
 		: "memory", "cc" HEAPD_INJECT_CLOBBER);
 	/* clang-format on */
 	return object;
@@ -127,8 +130,8 @@ enum heapd_push {
  * The usual case of heapd_rseq_push(): the slab at `base` collects here already, and is not known to be zero. False
  * if it is another, and nothing was done. index: the slot's place in the slab, or that plus any multiple of 64.
  */
-static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, uint32_t cpus, uint64_t base,
-				      uint64_t index, uint32_t owner)
+static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, ptrdiff_t area, uint32_t cpus,
+				      uint64_t base, uint64_t index, uint32_t owner)
 {
 	/* clang-format off */
 	__asm__ volatile goto(
@@ -159,7 +162,7 @@ static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, uint32_t 
 		"movq %%rax, 8(%%r8)\n\t"
 		"4:\n\t"
 		:
-		: [area] "r"(__rseq_offset), [rows] "r"(column), [cpus] "rm"(cpus), [base] "r"(base),
+		: [area] "r"(area), [rows] "r"(column), [cpus] "rm"(cpus), [base] "r"(base),
 		  [index] "r"(index), [owner] "rm"(owner - 1)
 		: "memory", "cc", "rax", "r8" HEAPD_INJECT_CLOBBER
 		: other);

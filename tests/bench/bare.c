@@ -25,6 +25,7 @@
 struct bare {
 	struct heapd_rseq_entry *rows;
 	char *memory;
+	ptrdiff_t area; /* __rseq_offset */
 	uint32_t cpus;
 	uint32_t cut; /* slabs in use */
 	uint32_t head, tail;
@@ -63,7 +64,7 @@ static __attribute__((noinline)) uint64_t refill(void)
 						HEAPD_WAY_ALLOCATING))
 				wait_push(slab);
 		}
-		object = heapd_rseq_pop(bare.rows, bare.cpus, SLOT);
+		object = heapd_rseq_pop(bare.rows, bare.area, bare.cpus, SLOT);
 	}
 	return object;
 }
@@ -91,7 +92,7 @@ static __attribute__((noinline)) void collect_other(uint64_t base, uint64_t inde
 /* Calls, as a library's are. */
 static __attribute__((noinline)) void *bare_get(void)
 {
-	uint64_t object = heapd_rseq_pop(bare.rows, bare.cpus, SLOT);
+	uint64_t object = heapd_rseq_pop(bare.rows, bare.area, bare.cpus, SLOT);
 
 	if (__builtin_expect(!object, 0))
 		object = refill();
@@ -103,7 +104,7 @@ static __attribute__((noinline)) void bare_put(void *object)
 	uint64_t base = (uint64_t)(uintptr_t)object & ~(SLAB - 1),
 		 index = (uint64_t)(uintptr_t)object % SLAB / SLOT;
 
-	if (!heapd_rseq_collect(bare.rows, bare.cpus, base, index, heapd_rseq_cpu()))
+	if (!heapd_rseq_collect(bare.rows, bare.area, bare.cpus, base, index, heapd_rseq_cpu()))
 		collect_other(base, index);
 }
 
@@ -163,6 +164,7 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: bare 1 (compare starts it)\n");
 		return 2;
 	}
+	bare.area = __rseq_offset;
 	bare.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
 	return bench_serve(argv[1], "0", &trade, &hello, NULL);
 }
