@@ -183,19 +183,25 @@ static int session_fill(struct heapd_heap *heap, struct fork_child *c, const str
 
 /*
  * The daemon makes the session. If it dies of that, or is away, its return is waited for, without request_lock, which the agent
- * needs. A session that was made and not heard of is ended by the next daemon, since no child comes for it.
+ * needs; then the same request is sent once more, by whose number the next daemon finds the session that was made, if one was.
  */
 static int child_ask(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *n)
 {
 	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
+	struct heapd_message asked = { .op = HEAPD_OP_FORK };
 	size_t room = *n;
 
 	for (;;) {
-		*m = (struct heapd_message){ .op = HEAPD_OP_FORK };
+		uint32_t before = heap->seq;
+		*m = asked;
 		*n = room;
 		int r = request_exchange(heap, m, fds, n);
 		if (r != -EAGAIN || !atomic_load(&heap->away) || !reconnect_may_wait(heap))
 			return r;
+		if (heap->seq != before) { /* it went out, or some of it */
+			asked.seq = heap->seq;
+			asked.repeated = 1;
+		}
 		pthread_mutex_unlock(&heap->request_lock);
 		bool back = reconnect_wait(heap, deadline);
 		pthread_mutex_lock(&heap->request_lock);

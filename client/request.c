@@ -267,7 +267,6 @@ int request_exchange(struct heapd_heap *heap, struct heapd_message *m, int *fds,
 	int cancel, r;
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	m->repeated = 0;
 	r = exchange(heap, m, &got, deadline);
 	r = r < 0 ? failure(heap, r) : reply_accept(heap, m, &got, fds, nfds);
 	pthread_setcancelstate(cancel, NULL);

@@ -7,7 +7,7 @@
 
 #define REQUEST_FDS_MAX 8u /* descriptors that one reply may carry */
 
-/* As request_call(), for who holds request_lock already: the fork handlers. */
+/* As request_call(), for who holds request_lock already, and once: the fork handlers, which say themselves what is repeated. */
 hidden int request_exchange(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *nfds);
 
 #endif

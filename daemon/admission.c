@@ -145,10 +145,12 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 	return r < 0 ? r : session_open(sessions, heap, &owner, session, why);
 }
 
-int admission_fork(struct session *parent, struct session **child, struct refusal *why)
+int admission_fork(struct session *parent, uint32_t seq, struct session **child, struct refusal *why)
 {
 	struct session_owner owner = {
 		.parent = parent->pid,
+		.maker = parent->id,
+		.maker_seq = seq,
 		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,

@@ -14,8 +14,8 @@
 int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,
 		     const struct heapd_hello *hello, struct session **session, struct refusal *why);
 
-/* A session for a child that an attached process is about to fork: of the same heap, with the same rights. */
-int admission_fork(struct session *parent, struct session **child, struct refusal *why);
+/* A session for a child that an attached process is about to fork: of the same heap, with the same rights. seq: the request's. */
+int admission_fork(struct session *parent, uint32_t seq, struct session **child, struct refusal *why);
 
 /* The heaps that the peer may use, from heaps->next on. */
 void admission_list(const struct sessions *sessions, const struct peer *peer, struct heapd_heaps *heaps);

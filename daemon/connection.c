@@ -178,13 +178,52 @@ static int expect_child(struct connection *parent, struct session *session, int 
 	return 0;
 }
 
+static struct connection *connection_of(const struct connections *connections, const struct session *session)
+{
+	struct connection *c;
+
+	LIST_FOREACH(c, &connections->all, link)
+		if (c->session == session)
+			break;
+	return c;
+}
+
+/* The session goes on without the connection that it had, or that stood for it since we came up. */
+static void forget_connection(const struct connections *connections, const struct session *session)
+{
+	struct connection *before = connection_of(connections, session);
+
+	if (!before)
+		return;
+	before->session = NULL;
+	connection_free(before);
+}
+
+/* A new one; or that which the last daemon made for this very request, before it died and the answer was lost. */
+static int session_for_child(struct connection *c, const struct heapd_message *m, struct session **child,
+			     struct refusal *why)
+{
+	struct session *made =
+		m->repeated ? sessions_find_child(c->session->sessions, c->session->id, m->seq) : NULL;
+	int r;
+
+	if (!made)
+		return admission_fork(c->session, m->seq, child, why);
+	r = session_reconnect(made, -1, why);
+	if (r < 0)
+		return r;
+	forget_connection(c->connections, made);
+	*child = made;
+	return 0;
+}
+
 static int answer_fork(struct connection *c, struct heapd_message *m, struct enclosure *e,
 		       struct refusal *why)
 {
 	int ours = -1, theirs = -1, r;
 	struct session *child;
 
-	r = admission_fork(c->session, &child, why);
+	r = session_for_child(c, m, &child, why);
 	if (r < 0)
 		return r;
 	r = child_socket(&ours, &theirs);
@@ -237,16 +276,6 @@ static int answer_hello_child(struct connection *c, const struct ucred *credenti
 	return 0;
 }
 
-static struct connection *connection_of(const struct connections *connections, const struct session *session)
-{
-	struct connection *c;
-
-	LIST_FOREACH(c, &connections->all, link)
-		if (c->session == session)
-			break;
-	return c;
-}
-
 static int check_again(const struct connection *c, const struct session *session,
 		       const struct heapd_again *again, struct refusal *why)
 {
@@ -269,7 +298,6 @@ static int answer_hello_again(struct connection *c, struct heapd_message *m, str
 			      struct refusal *why)
 {
 	struct session *session = sessions_find(c->connections->sessions, m->again.session);
-	struct connection *before;
 	int fds[5], r;
 
 	if (c->session)
@@ -279,11 +307,7 @@ static int answer_hello_again(struct connection *c, struct heapd_message *m, str
 		r = session_reconnect(session, c->fd, why);
 	if (r < 0)
 		return r;
-	before = connection_of(c->connections, session);
-	if (before) {
-		before->session = NULL;
-		connection_free(before);
-	}
+	forget_connection(c->connections, session);
 	event_remove_timer(c->readable);
 	c->session = session;
 	session_claim(session, c->peer.pid, c->peer.pidfd, c->fd);

@@ -62,7 +62,7 @@ struct ledger_session {
 	char client[HEAPD_NAME_MAX];
 	uint64_t in_flight_seq; /* of the request that is being answered */
 	uint32_t administers, debug;
-	uint64_t unused[2];
+	uint64_t maker, maker_seq; /* of a forked child's: the session that asked for it, and the request's number */
 };
 _Static_assert(sizeof(struct ledger_session) == 128, "two cache lines");
 

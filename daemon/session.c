@@ -252,6 +252,8 @@ static void record_write(const struct session *session)
 		.read_only = session->read_only,
 		.administers = session->administers,
 		.debug = session->debug,
+		.maker = session->maker,
+		.maker_seq = session->maker_seq,
 	};
 	memcpy(record->client, session->client, sizeof(record->client));
 	HEAPD_STORE_RELEASE(&head->last_session, session->id);
@@ -342,6 +344,8 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.id = sessions->next_id++,
 		.pid = owner->pid,
 		.parent = owner->parent,
+		.maker = owner->maker,
+		.maker_seq = owner->maker_seq,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
 		.administers = owner->administers,
@@ -408,6 +412,8 @@ static struct session *session_of_record(struct sessions *sessions, struct heap 
 	struct session_owner owner = {
 		.pid = record->pid,
 		.parent = record->parent,
+		.maker = record->maker,
+		.maker_seq = (uint32_t)record->maker_seq,
 		.uid = record->uid,
 		.read_only = record->read_only,
 		.administers = record->administers,
@@ -497,6 +503,16 @@ struct session *sessions_find(const struct sessions *sessions, uint64_t id)
 
 	LIST_FOREACH(session, &sessions->all, link)
 		if (session->id == id)
+			break;
+	return session;
+}
+
+struct session *sessions_find_child(const struct sessions *sessions, uint64_t maker, uint32_t seq)
+{
+	struct session *session;
+
+	LIST_FOREACH(session, &sessions->all, link)
+		if (!session->pid && session->maker == maker && session->maker_seq == seq)
 			break;
 	return session;
 }

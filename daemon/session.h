@@ -38,7 +38,9 @@ struct session {
 	uint64_t id;       /* never reused */
 	unsigned index;    /* of heap->clients */
 	pid_t pid;         /* 0: of a forked child that has not spoken yet, ... */
-	pid_t parent;      /* ... and whose it is */
+	pid_t parent;      /* ... whose it is, ... */
+	uint64_t maker;    /* ... which session asked for it, ... */
+	uint32_t maker_seq; /* ... and by which request */
 	uid_t uid;
 	bool read_only;
 	bool administers;            /* may set settings, and have the heap verified */
@@ -81,7 +83,9 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 /* Whom a session is made for. */
 struct session_owner {
 	pid_t pid;         /* 0: not known yet: of a forked child, ... */
-	pid_t parent;      /* ... and whose */
+	pid_t parent;      /* ... whose, ... */
+	uint64_t maker;    /* ... and by which session and request */
+	uint32_t maker_seq;
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
 	bool read_only, administers;
@@ -106,6 +110,8 @@ int session_restore(struct sessions *sessions, struct heap *heap, unsigned index
 int session_reconnect(struct session *session, int socket, struct refusal *why);
 
 struct session *sessions_find(const struct sessions *sessions, uint64_t id);
+/* The forked child's that was made by this request, and has not been claimed. */
+struct session *sessions_find_child(const struct sessions *sessions, uint64_t maker, uint32_t seq);
 
 /*
  * What it handed back is collected, then its memory, with its pins, is forgotten. why: how it ended, for the log.

@@ -25,7 +25,7 @@
 #define WORKERS   3u
 #define LIST_LONG 3000u
 #define BIG       100000u
-#define UNBORN_MS 75000u /* longer than the daemon waits for a child that may never have been born */
+#define ENDS_MS   5000u /* until the daemon has heard of the last ends, at most */
 
 /* What the processes of a test tell each other. */
 struct board {
@@ -350,9 +350,9 @@ static void ck_is_sound(void)
 	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
 	/* A conservative stack may hold a list's first nodes. */
 	ck_assert_uint_lt(info.gc_live, 4u << 20);
-	/* Of a fork that the daemon died of, and that was asked for again, a session is left for which no child comes. */
-	for (unsigned ms = 0; info.sessions != 1 && ms < UNBORN_MS; ms += 100) {
-		usleep(100000);
+	/* A fork that the daemon died of, and that was asked for again, has left no session for which no child comes. */
+	for (unsigned ms = 0; info.sessions != 1 && ms < ENDS_MS; ms += 10) {
+		usleep(10000);
 		ck_assert_int_eq(heapd_get_info(heap, &info), 0);
 	}
 	ck_assert_uint_eq(info.sessions, 1);
@@ -699,6 +699,46 @@ START_TEST(obeyed_once)
 }
 END_TEST
 
+/* The session that a FORK gets. */
+static uint64_t raw_fork(const struct raw *raw, uint32_t seq, bool repeated, struct fixture_fds *fds)
+{
+	struct heapd_message m = { .op = HEAPD_OP_FORK, .seq = seq, .repeated = repeated };
+
+	ck_assert_int_eq(fixture_call(raw->fd, &m, fds), 0);
+	ck_assert_int_eq(m.status, 0);
+	ck_assert_uint_eq(fds->n, 3);
+	return m.welcome.session;
+}
+
+/* A child's session whose making nobody heard of is found again by the number of the request; no second one is made. */
+START_TEST(forked_once)
+{
+	struct fixture_fds first, again, other;
+	heapd_heap *heap;
+	struct raw raw;
+	uint64_t child;
+
+	raw_attach(&raw);
+	child = raw_fork(&raw, 5, false, &first);
+	restart();
+	fixture_close(&first); /* not before: a child whose socket ends is gone */
+	ck_assert_int_eq(raw_again(&raw), 0);
+	ck_assert_uint_eq(raw_fork(&raw, 5, true, &again), child);
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_uint_eq(sessions(heap), 3);
+	ck_assert_uint_ne(raw_fork(&raw, 6, true, &other), child);
+	ck_assert_uint_eq(sessions(heap), 4);
+	/* Its sockets are those of a child: it ends when they do. */
+	fixture_close(&again);
+	fixture_close(&other);
+	for (unsigned ms = 0; sessions(heap) != 2 && ms < ENDS_MS; ms++)
+		sleep_ns(MS);
+	ck_assert_uint_eq(sessions(heap), 2);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	close(raw.fd);
+}
+END_TEST
+
 static int take_session(void *arg)
 {
 	struct raw raw = *(const struct raw *)arg;
@@ -757,6 +797,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, crash_loop);
 	tcase_add_test(tc, away_and_back);
 	tcase_add_test(tc, obeyed_once);
+	tcase_add_test(tc, forked_once);
 	tcase_add_test(tc, session_of_another);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("stress");
