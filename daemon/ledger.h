@@ -33,6 +33,15 @@ struct ledger_giving {
 	uint64_t masks[HEAPD_BATCH_MAX]; /* what becomes out, by slab of the entry */
 };
 
+/* An entry that is about to be taken back: its slots are out, and nowhere once the ring's `withdrawn` has moved (ring.c). */
+struct ledger_taking {
+	uint64_t class; /* 1 + number, or 0: nothing is under way; written last, and cleared first */
+	uint64_t head;  /* the place in the ring */
+	uint64_t withdrawn; /* before that */
+	uint64_t entry;
+	uint64_t masks[HEAPD_BATCH_MAX]; /* what comes back, by slab of the entry */
+};
+
 struct ledger_head {
 	uint64_t magic;
 	uint64_t fingerprint;
@@ -46,6 +55,7 @@ struct ledger_head {
 	uint64_t last_session;  /* the greatest id that a session of this heap has had */
 	uint64_t punching;      /* 1 + the chunk whose memory is on its way back to the system, or 0 */
 	struct ledger_giving giving;
+	struct ledger_taking taking;
 };
 _Static_assert(sizeof(struct ledger_head) <= 4096, "the ledger's head has one page");
 

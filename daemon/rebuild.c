@@ -7,13 +7,11 @@
  *            being made, or being freed: nothing of it was out, and no address leads to an object of it. It is freed.
  *   giving   The note in the ledger says what was on its way into a ring. Before the private tail moved nobody can have
  *            it: it comes back. Afterwards it is in the ring, and the shared tail is made to say so.
+ *   back     The note of what was on its way out of a ring, and who moved the head: we, and it comes back; or a client.
  *   rings    The heads have moved since: clients took what lay there.
  *   freed    A freed bit of a slot that is free was harvested, and not cleared yet. The way to the others may have been lost.
  *   cycle    One that was under way is void: the directory says IDLE, and barriers that are still on go off as their threads
  *            meet them.
- *
- * What was on its way back from a ring (out, in no ring, and not free yet) is found by the next cycle; where collection
- * is off it is lost until it is switched on.
  *
  * Right because only the daemon writes what this believes (directory and ledger), and because what clients do meanwhile is
  * what they do at any time: they move heads forward and set freed bits.
@@ -44,16 +42,20 @@ static void counts_clear(struct heap *heap)
 
 /* Giving ------------------------------------------------------------------------------------------------------ */
 
-static void giving_undo(struct heap *heap, const struct ledger_giving *giving)
+/* These slots of the entry's slabs are free again, if they are not yet. A span that has been given back has none. */
+static void entry_undo(struct supply *supply, uint64_t entry, const uint64_t masks[HEAPD_BATCH_MAX])
 {
-	uint32_t first = heapd_entry_page(giving->entry), k = heapd_entry_slab(giving->entry);
-	uint32_t slab0 = heap->t.spans[first].slab0;
+	struct heapd_tables *t = &supply->heap->t;
+	uint32_t first = heapd_entry_page(entry), owner;
 
-	for (uint32_t present = heapd_entry_present(giving->entry); present; present &= present - 1) {
-		uint32_t i = (uint32_t)__builtin_ctz(present), slab = slab0 + k + i;
+	for (uint32_t present = heapd_entry_present(entry); present; present &= present - 1) {
+		uint32_t i = (uint32_t)__builtin_ctz(present);
+		uint32_t slab = t->spans[first].slab0 + heapd_entry_slab(entry) + i;
 
-		__atomic_fetch_or(&heap->t.lent[slab], giving->masks[i], __ATOMIC_RELAXED);
-		HEAPD_STORE_RELEASE(&heap->t.out[slab], heap->t.out[slab] & ~giving->masks[i]);
+		if (!ledger_span_of(&supply->ledger, slab, &owner) || owner != first)
+			continue;
+		__atomic_fetch_or(&t->lent[slab], masks[i], __ATOMIC_RELAXED);
+		HEAPD_STORE_RELEASE(&t->out[slab], t->out[slab] & ~masks[i]);
 	}
 }
 
@@ -65,10 +67,27 @@ static void giving_settle(struct supply *supply)
 	if (!giving->class)
 		return;
 	if (supply->ledger.rings[class].tail == giving->tail)
-		giving_undo(supply->heap, giving);
+		entry_undo(supply, giving->entry, giving->masks);
 	else
 		HEAPD_STORE_RELEASE(&supply->heap->t.rings[class].tail, supply->ledger.rings[class].tail);
 	HEAPD_STORE_RELEASE(&giving->class, 0);
+}
+
+/* Back: if the head's second word has moved, the swap was ours, and the entry with it; clients may have taken more since. */
+static void taking_settle(struct supply *supply)
+{
+	struct ledger_taking *taking = &supply->ledger.head->taking;
+	uint32_t class = (uint32_t)taking->class - 1;
+	struct ledger_ring *ring = &supply->ledger.rings[class];
+
+	if (!taking->class)
+		return;
+	if (HEAPD_READ_ONCE(supply->heap->t.heads[class].withdrawn) != taking->withdrawn) {
+		if (ring->head == taking->head)
+			ring->head++;
+		entry_undo(supply, taking->entry, taking->masks);
+	}
+	HEAPD_STORE_RELEASE(&taking->class, 0);
 }
 
 /* Pages ------------------------------------------------------------------------------------------------------- */
@@ -307,6 +326,7 @@ int rebuild_run(struct heap *heap)
 	cycle_end(heap);
 	counts_clear(heap);
 	giving_settle(supply);
+	taking_settle(supply);
 	pages_count(&supply->pages);
 	r = numbers_restore(supply);
 	if (r < 0)

@@ -207,6 +207,63 @@ START_TEST(giving_almost_finished)
 }
 END_TEST
 
+/* The state in the midst of taking back what lies first in the ring: noted, and whoever is named has moved the head on. */
+static uint64_t begin_to_withdraw(bool by_us, bool by_client)
+{
+	struct heapd_ring_head *head = &t.heap->t.heads[CLASS];
+	struct ledger_taking *taking;
+	struct ledger ledger;
+	uint64_t entry;
+	uint32_t slab;
+
+	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
+	taking = &ledger.head->taking;
+	ck_assert_uint_eq(taking->class, 0);
+	entry = ledger.rings[CLASS].entries[head->head % HEAPD_RING_SLOTS];
+	slab = t.heap->t.spans[heapd_entry_page(entry)].slab0 + heapd_entry_slab(entry);
+	*taking = (struct ledger_taking){
+		.class = CLASS + 1, .head = head->head, .withdrawn = head->withdrawn, .entry = entry
+	};
+	for (uint32_t i = 0; i < HEAPD_BATCH_MAX; i++)
+		if (heapd_entry_present(entry) >> i & 1)
+			taking->masks[i] = t.heap->t.supplied[slab + i];
+	head->head += by_us || by_client;
+	head->withdrawn += by_us;
+	return (uint64_t)slab + (uint64_t)__builtin_ctz(heapd_entry_present(entry));
+}
+
+/* _i: 0: the head had not moved; 1: we had moved it; 2: half of it was free again, too; 3: a client was faster. */
+START_TEST(withdrawal_not_finished)
+{
+	struct heapd_batch batch;
+	uint64_t out, in_rings, slab, supplied;
+
+	testheap_start(&t);
+	fill_ring(CLASS, &batch);
+	forget();
+	out = stats_now().out;
+	in_rings = stats_now().in_rings;
+	slab = begin_to_withdraw(_i == 1 || _i == 2, _i == 3);
+	supplied = t.heap->t.supplied[slab];
+	ck_assert_uint_ne(supplied, 0);
+	if (_i == 2)
+		t.heap->t.out[slab] &= ~(supplied & 0x5555555555555555ull);
+	adopt();
+	if (_i == 1 || _i == 2) {
+		ck_assert_uint_lt(stats_now().out, out);
+		ck_assert_uint_eq(t.heap->t.out[slab] & supplied, 0);
+	} else {
+		ck_assert_uint_eq(stats_now().out, out);
+		ck_assert_uint_eq(t.heap->t.out[slab] & supplied, supplied);
+	}
+	if (_i == 0)
+		ck_assert_uint_eq(stats_now().in_rings, in_rings);
+	else
+		ck_assert_uint_lt(stats_now().in_rings, in_rings);
+	ck_assert_uint_eq(t.heap->ledger->head->taking.class, 0);
+}
+END_TEST
+
 /* What clients took while nobody looked is theirs. */
 START_TEST(taken_meanwhile)
 {
@@ -663,6 +720,7 @@ static Suite *recover_suite(void)
 	tcase_add_test(tc, counts_are_the_same);
 	tcase_add_test(tc, giving_not_finished);
 	tcase_add_test(tc, giving_almost_finished);
+	tcase_add_loop_test(tc, withdrawal_not_finished, 0, 4);
 	tcase_add_test(tc, taken_meanwhile);
 	tcase_add_test(tc, spoilt_head);
 	tcase_add_loop_test(tc, span_half_freed, 0, 2);

@@ -30,9 +30,11 @@ struct heapd_ring {
 };
 _Static_assert(sizeof(struct heapd_ring) == 64 + 8 * HEAPD_RING_SLOTS, "ring header is one line");
 
+/* Clients swap the head alone; the daemon, which takes back what nobody wants, swaps both words at once. */
 struct heapd_ring_head {
-	uint64_t head; /* entries ever taken out */
-	uint64_t unused[7];
+	_Alignas(16) uint64_t head; /* entries ever taken out, ... */
+	uint64_t withdrawn;         /* ... and how many of them by the daemon */
+	uint64_t unused[6];
 };
 _Static_assert(sizeof(struct heapd_ring_head) == 64, "no two heads share a line");
 
