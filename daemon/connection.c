@@ -203,8 +203,8 @@ static void forget_connection(const struct connections *connections, const struc
 static int session_for_child(struct connection *c, const struct heapd_message *m, struct session **child,
 			     struct refusal *why)
 {
-	struct session *made =
-		m->repeated ? sessions_find_child(c->session->sessions, c->session->id, m->seq) : NULL;
+	struct session *made = m->repeated ? sessions_find_child(c->session->sessions, c->session->id, m->seq)
+					   : NULL;
 	int r;
 
 	if (!made)

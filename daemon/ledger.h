@@ -35,8 +35,8 @@ struct ledger_giving {
 
 /* An entry that is about to be taken back: its slots are out, and nowhere once the ring's `withdrawn` has moved (ring.c). */
 struct ledger_taking {
-	uint64_t class; /* 1 + number, or 0: nothing is under way; written last, and cleared first */
-	uint64_t head;  /* the place in the ring */
+	uint64_t class;     /* 1 + number, or 0: nothing is under way; written last, and cleared first */
+	uint64_t head;      /* the place in the ring */
 	uint64_t withdrawn; /* before that */
 	uint64_t entry;
 	uint64_t masks[HEAPD_BATCH_MAX]; /* what comes back, by slab of the entry */
@@ -72,7 +72,8 @@ struct ledger_session {
 	char client[HEAPD_NAME_MAX];
 	uint64_t in_flight_seq; /* of the request that is being answered */
 	uint32_t administers, debug;
-	uint64_t maker, maker_seq; /* of a forked child's: the session that asked for it, and the request's number */
+	uint64_t maker,
+		maker_seq; /* of a forked child's: the session that asked for it, and the request's number */
 };
 _Static_assert(sizeof(struct ledger_session) == 128, "two cache lines");
 

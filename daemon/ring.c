@@ -272,7 +272,8 @@ static void entry_release(struct supply *supply, uint64_t entry)
 	for (uint32_t present = heapd_entry_present(entry); present; present &= present - 1) {
 		uint32_t i = (uint32_t)__builtin_ctz(present);
 
-		harvest_release(supply, heapd_entry_page(entry), heapd_entry_slab(entry) + i, taking->masks[i]);
+		harvest_release(supply, heapd_entry_page(entry), heapd_entry_slab(entry) + i,
+				taking->masks[i]);
 	}
 }
 

@@ -33,13 +33,13 @@ struct session {
 	struct sessions *sessions;
 	struct heap *heap;
 	struct session_memory memory;
-	int notify;        /* the daemon's end */
-	int notify_client; /* the client's, until it was sent */
-	uint64_t id;       /* never reused */
-	unsigned index;    /* of heap->clients */
-	pid_t pid;         /* 0: of a forked child that has not spoken yet, ... */
-	pid_t parent;      /* ... whose it is, ... */
-	uint64_t maker;    /* ... which session asked for it, ... */
+	int notify;         /* the daemon's end */
+	int notify_client;  /* the client's, until it was sent */
+	uint64_t id;        /* never reused */
+	unsigned index;     /* of heap->clients */
+	pid_t pid;          /* 0: of a forked child that has not spoken yet, ... */
+	pid_t parent;       /* ... whose it is, ... */
+	uint64_t maker;     /* ... which session asked for it, ... */
 	uint32_t maker_seq; /* ... and by which request */
 	uid_t uid;
 	bool read_only;
@@ -82,9 +82,9 @@ struct heap *sessions_find_heap(const struct sessions *sessions, const char *nam
 
 /* Whom a session is made for. */
 struct session_owner {
-	pid_t pid;         /* 0: not known yet: of a forked child, ... */
-	pid_t parent;      /* ... whose, ... */
-	uint64_t maker;    /* ... and by which session and request */
+	pid_t pid;      /* 0: not known yet: of a forked child, ... */
+	pid_t parent;   /* ... whose, ... */
+	uint64_t maker; /* ... and by which session and request */
 	uint32_t maker_seq;
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
