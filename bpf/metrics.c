@@ -50,6 +50,7 @@ static const struct row rows[] = {
 	GAUGE(sessions, "heapd_clients", "Processes that are attached."),
 	COUNTER(sessions_ever, "heapd_clients_attached", "Processes that have attached."),
 	COUNTER(deaths, "heapd_client_deaths", "Processes that ended without a detach."),
+	COUNTER(adoptions, "heapd_heap_adoptions", "Restarts of the daemon that the heap has outlived."),
 	COUNTER(receipts, "heapd_receipts", "Collections that were the first after a death."),
 	COUNTER(receipt_deaths, "heapd_receipt_deaths", "Deaths that a collection has come after."),
 	COUNTER(receipt_bytes, "heapd_receipt_freed_bytes", "Freed by the first collection after a death."),

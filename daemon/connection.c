@@ -576,18 +576,19 @@ static int peer_of_session(const struct session *session, struct peer *peer)
 	return session->pid ? peer_of_record(session->pid, record->start, session->uid, peer) : 0;
 }
 
-void connections_expect(struct connections *connections, struct session *session)
+bool connections_expect(struct connections *connections, struct session *session)
 {
 	struct peer peer;
 
 	if (peer_of_session(session, &peer) < 0) {
 		session_close(session, SESSION_DIED, "its process ended while no daemon was there");
-		return;
+		return false;
 	}
 	if (session->pid)
 		clients_name(session->heap, session->index, session->pid, peer.pidfd, -1);
 	if (!connection_without(connections, session, &peer))
 		log_err(connections->log, "process %d cannot be watched: out of memory", session->pid);
+	return true;
 }
 
 /* Who detached while no daemon was there has told nobody but its session's memory. */

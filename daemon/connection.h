@@ -25,8 +25,8 @@ struct connections {
 int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,
 		     struct log *log);
 
-/* A session of the last daemon's: it waits for its process to connect again. The session ends if that is gone. */
-void connections_expect(struct connections *connections, struct session *session);
+/* A session of the last daemon's: it waits for its process to connect again. False: that is gone, and so is the session. */
+bool connections_expect(struct connections *connections, struct session *session);
 
 /* From time to time: ends the sessions of those who left instead of connecting again. */
 void connections_look(struct connections *connections);

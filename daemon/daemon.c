@@ -27,7 +27,6 @@
 #include "connection.h"
 #include "deads.h"
 #include "heap.h"
-#include "heapd/probes.h"
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
@@ -168,8 +167,7 @@ static unsigned sessions_adopt(struct daemon *daemon, struct heap *heap)
 		if (!records[i].id || session_restore(&daemon->sessions, heap, i, &session) < 0)
 			continue;
 		deads_settle(heap, records[i].in_flight);
-		connections_expect(&daemon->connections, session);
-		n++;
+		n += connections_expect(&daemon->connections, session);
 	}
 	connections_look(&daemon->connections);
 	return n;
@@ -191,7 +189,7 @@ static int heap_adopt(struct daemon *daemon, struct heap *heap)
 	heap_lock(heap);
 	harvest_handback(heap->supply, true);
 	heap_unlock(heap);
-	HEAPD_PROBE(adopted, heap->name, sessions, clock_ns() - begin);
+	recover_tell(heap, sessions, clock_ns() - begin);
 	return 0;
 }
 

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "heapd/probes.h"
 #include "ledger.h"
 #include "rebuild.h"
 
@@ -180,19 +181,25 @@ int recover_lock(const struct heap *heap)
 
 int recover_run(struct heap *heap)
 {
-	const struct journal_event event = { .id = EVENT_HEAP_ADOPTED, .heap = heap->name };
-	struct log_limit limit = { .what = "heaps adopted" };
-	uint64_t begin = clock_ns();
 	int r = rebuild_run(heap);
 
-	if (r < 0) {
+	if (r < 0)
 		log_err(heap->log, "heap '%s' cannot be adopted: %s; it stays stored", heap->name,
 			strerror(-r));
-		return r;
-	}
+	return r;
+}
+
+void recover_tell(struct heap *heap, unsigned sessions, uint64_t ns)
+{
+	const struct journal_event event = { .id = EVENT_HEAP_ADOPTED,
+					     .heap = heap->name,
+					     .count = sessions };
+	struct log_limit limit = { .what = "heaps adopted" };
+
+	HEAPD_COUNT(heap->t.directory->stats.adoptions, 1u);
+	HEAPD_PROBE(adopted, heap->name, sessions, ns);
 	log_event(heap->log, &limit, LOG_NOTICE, &event,
-		  "heap '%s' adopted after restart: %" PRIu64 " MiB in spans, in %.1f ms", heap->name,
-		  HEAPD_READ_ONCE(heap->t.directory->stats.in_spans) >> 20,
-		  (double)(clock_ns() - begin) / 1e6);
-	return 0;
+		  "heap '%s' adopted after restart: %u sessions, %" PRIu64 " MiB in spans, in %.1f ms",
+		  heap->name, sessions, HEAPD_READ_ONCE(heap->t.directory->stats.in_spans) >> 20,
+		  (double)ns / 1e6);
 }

@@ -21,7 +21,10 @@ int recover_store(struct store *store, struct heap *heap);
 /* Locks the ledger against every other daemon, as long as this process lives. -EBUSY, logged. */
 int recover_lock(const struct heap *heap);
 
-/* Of an adopted heap, before anybody looks at it: what the daemon derives. Logs that it has been adopted. */
+/* Of an adopted heap, before anybody looks at it: what the daemon derives. */
 int recover_run(struct heap *heap);
+
+/* It has been adopted, with so many sessions, which took so long: to the log, the journal, the counts and who probes. */
+void recover_tell(struct heap *heap, unsigned sessions, uint64_t ns);
 
 #endif

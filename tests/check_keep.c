@@ -486,6 +486,7 @@ START_TEST(stopped_client)
 	restart();
 	ck_assert_int_eq(attach(&heap), 0);
 	ck_assert_uint_eq(sessions(heap), 2);
+	ck_assert(fixture_logged(&f, "heap 'test' adopted after restart: 1 sessions"));
 	for (unsigned i = 0; i < 2; i++)
 		ck_assert_int_ge(heapd_collect_start(heap), 0);
 	sleep_ns(300u * MS);

@@ -51,6 +51,10 @@ for file in $(grep -l HEAPD_PROBE client/*.c daemon/*.c); do
 	[[ -z $(notes "$dir/without.o") ]] || complain "$file has probes without probes"
 done
 
+# None is only listed.
+for name in $(listed DAEMON); do grep -q "HEAPD_PROBE($name," daemon/*.c || complain "$name fires nowhere in the daemon"; done
+for name in $(listed CLIENT); do grep -q "HEAPD_PROBE[A-Z_]*($name\>" client/*.c || complain "$name fires nowhere in the library"; done
+
 # A page that says what each means.
 page=$(tr -d '\\' <man/heapd-probes.7)
 for name in $(listed DAEMON) $(listed CLIENT); do

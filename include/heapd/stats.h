@@ -57,7 +57,8 @@ struct heapd_stats {
 	uint64_t gc_pause_buckets[HEAPD_PAUSE_BUCKETS];
 	/* Cycles that found out what the dead had left: deaths before them, what they freed. */
 	uint64_t receipts, receipt_deaths, receipt_bytes, receipt_objects;
-	uint64_t unused[42];
+	uint64_t adoptions; /* by daemons that were started after the one that made the heap */
+	uint64_t unused[41];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
