@@ -573,7 +573,7 @@ static int peer_of_session(const struct session *session, struct peer *peer)
 	const struct ledger_session *record = &session->heap->clients->records[session->index];
 
 	*peer = (struct peer){ .pid = session->parent, .uid = session->uid, .pidfd = -1 };
-	return session->pid ? peer_of_record(session->pid, record->start, session->uid, peer) : 0;
+	return session->pid ? peer_of_record(session->pid, record->mark, session->uid, peer) : 0;
 }
 
 bool connections_expect(struct connections *connections, struct session *session)

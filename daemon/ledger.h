@@ -61,9 +61,9 @@ _Static_assert(sizeof(struct ledger_head) <= 4096, "the ledger's head has one pa
 
 /* A session; at its place in heap->clients. */
 struct ledger_session {
-	uint64_t id;     /* 0: none; written last, and cleared first */
-	uint64_t memory; /* the number of its memory file, see store.h */
-	uint64_t start; /* of the process, in ticks since boot: a number that was given to another is noticed */
+	uint64_t id;        /* 0: none; written last, and cleared first */
+	uint64_t memory;    /* the number of its memory file, see store.h */
+	uint64_t mark;      /* of the process, see peer.h: a number that was given to another is noticed */
 	uint64_t in_flight; /* an object whose address may be on its way to the client */
 	int32_t pid;        /* of a forked child that has not spoken: 0, ... */
 	int32_t parent;     /* ... and its parent */

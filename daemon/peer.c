@@ -2,9 +2,11 @@
 /*
  * peer.c - owns the identity of clients.
  *
- * Right because every fact comes from the kernel and is tied to a process, not to a number: the socket's own
- * pidfd where the kernel has it, and otherwise a pidfd that was opened between two looks at one and the same
- * start time, so that a number that was given to somebody else in between is noticed.
+ * Right because every fact comes from the kernel and is tied to a process, not to a number: by a pidfd, which the
+ * socket itself gives (Linux 6.5), which tells its process's parent and user (6.13), and whose inode no other process ever
+ * has (6.9). Older kernels tell the same in /proc, by number: then a pidfd is opened between two looks at one and the same
+ * start time. Where /proc is hidden on top of that (ProtectProc= of the unit), what cannot be known is left to what the
+ * socket says: the user is certain in any case.
  */
 #include "peer.h"
 
@@ -17,19 +19,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
 
-#define GROUPS_MAX 65536u /* the kernel's NGROUPS_MAX */
+#define GROUPS_MAX  65536u /* the kernel's NGROUPS_MAX */
+#define PIDFS_MAGIC 0x50494446
+
+/* struct pidfd_info of linux/pidfd.h in its first version, which the C library's headers may be too old for. */
+struct pidfd_answer {
+	uint64_t mask, cgroup;
+	uint32_t pid, tgid, ppid;
+	uint32_t ruid, rgid, euid, egid, suid, sgid, fsuid, fsgid;
+	uint32_t unused;
+};
+_Static_assert(sizeof(struct pidfd_answer) == 64, "PIDFD_INFO_SIZE_VER0");
+#define PIDFD_ASK       _IOWR(0xff, 11, struct pidfd_answer) /* PIDFD_GET_INFO */
+#define PIDFD_ASK_PID   1u
+#define PIDFD_ASK_CREDS 2u
 
 struct process {
-	pid_t parent;
-	uint64_t start; /* in ticks since boot */
+	pid_t parent;   /* 0: that cannot be told */
+	uint64_t start; /* in ticks since boot; 0: the same */
 };
 
 static int read_proc(pid_t pid, const char *file, char *text, size_t size)
@@ -69,38 +86,58 @@ static int process_read(pid_t pid, struct process *process)
 	return 0;
 }
 
-static int open_pid(pid_t pid, struct process *process)
+static bool pidfd_ask(int pidfd, struct pidfd_answer *answer)
 {
-	struct process after;
-	int r, fd;
+	*answer = (struct pidfd_answer){ .mask = PIDFD_ASK_PID | PIDFD_ASK_CREDS };
+	return ioctl(pidfd, PIDFD_ASK, answer) == 0 && answer->mask & PIDFD_ASK_CREDS;
+}
 
-	r = process_read(pid, process);
-	if (r < 0)
-		return r;
+/* In /proc; if it is not there, it is hidden, or gone. */
+static void process_look(pid_t pid, struct process *process)
+{
+	if (process_read(pid, process) < 0)
+		*process = (struct process){ 0 };
+}
+
+static int open_pid(pid_t pid)
+{
+	struct process before, after;
+	int fd;
+
+	process_look(pid, &before);
 	fd = (int)syscall(SYS_pidfd_open, pid, 0);
 	if (fd < 0)
 		return -errno;
-	r = process_read(pid, &after);
-	if (r == 0 && after.start != process->start)
-		r = -ESRCH;
-	if (r == 0)
+	process_look(pid, &after);
+	if (after.start == before.start)
 		return fd;
 	close(fd);
-	return r;
+	return -ESRCH;
+}
+
+/* 0: that cannot be told. */
+static pid_t parent_of(int pidfd, pid_t pid)
+{
+	struct pidfd_answer answer;
+	struct process process;
+
+	if (pidfd_ask(pidfd, &answer))
+		return (pid_t)answer.ppid;
+	process_look(pid, &process);
+	return process.parent;
 }
 
 /* Before kernel 6.5 a socket has no pidfd. One whose process is gone gives ESRCH, or ENODATA. */
 static int open_socket_pid(int fd, pid_t pid)
 {
 	socklen_t length = sizeof(int);
-	struct process process;
 	int pidfd = -1;
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &length) == 0)
 		return pidfd;
 	if (errno != ENOPROTOOPT && errno != EINVAL)
 		return errno == ENODATA ? -ESRCH : -errno;
-	return open_pid(pid, &process);
+	return open_pid(pid);
 }
 
 /* The primary group stands before the supplementary ones. */
@@ -151,15 +188,18 @@ int peer_of_socket(int fd, struct peer *peer)
 	return 0;
 }
 
-/* Credentials carry the real user, sockets the effective one. */
-static bool is_user(const struct ucred *credentials, uid_t uid)
+/* Credentials carry the real user unless their sender says otherwise, sockets the effective one. */
+static bool is_user(int pidfd, const struct ucred *credentials, uid_t uid)
 {
+	struct pidfd_answer answer;
 	unsigned effective;
 	char text[4096];
 	const char *line;
 
 	if (credentials->uid == uid)
 		return true;
+	if (pidfd_ask(pidfd, &answer))
+		return answer.euid == uid;
 	if (read_proc(credentials->pid, "status", text, sizeof(text)) < 0)
 		return false;
 	line = strstr(text, "\nUid:");
@@ -177,22 +217,23 @@ static bool is_gone_within(const struct peer *peer, int milliseconds)
  * A parent that is gone has left its child to another: then the socket alone says whose child it is. The kernel
  * gives the children away a moment before the pidfd tells.
  */
-static bool is_child(const struct process *process, const struct peer *parent)
+static bool is_child(int pidfd, pid_t pid, const struct peer *parent)
 {
-	return process->parent == parent->pid || is_gone_within(parent, 1);
+	pid_t its = parent_of(pidfd, pid);
+
+	return !its || its == parent->pid || is_gone_within(parent, 1);
 }
 
 int peer_of_child(const struct ucred *credentials, const struct peer *parent, struct peer *child)
 {
-	struct process process;
 	int pidfd;
 
 	if (credentials->pid <= 0 || credentials->pid == parent->pid)
 		return -EPERM;
-	pidfd = open_pid(credentials->pid, &process);
+	pidfd = open_pid(credentials->pid);
 	if (pidfd < 0)
 		return pidfd;
-	if (!is_child(&process, parent) || !is_user(credentials, parent->uid)) {
+	if (!is_child(pidfd, credentials->pid, parent) || !is_user(pidfd, credentials, parent->uid)) {
 		close(pidfd);
 		return -EPERM;
 	}
@@ -200,35 +241,42 @@ int peer_of_child(const struct ucred *credentials, const struct peer *parent, st
 	return 0;
 }
 
-int peer_of_record(pid_t pid, uint64_t start, uid_t uid, struct peer *peer)
+uint64_t peer_mark(pid_t pid, int pidfd)
 {
 	struct process process;
-	int pidfd = open_pid(pid, &process);
+	struct statfs fs;
+	struct stat st;
+
+	if (fstatfs(pidfd, &fs) == 0 && fs.f_type == PIDFS_MAGIC && fstat(pidfd, &st) == 0)
+		return st.st_ino;
+	process_look(pid, &process);
+	return process.start;
+}
+
+int peer_of_record(pid_t pid, uint64_t mark, uid_t uid, struct peer *peer)
+{
+	int pidfd = open_pid(pid);
 
 	if (pidfd < 0)
 		return pidfd;
 	*peer = (struct peer){ .pid = pid, .uid = uid, .pidfd = pidfd };
-	if (process.start == start && !peer_is_gone(peer))
+	if (peer_mark(pid, pidfd) == mark && !peer_is_gone(peer))
 		return 0;
 	peer_release(peer);
 	return -ESRCH;
 }
 
-uint64_t peer_start(pid_t pid)
+static bool is_gone(pid_t pid)
 {
-	struct process process;
-
-	return process_read(pid, &process) < 0 ? 0 : process.start;
+	return kill(pid, 0) < 0 && errno == ESRCH;
 }
 
 /* A parent that is gone has left its child to another: then that it knows the session is all there is to go by. */
 bool peer_is_child_of(const struct peer *peer, pid_t parent, uid_t uid)
 {
-	struct process process, left;
+	pid_t its = parent_of(peer->pidfd, peer->pid);
 
-	if (peer->uid != uid || process_read(peer->pid, &process) < 0)
-		return false;
-	return process.parent == parent || process_read(parent, &left) < 0;
+	return peer->uid == uid && (!its || its == parent || is_gone(parent));
 }
 
 void peer_release(struct peer *peer)

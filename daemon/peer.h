@@ -29,13 +29,13 @@ int peer_of_socket(int fd, struct peer *peer);
 int peer_of_child(const struct ucred *credentials, const struct peer *parent, struct peer *child);
 
 /*
- * A process that was known by its number and its start; -ESRCH if it is gone, or if the number is another's by now. It
+ * A process that was known by its number and its mark; -ESRCH if it is gone, or if the number is another's by now. It
  * has no groups.
  */
-int peer_of_record(pid_t pid, uint64_t start, uid_t uid, struct peer *peer);
+int peer_of_record(pid_t pid, uint64_t mark, uid_t uid, struct peer *peer);
 
-/* When the process was started, in ticks since boot; 0: it is gone. */
-uint64_t peer_start(pid_t pid);
+/* What no process had that had the same number, nor will: until the next boot. 0: that cannot be told. */
+uint64_t peer_mark(pid_t pid, int pidfd);
 
 /* Whether the process that connected is a child of the process parent, and of the user. */
 bool peer_is_child_of(const struct peer *peer, pid_t parent, uid_t uid);

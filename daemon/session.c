@@ -247,7 +247,7 @@ static void record_write(const struct session *session)
 		.memory = session->memory.number,
 		.pid = session->pid,
 		.parent = session->parent,
-		.start = peer_start(session->pid ? session->pid : session->parent),
+		.mark = session->mark,
 		.uid = session->uid,
 		.read_only = session->read_only,
 		.administers = session->administers,
@@ -346,6 +346,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.parent = owner->parent,
 		.maker = owner->maker,
 		.maker_seq = owner->maker_seq,
+		.mark = owner->pid && owner->pidfd >= 0 ? peer_mark(owner->pid, owner->pidfd) : 0,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
 		.administers = owner->administers,
@@ -390,13 +391,13 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	return 0;
 }
 
-/* The pid is written last: as long as it is 0, it is the parent whose start is recorded. */
+/* The pid is written last: as long as it is 0, nobody looks at the mark. */
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 {
 	struct ledger_session *record = record_of(session);
 
 	if (!session->pid) {
-		HEAPD_STORE_RELEASE(&record->start, peer_start(pid));
+		HEAPD_STORE_RELEASE(&record->mark, peer_mark(pid, pidfd));
 		HEAPD_STORE_RELEASE(&record->pid, pid);
 	}
 	session->pid = pid;

@@ -41,6 +41,7 @@ struct session {
 	pid_t parent;       /* ... whose it is, ... */
 	uint64_t maker;     /* ... which session asked for it, ... */
 	uint32_t maker_seq; /* ... and by which request */
+	uint64_t mark;      /* of the process, see peer.h; for its record */
 	uid_t uid;
 	bool read_only;
 	bool administers;            /* may set settings, and have the heap verified */

@@ -700,13 +700,15 @@ END_TEST
 /* A number that was given to another process is noticed. */
 START_TEST(reused_pid)
 {
-	uint64_t start = peer_start(getpid());
+	int pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	uint64_t mark = peer_mark(getpid(), pidfd);
 	struct peer peer;
 
-	ck_assert_uint_gt(start, 0);
-	ck_assert_int_eq(peer_of_record(getpid(), start, getuid(), &peer), 0);
+	ck_assert_uint_gt(mark, 0);
+	ck_assert_int_eq(peer_of_record(getpid(), mark, getuid(), &peer), 0);
 	peer_release(&peer);
-	ck_assert_int_eq(peer_of_record(getpid(), start - 1, getuid(), &peer), -ESRCH);
+	ck_assert_int_eq(peer_of_record(getpid(), mark - 1, getuid(), &peer), -ESRCH);
+	close(pidfd);
 }
 END_TEST
 
