@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,9 +16,11 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/peer.h"
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/session.h"
@@ -287,6 +292,129 @@ START_TEST(a_container_is_known_by_its_user_outside)
 }
 END_TEST
 
+/* Like a kernel of before 6.5: a socket has no pidfd, and a pidfd tells nothing. */
+static bool be_old_kernel(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_fstatfs, 6, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsockopt, 0, 2),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 77 /* SO_PEERPIDFD */, 3, 4),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0xc040ff0b /* PIDFD_GET_INFO */, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
+
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+	       syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) == 0;
+}
+
+/* The unit's view of /proc, as a user who sees nobody else's processes there. */
+static bool hide_processes(void)
+{
+	return unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+	       mount("proc", "/proc", "proc", 0, "hidepid=invisible,subset=pid") == 0 &&
+	       setgroups(0, NULL) == 0 && setgid(NO_GROUP) == 0 && setuid(OTHER) == 0;
+}
+
+struct strangers {
+	bool old_kernel;
+	int socket;         /* whose other end is the client's */
+	pid_t client, none; /* none: no child of the client's, ... */
+	pid_t child;        /* ... and one */
+};
+
+static int look_at_client(const struct strangers *s, struct peer *client)
+{
+	struct peer again;
+	uint64_t mark;
+
+	if (peer_of_socket(s->socket, client) < 0 || client->pid != s->client || client->uid != 0)
+		return 2;
+	mark = peer_mark(client->pid, client->pidfd);
+	if (s->old_kernel != (mark == 0) || peer_of_record(client->pid, mark, 0, &again) < 0)
+		return 3;
+	peer_release(&again);
+	return peer_of_record(client->pid, mark + 1, 0, &again) == -ESRCH ? 0 : 4;
+}
+
+static int child_status(const struct peer *parent, pid_t pid, uid_t said)
+{
+	struct ucred credentials = { .pid = pid, .uid = said };
+	struct peer found = { .pidfd = -1 };
+	int r = peer_of_child(&credentials, parent, &found);
+
+	if (r == 0 && said == 0 && peer_is_child_of(&found, parent->pid, OTHER))
+		r = -EPROTO;
+	peer_release(&found);
+	return r;
+}
+
+/* Who is no child is let in only where that cannot be told; and a user who is not said is looked for where it stands. */
+static int look_at_strangers(const struct strangers *s)
+{
+	struct peer client;
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", s->client);
+	if (access(path, F_OK) == 0 || (s->old_kernel && !be_old_kernel()))
+		return 1;
+	r = look_at_client(s, &client);
+	if (r == 0 && child_status(&client, s->child, 0) != 0)
+		r = 5;
+	if (r == 0 && child_status(&client, s->none, 0) != (s->old_kernel ? 0 : -EPERM))
+		r = 6;
+	if (r == 0 && child_status(&client, s->child, OTHER) != (s->old_kernel ? -EPERM : 0))
+		r = 7;
+	return r;
+}
+
+static int be_stranger(void *arg)
+{
+	struct strangers *s = arg;
+	int pair[2], status;
+	pid_t looking;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) < 0)
+		return 90;
+	s->client = getpid();
+	s->socket = pair[0];
+	s->child = fork();
+	if (s->child == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		pause();
+	}
+	looking = fork();
+	if (looking == 0)
+		_exit(hide_processes() ? look_at_strangers(s) : 77);
+	waitpid(looking, &status, 0);
+	kill(s->child, SIGKILL);
+	waitpid(s->child, NULL, 0);
+	return WIFEXITED(status) ? WEXITSTATUS(status) : 91;
+}
+
+/* _i: whether the kernel is an old one. */
+START_TEST(who_it_is_without_proc)
+{
+	struct strangers s = { .old_kernel = _i, .none = getpid() };
+	int status;
+
+	if (!is_root("who_it_is_without_proc"))
+		return;
+	ck_assert_int_ge(waitpid(fixture_client_fork(be_stranger, &s), &status, 0), 0);
+	ck_assert(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		printf("SKIP who_it_is_without_proc: /proc cannot be mounted here\n");
+	else
+		ck_assert_int_eq(WEXITSTATUS(status), 0);
+}
+END_TEST
+
 static Suite *access_suite(void)
 {
 	Suite *suite = suite_create("access");
@@ -295,6 +423,7 @@ static Suite *access_suite(void)
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, mode_says_who_may_do_what);
 	tcase_add_loop_test(tcase, what_a_user_costs_is_bounded, 0, 2);
+	tcase_add_loop_test(tcase, who_it_is_without_proc, 0, 2);
 	tcase_add_test(tcase, a_container_is_known_by_its_user_outside);
 	suite_add_tcase(suite, tcase);
 	return suite;
