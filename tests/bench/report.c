@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "goals.h"
+#include "steps.h"
 
 static const char method[] =
 	"\nFigures are nanoseconds per operation, medians of the rounds. An operation is an object allocated and freed; "
@@ -270,6 +271,7 @@ void report_text(const struct report *rep, FILE *f, bool full)
 		if (any)
 			loop_write(r, loop, f, full);
 	}
+	steps_write(r, f);
 	if (r->touch[0].n || r->touch[1].n)
 		touch_write(r, f);
 	if (r->attach.n)
