@@ -15,7 +15,8 @@ const uint32_t bench_sizes[BENCH_SIZES] = { 16, 64, 256, 1024, 4096, BENCH_MIX }
 
 const char *bench_loop_name(uint32_t loop)
 {
-	static const char *const names[BENCH_LOOPS] = { "pair", "alloc", "burst", "pass" };
+	static const char *const names[BENCH_LOOPS] = { "pair",   "alloc",   "burst",  "pass",
+							"larson", "xmalloc", "scratch" };
 
 	return names[loop];
 }
@@ -27,6 +28,9 @@ const char *bench_loop_text(uint32_t loop)
 		"allocate 10,000 objects; freeing them is not timed",
 		"allocate 10,000 objects, then free them, oldest first",
 		"one allocates and passes the pointer through a ring, another frees",
+		"objects replaced at random, in blocks that go from worker to worker",
+		"each frees what its neighbour allocates",
+		"one worker's object freed by another, which then writes 200 times to its own, of 16 bytes",
 	};
 
 	return texts[loop];

@@ -17,15 +17,19 @@ extern "C" {
 #define BENCH_INLINE static inline __attribute__((always_inline))
 
 enum bench_loop {
-	BENCH_PAIR,  /* allocate one object, free it at once */
-	BENCH_ALLOC, /* allocate BENCH_CHUNK objects; freeing them is outside the timed part */
-	BENCH_BURST, /* allocate BENCH_CHUNK objects, then free them, oldest first */
-	BENCH_PASS,  /* one allocates and passes on through a ring, another frees */
+	BENCH_PAIR,   /* allocate one object, free it at once */
+	BENCH_ALLOC,  /* allocate BENCH_CHUNK objects; freeing them is outside the timed part */
+	BENCH_BURST,  /* allocate BENCH_CHUNK objects, then free them, oldest first */
+	BENCH_PASS,   /* one allocates and passes on through a ring, another frees */
+	BENCH_LARSON, /* the patterns: patterns.h */
+	BENCH_XMALLOC,
+	BENCH_SCRATCH,
 	BENCH_LOOPS
 };
 
 #define BENCH_CHUNK 10000
 #define BENCH_PROCS 8
+#define BENCH_RINGS (BENCH_PROCS / 2 + 2 * BENCH_PROCS + 1) /* of BENCH_PASS, and of the patterns */
 #define BENCH_SIZES 6
 #define BENCH_MIX   0u   /* the size that stands for the mix */
 #define BENCH_MIXED 4096 /* sizes in the mix, before it repeats; a power of two */

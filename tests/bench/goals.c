@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 struct list {
 	const struct results *r;
@@ -54,6 +55,39 @@ static void goals_of_speed(struct list *l)
 		 (struct goal){ .limit = 0.8,
 				.measured = spread_ratio(cell(l, "heapd", 1, BENCH_BURST, 64), burst) },
 		 "64 bytes, heapd's allocation and free / mimalloc's (burst / burst)");
+}
+
+/* The malloc whose pairs are the fastest, with as many threads of one process. */
+static const struct samples *best_malloc(const struct list *l, unsigned procs)
+{
+	const struct samples *best = NULL;
+
+	for (unsigned i = 0; i < l->r->nentrants; i++) {
+		const struct entrant *e = &l->r->entrants[i];
+		const struct samples *s = results_at(l->r, e, BENCH_PAIR, 64);
+		bool is_malloc = strcmp(e->name, "heapd") && strcmp(e->name, "boost") &&
+				 strncmp(e->name, "bare", 4);
+
+		if (is_malloc && e->procs == procs && !e->zero && s->n &&
+		    (!best || spread_ns(s).median < spread_ns(best).median))
+			best = s;
+	}
+	return best;
+}
+
+static void goals_of_numbers(struct list *l)
+{
+	for (unsigned procs = 1; procs <= BENCH_PROCS; procs *= 2) {
+		const struct samples *best = best_malloc(l, procs);
+		struct goal goal = { .limit = 0.5 };
+
+		if (best)
+			goal.measured = spread_ratio(cell(l, "heapd", procs, BENCH_ALLOC, 64), best);
+		goal_add(
+			l, goal,
+			"64 bytes, %u processes: heapd's allocation / the best malloc's pair in as many threads",
+			procs);
+	}
 }
 
 /* With as many processes, throughputs are as the inverse of the times per operation. */
@@ -117,6 +151,7 @@ unsigned goals_compute(const struct results *r, struct goal goals[BENCH_GOALS])
 	struct list l = { .r = r, .goals = goals };
 
 	goals_of_speed(&l);
+	goals_of_numbers(&l);
 	goals_of_sharing(&l);
 	goals_of_touch(&l);
 	goals_of_attach(&l);

@@ -8,7 +8,7 @@
  *   void bench_put(struct bench_worker *, void *object)   free
  *   void bench_pass(struct bench_worker *, void **slot, void *object)   store in a ring; NULL ends a run
  *   void *bench_take(struct bench_worker *, void **slot)  load from a ring
- *   struct bench_ring *bench_ring_of(struct bench_worker *, unsigned pair)
+ *   struct bench_ring *bench_ring_of(struct bench_worker *, unsigned number)   one of BENCH_RINGS, zeroed at first
  * and hands bench_loops_run() to crew_start().
  *
  * The first word of each object is written in every loop. Pointers go through an empty asm, so that no compiler
@@ -215,6 +215,8 @@ static void loop_consume(struct bench_worker *w, struct bench_report *report)
 	report->end = bench_now();
 }
 
+#include "patterns.h"
+
 static void bench_loops_run(struct bench_worker *w, const struct bench_request *request, uint64_t run_ns,
 			    struct bench_report *report)
 {
@@ -229,6 +231,11 @@ static void bench_loops_run(struct bench_worker *w, const struct bench_request *
 		break;
 	case BENCH_BURST:
 		loop_chunks(w, steps, run_ns, true, report);
+		break;
+	case BENCH_LARSON:
+	case BENCH_XMALLOC:
+	case BENCH_SCRATCH:
+		bench_pattern_run(w, request, run_ns, report);
 		break;
 	default:
 		if (w->index % 2)

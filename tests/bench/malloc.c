@@ -12,7 +12,7 @@
 #include "ring.h"
 #include "serve.h"
 
-static struct bench_ring rings[BENCH_PROCS / 2];
+static struct bench_ring rings[BENCH_RINGS];
 
 BENCH_INLINE void *bench_get(struct bench_worker *w, size_t size)
 {

@@ -85,9 +85,14 @@ static bool name_wanted(const struct plan *plan, const char *name)
 
 bool plan_wants_cell(const struct plan *plan, const struct entrant *e, uint32_t loop, uint32_t size)
 {
-	if (loop == BENCH_PASS ? e->procs == 1 : e->threads)
+	bool bare = !strncmp(e->name, "bare", 4);
+
+	if (loop == BENCH_PASS ? e->procs == 1 : bare && (size != 64 || loop > BENCH_PASS))
 		return false;
-	if (!strncmp(e->name, "bare", 4) && size != 64)
+	/* Threads beside processes, and the patterns: for fewer sizes, and nobody has to zero. */
+	if (e->threads && loop < BENCH_PASS && (e->zero || loop == BENCH_ALLOC || size != 64))
+		return false;
+	if (loop > BENCH_PASS && (e->zero || size != (loop == BENCH_SCRATCH ? 16 : BENCH_MIX)))
 		return false;
 	if (any_loop_named(plan) && !word_named(plan, bench_loop_name(loop)))
 		return false;
@@ -121,7 +126,7 @@ int plan_read(struct plan *plan)
 		if (!word_known(word)) {
 			fprintf(stderr,
 				"bench: BENCH_ONLY=%s: \"%s\" is none of heapd mimalloc jemalloc tcmalloc glibc "
-				"boost bare, pair alloc burst pass, 16 64 256 1024 4096 mix, touch attach\n",
+				"boost bare, pair alloc burst pass larson xmalloc scratch, 16 64 256 1024 4096 mix, touch attach\n",
 				only, word);
 			return -EINVAL;
 		}
@@ -264,7 +269,7 @@ static bool malloc_start(struct plan *plan, const struct peer *peer, const char 
 	return false;
 }
 
-/* One process of one thread for most loops; two threads of one process where pointers are passed on. */
+/* One process of one thread; and as many threads of one process as heapd has processes. */
 static void malloc_add(struct plan *plan, struct results *results, const struct peer *peer)
 {
 	char path[256] = "";
@@ -273,15 +278,17 @@ static void malloc_add(struct plan *plan, struct results *results, const struct 
 		missing_add(plan, peer->name, "its library is not installed");
 		return;
 	}
-	for (unsigned threads = 1; threads <= 2; threads++) {
+	for (unsigned threads = 1; threads <= BENCH_PROCS; threads *= 2) {
 		struct entrant e = { .procs = threads, .threads = threads > 1 };
 
-		if (!malloc_start(plan, peer, peer->file ? path : NULL, threads > 1 ? "2" : "1"))
+		if (threads <= 2 &&
+		    !malloc_start(plan, peer, peer->file ? path : NULL, threads > 1 ? "8" : "1"))
 			return;
 		snprintf(e.name, sizeof(e.name), "%s", peer->name);
 		entrant_add(plan, results, &e);
 		e.zero = true;
-		entrant_add(plan, results, &e);
+		if (threads <= 2)
+			entrant_add(plan, results, &e);
 	}
 }
 

@@ -20,8 +20,8 @@ static const char method[] =
 	"Included everywhere: the system calls that an allocator makes, and writing each object's first word. Not "
 	"included:\nfirst touch; each loop runs before it is timed (\"faults\" shows what page faults were left, per 1000 "
 	"operations).\n\"zeroed\" says who zeroes: heapd itself, a memset() in the loop, or nobody. \"x\" is the quotient by "
-	"heapd with as\nmany processes. \"spread\" is (max - min) / median of the rounds, the widest of the row. Two threads "
-	"of one process\n(2t) stand in for two processes where mallocs pass pointers on.\n\n";
+	"heapd with as\nmany processes. \"spread\" is (max - min) / median of the rounds, the widest of the row. Mallocs have "
+	"one process,\nor (t) as many threads of one as the others have processes.\n\n";
 
 static void header_write(const struct report *rep, FILE *f)
 {
