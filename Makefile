@@ -87,17 +87,19 @@ FIXTURE_SRC := $(wildcard tests/fixture*.c)
 TEST_SRC    := $(wildcard tests/check_*.c tests/check_*.cc)
 TEST_SH     := $(wildcard tests/check_*.sh)
 STRESS_ALL  := $(wildcard tests/stress/*.c)
+CRASH_ALL   := $(wildcard tests/crash/*.c)
 BENCH_ALL   := $(wildcard tests/bench/*.c tests/bench/*.cc)
 
-# In stress/ and bench/ a file with a main is a program; the others are common code of the programs beside them.
+# In stress/, crash/ and bench/ a file with a main is a program; the others are common code of the programs beside them.
 open := (
 hash := \#
 mains        = $(if $(strip $1),$(shell grep -lE '^[a-z].*\<main[$(open)]' $1))
 STRESS_SRC   := $(call mains,$(STRESS_ALL))
+CRASH_SRC    := $(call mains,$(CRASH_ALL))
 BENCH_SRC    := $(call mains,$(BENCH_ALL))
 
 # The library hides its insides: a program that includes them is linked with the library's objects instead.
-PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(BENCH_ALL)
+PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(CRASH_ALL) $(BENCH_ALL)
 INNER_SRC := $(if $(PROG_ALL),$(shell grep -lE '^$(hash) *include "(\.\./)*client/' $(PROG_ALL)))
 
 objects = $(patsubst %,$(O)/%.o,$(basename $1))
@@ -119,6 +121,7 @@ DAEMON_OBJ  := $(call objects,$(DAEMON_SRC))
 MAIN_OBJ    := $(call objects,$(MAIN_SRC))
 FIXTURE_OBJ := $(call objects,$(FIXTURE_SRC))
 STRESS_OBJ  := $(call objects,$(filter-out $(STRESS_SRC),$(STRESS_ALL)))
+CRASH_OBJ   := $(call objects,$(filter-out $(CRASH_SRC),$(CRASH_ALL)))
 BENCH_OBJ   := $(call objects,$(filter-out $(BENCH_SRC),$(BENCH_ALL)))
 
 LIBHEAPD  := $(if $(LIB_SRC),$(O)/libheapd.so)
@@ -131,8 +134,9 @@ EXPORTER  := $(if $(EXPORTER_SRC),$(O)/heapd-exporter)
 FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
+CRASH_BIN  := $(addprefix $(O)/crash/,$(call names,$(CRASH_SRC)))
 
-SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/service tests/stress \
+SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/service tests/stress tests/crash \
 	     tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
@@ -183,11 +187,11 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants FORCE
+.PHONY: all tests stress stress-build stress-mutants crash FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
-tests: all $(TEST_BIN) ## build the test programs
+tests: all $(TEST_BIN) $(CRASH_BIN) ## build the test programs
 
 stress-build: all $(STRESS_BIN)
 
@@ -329,12 +333,13 @@ comma := ,
 
 $(foreach s,$(TEST_SRC),$(eval $(call program,$s,tests)))
 $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
+$(foreach s,$(CRASH_SRC),$(eval $(call program,$s,crash,$(CRASH_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 
-$(O)/tests/ $(O)/stress/ $(O)/bench/:
+$(O)/tests/ $(O)/stress/ $(O)/crash/ $(O)/bench/:
 	@mkdir -p $@
 
 ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
@@ -406,6 +411,14 @@ shaken:
 
 stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= has a run again
 	@HEAPD_STRESS_SECONDS=$(SECONDS) scripts/run-stress $(abspath $(O)/shaken)
+
+# What was covered is kept from one program to the next; the last one judges it.
+crash: ## any client killed at every instruction of every operation, by sequences and by compare-and-swap: half an hour and more
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) tests
+	@rm -f $(O)/crash/covered
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
+		$(O)/crash/kill --cover $(O)/crash/covered --gaps $(CRASH_ARGS)
 
 stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
 	@scripts/run-mutants $(abspath $(O)/shaken) $T

@@ -1,0 +1,692 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * operations.c - owns the operations that a client is killed in, each with what has to be there before.
+ *
+ * prepare() brings the thread into the state that the operation is about (a used-up slab, a batch in a spare, a slab of
+ * another CPU's); the contract's own tables are read for that, nothing is written that is not the library's doing.
+ */
+#include <err.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "heapd/sizeclass.h"
+
+#include "scene.h"
+
+#define ONCE (1u << BARRIER_OFF)
+#define ALL  (1u << BARRIER_OFF | 1u << BARRIER_ON | 1u << BARRIER_ON_FIRST)
+
+static volatile uint64_t sink;
+
+static void use(const void *p)
+{
+	sink += (uint64_t)(uintptr_t)p;
+}
+
+/* Slabs ------------------------------------------------------------------------------------------------------------ */
+
+static uint64_t free_here(const struct scene *s, uint32_t class)
+{
+	const struct heapd_rseq_entry *e = s->tables.rseq_rows + (uint64_t)s->cpu * HEAPD_CLASS_MAX + class;
+	const struct heapd_pair *p = s->tables.cas_rows +
+				     ((uint64_t)s->cpu << (HEAPD_ROW_SHIFT - HEAPD_CURRENT_SHIFT)) + class;
+
+	if (!s->sequences)
+		return p->second;
+	return e->slabs[0].bits | e->slabs[1].bits;
+}
+
+static uint32_t class_of(uint64_t bytes)
+{
+	return HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + heapd_sizeclass_of(bytes);
+}
+
+/* Until nothing of the class is left in this CPU's slabs. */
+static void drain(struct scene *s, uint64_t bytes)
+{
+	s->object = heapd_alloc(s->heap, bytes);
+	while (free_here(s, class_of(bytes)))
+		s->object = heapd_alloc(s->heap, bytes);
+}
+
+static void one64(struct scene *s)
+{
+	s->object = heapd_alloc(s->heap, 64);
+}
+
+static void drain64(struct scene *s)
+{
+	drain(s, 64);
+}
+
+static void drain3072(struct scene *s)
+{
+	drain(s, 3072);
+}
+
+/* Nothing left here, nor in this thread's spares: what comes next is the ring's. */
+static void drain_spares(struct scene *s)
+{
+	for (unsigned i = 0; i < 16; i++)
+		drain(s, 4096);
+}
+
+static void one_of_each(struct scene *s)
+{
+	static const size_t sizes[] = { 16, 32, 64, 128, 200, 1000, 2048 };
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		use(heapd_alloc(s->heap, sizes[i]));
+		use(heapd_alloc_leaf(s->heap, sizes[i]));
+	}
+	s->object = heapd_new(s->nodes, struct node);
+	use(heapd_new_array(s->nodes, struct node, 3));
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 5));
+}
+
+static void alloc_small(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 16));
+	use(heapd_alloc(s->heap, 32));
+	use(heapd_alloc(s->heap, 64));
+	use(heapd_alloc(s->heap, 128));
+	use(heapd_alloc_leaf(s->heap, 16));
+	use(heapd_alloc_leaf(s->heap, 64));
+	use(heapd_alloc_leaf(s->heap, 128));
+}
+
+static void alloc_medium(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 200));
+	use(heapd_alloc(s->heap, 1000));
+	use(heapd_alloc_leaf(s->heap, 200));
+}
+
+static void alloc_typed(struct scene *s)
+{
+	use(heapd_new(s->nodes, struct node));
+	use(heapd_new_array(s->nodes, struct node, 3));
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 5));
+	use(heapd_new_array(heapd_type_any(s->heap), char, 40));
+	use(heapd_type_alloc(heapd_type_leaf(s->heap), 1));
+}
+
+static void alloc_typed_large(struct scene *s)
+{
+	use(heapd_new_array(s->nodes, struct node, 1000));
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 9000));
+}
+
+static void alloc_aligned(struct scene *s)
+{
+	use(heapd_alloc_aligned(s->heap, 100, 64));
+	use(heapd_alloc_aligned(s->heap, 5000, 4096));
+	use(heapd_alloc_aligned(s->heap, 100, 65536));
+}
+
+static void alloc_many(struct scene *s)
+{
+	use((void *)heapd_alloc_many(s->heap, 64, 20, s->others));
+}
+
+static void alloc_copies(struct scene *s)
+{
+	use(heapd_strdup(s->heap, "thirty bytes or so, of text"));
+	use(heapd_memdup(s->heap, s->text, sizeof(s->text)));
+}
+
+static void alloc_large(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 100000));
+}
+
+static void alloc64(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 64));
+}
+
+static void alloc3072(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 3072));
+}
+
+static void alloc4096(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 4096));
+}
+
+/* The slab that collects frees has some, the one that is allocated from has none. */
+static void prepare_turn(struct scene *s)
+{
+	void *kept[8];
+
+	drain(s, 256);
+	for (unsigned i = 0; i < 8; i++)
+		kept[i] = heapd_alloc(s->heap, 256);
+	drain(s, 256);
+	for (unsigned i = 0; i < 8; i++)
+		heapd_free(kept[i]);
+}
+
+static void alloc256(struct scene *s)
+{
+	use(heapd_alloc(s->heap, 256));
+}
+
+/* One slot to a slab, and faster than the daemon supplies: the ring is found empty, and waited for. */
+static void prepare_burst(struct scene *s)
+{
+	for (unsigned i = 0; i < 64; i++)
+		use(heapd_alloc(s->heap, 32768));
+}
+
+static void burst(struct scene *s)
+{
+	for (unsigned i = 0; i < 40; i++)
+		use(heapd_alloc(s->heap, 32768));
+}
+
+static void prepare_realloc(struct scene *s)
+{
+	s->object = heapd_alloc(s->heap, 100);
+	s->others[0] = heapd_alloc(s->heap, 5000);
+	s->others[1] = heapd_alloc(s->heap, 100);
+	heapd_init((struct node **)s->object, s->stage->node[3]);
+	use(heapd_alloc(s->heap, 1000));
+}
+
+static void do_realloc(struct scene *s)
+{
+	s->object = heapd_realloc(s->heap, s->object, 1000);
+	s->object = heapd_realloc(s->heap, s->object, 1010);
+	s->others[0] = heapd_realloc(s->heap, s->others[0], 64);
+	s->others[2] = heapd_realloc(s->heap, NULL, 64);
+	s->others[1] = heapd_realloc(s->heap, s->others[1], 0);
+}
+
+static void prepare_realloc_large(struct scene *s)
+{
+	s->object = heapd_alloc(s->heap, 32800);
+}
+
+static void realloc_large(struct scene *s)
+{
+	s->object = heapd_realloc(s->heap, s->object, 34000);
+}
+
+/* Free ------------------------------------------------------------------------------------------------------------- */
+
+static void prepare_free(struct scene *s)
+{
+	for (unsigned i = 0; i < 32; i++)
+		s->others[i] = heapd_alloc(s->heap, 64);
+	for (unsigned i = 0; i < 4; i++)
+		heapd_free(s->others[16 + i]);
+}
+
+static void free_some(struct scene *s)
+{
+	for (unsigned i = 0; i < 4; i++)
+		heapd_free(s->others[i]);
+}
+
+/* Slots of another size than 64 to a slab take the longer sequence. */
+static void prepare_free_push(struct scene *s)
+{
+	for (unsigned i = 0; i < 40; i++)
+		s->others[i] = heapd_alloc(s->heap, 1024);
+	s->object = s->others[0];
+}
+
+static void free_push(struct scene *s)
+{
+	for (unsigned i = 0; i < 40; i += 3)
+		heapd_free(s->others[i]);
+}
+
+static void move_to(unsigned cpu)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+}
+
+static void prepare_free_remote(struct scene *s)
+{
+	prepare_free_push(s);
+	s->object = heapd_alloc(s->heap, 64);
+	move_to(s->cpu ^ 1);
+	use(heapd_alloc(s->heap, 1024));
+}
+
+static void free_remote(struct scene *s)
+{
+	heapd_free(s->others[1]);
+	heapd_free(s->others[9]);
+	heapd_free(s->object);
+}
+
+static void prepare_free_large(struct scene *s)
+{
+	s->object = heapd_alloc(s->heap, 100000);
+}
+
+static void free_one(struct scene *s)
+{
+	heapd_free(s->object);
+}
+
+/* Of a size that nobody else uses: what is freed twice may be another one's by then. */
+static void prepare_free_wrong(struct scene *s)
+{
+	for (unsigned i = 0; i < 4; i++)
+		s->others[i] = heapd_alloc(s->heap, 352);
+}
+
+static void free_wrong(struct scene *s)
+{
+	heapd_free(s->others[0]);
+	heapd_free(s->others[0]);
+	heapd_free((char *)s->others[1] + 8);
+	heapd_free(s->text);
+	heapd_free(NULL);
+}
+
+/* Fields ----------------------------------------------------------------------------------------------------------- */
+
+static void prepare_fields(struct scene *s)
+{
+	s->object = heapd_new(s->nodes, struct node);
+	s->others[0] = heapd_new(s->nodes, struct node);
+	s->others[1] = heapd_new(s->nodes, struct node);
+	heapd_init(&((struct node *)s->others[0])->next, s->stage->node[1]);
+	heapd_init(&((struct node *)s->others[0])->other, s->stage->node[2]);
+	heapd_init(&((struct node *)s->others[1])->next, s->stage->node[3]);
+}
+
+static void store(struct scene *s)
+{
+	struct node *n = s->object, *o = s->others[0];
+
+	heapd_init(&n->next, s->stage->node[5]);
+	heapd_store(&s->stage->field[0], n);
+	heapd_store(&o->next, s->stage->node[4]);
+	heapd_store(&o->next, NULL);
+	heapd_store_relaxed(&o->other, n);
+	use(heapd_load(&o->other));
+}
+
+static void exchange(struct scene *s)
+{
+	struct node *n = s->object, *o = s->others[0];
+
+	use(heapd_exchange(&o->next, n));
+	use(heapd_exchange_relaxed(&o->other, n));
+}
+
+static void compare(struct scene *s)
+{
+	struct node *n = s->object, *o = s->others[0], *seen = s->stage->node[1];
+
+	sink += heapd_cas(&o->next, &seen, n);
+	sink += heapd_cas(&o->next, &seen, s->stage->node[7]);
+	sink += heapd_cas_relaxed(&o->other, &seen, n);
+}
+
+static void by_symbol(struct scene *s)
+{
+	struct node *n = s->object, *o = s->others[0];
+	void *seen = s->stage->node[4];
+
+	heapd_store_sym((void *)(uintptr_t)&o->next, s->stage->node[4]);
+	heapd_store_relaxed_sym((void *)(uintptr_t)&o->other, n);
+	use(heapd_exchange_sym((void *)(uintptr_t)&o->other, n));
+	use(heapd_exchange_relaxed_sym((void *)(uintptr_t)&o->other, s->others[1]));
+	sink += heapd_cas_sym((void *)(uintptr_t)&o->next, &seen, n);
+	sink += heapd_cas_relaxed_sym((void *)(uintptr_t)&o->next, &seen, n);
+	use(heapd_load_sym(&o->next));
+	use(heapd_load_relaxed_sym(&o->next));
+	heapd_init_sym((void *)(uintptr_t) & ((struct node *)s->others[1])->other, n);
+	use(heapd_untag_sym(heapd_tag_sym(n, 3)));
+	sink += heapd_tag_of_sym(n);
+	heapd_keep_sym(n);
+}
+
+static void move_zero(struct scene *s)
+{
+	struct node *n = s->others[0], *o = s->others[1];
+
+	heapd_move((void **)(uintptr_t)&o->next, (void **)(uintptr_t)&n->next, 2);
+	heapd_move((void **)(uintptr_t)&o->other, (void **)(uintptr_t)&o->next, 2);
+	heapd_zero((void **)(uintptr_t)&n->next, 2);
+}
+
+static void edit(struct scene *s)
+{
+	struct node *n = s->others[0];
+
+	if (heapd_edit_begin(n, sizeof(*n)) < 0)
+		return;
+	n->word[0] = 1;
+	heapd_edit_end(n);
+}
+
+/* Roots ------------------------------------------------------------------------------------------------------------ */
+
+static void pin(struct scene *s)
+{
+	struct node **p = heapd_pin(s->heap, (struct node *)s->object), **q;
+
+	if (!p)
+		return;
+	q = heapd_pin_field(s->heap, &s->stage->node[2]);
+	if (q)
+		heapd_store_pinned(&s->stage->field[1], q);
+	use(heapd_take(p));
+	if (q)
+		heapd_unpin(q);
+}
+
+static void named_root(struct scene *s)
+{
+	static char name[32];
+
+	snprintf(name, sizeof(name), "crash %d", getpid() % 4);
+	use(heapd_root(s->heap, name, struct node, s->nodes));
+	heapd_root_set(s->heap, name, s->object);
+	use(heapd_root_get(s->heap, name, s->nodes));
+	sink += (uint64_t)heapd_root_cas(s->heap, name, s->object, NULL);
+	use(heapd_root_offer(s->heap, name, s->object));
+	heapd_root_set(s->heap, name, NULL);
+}
+
+static void next_root(struct scene *s)
+{
+	struct heapd_root_info info = HEAPD_SIZED(info);
+
+	while (heapd_root_next(s->heap, &info) > 0)
+		sink++;
+}
+
+static void range(struct scene *s)
+{
+	static void *table[8];
+
+	sink += (uint64_t)heapd_range_add(s->heap, table, sizeof(table));
+	sink += (uint64_t)heapd_local_add(s->heap, s->text, sizeof(s->text));
+	sink += (uint64_t)heapd_local_remove(s->heap, s->text);
+	sink += (uint64_t)heapd_range_remove(s->heap, table);
+}
+
+static void ticket(struct scene *s)
+{
+	char text[64];
+
+	if (heapd_ticket_issue(s->heap, s->object, text, sizeof(text), 1) >= 0)
+		use(heapd_ticket_take(s->heap, text));
+}
+
+static void prepare_weak(struct scene *s)
+{
+	prepare_fields(s);
+	s->weak = heapd_weak_new(s->heap, s->object);
+}
+
+static void weak(struct scene *s)
+{
+	use(heapd_weak_new(s->heap, s->stage->node[2]));
+	use(heapd_weak_get(s->weak, struct node));
+}
+
+static void prepare_dead(struct scene *s)
+{
+	heapd_type_watch_dead(s->watched);
+	use(heapd_type_alloc(s->watched, 32));
+}
+
+static void next_dead(struct scene *s)
+{
+	heapd_type_watch_dead(s->watched);
+	use(heapd_type_next_dead(s->watched));
+}
+
+/* The rest --------------------------------------------------------------------------------------------------------- */
+
+static void look(struct scene *s)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	char value[64];
+
+	sink += heapd_size(s->object);
+	use(heapd_type_of(s->object));
+	use(heapd_heap_of(s->object));
+	use(heapd_start_of((char *)s->object + 9));
+	use(heapd_type_name(s->nodes));
+	sink += (uint64_t)heapd_get_info(s->heap, &info);
+	sink += (uint64_t)heapd_get(s->heap, "gc.percent", value, sizeof(value));
+	sink += heapd_version();
+}
+
+static void types(struct scene *s)
+{
+	use(heapd_type_find(s->heap, "node"));
+	use(heapd_type_define(s->heap, "node", struct node, next, other));
+	use(heapd_type_define_leaf(s->heap, "leaf", struct node));
+}
+
+static void prepare_arena(struct scene *s)
+{
+	s->arena = heapd_arena_create(s->heap, 0);
+	use(heapd_arena_alloc(s->arena, 100));
+}
+
+static void arena(struct scene *s)
+{
+	heapd_arena *mine = heapd_arena_create(s->heap, 4096);
+
+	use(heapd_arena_alloc(s->arena, 100));
+	use(heapd_arena_alloc(mine, 3000));
+	use(heapd_arena_alloc(mine, 3000));
+	heapd_arena_reset(s->arena);
+	heapd_arena_destroy(mine);
+}
+
+static void offline(struct scene *s)
+{
+	heapd_thread_offline(s->heap);
+	use(heapd_start_of(s->object));
+	use(heapd_alloc(s->heap, 64));
+	heapd_thread_online(s->heap);
+}
+
+static void wait_wake(struct scene *s)
+{
+	struct node *n = s->object;
+
+	heapd_wake(s->heap, (uint32_t *)&n->word[0], 1);
+	sink += (uint64_t)heapd_wait(s->heap, (uint32_t *)&n->word[0], 1, 1);
+	sink += (uint64_t)heapd_wait(s->heap, (uint32_t *)&n->word[0], 0, 1);
+}
+
+static void wait_fd(struct scene *s)
+{
+	struct node *n = s->object;
+	int fd = heapd_wait_fd(s->heap, (uint32_t *)&n->word[0], 0);
+
+	if (fd >= 0)
+		close(fd);
+}
+
+static void events(struct scene *s)
+{
+	struct heapd_event event = HEAPD_SIZED(event);
+
+	sink += (uint64_t)heapd_event_fd(s->heap);
+	sink += (uint64_t)heapd_event_next(s->heap, &event);
+}
+
+static void sync_heap(struct scene *s)
+{
+	heapd_sync(s->heap);
+}
+
+static void collect(struct scene *s)
+{
+	heapd_collect_start(s->heap);
+}
+
+static void detach(struct scene *s)
+{
+	heapd_detach(s->heap);
+}
+
+static void attach(struct scene *s)
+{
+	heapd_heap *again;
+
+	if (heapd_attach(&again, s->text, NULL) == 0)
+		s->heap = again;
+}
+
+static void prepare_attach(struct scene *s)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	heapd_get_info(s->heap, &info);
+	snprintf(s->text, sizeof(s->text), "%s", info.name);
+	heapd_detach(s->heap);
+}
+
+static void thread_of_ours(struct scene *s)
+{
+	heapd_thread_attach(s->heap);
+	use(heapd_alloc(s->heap, 64));
+}
+
+static void thread_explicit(struct scene *s)
+{
+	heapd_thread_attach(s->heap);
+	use(heapd_alloc(s->heap, 64));
+	heapd_thread_detach(s->heap);
+	heapd_thread_attach(s->heap);
+}
+
+static void *ended_at_once(void *arg)
+{
+	return arg;
+}
+
+static void thread_create(struct scene *s)
+{
+	pthread_t thread;
+
+	if (heapd_thread_create(s->heap, &thread, NULL, ended_at_once, s->object) == 0)
+		pthread_join(thread, NULL);
+}
+
+static void do_fork(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	(void)s;
+}
+
+static void fork_child(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		use(heapd_alloc(s->heap, 64));
+		return;
+	}
+	waitpid(pid, NULL, 0);
+	_exit(0);
+}
+
+static void spin(struct scene *s)
+{
+	while (!s->board->spin)
+		__asm__ volatile("pause");
+}
+
+static void prepare_away(struct scene *s)
+{
+	static void *table[8];
+
+	prepare_fields(s);
+	s->pin = heapd_pin(s->heap, (struct node *)s->object);
+	table[0] = s->others[0];
+	sink += (uint64_t)heapd_range_add(s->heap, table, sizeof(table));
+	heapd_thread_offline(s->heap);
+}
+
+#define OPERATION(name_, prepare_, run_, where_, barriers_)                               \
+	{                                                                                 \
+		.name = (name_), .prepare = (prepare_), .run = (run_), .where = (where_), \
+		.barriers = (barriers_)                                                   \
+	}
+
+const struct operation scene_operations[] = {
+	OPERATION("alloc", one_of_each, alloc_small, IN_MAIN, ONCE),
+	OPERATION("alloc-medium", one_of_each, alloc_medium, IN_MAIN, ONCE),
+	OPERATION("alloc-typed", one_of_each, alloc_typed, IN_MAIN, ALL),
+	OPERATION("alloc-typed-large", one_of_each, alloc_typed_large, IN_MAIN, ONCE),
+	OPERATION("alloc-aligned", one_of_each, alloc_aligned, IN_MAIN, ONCE),
+	OPERATION("alloc-many", one64, alloc_many, IN_MAIN, ONCE),
+	OPERATION("alloc-copies", one_of_each, alloc_copies, IN_MAIN, ONCE),
+	OPERATION("alloc-large", NULL, alloc_large, IN_MAIN, ALL),
+	OPERATION("turn", prepare_turn, alloc256, IN_MAIN, ONCE),
+	OPERATION("refill", drain64, alloc64, IN_MAIN, ALL),
+	OPERATION("install", drain3072, alloc3072, IN_MAIN, ONCE),
+	OPERATION("ring", drain_spares, alloc4096, IN_MAIN, ONCE),
+	OPERATION("burst", prepare_burst, burst, IN_MAIN, ONCE),
+	OPERATION("realloc", prepare_realloc, do_realloc, IN_MAIN, ALL),
+	OPERATION("realloc-large", prepare_realloc_large, realloc_large, IN_MAIN, ONCE),
+	OPERATION("free", prepare_free, free_some, IN_MAIN, ALL),
+	OPERATION("free-push", prepare_free_push, free_push, IN_MAIN, ONCE),
+	OPERATION("free-remote", prepare_free_remote, free_remote, IN_MAIN, ALL),
+	OPERATION("free-large", prepare_free_large, free_one, IN_MAIN, ALL),
+	OPERATION("free-wrong", prepare_free_wrong, free_wrong, IN_MAIN, ONCE),
+	OPERATION("store", prepare_fields, store, IN_MAIN, ALL),
+	OPERATION("exchange", prepare_fields, exchange, IN_MAIN, ALL),
+	OPERATION("cas", prepare_fields, compare, IN_MAIN, ALL),
+	OPERATION("by-symbol", prepare_fields, by_symbol, IN_MAIN, ALL),
+	OPERATION("move-zero", prepare_fields, move_zero, IN_MAIN, ALL),
+	OPERATION("edit", prepare_fields, edit, IN_MAIN, ALL),
+	OPERATION("pin", prepare_fields, pin, IN_MAIN, ALL),
+	OPERATION("root", prepare_fields, named_root, IN_MAIN, ONCE),
+	OPERATION("root-next", prepare_fields, next_root, IN_MAIN, ONCE),
+	OPERATION("range", prepare_fields, range, IN_MAIN, ALL),
+	{ .name = "ticket", .prepare = prepare_fields, .run = ticket, .barriers = ONCE, .seconds = 1 },
+	OPERATION("weak", prepare_weak, weak, IN_MAIN, ALL),
+	OPERATION("dead", prepare_dead, next_dead, IN_MAIN, ONCE),
+	OPERATION("look", prepare_fields, look, IN_MAIN, ONCE),
+	OPERATION("types", NULL, types, IN_MAIN, ONCE),
+	OPERATION("arena", prepare_arena, arena, IN_MAIN, ALL),
+	OPERATION("offline", prepare_fields, offline, IN_MAIN, ALL),
+	OPERATION("wait", prepare_fields, wait_wake, IN_MAIN, ONCE),
+	OPERATION("wait-fd", prepare_fields, wait_fd, IN_MAIN, ONCE),
+	OPERATION("events", NULL, events, IN_MAIN, ONCE),
+	OPERATION("sync", NULL, sync_heap, IN_MAIN, ONCE),
+	OPERATION("collect", NULL, collect, IN_MAIN, ONCE),
+	OPERATION("thread-explicit", prepare_fields, thread_explicit, IN_THREAD, ALL),
+	OPERATION("thread-create", prepare_fields, thread_create, IN_MAIN, ONCE),
+	OPERATION("thread", prepare_fields, thread_of_ours, IN_THREAD, ALL),
+	OPERATION("detach", drain64, detach, IN_MAIN, ALL),
+	OPERATION("attach", prepare_attach, attach, IN_MAIN, ONCE),
+	OPERATION("fork", prepare_fields, do_fork, IN_MAIN, ONCE),
+	OPERATION("fork-child", prepare_fields, fork_child, IN_CHILD, ALL),
+	OPERATION("answer", prepare_fields, spin, IN_SIGNAL, ONCE),
+	OPERATION("agent", prepare_away, spin, IN_AGENT, ONCE),
+};
+const unsigned scene_noperations = sizeof(scene_operations) / sizeof(scene_operations[0]);

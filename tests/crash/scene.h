@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * scene.h - what is killed, and beside whom: the operations, the objects that they work on, the witness.
+ */
+#ifndef HEAPD_CRASH_SCENE_H
+#define HEAPD_CRASH_SCENE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "heapd.h"
+#include "heapd/geometry.h"
+
+struct node {
+	heapd_ptr(struct node) next;
+	heapd_ptr(struct node) other;
+	uint64_t word[6];
+};
+
+struct flexible {
+	heapd_ptr(struct node) first;
+	uint64_t count;
+	heapd_ptr(struct node) tail[];
+};
+
+#define SCENE_NODES 16u
+
+/* The named root: everything that lives on between the kills hangs on it. */
+struct stage {
+	heapd_ptr(struct node) node[SCENE_NODES]; /* constant */
+	heapd_ptr(struct node) field[8];          /* what operations store to; cleared by scene_clear() */
+	heapd_ptr(struct node) witness;           /* a ring of the witness's */
+};
+
+/* In memory shared by the processes of this harness, beside the heap. */
+struct board {
+	_Atomic uint64_t progress; /* of the witness */
+	_Atomic uint32_t pause, paused, stop;
+	_Atomic uint32_t spin; /* what an operation turns round until it is told */
+	char wrong[256];       /* what the witness found */
+};
+
+struct scene {
+	heapd_heap *heap;
+	heapd_type *nodes, *flexibles, *leaves, *watched;
+	struct stage *stage;
+	struct board *board;
+	struct heapd_tables tables;
+	unsigned cpu;
+	bool sequences; /* this process allocates by restartable sequences */
+	/* An operation's own, in its process. */
+	void *object, *others[64];
+	struct node **pin;
+	heapd_weak *weak;
+	heapd_arena *arena;
+	char text[128];
+};
+
+enum where {
+	IN_MAIN,   /* the thread that was forked */
+	IN_THREAD, /* a thread from its first instruction to its last */
+	IN_CHILD,  /* the child of a fork, from its first instruction */
+	IN_SIGNAL, /* the handler of the collector's signal */
+	IN_AGENT,  /* the agent thread, from one note of the daemon's to the next */
+};
+
+enum barrier {
+	BARRIER_OFF,
+	BARRIER_ON,       /* a scan is under way that a stopped client holds up; this thread has answered */
+	BARRIER_ON_FIRST, /* before the scan: a client stopped inside an operation holds up the first handshake */
+	BARRIERS,
+};
+
+struct operation {
+	const char *name;
+	void (*prepare)(struct scene *s); /* in the process, before it is traced; may be NULL */
+	void (*run)(struct scene *s);
+	enum where where;
+	unsigned barriers; /* with which it is run: bits of enum barrier */
+	unsigned seconds;  /* that what it made lives on after it */
+};
+
+extern const struct operation scene_operations[];
+extern const unsigned scene_noperations;
+
+/* Attaches, and makes the stage. flags: HEAPD_ATTACH_*. */
+void scene_init(struct scene *s, uint32_t flags);
+/* What operations left in fields and roots is dropped. */
+void scene_clear(struct scene *s);
+
+pid_t witness_start(struct scene *s);
+/* It holds its ring, and nothing else, until it is resumed. */
+void witness_pause(struct scene *s);
+void witness_resume(struct scene *s);
+
+/* A client that is stopped, so that a cycle stays where it is. */
+pid_t staller_start(struct scene *s, enum barrier barrier);
+void staller_end(pid_t staller); /* 0: there is none */
+
+#endif
