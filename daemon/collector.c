@@ -338,7 +338,20 @@ static void wait_until(struct collection *collection, uint64_t until)
 		pthread_cond_timedwait(&collection->cond, &collection->mutex, &t);
 }
 
-/* TRIGGERS: the heap is to end. A void cycle's requests stand for the next one. */
+/*
+ * With the mutex held. The cycle that takes a void one's place has its number, and so answers whoever asked before that began;
+ * who asked while that ran was promised a higher one, which it has then: it begins after them all.
+ */
+static void begin_next(const struct collector *c)
+{
+	struct collection *collection = c->heap->collection;
+
+	if (!c->voids || collection->wanted)
+		collection->begun++;
+	collection->wanted = 0;
+}
+
+/* TRIGGERS: the heap is to end. */
 static enum trigger next(struct collector *c)
 {
 	struct collection *collection = c->heap->collection;
@@ -362,9 +375,8 @@ static enum trigger next(struct collector *c)
 	}
 	if (collection->stop)
 		trigger = TRIGGERS;
-	collection->wanted = 0;
-	if (!c->voids)
-		collection->begun++;
+	else
+		begin_next(c);
 	pthread_mutex_unlock(&collection->mutex);
 	return trigger;
 }

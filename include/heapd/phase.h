@@ -33,9 +33,9 @@ enum heapd_phase {
 };
 
 struct heapd_cycle_words {
-	uint64_t now;        /* heapd_now_make(cycle, phase) */
-	uint64_t finished;   /* cycles that came to their end, void ones aside */
-	uint32_t event;      /* futex: changes after `finished` did, and when a cycle is void */
+	uint64_t now;      /* heapd_now_make(cycle, phase) */
+	uint64_t finished; /* cycles that came to their end, and void ones during which another was asked for */
+	uint32_t event;    /* futex: changes after `finished` did, and when a cycle is void */
 	uint32_t collecting; /* 0: collection is off for this heap */
 	union {
 		struct {
