@@ -385,10 +385,15 @@ static int *shared_int(void)
 	return p;
 }
 
-static void await(const int *word)
+/* Until the client that is to set it has done so: it must not end before. */
+static void await(const int *word, pid_t pid)
 {
-	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE))
+	int status;
+
+	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
+		ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "it ended with status %#x", status);
 		usleep(1000);
+	}
 }
 
 /* What a killed client held comes back without anybody asking. */
@@ -398,7 +403,7 @@ START_TEST(the_dead_leave_nothing)
 	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
 	uint64_t now = 0;
 
-	await(ready);
+	await(ready, pid);
 	ck_assert_uint_ge(allocated(), 90 * MIB);
 	kill(pid, SIGKILL);
 	fixture_wait(pid, -SIGKILL);
@@ -416,7 +421,7 @@ START_TEST(the_dead_do_not_wait_for_the_living)
 	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
 	uint64_t begin, now;
 
-	await(ready);
+	await(ready, pid);
 	ck_call(heapd_collect(heap));
 	kill(pid, SIGSTOP);
 	begin = fixture_now_ns();
@@ -474,7 +479,7 @@ START_TEST(a_stopped_client_holds_up_the_cycle_only)
 	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
 	uint64_t finished;
 
-	await(ready);
+	await(ready, pid);
 	ck_call(heapd_collect(heap));
 	kill(pid, SIGSTOP);
 	finished = heap->t.directory->cycle.finished;
@@ -499,7 +504,7 @@ START_TEST(a_traced_client_holds_up_the_cycle_only)
 	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
 	uint64_t finished;
 
-	await(ready);
+	await(ready, pid);
 	ck_call(heapd_collect(heap));
 	ck_assert_int_eq(ptrace(PTRACE_ATTACH, pid, NULL, NULL), 0);
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
@@ -533,7 +538,7 @@ START_TEST(a_void_cycle_loses_no_request)
 	uint64_t voids = HEAPD_READ_ONCE(heap->t.directory->stats.gc_voids);
 	pthread_t thread;
 
-	await(ready);
+	await(ready, pid);
 	ck_call(heapd_collect(heap));
 	kill(pid, SIGSTOP);
 	ck_call(heapd_collect_start(heap));
@@ -618,7 +623,7 @@ START_TEST(a_stopped_client_is_evicted)
 	int *ready = shared_int();
 	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
 
-	await(ready);
+	await(ready, pid);
 	kill(pid, SIGSTOP);
 	ck_call(heapd_collect(heap));
 	fixture_wait(pid, -SIGKILL);
@@ -686,7 +691,7 @@ START_TEST(a_computing_thread_is_scanned)
 	int *words = shared_int();
 	pid_t pid = fixture_client_fork(compute, words);
 
-	await(&words[0]);
+	await(&words[0], pid);
 	for (unsigned i = 0; i < 5; i++)
 		churn();
 	__atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
@@ -712,7 +717,7 @@ START_TEST(a_forked_child_holds_its_own)
 	ck_assert_int_gt(pid, 0);
 	n = NULL;
 	ck_call(heapd_unpin(pin));
-	await(&words[0]);
+	await(&words[0], pid);
 	for (unsigned i = 0; i < 3; i++)
 		churn();
 	__atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
