@@ -110,6 +110,7 @@ static void look_at_words(struct audit *audit, struct heap *heap, const struct r
 	for (uint64_t i = 0; i < words; i++) {
 		uint64_t word = reach_read(heap, slot, i);
 
+		beat_step(&heap->walk_beat, i + 1);
 		if (reach_find(heap, word, &to) && heap->t.base + to.start == word &&
 		    reach_is_out(heap, &to) && reach_field(heap, slot, i) == REACH_NO_POINTER)
 			tell_type(audit, heap, slot, i, &to);
@@ -121,6 +122,7 @@ static void look_at_types(struct audit *audit, const struct reach *reach)
 	for (uint64_t i = 0; i < reach->n; i++) {
 		struct reach_slot slot = reach_slot_at(reach->heap, reach->steps[i].start);
 
+		beat_step(&reach->heap->walk_beat, i);
 		if (reach_is_out(reach->heap, &slot))
 			look_at_words(audit, reach->heap, &slot);
 	}
@@ -167,14 +169,17 @@ static uint64_t look_for_hidden(struct audit *audit, const struct reach *reach, 
 	for (uint64_t i = 0; i < reach->n; i++) {
 		const struct reach_step *step = &reach->steps[i];
 
+		beat_step(&heap->walk_beat, i);
 		if (!is_hidden(heap, step->start))
 			continue;
 		n++;
 		if (step->from >= REACH_ROOT_MIN || !is_hidden(heap, reach->steps[step->from].start))
 			tell_hidden(audit, reach, step);
 	}
-	for (uint64_t i = 0; n && i < reach->n; i++)
+	for (uint64_t i = 0; n && i < reach->n; i++) {
+		beat_step(&heap->walk_beat, i);
 		marker_shade(marker, heap->t.base + reach->steps[i].start);
+	}
 	return n;
 }
 

@@ -23,6 +23,13 @@ static inline void beat_count(struct beat *beat)
 	atomic_fetch_add_explicit(&beat->count, 1, memory_order_relaxed);
 }
 
+/* Of many small steps, one in so many beats. */
+static inline void beat_step(struct beat *beat, uint64_t step)
+{
+	if (step % 1024 == 0)
+		beat_count(beat);
+}
+
 static inline void beat_begin(struct beat *beat)
 {
 	beat_count(beat);

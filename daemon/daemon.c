@@ -166,6 +166,7 @@ static unsigned sessions_adopt(struct daemon *daemon, struct heap *heap)
 	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++) {
 		if (!records[i].id || session_restore(&daemon->sessions, heap, i, &session) < 0)
 			continue;
+		beat_count(&heap->walk_beat);
 		deads_settle(heap, records[i].in_flight);
 		n += connections_expect(&daemon->connections, session);
 	}
@@ -244,8 +245,10 @@ static int heap_open(struct daemon *daemon, const struct config_heap *config)
 	r = heap_plan(daemon, &plan, &files);
 	if (r == 0)
 		r = heap_create(&plan, &heap);
+	watchdog_recovers(&daemon->watchdog, heap);
 	if (r == 0)
 		r = heap_prepare(daemon, heap);
+	watchdog_recovers(&daemon->watchdog, NULL);
 	if (r < 0) {
 		heap_close(heap);
 		return r;
@@ -253,7 +256,7 @@ static int heap_open(struct daemon *daemon, const struct config_heap *config)
 	if (!config->base && heap->t.base >= daemon->next_base)
 		daemon->next_base = heap_next_base(heap);
 	daemon->heaps[daemon->nheaps++] = heap;
-	daemon->sessions.nheaps = daemon->nheaps;
+	HEAPD_STORE_RELEASE(&daemon->sessions.nheaps, daemon->nheaps);
 	log_info(daemon->log, "heap '%s': at 0x%" PRIx64 ", %s of addresses, limit %s", heap->name,
 		 heap->t.base, value_size_text(heap->geometry.size).text,
 		 value_size_text(config->limit).text);
@@ -418,7 +421,7 @@ static int make_loop(struct daemon *daemon)
 
 static void free_loop(struct daemon *daemon)
 {
-	watchdog_stop(&daemon->watchdog);
+	watchdog_stop(&daemon->watchdog); /* before the heaps go that it looks at */
 	status_stop(&daemon->status);
 	if (daemon->connections.base)
 		connections_deinit(&daemon->connections);
@@ -447,12 +450,14 @@ static int start(struct daemon *daemon)
 
 	raise_file_limit(daemon);
 	account_init(&daemon->account);
-	r = make_loop(daemon);
+	r = watchdog_start(&daemon->watchdog, &daemon->sessions, daemon->log);
+	if (r == 0)
+		r = make_loop(daemon);
 	if (r == 0)
 		r = open_heaps(daemon);
 	if (r < 0)
 		return r;
-	r = watchdog_start(&daemon->watchdog, daemon->base, &daemon->sessions, daemon->log);
+	r = watchdog_loop(&daemon->watchdog, daemon->base);
 	if (r == 0)
 		r = status_start(&daemon->status, daemon->base, &daemon->sessions);
 	if (r < 0)

@@ -38,13 +38,15 @@ static uint64_t suspects(const struct heap *heap, uint32_t slab)
 	       HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 }
 
-static bool any_suspect(const struct heap *heap)
+static bool any_suspect(struct heap *heap)
 {
 	uint64_t n = heap->spans->numbers.high * HEAPD_SLAB_UNIT;
 
-	for (uint32_t slab = 0; slab < n; slab++)
+	for (uint32_t slab = 0; slab < n; slab++) {
+		beat_step(&heap->walk_beat, slab);
 		if (suspects(heap, slab))
 			return true;
+	}
 	return false;
 }
 
@@ -74,6 +76,7 @@ static uint64_t take_back(struct early *early, struct reach *reach)
 	for (uint64_t i = 0; i < reach->n; i++) {
 		struct reach_slot slot = reach_slot_at(heap, reach->steps[i].start);
 
+		beat_step(&heap->walk_beat, i);
 		if (!(suspects(heap, slot.slab) >> slot.bit & 1))
 			continue;
 		report(early, reach, &reach->steps[i], &slot);

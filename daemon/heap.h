@@ -44,6 +44,7 @@ struct heap {
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
 	uint32_t waiting;     /* threads in heap_lock(); atomic */
 	struct beat supply_beat, collection_beat; /* of the supplier; of the collector */
+	struct beat walk_beat; /* of whoever goes through the whole heap with its lock held; only counts */
 	struct clients *clients;
 	struct marks *marks;
 	struct collection *collection;

@@ -215,6 +215,7 @@ static void look_into(struct reach *reach, uint64_t step)
 	for (uint64_t i = 0; i < words; i++) {
 		enum reach_field field = reach_field(reach->heap, &slot, i);
 
+		beat_step(&reach->heap->walk_beat, i + 1);
 		if (field != REACH_NO_POINTER)
 			follow(reach, reach_read(reach->heap, &slot, i), field == REACH_POINTER,
 			       (uint32_t)step, (uint32_t)i);
@@ -224,6 +225,7 @@ static void look_into(struct reach *reach, uint64_t step)
 uint64_t reach_run(struct reach *reach, uint64_t until)
 {
 	for (; reach->done < reach->n; reach->done++) {
+		beat_step(&reach->heap->walk_beat, reach->done);
 		if (reach->steps[reach->done].start == until)
 			return reach->done;
 		look_into(reach, reach->done);

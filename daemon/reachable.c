@@ -73,6 +73,7 @@ static void judge(struct verifier *v, const struct reach *reach)
 	for (uint64_t i = 0; i < reach->n; i++) {
 		struct reach_slot slot = reach_slot_at(v->heap, reach->steps[i].start);
 
+		beat_step(&v->heap->walk_beat, i);
 		if (is_free(v, &slot))
 			note(v, reach, &reach->steps[i], by_hand);
 	}

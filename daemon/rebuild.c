@@ -208,6 +208,7 @@ static int numbers_restore(struct supply *supply)
 		uint32_t owner = supply->ledger.owner[unit];
 		int r;
 
+		beat_step(&supply->heap->walk_beat, unit);
 		if (!owner || !span_is_whole(supply, owner - 1, unit)) {
 			if (owner)
 				HEAPD_STORE_RELEASE(&supply->ledger.owner[unit], 0);
@@ -231,6 +232,7 @@ static void pages_clear(struct supply *supply)
 	for (uint64_t p = 0; p < supply->ledger.head->pages_high; p++) {
 		uint32_t span = t->page_span[p], first = t->pages[p].first;
 
+		beat_step(&supply->heap->walk_beat, p);
 		if (!runmap_is_free(&supply->pages.free, p))
 			continue;
 		if (first)
@@ -302,9 +304,11 @@ static void freed_restore(struct supply *supply)
 {
 	uint64_t n = supply->ledger.head->numbers_high * HEAPD_SLAB_UNIT;
 
-	for (uint64_t slab = 0; slab < n; slab++)
+	for (uint64_t slab = 0; slab < n; slab++) {
+		beat_step(&supply->heap->walk_beat, slab);
 		if (supply->ledger.owner[slab / HEAPD_SLAB_UNIT])
 			freed_look(supply, (uint32_t)slab);
+	}
 }
 
 /* ------------------------------------------------------------------------------------------------------------- */

@@ -131,8 +131,10 @@ static void verify_pages(struct verifier *v)
 	const struct runmap *numbers = &v->supply->spans.numbers;
 	uint64_t n = 1;
 
-	for (uint64_t page = 0; n && page < pages->free.high; page += n)
+	for (uint64_t page = 0; n && page < pages->free.high; page += n) {
+		beat_count(&v->heap->walk_beat);
 		n = verify_page(v, page);
+	}
 	v->reply->pages = v->pages_in_spans;
 	if (v->taken != pages->punched)
 		verifier_fault(v, "I4: page %llu is outside a span and taken in the page map",
@@ -173,6 +175,7 @@ static void count_freed(struct verifier *v)
 		uint64_t freed = HEAPD_READ_ONCE(v->heap->t.freed[slab]);
 		uint32_t first;
 
+		beat_step(&v->heap->walk_beat, slab);
 		if (!ledger_span_of(&v->supply->ledger, slab, &first) || first >= v->heap->geometry.pages) {
 			if (v->supply->ledger.out[slab])
 				verifier_fault(v, "I1: slab number %u is out and belongs to no span", slab);

@@ -2,12 +2,13 @@
 /*
  * watchdog.h - tells the service manager, as long as it is true, that everything gets on.
  *
- * The main thread's.
+ * A thread of its own, which only looks. The main thread starts and stops it, and says what it is about.
  */
 #ifndef HEAPD_DAEMON_WATCHDOG_H
 #define HEAPD_DAEMON_WATCHDOG_H
 
 #include <event2/event.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,7 +18,7 @@
 #include "log.h"
 #include "session.h"
 
-/* A beat as it was seen last, and since when it is the same. */
+/* What was counted when it was seen last, and since when it is the same. */
 struct watchdog_sight {
 	uint64_t count, since;
 };
@@ -25,18 +26,30 @@ struct watchdog_sight {
 struct watchdog {
 	const struct sessions *sessions; /* has the heaps */
 	struct log *log;
-	struct event *timer; /* NULL: nobody asked for it */
-	uint64_t patience;   /* ns without a beat, after which a thread that works is stuck */
-	bool told;           /* that one is */
-	struct watchdog_sight supply[CONFIG_HEAPS_MAX], collection[CONFIG_HEAPS_MAX];
+	struct event *timer; /* by which the loop beats */
+	struct beat loop;
+	struct heap *_Atomic recovering; /* NULL, or a heap that is adopted, and not among the others yet */
+	bool wanted;                     /* the service manager waits for a word (WatchdogSec=) */
+	uint64_t patience;               /* ns without a beat, after which a thread that works is stuck */
+	uint64_t step;                   /* ns between two looks */
+	/* The thread's own: */
+	bool told; /* that something is stuck */
+	struct watchdog_sight main, recovery, supply[CONFIG_HEAPS_MAX], collection[CONFIG_HEAPS_MAX];
+	pthread_t thread;
+	pthread_mutex_t mutex; /* guards stop */
+	pthread_cond_t wake;
+	bool running, stop;
 };
 
-/* Does nothing where the service manager wants no watchdog (WatchdogSec=). */
-int watchdog_start(struct watchdog *watchdog, struct event_base *base, const struct sessions *sessions,
-		   struct log *log);
+/* Before the heaps are there: what takes long is waited for as long as it gets on. Nothing where there is no service manager. */
+int watchdog_start(struct watchdog *watchdog, const struct sessions *sessions, struct log *log);
+/* The heap that is being adopted, or NULL. */
+void watchdog_recovers(struct watchdog *watchdog, struct heap *heap);
+/* From now on the loop goes round, or is stuck. */
+int watchdog_loop(struct watchdog *watchdog, struct event_base *base);
 void watchdog_stop(struct watchdog *watchdog);
 
-/* At a time in ns: do all threads of all heaps get on? */
+/* At a time in ns: do the loop and all threads of all heaps get on? */
 bool watchdog_look(struct watchdog *watchdog, uint64_t now);
 
 #endif

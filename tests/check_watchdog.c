@@ -3,12 +3,18 @@
 #include "daemon/watchdog.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "fixture.h"
@@ -27,7 +33,7 @@ static void setup(void)
 {
 	ck_assert_int_eq(pipe2(out, O_NONBLOCK), 0);
 	log_init(&lines, out[1], LOG_TARGET_JOURNAL, LOG_INFO);
-	heap.supply_beat = heap.collection_beat = (struct beat){ 0 };
+	heap.supply_beat = heap.collection_beat = heap.walk_beat = (struct beat){ 0 };
 	watchdog = (struct watchdog){ .sessions = &sessions, .log = &lines, .patience = PATIENCE };
 	ck_assert(watchdog_look(&watchdog, 5));
 }
@@ -69,6 +75,33 @@ START_TEST(whoever_works_and_does_not_beat_is_stuck)
 	beat_count(beat);
 	ck_assert(watchdog_look(&watchdog, 100 + 3 * PATIENCE));
 	ck_assert_ptr_nonnull(strstr(said(), "gets on again"));
+}
+END_TEST
+
+START_TEST(a_loop_that_does_not_go_round_is_stuck)
+{
+	beat_begin(&watchdog.loop);
+	ck_assert(watchdog_look(&watchdog, 100));
+	ck_assert(watchdog_look(&watchdog, 100 + PATIENCE - 1));
+	ck_assert(!watchdog_look(&watchdog, 100 + PATIENCE));
+	ck_assert_ptr_nonnull(strstr(said(), "the loop is stuck"));
+	beat_count(&watchdog.loop);
+	ck_assert(watchdog_look(&watchdog, 100 + 2 * PATIENCE));
+}
+END_TEST
+
+/* Who waits for the heap's lock does not beat, but who has it does. */
+START_TEST(whoever_waits_for_a_walk_is_well)
+{
+	beat_begin(&watchdog.loop);
+	beat_begin(&heap.supply_beat);
+	beat_begin(&heap.collection_beat);
+	for (uint64_t now = 0; now < 10 * PATIENCE; now += PATIENCE - 1) {
+		ck_assert(watchdog_look(&watchdog, 100 + now));
+		beat_step(&heap.walk_beat, 1024 * now);
+	}
+	ck_assert(watchdog_look(&watchdog, 100 + 12 * PATIENCE));
+	ck_assert(!watchdog_look(&watchdog, 100 + 14 * PATIENCE));
 }
 END_TEST
 
@@ -138,6 +171,202 @@ START_TEST(a_daemon_feeds_its_watchdog_and_says_how_it_is)
 }
 END_TEST
 
+/* Long phases of a real daemon: one of its threads gets a small share of the time that it would have. */
+
+#define WATCHDOG_US 2000000u
+#define NODES       2000000u
+#define HOBBLED_US  500u   /* it runs for that long, ... */
+#define STOPPED_US  20000u /* ... and stands for that long */
+
+struct node {
+	heapd_ptr(struct node) next;
+	uint64_t number;
+};
+
+static const struct {
+	const char *thread; /* the main thread has the program's name */
+	const char *debug;
+	bool verify;
+} longs[] = { { "heapd", NULL, true }, { "gc:test", "barrier", false } };
+
+static pid_t thread_named(pid_t pid, const char *name)
+{
+	char path[300], found[32];
+	struct dirent *entry;
+	pid_t tid = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	ck_assert_ptr_nonnull(dir);
+	while (!tid && (entry = readdir(dir))) {
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%s/comm", pid, entry->d_name);
+		f = entry->d_name[0] == '.' ? NULL : fopen(path, "re");
+		if (f && fscanf(f, "%31s", found) == 1 && strcmp(found, name) == 0)
+			tid = atoi(entry->d_name);
+		if (f)
+			fclose(f);
+	}
+	closedir(dir);
+	ck_assert_int_gt(tid, 0);
+	return tid;
+}
+
+/* The kernel lets the thread go on when this process ends. */
+static pid_t hobble(pid_t tid, bool for_good)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL) < 0)
+		_exit(1);
+	for (;;) {
+		if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0 || waitpid(tid, NULL, __WALL) < 0)
+			_exit(1);
+		usleep(STOPPED_US);
+		while (for_good)
+			pause();
+		if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
+			_exit(1);
+		usleep(HOBBLED_US);
+	}
+}
+
+static void unhobble(pid_t pid)
+{
+	int status;
+
+	kill(pid, SIGKILL);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_msg(WIFSIGNALED(status), "a thread of the daemon cannot be traced");
+}
+
+/* A long list, then whatever goes through it, slowly. */
+static int work_long(void *arg)
+{
+	struct heapd_options options = heapd_options_default();
+	int which = *(const int *)arg, r;
+	struct node *first = NULL;
+	heapd_heap *attached;
+
+	options.request_timeout_ms = 120000;
+	if (longs[which].debug)
+		setenv("HEAPD_DEBUG", longs[which].debug, 1);
+	if (heapd_attach(&attached, FIXTURE_HEAP, &options) < 0)
+		return 10;
+	heapd_type *type = heapd_type_define(attached, "node", struct node, next);
+	for (unsigned i = 0; type && i < NODES; i++) {
+		struct node *node = heapd_new(type, struct node);
+
+		if (!node)
+			return 11;
+		heapd_init(&node->next, first);
+		first = node;
+	}
+	if (heapd_root_set(attached, "list", first) < 0)
+		return 12;
+	kill(getpid(), SIGSTOP);
+	r = longs[which].verify ? heapd_verify(attached, NULL) : heapd_collect(attached);
+	return r < 0 ? 13 : 0;
+}
+
+/* The longest time, in us, that passes without a word until the process has ended; how long that took in all: *whole. */
+static uint64_t longest_silence(int fd, pid_t pid, uint64_t *whole)
+{
+	uint64_t begin = fixture_now_ns(), last = begin, longest = 0;
+	char text[2048];
+	int status = -1;
+
+	while (waitpid(pid, &status, WNOHANG) == 0) {
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+		ssize_t n = poll(&p, 1, 10) > 0 ? recv(fd, text, sizeof(text) - 1, 0) : 0;
+		uint64_t now = fixture_now_ns();
+
+		text[n > 0 ? n : 0] = '\0';
+		if (now - last > longest)
+			longest = now - last;
+		if (strstr(text, "WATCHDOG=1"))
+			last = now;
+	}
+	ck_assert_int_eq(status, 0);
+	*whole = (fixture_now_ns() - begin) / 1000;
+	return longest / 1000;
+}
+
+static int manager_for(struct fixture *f, struct sockaddr_un *address)
+{
+	static const char *const settings[] = { "heap.test.GCPercent=400", NULL };
+	char us[32];
+	int fd = manager(address);
+
+	snprintf(us, sizeof(us), "%u", WATCHDOG_US);
+	setenv("WATCHDOG_USEC", us, 1);
+	fixture_start(f, settings);
+	unsetenv("WATCHDOG_USEC");
+	unsetenv("NOTIFY_SOCKET");
+	return fd;
+}
+
+static void manager_end(struct fixture *f, int fd, const struct sockaddr_un *address)
+{
+	fixture_stop(f);
+	close(fd);
+	unlink(address->sun_path);
+}
+
+/* _i: of longs. */
+START_TEST(a_long_phase_is_no_standstill)
+{
+	struct sockaddr_un address;
+	uint64_t silence, whole;
+	pid_t client, hobbler;
+	struct fixture f;
+	int fd = manager_for(&f, &address), status;
+
+	client = fixture_client_fork(work_long, &_i);
+	ck_assert_int_eq(waitpid(client, &status, WUNTRACED), client);
+	ck_assert(WIFSTOPPED(status));
+	hobbler = hobble(thread_named(f.daemon, longs[_i].thread), false);
+	usleep(50000);
+	kill(client, SIGCONT);
+	silence = longest_silence(fd, client, &whole);
+	unhobble(hobbler);
+	printf("a phase of %" PRIu64 " ms in all, the longest silence %" PRIu64 " ms\n", whole / 1000,
+	       silence / 1000);
+	ck_assert_uint_gt(whole, WATCHDOG_US);
+	ck_assert_uint_lt(silence, WATCHDOG_US);
+	ck_assert(!fixture_logged(&f, "is stuck"));
+	manager_end(&f, fd, &address);
+}
+END_TEST
+
+START_TEST(a_standstill_is_told_of)
+{
+	char text[2048];
+	struct sockaddr_un address;
+	struct fixture f;
+	int fd = manager_for(&f, &address);
+	pid_t hobbler;
+
+	ck_assert(hears(fd, "WATCHDOG=1", text, sizeof(text)));
+	hobbler = hobble(thread_named(f.daemon, "heapd"), true);
+	for (unsigned i = 0; i < 100 && !fixture_logged(&f, "the loop is stuck"); i++)
+		usleep(100000);
+	ck_assert(fixture_logged(&f, "the loop is stuck"));
+	while (recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT) > 0)
+		;
+	usleep(WATCHDOG_US);
+	ck_assert_int_lt(recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT), 0);
+	unhobble(hobbler);
+	ck_assert(hears(fd, "WATCHDOG=1", text, sizeof(text)));
+	manager_end(&f, fd, &address);
+}
+END_TEST
+
 static Suite *watchdog_suite(void)
 {
 	Suite *suite = suite_create("watchdog");
@@ -146,10 +375,14 @@ static Suite *watchdog_suite(void)
 	tcase_add_checked_fixture(looks, setup, NULL);
 	tcase_add_test(looks, whoever_rests_is_well);
 	tcase_add_loop_test(looks, whoever_works_and_does_not_beat_is_stuck, 0, 2);
+	tcase_add_test(looks, a_loop_that_does_not_go_round_is_stuck);
+	tcase_add_test(looks, whoever_waits_for_a_walk_is_well);
 	tcase_add_test(looks, whoever_beats_may_work_for_ever);
 	suite_add_tcase(suite, looks);
-	tcase_set_timeout(service, 30);
+	tcase_set_timeout(service, 120);
 	tcase_add_test(service, a_daemon_feeds_its_watchdog_and_says_how_it_is);
+	tcase_add_loop_test(service, a_long_phase_is_no_standstill, 0, 2);
+	tcase_add_test(service, a_standstill_is_told_of);
 	suite_add_tcase(suite, service);
 	return suite;
 }
