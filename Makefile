@@ -426,7 +426,7 @@ stress-mutants: shaken ## does the stress find mistakes? each rule of the collec
 service: ## the installed service under a systemd of its own: a hundred restarts and a hundred upgrades under load
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) all
-	@HEAPD_TEST_BUILD='$(abspath $(O))' SERVICE_LIMIT=900 tests/service/boot $(or $(SERVICE_ROUNDS),100)
+	@HEAPD_TEST_BUILD='$(abspath $(O))' SERVICE_LIMIT=1500 tests/service/boot $(or $(SERVICE_ROUNDS),100)
 
 demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEMO_ARGS are handed on
 	@scripts/install-deps build

@@ -6,7 +6,11 @@
  * it puts in at the other, reads a list through now and then, and forks now and then a child that reads it, too. Any
  * error of the library, and any byte that is not what was written, ends it with status 1. At the end it says how much it
  * did, and the longest time that one allocation took: "ops=12345 longest_ms=1.2".
+ *
+ * client NAME 0 kept: fails if the list is not there. client NAME 0 fill: takes memory until there is no more, which has to be
+ * said by ENOMEM, and says how much it was: "filled=123", in MiB.
  */
+#include <errno.h>
 #include <heapd.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -20,6 +24,7 @@
 
 #define LENGTH  2000u
 #define PAYLOAD 24u
+#define PIECE   4096u
 #define FORK_NS \
 	400000000u /* between children: deaths make lines in the log, of which there may not be too many */
 
@@ -157,12 +162,36 @@ static struct list *list_open(heapd_heap *heap, heapd_type *lists, const char *n
 	return list;
 }
 
+/* All of it hangs on this stack. */
+static void fill(heapd_heap *heap)
+{
+	struct piece {
+		struct piece *next;
+	} *first = NULL, *piece;
+	uint64_t n = 0;
+
+	while ((piece = heapd_alloc(heap, PIECE))) {
+		memset(piece, 0x5a, PIECE);
+		piece->next = first;
+		first = piece;
+		n++;
+	}
+	if (errno != ENOMEM)
+		fail("it is not for lack of memory that there is none");
+	printf("filled=%llu\n", (unsigned long long)(n * PIECE >> 20));
+}
+
+static bool asked(int argc, char **argv, const char *what)
+{
+	return argc == 4 && strcmp(argv[3], what) == 0;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t end, forked = now_ns(), ops = 0, longest = 0;
 	heapd_heap *heap;
 
-	if (argc != 3)
+	if (argc < 3 || argc > 4)
 		return 2;
 	signal(SIGTERM, on_signal);
 	end = now_ns() + strtoull(argv[2], NULL, 10) * 1000000000u;
@@ -172,7 +201,14 @@ int main(int argc, char **argv)
 	heapd_type *lists = heapd_type_define(heap, "service.list", struct list, first, last);
 	if (!nodes || !lists)
 		fail("type");
+	if (asked(argc, argv, "fill")) {
+		fill(heap);
+		heapd_detach(heap);
+		return 0;
+	}
 	struct list *list = list_open(heap, lists, argv[1]);
+	if (asked(argc, argv, "kept") && !list->to)
+		fail("the list is gone");
 	do {
 		list_append(list, node_new(nodes, &longest));
 		if (list->to - list->from > LENGTH)
