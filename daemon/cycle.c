@@ -376,8 +376,8 @@ static void end(struct cycle *cycle)
 
 	holds_drop(heap);
 	heap_lock(heap);
-	clients_reap(heap);
 	deads_swept(heap);
+	clients_reap(heap);
 	heap_unlock(heap);
 	publish(cycle, HEAPD_PHASE_IDLE);
 }

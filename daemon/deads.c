@@ -19,6 +19,12 @@
  * are free in clients' hands at that time are torn no longer: what will be made of them is whole. The sweep of a
  * cycle that was under way then sets those bits again: so this is done once more when it has ended.
  *
+ * No slot that was free in the hands of a thread when its process went, in its spares or on the way from there, has an object,
+ * though nobody holds it any more. Such slots are torn: the next sweep takes them back, and nobody hears of them. If
+ * that happens in the midst of a cycle they are held for the rest of it, and are torn once more after its sweep, which
+ * says anew what is torn. One that a thread had just installed when it was killed may be an object of another process since:
+ * it is torn until the next sweep that finds it alive.
+ *
  * Once. Requests run in one thread. The object is held for its client (clients_hold()) before its bit is cleared: one of the
  * two is a root all the while. Done is set with it, and cleared when the slot is free (marks.h).
  */
@@ -134,11 +140,34 @@ int deads_watch(struct heap *heap, uint32_t type, struct refusal *why)
 	return 0;
 }
 
+void deads_orphan(struct heap *heap, const struct client *client)
+{
+	struct held *held = &heap->supply->held;
+	struct marks *marks = heap->marks;
+
+	held_gather_hands(held, heap, client);
+	for (uint32_t i = 0; i < held->capacity; i++) {
+		const struct held_slab *s = &held->slots[i];
+		uint64_t free = (s->spare | s->moving) & heap->t.out[s->slab];
+
+		if (!free)
+			continue;
+		marks->torn[s->slab] |= free;
+		if (collection_is_active(heap))
+			marks->hold[s->slab] |= free;
+	}
+}
+
 void deads_swept(struct heap *heap)
 {
+	const struct clients *c = heap->clients;
+
 	if (heap->deads->fresh)
 		mend_free_slots(heap);
 	heap->deads->fresh = false;
+	for (unsigned i = 0; i < c->n; i++)
+		if (c->slots[i].gone)
+			deads_orphan(heap, &c->slots[i]);
 }
 
 static uint64_t object_at(const struct heap *heap, uint32_t slab, uint32_t first, uint64_t bits)

@@ -10,6 +10,7 @@
 
 #include <stdint.h>
 
+#include "clients.h"
 #include "heap.h"
 #include "marker.h"
 #include "refusal.h"
@@ -38,7 +39,10 @@ void deads_shade(struct heap *heap, struct marker *marker);
  */
 uint64_t deads_queue(struct heap *heap, struct marker *marker);
 
-/* After the sweep, with heap->lock held. */
+/* A client goes: what it has in its hands is no object. With heap->lock held. */
+void deads_orphan(struct heap *heap, const struct client *client);
+
+/* After the sweep, before those who went meanwhile are reaped; with heap->lock held. */
 void deads_swept(struct heap *heap);
 
 #endif

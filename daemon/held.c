@@ -232,21 +232,20 @@ static void gather_thread(struct held *held, const struct heap *heap, const stru
 	add_moving(held, heap, hands.installing, hands.mask);
 }
 
+static void gather_client(struct held *held, const struct heap *heap, const struct client *client)
+{
+	uint32_t n;
+	const struct heapd_thread *threads = client_threads(client, &n);
+
+	for (uint32_t t = 0; t < n; t++)
+		gather_thread(held, heap, &threads[t]);
+}
+
 static void gather_threads(struct held *held, struct heap *heap)
 {
-	for (unsigned c = 0; c < heap->clients->n; c++) {
-		struct client *client = &heap->clients->slots[c];
-
-		if (!client->live)
-			continue;
-		char *base = (char *)client->memory;
-		struct heapd_thread *threads =
-			(struct heapd_thread *)(void *)(base + HEAPD_SESSION_THREAD_AT);
-		uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->nthreads);
-
-		for (uint32_t t = 0; t < n && t < HEAPD_THREAD_MAX; t++)
-			gather_thread(held, heap, &threads[t]);
-	}
+	for (unsigned c = 0; c < heap->clients->n; c++)
+		if (heap->clients->slots[c].live)
+			gather_client(held, heap, &heap->clients->slots[c]);
 }
 
 /* {base, bits} of a word that changes under the reader: read again until base stood still around bits. */
@@ -306,6 +305,12 @@ static void gather_currents(struct held *held, struct heap *heap)
 			add_current(held, heap, class,
 				    (const struct heapd_current *)(const void *)&heap->t.cas_rows[at]);
 		}
+}
+
+void held_gather_hands(struct held *held, const struct heap *heap, const struct client *client)
+{
+	held_clear(held);
+	gather_client(held, heap, client);
 }
 
 int held_gather(struct held *held, struct heap *heap)

@@ -37,6 +37,9 @@ void held_deinit(struct held *held);
  */
 int held_gather(struct held *held, struct heap *heap);
 
+/* Gathers what the threads of one client have in their hands, and no current slab. */
+void held_gather_hands(struct held *held, const struct heap *heap, const struct client *client);
+
 static inline uint64_t held_any(const struct held_slab *s)
 {
 	return s->current | s->spare | s->moving;

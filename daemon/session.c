@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "collection.h"
+#include "deads.h"
 #include "heapd/atomic.h"
 #include "heapd/probes.h"
 #include "heapd/session.h"
@@ -300,6 +301,7 @@ static void leave_heap(struct session *session)
 	HEAPD_STORE_RELEASE(&record_of(session)->id, 0);
 	heap_lock(session->heap);
 	supply_collect_handback(session->heap, session->memory.core);
+	deads_orphan(session->heap, &session->heap->clients->slots[session->index]);
 	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
 	if (!ours)

@@ -402,6 +402,52 @@ START_TEST(readers_may_not)
 }
 END_TEST
 
+/* Whether a thread of this process has slots of the class of things aside. */
+static bool has_spare(heapd_heap *own, const struct thing *t)
+{
+	const struct heapd_tables *tables_of = &own->t;
+	uint64_t page = ((uint64_t)(uintptr_t)t - tables_of->base) >> HEAPD_PAGE_SHIFT;
+	uint32_t class = tables_of->spans[tables_of->page_span[page] - 1].class;
+	const char *session = (const char *)own->session;
+	const struct heapd_thread *thread = (const void *)(session + HEAPD_SESSION_THREAD_AT);
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		if (HEAPD_READ_ONCE(thread->spares[i].entry) && thread->spares[i].class == class)
+			return true;
+	return false;
+}
+
+/* Ends with such slots, by a signal that leaves no time to give them back. */
+static int spare_main(void *arg)
+{
+	struct thing *t;
+
+	(void)arg;
+	if (!child_attach(0))
+		return 1;
+	for (uint32_t i = 0; i < 1000000; i++) {
+		t = thing_new(i);
+		if (has_spare(heap, t))
+			kill(getpid(), SIGKILL);
+	}
+	return 2;
+}
+
+/* What it had aside is no object: nobody is given it as a dead one. */
+START_TEST(spares_of_the_dead_are_no_objects)
+{
+	unsigned n = 0;
+
+	ck_call(heapd_type_watch_dead(things));
+	fixture_wait(fixture_client_fork(spare_main, NULL), -SIGKILL);
+	collect();
+	collect();
+	for (struct thing *t; (t = heapd_type_next_dead(things)); n++)
+		ck_assert(thing_is_whole(t));
+	ck_assert_uint_ge(n, 1);
+}
+END_TEST
+
 /* Cycles back to back, while processes make, drop and take: every object is given once, and whole. */
 static int maker_main(void *arg)
 {
@@ -475,6 +521,7 @@ int main(void)
 	tcase_add_test(plain, arrays_and_large_ones);
 	tcase_add_test(plain, several_take);
 	tcase_add_test(plain, readers_may_not);
+	tcase_add_test(plain, spares_of_the_dead_are_no_objects);
 	suite_add_tcase(suite, plain);
 	tcase_add_checked_fixture(hard, setup_stress, teardown);
 	tcase_set_timeout(hard, 120);
