@@ -413,12 +413,13 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 	@HEAPD_STRESS_SECONDS=$(SECONDS) scripts/run-stress $(abspath $(O)/shaken)
 
 # What was covered is kept from one program to the next; the last one judges it.
-crash: ## any client killed at every instruction of every operation, by sequences and by compare-and-swap: half an hour and more
+crash: ## any client killed at every instruction of every operation, the daemon at every store: an hour
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) tests
 	@rm -f $(O)/crash/covered
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
-		$(O)/crash/kill --cover $(O)/crash/covered --gaps $(CRASH_ARGS)
+		$(O)/crash/kill --cover $(O)/crash/covered --gaps $(CRASH_ARGS) && \
+		$(O)/crash/stores --again 12
 
 stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
 	@scripts/run-mutants $(abspath $(O)/shaken) $T
