@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--batch N] [--cas] [--all] [--gaps] [--cover FILE]
+ * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--batch N] [--cas] [--all] [--fresh] [--gaps] [--cover FILE]
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -35,6 +35,7 @@ struct options {
 	unsigned barriers; /* bits of enum barrier */
 	bool by_cas;
 	bool all;          /* none is left out for being much like another */
+	bool fresh;        /* only instructions that nobody was killed at yet */
 	bool gaps;         /* says what was not covered, and fails on what is not explained */
 	const char *cover; /* a file that keeps what was covered from run to run */
 };
@@ -214,6 +215,13 @@ static bool is_much_like_others(const struct run *run, const struct point *p)
 	return !text_find(&run->library, p->at) && !text_find(&run->program, p->at);
 }
 
+static bool is_fresh(const struct run *run, const struct point *p)
+{
+	const struct instruction *in = text_find(&run->library, p->at);
+
+	return in && !in->covered && p->nth <= 2 && p->entry <= 2;
+}
+
 static size_t keep(struct run *run, struct course *course, size_t every, bool alike)
 {
 	size_t n = 0;
@@ -222,6 +230,8 @@ static size_t keep(struct run *run, struct course *course, size_t every, bool al
 		const struct point *p = &course->points[i];
 		bool taken = alike && !is_much_like_others(run, p);
 
+		if (run->options.fresh && !is_fresh(run, p))
+			continue;
 		/* Each time round costs a stop. */
 		if (run->options.most && p->nth > LONG)
 			continue;
@@ -298,6 +308,7 @@ static void read_options(struct options *o, int argc, char **argv)
 		{ "cas", no_argument, NULL, 'c' },
 		{ "gaps", no_argument, NULL, 'g' },
 		{ "all", no_argument, NULL, 'a' },
+		{ "fresh", no_argument, NULL, 'f' },
 		{ "cover", required_argument, NULL, 'C' },
 		{ 0 },
 	};
@@ -326,6 +337,9 @@ static void read_options(struct options *o, int argc, char **argv)
 			break;
 		case 'a':
 			o->all = true;
+			break;
+		case 'f':
+			o->fresh = true;
 			break;
 		case 'C':
 			o->cover = optarg;

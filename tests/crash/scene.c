@@ -65,14 +65,21 @@ static void quiet(void *arg, int kind, const char *text)
 	(void)arg, (void)kind, (void)text;
 }
 
+struct board *board_make(void)
+{
+	struct board *board =
+		mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (board == MAP_FAILED)
+		err(1, "mmap");
+	return board;
+}
+
 void scene_init(struct scene *s, uint32_t flags)
 {
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
 
-	*s = (struct scene){ .cpu = 0 };
-	s->board = mmap(NULL, sizeof(*s->board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (s->board == MAP_FAILED)
-		err(1, "mmap");
+	*s = (struct scene){ .board = s->board ? s->board : board_make() };
 	options.flags = flags;
 	options.report = quiet;
 	if (heapd_attach(&s->heap, FIXTURE_HEAP, &options) < 0)
@@ -179,7 +186,7 @@ static void witness_begin(struct scene *s)
 	heapd_store(&s->stage->witness, last);
 }
 
-static int __attribute__((noinline)) witness(void *scene)
+int witness_run(void *scene)
 {
 	struct scene *s = scene;
 
@@ -198,7 +205,7 @@ static int __attribute__((noinline)) witness(void *scene)
 
 pid_t witness_start(struct scene *s)
 {
-	return fixture_client_fork(witness, s);
+	return fixture_client_fork(witness_run, s);
 }
 
 void witness_pause(struct scene *s)

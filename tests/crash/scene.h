@@ -84,12 +84,16 @@ struct operation {
 extern const struct operation scene_operations[];
 extern const unsigned scene_noperations;
 
-/* Attaches, and makes the stage. flags: HEAPD_ATTACH_*. */
+struct board *board_make(void);
+
+/* Attaches, and makes the stage, and a board if there is none. flags: HEAPD_ATTACH_*. */
 void scene_init(struct scene *s, uint32_t flags);
 /* What operations left in fields and roots is dropped. */
 void scene_clear(struct scene *s);
 
 pid_t witness_start(struct scene *s);
+/* The witness itself, until the board says stop; in a process that has attached. */
+int witness_run(void *scene);
 /* It holds its ring, and nothing else, until it is resumed. */
 void witness_pause(struct scene *s);
 void witness_resume(struct scene *s);

@@ -44,6 +44,7 @@ enum verdict { GOOD = 1, BAD };
 /* Between this process, the crowd and the looker. */
 struct shared {
 	_Atomic uint64_t found; /* objects alive */
+	_Atomic uint64_t until; /* when the last ticket ends that was issued */
 	_Atomic uint32_t rest;  /* the crowd is to stay away; 2: it does */
 	_Atomic uint32_t ask, verdict;
 };
@@ -109,6 +110,8 @@ static int crowd(void *arg)
 		}
 		if (o->where != IN_MAIN && o->where != IN_THREAD)
 			continue;
+		if (o->seconds)
+			run->shared->until = fixture_now_ns() + 1000 * MS + o->seconds * 1000 * MS;
 		pid = fork();
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -157,6 +160,8 @@ static int look(struct run *run)
 	run->shared->rest = 1;
 	while (run->shared->rest != 2)
 		usleep(200);
+	while (fixture_now_ns() < run->shared->until)
+		usleep(10000);
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
 	r = judge(run);

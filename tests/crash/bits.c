@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Every bit that a client can write: bits [--most N] [--heap NAME]
+ *
+ * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
+ * flips the bits of control and of its session, one at a time, then puts evil values into whole words, while the daemon
+ * supplies, harvests, marks, sweeps and verifies. Each is seen by the daemon at work, and taken back. The daemon answers
+ * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
+ * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
+ *
+ * Words that hold something are all taken, of the others one in SPARSE (--sparse 1: all). HEAPD_TEST_SEED says which.
+ */
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../fixture.h"
+#include "scene.h"
+
+#define THREADS 4u
+#define ROUND   64u /* changes between two verifications */
+#define BOUND_S 20  /* no answer of the daemon's takes longer */
+
+struct hostile {
+	const char *name;
+	int socket, notify;
+	struct heapd_geometry geometry;
+	struct heapd_tables tables;
+	struct heapd_session *session;
+	struct heapd_thread *threads;
+	uint64_t *control;
+	_Atomic bool stop;
+	pthread_t answerer;
+};
+
+/* What an attacker has done, and leaves to the next one when it is killed. */
+struct tally {
+	uint64_t bits, words, rounds, faults, dropped;
+	uint64_t place; /* words that were looked at */
+};
+
+struct run {
+	struct fixture fixture;
+	struct scene scene; /* of the other heap */
+	struct tally *tally;
+	pid_t witness;
+	uint64_t seed, progress, place;
+	uint64_t evictions;
+	unsigned most, sparse;
+	const char *only, *now;
+};
+
+static const char *const heaps[] = { "plain", "collected", "stress" };
+
+static uint64_t draw(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+/* What lies in the heap: objects of all sizes behind a named root, some of them freed. ------------------------------- */
+
+static void fill_sizes(heapd_heap *heap, struct node **table)
+{
+	for (unsigned i = 0; i < 400; i++) {
+		void *p = heapd_alloc(heap, 16u << (i % 12));
+
+		if (p && i % 3 == 0)
+			heapd_free(p);
+		else if (p)
+			heapd_store(&table[i % 64], p);
+	}
+}
+
+static int failed(void)
+{
+	fprintf(stderr, "%s\n", heapd_error());
+	return 1;
+}
+
+static int fill(void *name)
+{
+	heapd_heap *heap;
+	struct node **table;
+
+	if (heapd_attach(&heap, name, NULL) < 0)
+		return failed();
+	table = heapd_alloc(heap, 64 * sizeof(*table));
+	if (!table || heapd_root_set(heap, "table", table) < 0)
+		return failed();
+	fill_sizes(heap, table);
+	if (!heapd_weak_new(heap, table) || !heapd_alloc(heap, 100000))
+		return failed();
+	return heapd_detach(heap) < 0 ? failed() : 0;
+}
+
+/* The hostile client --------------------------------------------------------------------------------------------------- */
+
+static void *must_map(int fd, uint64_t bytes, int protection)
+{
+	void *p = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	return p;
+}
+
+/* As an attached process answers: none of its threads is inside, and what they hold is as published. */
+static void *answer(void *arg)
+{
+	struct hostile *h = arg;
+	char note[2048];
+
+	while (!h->stop) {
+		uint64_t now = HEAPD_LOAD_ACQUIRE(&h->tables.directory->cycle.now);
+
+		while (recv(h->notify, note, sizeof(note), MSG_DONTWAIT) > 0)
+			;
+		for (unsigned i = 0; heapd_now_phase(now) == HEAPD_PHASE_SCAN && i < THREADS; i++) {
+			HEAPD_WRITE_ONCE(h->threads[i].published_cycle, heapd_now_cycle(now));
+			HEAPD_STORE_RELEASE(&h->threads[i].scanned, heapd_now_cycle(now));
+		}
+		usleep(100);
+	}
+	return NULL;
+}
+
+/* Something sensible in each part of the session. */
+static void session_fill(struct hostile *h)
+{
+	uint64_t base = h->tables.base, *pins = (uint64_t *)((char *)h->session + HEAPD_SESSION_PIN_AT);
+	struct heapd_range *ranges = (struct heapd_range *)((char *)h->session + HEAPD_SESSION_RANGE_AT);
+
+	for (unsigned i = 0; i < THREADS; i++) {
+		struct heapd_thread *t = &h->threads[i];
+		uint64_t *ring = (uint64_t *)((char *)h->session + HEAPD_SESSION_BARRIER_AT) +
+				 (uint64_t)i * HEAPD_BARRIER_RING_MAX;
+
+		t->state = HEAPD_THREAD_ONLINE;
+		t->gate.attached = 1;
+		for (unsigned j = 0; j < 8; j++)
+			ring[j] = base + 8192 * j + 16;
+		t->published_count = 4;
+		t->edits[0].start = base + 64;
+		t->edits[0].bytes = 64;
+	}
+	for (unsigned i = 0; i < 16; i++)
+		pins[i] = base + 8192 * i;
+	ranges[0] = (struct heapd_range){ .start = 4096, .bytes = 64, .thread = 0 };
+	ranges[1] = (struct heapd_range){ .start = 8192, .bytes = 64, .thread = 1 };
+	HEAPD_STORE_RELEASE(&h->session->nranges, 2);
+	HEAPD_STORE_RELEASE(&h->session->npins, 16);
+	HEAPD_STORE_RELEASE(&h->session->nthreads, THREADS);
+}
+
+static void hostile_attach(struct run *run, struct hostile *h)
+{
+	const struct timeval bound = { .tv_sec = BOUND_S };
+	struct fixture_fds fds;
+	struct heapd_message m;
+	char *directory;
+
+	h->socket = fixture_attach(&run->fixture, h->name, 0, &m, &fds);
+	if (h->socket < 0 || fds.n < 5)
+		errx(1, "attach to %s: %s", h->name, m.text);
+	if (!heapd_geometry_compute(&h->geometry, m.welcome.size, m.welcome.cpus))
+		errx(1, "geometry");
+	directory = must_map(fds.fd[1], h->geometry.directory_size, PROT_READ);
+	h->control = must_map(fds.fd[2], h->geometry.control_size, PROT_READ | PROT_WRITE);
+	h->session = must_map(fds.fd[3], HEAPD_SESSION_SIZE, PROT_READ | PROT_WRITE);
+	h->threads = (struct heapd_thread *)(void *)((char *)h->session + HEAPD_SESSION_THREAD_AT);
+	heapd_tables_init(&h->tables, &h->geometry, m.welcome.base, directory, h->control);
+	h->notify = dup(fds.fd[4]);
+	fixture_close(&fds);
+	setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
+	session_fill(h);
+	h->stop = false;
+	if (pthread_create(&h->answerer, NULL, answer, h) != 0)
+		errx(1, "pthread_create");
+}
+
+static void hostile_leave(struct hostile *h)
+{
+	h->stop = true;
+	pthread_join(h->answerer, NULL);
+	close(h->socket);
+	close(h->notify);
+	munmap(h->session, HEAPD_SESSION_SIZE);
+	munmap(h->control, h->geometry.control_size);
+	munmap(h->tables.directory, h->geometry.directory_size);
+}
+
+/* What the daemon is made to do ---------------------------------------------------------------------------------------- */
+
+static void daemon_lives(const struct run *run)
+{
+	char path[64], state = 'Z';
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", run->fixture.daemon);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%*d (%*[^)]) %c", &state) != 1 || state == 'Z')
+		errx(1, "the daemon has ended");
+	fclose(file);
+}
+
+/* The reply's status. A client whose session makes no sense may be sent away: it comes again. */
+static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
+{
+	int r = fixture_call(h->socket, m, NULL);
+
+	if (r < 0)
+		daemon_lives(run);
+	if (r == -EAGAIN)
+		errx(1, "heap %s: no answer to request %u within %u s", h->name, m->op, BOUND_S);
+	if (r == -ECONNRESET) {
+		run->tally->dropped++;
+		hostile_leave(h);
+		hostile_attach(run, h);
+	}
+	return r < 0 ? r : m->status;
+}
+
+/* Supply and harvest at once; a collection, where there are any, every now and then. */
+static void work(struct run *run, struct hostile *h, uint64_t n)
+{
+	struct heapd_message sync = { .op = HEAPD_OP_SYNC }, collect = { .op = HEAPD_OP_COLLECT };
+	struct heapd_control *control = h->tables.control;
+
+	__atomic_fetch_or(&control->demand[n % 3], 1ull << (n / 3 % 64), __ATOMIC_RELAXED);
+	h->session->handback = 1;
+	ask(run, h, &sync);
+	if (n % 8 == 0 && strcmp(h->name, "collected") == 0)
+		ask(run, h, &collect);
+}
+
+static void round_end(struct run *run, struct hostile *h)
+{
+	struct heapd_message m = { .op = HEAPD_OP_VERIFY };
+	uint64_t end = fixture_now_ns() + BOUND_S * UINT64_C(1000000000);
+
+	run->tally->rounds++;
+	if (ask(run, h, &m) == 0)
+		run->tally->faults += m.verify.faults != 0;
+	while (run->scene.board->progress == run->progress && !*run->scene.board->wrong)
+		if (fixture_now_ns() > end)
+			errx(1, "the other heap's witness does not go on");
+		else
+			usleep(100);
+	if (*run->scene.board->wrong)
+		errx(1, "the other heap: %s", run->scene.board->wrong);
+	run->progress = run->scene.board->progress;
+	if (run->tally->rounds % 8 == 0 && fixture_verify(&run->fixture, FIXTURE_HEAP) != 0)
+		errx(1, "the other heap is not clean");
+}
+
+/* The words ------------------------------------------------------------------------------------------------------------ */
+
+static void flip_bits(struct run *run, struct hostile *h, uint64_t *word)
+{
+	for (unsigned bit = 0; bit < 64; bit++) {
+		if (run->most && draw(&run->seed) % 64 >= run->most)
+			continue;
+		__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
+		work(run, h, run->tally->bits++);
+		__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
+		if (run->tally->bits % ROUND == 0)
+			round_end(run, h);
+	}
+}
+
+static void put_values(struct run *run, struct hostile *h, uint64_t *word)
+{
+	uint64_t before = HEAPD_READ_ONCE(*word), base = h->tables.base;
+	const uint64_t evil[] = { 0,
+				  UINT64_MAX,
+				  before + 1,
+				  before - 1,
+				  base + 8192,
+				  h->geometry.total,
+				  base + h->geometry.size,
+				  (uint64_t)INT64_MAX + 1 };
+
+	for (unsigned i = 0; i < sizeof(evil) / sizeof(evil[0]); i++) {
+		uint64_t mine = evil[i];
+
+		HEAPD_WRITE_ONCE(*word, mine);
+		work(run, h, run->tally->words++);
+		__atomic_compare_exchange_n(word, &mine, before, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		if (run->tally->words % ROUND == 0)
+			round_end(run, h);
+	}
+}
+
+/* n words from offset `at` of control or session; which of the two is mapped where may change on the way. */
+static void change(struct run *run, struct hostile *h, bool session, uint64_t at, uint64_t n)
+{
+	for (uint64_t i = 0; i < n; i++) {
+		/* Done by one before. */
+		if (run->place++ < run->tally->place)
+			continue;
+		run->tally->place = run->place;
+		char *memory = session ? (char *)h->session : (char *)h->control;
+		uint64_t *word = (uint64_t *)(void *)(memory + at) + i;
+
+		if (!HEAPD_READ_ONCE(*word) && draw(&run->seed) % run->sparse)
+			continue;
+		if (run->most && draw(&run->seed) % 64 >= run->most)
+			continue;
+		flip_bits(run, h, word);
+		memory = session ? (char *)h->session : (char *)h->control;
+		put_values(run, h, (uint64_t *)(void *)(memory + at) + i);
+	}
+}
+
+static void change_all(struct run *run, struct hostile *h)
+{
+	const struct heapd_geometry *g = &h->geometry;
+
+	change(run, h, true, 0, sizeof(struct heapd_session) / 8);
+	change(run, h, true, HEAPD_SESSION_THREAD_AT, THREADS * sizeof(struct heapd_thread) / 8);
+	change(run, h, true, HEAPD_SESSION_RANGE_AT, 3 * 4);
+	change(run, h, true, HEAPD_SESSION_PIN_AT, 18);
+	change(run, h, true, HEAPD_SESSION_BARRIER_AT, 10);
+	change(run, h, true, HEAPD_SESSION_PUBLISHED_AT, 10);
+	change(run, h, false, 0, sizeof(struct heapd_control) / 8);
+	change(run, h, false, g->head_at, g->control_size / 8 - g->head_at / 8);
+}
+
+/* By what the clients of it seemed to hold nothing is to be judged. */
+static void currents_clear(struct hostile *h)
+{
+	memset(h->tables.rseq_rows, 0, h->geometry.cpus << HEAPD_RSEQ_ROW_SHIFT);
+	memset(h->tables.cas_rows, 0, h->geometry.cpus << HEAPD_ROW_SHIFT);
+	memset(h->threads, 0, THREADS * sizeof(*h->threads));
+}
+
+static int attack(void *arg)
+{
+	struct run *run = arg;
+	struct hostile h = { .name = run->now };
+
+	hostile_attach(run, &h);
+	change_all(run, &h);
+	round_end(run, &h);
+	currents_clear(&h);
+	hostile_leave(&h);
+	return 0;
+}
+
+/*
+ * The daemon ends a process that has said farewell with threads attached, since nobody could ask it any more what it
+ * holds: an attacker that has made itself look like that has the next one go on from there.
+ */
+static void attack_heap(struct run *run, const char *name)
+{
+	const struct tally before = *run->tally;
+	siginfo_t info;
+
+	run->now = name;
+	run->tally->place = 0;
+	do {
+		pid_t pid = fixture_client_fork(attack, run);
+
+		if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
+			err(1, "waitid");
+		run->seed += 2;
+		run->evictions += info.si_code == CLD_KILLED;
+	} while (info.si_code == CLD_KILLED && info.si_status == SIGKILL);
+	if (info.si_code != CLD_EXITED || info.si_status != 0)
+		errx(1, "heap %s: the attacker ended with %d", name, info.si_status);
+	if (fixture_verify(&run->fixture, name) != 0)
+		errx(1, "heap %s is not clean", name);
+	if (fixture_verify(&run->fixture, FIXTURE_HEAP) != 0)
+		errx(1, "the other heap is not clean");
+	printf("  %-12s %8" PRIu64 " bits %8" PRIu64 " evil words\n", name, run->tally->bits - before.bits,
+	       run->tally->words - before.words);
+	fflush(stdout);
+}
+
+static int guard(void *arg)
+{
+	struct run *run = arg;
+
+	scene_init(&run->scene, 0);
+	return witness_run(&run->scene);
+}
+
+static void read_options(struct run *run, int argc, char **argv)
+{
+	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
+						 { "sparse", required_argument, NULL, 's' },
+						 { "heap", required_argument, NULL, 'h' },
+						 { 0 } };
+	int c;
+
+	run->sparse = 512;
+	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
+		if (c == 'm')
+			run->most = (unsigned)atoi(optarg);
+		else if (c == 's')
+			run->sparse = (unsigned)atoi(optarg);
+		else if (c == 'h')
+			run->only = optarg;
+		else
+			exit(2);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const settings[] = {
+		"heap.test.GCPercent=100",      "heap.plain.Size=64M",  "heap.collected.Size=64M",
+		"heap.collected.GCPercent=100", "heap.stress.Size=64M", "heap.stress.GCPercent=100",
+		"heap.stress.Debug=stress",     "daemon.LogLevel=err",  NULL
+	};
+	static struct run run;
+
+	read_options(&run, argc, argv);
+	run.seed = fixture_seed() | 1;
+	fixture_start(&run.fixture, settings);
+	run.scene.board = board_make();
+	run.tally = mmap(NULL, sizeof(*run.tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (run.tally == MAP_FAILED)
+		err(1, "mmap");
+	run.witness = fixture_client_fork(guard, &run);
+	for (unsigned i = 0; i < sizeof(heaps) / sizeof(heaps[0]); i++) {
+		if (run.only && strcmp(run.only, heaps[i]) != 0)
+			continue;
+		fixture_wait(fixture_client_fork(fill, (void *)(uintptr_t)heaps[i]), 0);
+		attack_heap(&run, heaps[i]);
+	}
+	printf("%" PRIu64 " bits, %" PRIu64 " evil words; %" PRIu64 " verifications, of which %" PRIu64
+	       " found what clients hold amiss; %" PRIu64 " sessions and %" PRIu64
+	       " processes ended by the daemon\n",
+	       run.tally->bits, run.tally->words, run.tally->rounds, run.tally->faults, run.tally->dropped,
+	       run.evictions);
+	run.scene.board->stop = 1;
+	fixture_wait(run.witness, 0);
+	fixture_stop(&run.fixture);
+	return 0;
+}
