@@ -542,6 +542,108 @@ static void collect(struct scene *s)
 	heapd_collect_start(s->heap);
 }
 
+static void judge(struct scene *s)
+{
+	struct heapd_verify_result result = HEAPD_SIZED(result);
+	char text[256];
+
+	sink += (uint64_t)heapd_verify(s->heap, &result);
+	sink += (uint64_t)heapd_path_to(s->heap, s->stage->node[3], text, sizeof(text));
+	sink += (uint64_t)heapd_set(s->heap, "gc.percent", "10000");
+	sink += (uint64_t)heapd_get(s->heap, "no.such.thing", text, sizeof(text));
+}
+
+static void collect_whole(struct scene *s)
+{
+	sink += (uint64_t)heapd_collect(s->heap);
+}
+
+/* What is asked for wrongly, one way or another. */
+static void refusals(struct scene *s)
+{
+	struct heapd_root_info info = { .size = 4 };
+	struct heapd_event event = { .size = 1 };
+	struct node **p = (struct node **)s->text;
+
+	use(heapd_alloc(s->heap, UINT64_MAX / 2));
+	use(heapd_alloc_aligned(s->heap, 100, 3));
+	use(heapd_type_alloc(s->nodes, 7));
+	use(heapd_type_alloc(NULL, 7));
+	use(heapd_type_alloc_array(s->nodes, sizeof(struct node), UINT64_MAX / 8));
+	use(heapd_type_alloc_flex(s->nodes, 1, 2, 3, 4));
+	use(heapd_type_find(s->heap, "no such type"));
+	use(heapd_type_define_leaf(s->heap, "node", struct flexible));
+	use(heapd_root(s->heap, "stage", struct node, s->nodes));
+	use(heapd_root_get(s->heap, "no such root", s->nodes));
+	sink += (uint64_t)heapd_root_set(s->heap, "", s->object);
+	sink += (uint64_t)heapd_root_cas(s->heap, "stage", s->object, s->object);
+	sink += (uint64_t)heapd_root_next(s->heap, &info);
+	sink += (uint64_t)heapd_event_next(s->heap, &event);
+	sink += (uint64_t)heapd_unpin(p);
+	use(heapd_ticket_take(s->heap, "none"));
+	sink += (uint64_t)heapd_range_remove(s->heap, s->text);
+	sink += (uint64_t)heapd_local_remove(s->heap, s->text);
+	sink += (uint64_t)heapd_edit_end(s->object);
+	sink += (uint64_t)heapd_wait(s->heap, (uint32_t *)(void *)s->text, 0, 1);
+	sink += (uint64_t)heapd_wake(s->heap, (uint32_t *)(void *)s->text, 1);
+	sink += (uint64_t)heapd_path_to(s->heap, s->text, s->text, sizeof(s->text));
+	sink += (uint64_t)heapd_set(s->heap, "gc.percent", "none at all");
+	use(heapd_realloc(s->heap, s->text, 10));
+	use(heapd_start_of(s->text));
+	use(heapd_type_of(s->text));
+	use(heapd_strdup(s->heap, NULL));
+	use(heapd_error());
+}
+
+/* As many as a thread can have open, and one more. */
+static void edits(struct scene *s)
+{
+	for (unsigned i = 0; i < 5; i++)
+		sink += (uint64_t)heapd_edit_begin(s->stage->node[i], sizeof(struct node));
+	sink += (uint64_t)heapd_thread_detach(s->heap);
+	for (unsigned i = 0; i < 4; i++)
+		sink += (uint64_t)heapd_edit_end(s->stage->node[i]);
+}
+
+/* With the thread offline each of these comes online for as long as it takes. */
+static void prepare_offline(struct scene *s)
+{
+	prepare_fields(s);
+	s->pin = heapd_pin(s->heap, (struct node *)s->object);
+	s->weak = heapd_weak_new(s->heap, s->object);
+	heapd_thread_offline(s->heap);
+}
+
+static void from_offline(struct scene *s)
+{
+	struct node **p = heapd_pin_field(s->heap, &s->stage->node[1]);
+
+	use(heapd_alloc(s->heap, 64));
+	use(heapd_alloc(s->heap, 100000));
+	heapd_free(s->others[0]);
+	heapd_store_pinned(&s->stage->field[2], s->pin);
+	heapd_store(&s->stage->field[3], NULL);
+	use(heapd_weak_get(s->weak, struct node));
+	use(heapd_new_array(s->nodes, struct node, 2));
+	sink += (uint64_t)heapd_unpin(p);
+	heapd_thread_online(s->heap);
+}
+
+/* Frees of many sizes and slabs, until spares are full and go back. */
+static void prepare_spares(struct scene *s)
+{
+	for (unsigned i = 0; i < 64; i++)
+		s->others[i] = heapd_alloc(s->heap, 600 + 100 * (i % 20));
+}
+
+static void spares(struct scene *s)
+{
+	for (unsigned i = 0; i < 64; i++)
+		heapd_free(s->others[i]);
+	for (unsigned i = 0; i < 20; i++)
+		use(heapd_alloc(s->heap, 600 + 100 * i));
+}
+
 static void detach(struct scene *s)
 {
 	heapd_detach(s->heap);
@@ -679,6 +781,12 @@ const struct operation scene_operations[] = {
 	OPERATION("events", NULL, events, IN_MAIN, ONCE),
 	OPERATION("sync", NULL, sync_heap, IN_MAIN, ONCE),
 	OPERATION("collect", NULL, collect, IN_MAIN, ONCE),
+	OPERATION("judge", prepare_fields, judge, IN_MAIN, ONCE),
+	OPERATION("collect-whole", prepare_fields, collect_whole, IN_MAIN, ONCE),
+	OPERATION("refusals", prepare_fields, refusals, IN_MAIN, ONCE),
+	OPERATION("edits", prepare_fields, edits, IN_MAIN, ALL),
+	OPERATION("from-offline", prepare_offline, from_offline, IN_MAIN, ALL),
+	OPERATION("spares", prepare_spares, spares, IN_MAIN, ONCE),
 	OPERATION("thread-explicit", prepare_fields, thread_explicit, IN_THREAD, ALL),
 	OPERATION("thread-create", prepare_fields, thread_create, IN_MAIN, ONCE),
 	OPERATION("thread", prepare_fields, thread_of_ours, IN_THREAD, ALL),
