@@ -14,6 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "heapd/session.h"
 #include "heapd/sizeclass.h"
 
 #include "scene.h"
@@ -629,19 +630,35 @@ static void from_offline(struct scene *s)
 	heapd_thread_online(s->heap);
 }
 
-/* Frees of many sizes and slabs, until spares are full and go back. */
+/* As many classes as there are places for spares; the next one's sends one of them back. */
 static void prepare_spares(struct scene *s)
 {
-	for (unsigned i = 0; i < 64; i++)
-		s->others[i] = heapd_alloc(s->heap, 600 + 100 * (i % 20));
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		drain(s, 1100 + 300 * i);
 }
 
 static void spares(struct scene *s)
 {
-	for (unsigned i = 0; i < 64; i++)
-		heapd_free(s->others[i]);
-	for (unsigned i = 0; i < 20; i++)
-		use(heapd_alloc(s->heap, 600 + 100 * i));
+	for (unsigned i = 0; i < 12; i++) {
+		use(heapd_alloc(s->heap, 9000));
+		use(heapd_alloc(s->heap, 12000));
+		use(heapd_alloc(s->heap, 14000));
+	}
+}
+
+/* Spares of this thread's go back when it ends. */
+static void prepare_leave(struct scene *s)
+{
+	drain(s, 1500);
+	drain(s, 2500);
+	for (unsigned i = 0; i < 3; i++)
+		s->others[i] = heapd_alloc(s->heap, 2500);
+}
+
+static void leave(struct scene *s)
+{
+	heapd_thread_detach(s->heap);
+	heapd_free(s->others[0]);
 }
 
 static void detach(struct scene *s)
@@ -787,6 +804,7 @@ const struct operation scene_operations[] = {
 	OPERATION("edits", prepare_fields, edits, IN_MAIN, ALL),
 	OPERATION("from-offline", prepare_offline, from_offline, IN_MAIN, ALL),
 	OPERATION("spares", prepare_spares, spares, IN_MAIN, ONCE),
+	OPERATION("leave", prepare_leave, leave, IN_MAIN, ONCE),
 	OPERATION("thread-explicit", prepare_fields, thread_explicit, IN_THREAD, ALL),
 	OPERATION("thread-create", prepare_fields, thread_create, IN_MAIN, ONCE),
 	OPERATION("thread", prepare_fields, thread_of_ours, IN_THREAD, ALL),
