@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* cover.c - owns the file of what was covered: addresses in the library, in hexadecimal, one a line. */
+#include "cover.h"
+
+#include <err.h>
+#include <inttypes.h>
+#include <stdio.h>
+
+void cover_read(const struct text *text, const char *path)
+{
+	FILE *file = fopen(path, "re");
+	uint64_t at;
+
+	while (file && fscanf(file, "%" SCNx64, &at) == 1) {
+		struct instruction *in = text_find(text, at + text->bias);
+
+		if (in)
+			in->covered = true;
+	}
+	if (file)
+		fclose(file);
+}
+
+void cover_write(const struct text *text, const char *path)
+{
+	FILE *file = fopen(path, "we");
+
+	if (!file)
+		err(1, "%s", path);
+	for (size_t i = 0; i < text->ninstructions; i++)
+		if (text->instructions[i].covered)
+			fprintf(file, "%" PRIx64 "\n", text->instructions[i].at - text->bias);
+	if (fclose(file) != 0)
+		err(1, "%s", path);
+}
