@@ -422,7 +422,7 @@ crash: ## any client killed at every instruction of every operation, the daemon 
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		$(O)/crash/kill --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		tests/crash/gaps $(O)/libheapd.so $(O)/crash/covered $(CRASH_GAPS) && \
-		$(O)/crash/stores --again 12 && $(O)/crash/bits
+		$(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults
 
 stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
 	@scripts/run-mutants $(abspath $(O)/shaken) $T

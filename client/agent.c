@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -173,7 +174,9 @@ void agent_end(struct heapd_heap *heap)
 {
 	if (heap->agent_stop < 0)
 		return;
-	eventfd_write(heap->agent_stop, AGENT_END);
+	/* It is waited for without end, so it has to hear of it, also where something came between the write and its descriptor. */
+	while (eventfd_write(heap->agent_stop, AGENT_END) < 0)
+		sched_yield();
 	pthread_join(heap->agent, NULL);
 	agent_forget(heap);
 }

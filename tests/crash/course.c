@@ -156,8 +156,7 @@ static bool to_mark(struct tracee *t)
 	return r == 0 && !t->ended && !t->signal;
 }
 
-/* Starts it, and brings it to where the operation begins. parent: to be ended, too; or 0. */
-static bool begin(const struct stand *s, struct tracee *t, pid_t *parent)
+bool course_begin(const struct stand *s, struct tracee *t, pid_t *parent)
 {
 	pid_t me = getpid(), pid;
 	siginfo_t info;
@@ -190,7 +189,7 @@ static bool begin(const struct stand *s, struct tracee *t, pid_t *parent)
 	}
 }
 
-static void end(struct tracee *t, pid_t parent)
+void course_end(struct tracee *t, pid_t parent)
 {
 	int status;
 
@@ -299,7 +298,8 @@ static bool take(struct recorder *r, struct tracee *t)
 		if (++r->course->steps > STEPS_MAX || tracee_step(t) < 0)
 			return false;
 	}
-	return true;
+	/* A thread's way ends with it; all others come back. */
+	return !t->ended || r->stand->operation->where == IN_THREAD;
 }
 
 bool course_take(const struct stand *s, struct course *course)
@@ -314,8 +314,8 @@ bool course_take(const struct stand *s, struct course *course)
 	r.places = calloc(PLACES, sizeof(*r.places));
 	if (!r.came || !r.places)
 		err(1, "calloc");
-	ok = begin(s, &t, &parent) && take(&r, &t);
-	end(&t, parent);
+	ok = course_begin(s, &t, &parent) && take(&r, &t);
+	course_end(&t, parent);
 	free(r.came);
 	free(r.places);
 	return ok;
@@ -414,8 +414,8 @@ enum outcome course_kill(const struct stand *s, const struct point *point)
 	struct tracee t;
 	pid_t parent;
 
-	if (begin(s, &t, &parent))
+	if (course_begin(s, &t, &parent))
 		outcome = run_to_point(s, &t, point) ? KILLED : MISSED;
-	end(&t, parent);
+	course_end(&t, parent);
 	return outcome;
 }

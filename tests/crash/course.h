@@ -40,4 +40,11 @@ void course_free(struct course *course);
 /* Runs it again, up to the point, and kills its process there. */
 enum outcome course_kill(const struct stand *s, const struct point *point);
 
+/*
+ * A process of its own, brought to where the operation begins, and what ends it. parent: to be ended, too; or 0. False:
+ * it did not come there; it is to be ended all the same.
+ */
+bool course_begin(const struct stand *s, struct tracee *t, pid_t *parent);
+void course_end(struct tracee *t, pid_t parent);
+
 #endif

@@ -275,15 +275,6 @@ static void kill_course(struct run *run, const struct stand *stand, enum barrier
 	course_free(&course);
 }
 
-/* Signals cut a sleep short. */
-static void pass(uint64_t ns)
-{
-	uint64_t end = fixture_now_ns() + ns;
-
-	while (fixture_now_ns() < end)
-		usleep(10000);
-}
-
 static void kill_operation(struct run *run, const struct operation *operation)
 {
 	const struct stand stand = { &run->scene, &run->library, &run->program, operation };
@@ -292,7 +283,7 @@ static void kill_operation(struct run *run, const struct operation *operation)
 	for (unsigned barrier = 0; barrier < BARRIERS; barrier++)
 		if (operation->barriers & run->options.barriers & 1u << barrier)
 			kill_course(run, &stand, (enum barrier)barrier);
-	pass(operation->seconds * UINT64_C(1100000000));
+	scene_pass(operation->seconds * UINT64_C(1100000000));
 	all_reclaimed(run, operation->name);
 }
 

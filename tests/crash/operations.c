@@ -592,7 +592,6 @@ static void refusals(struct scene *s)
 	use(heapd_realloc(s->heap, s->text, 10));
 	use(heapd_start_of(s->text));
 	use(heapd_type_of(s->text));
-	use(heapd_strdup(s->heap, NULL));
 	use(heapd_error());
 }
 

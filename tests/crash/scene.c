@@ -79,9 +79,10 @@ void scene_init(struct scene *s, uint32_t flags)
 {
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
 
-	*s = (struct scene){ .board = s->board ? s->board : board_make() };
+	*s = (struct scene){ .board = s->board ? s->board : board_make(), .patience_ms = s->patience_ms };
 	options.flags = flags;
 	options.report = quiet;
+	options.supply_timeout_ms = options.request_timeout_ms = s->patience_ms;
 	if (heapd_attach(&s->heap, FIXTURE_HEAP, &options) < 0)
 		errx(1, "%s", heapd_error());
 	map_tables(s);
@@ -102,6 +103,14 @@ void scene_clear(struct scene *s)
 	/* There is none of that name; but those whose time has passed end with the question. */
 	if (heapd_ticket_take(s->heap, "none"))
 		errx(1, "a ticket that nobody issued was taken");
+}
+
+void scene_pass(uint64_t ns)
+{
+	uint64_t end = fixture_now_ns() + ns;
+
+	while (fixture_now_ns() < end)
+		usleep(10000);
 }
 
 /* The witness ------------------------------------------------------------------------------------------------------ */

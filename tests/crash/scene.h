@@ -48,7 +48,8 @@ struct scene {
 	struct board *board;
 	struct heapd_tables tables;
 	unsigned cpu;
-	bool sequences; /* this process allocates by restartable sequences */
+	uint32_t patience_ms; /* of requests and supply; 0: the library's own */
+	bool sequences;       /* this process allocates by restartable sequences */
 	/* An operation's own, in its process. */
 	void *object, *others[64];
 	struct node **pin;
@@ -90,6 +91,9 @@ struct board *board_make(void);
 void scene_init(struct scene *s, uint32_t flags);
 /* What operations left in fields and roots is dropped. */
 void scene_clear(struct scene *s);
+
+/* So many nanoseconds, whatever signals come. */
+void scene_pass(uint64_t ns);
 
 pid_t witness_start(struct scene *s);
 /* The witness itself, until the board says stop; in a process that has attached. */
