@@ -187,7 +187,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants crash FORCE
+.PHONY: all tests stress stress-build stress-mutants crash soak FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
@@ -422,7 +422,10 @@ crash: ## any client killed at every instruction of every operation, the daemon 
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		$(O)/crash/kill --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		tests/crash/gaps $(O)/libheapd.so $(O)/crash/covered $(CRASH_GAPS) && \
-		$(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults
+		$(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults
+
+soak: tests ## all that make crash does, mixed, by other seeds each time, for SECONDS=60
+	@tests/crash/soak $(abspath $(O)) $(SECONDS)
 
 stress-mutants: shaken ## does the stress find mistakes? each rule of the collector left out in turn; T="one_round ..." picks
 	@scripts/run-mutants $(abspath $(O)/shaken) $T

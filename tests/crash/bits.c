@@ -374,8 +374,9 @@ static void attack_heap(struct run *run, const char *name)
 	do {
 		pid_t pid = fixture_client_fork(attack, run);
 
-		if (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
-			err(1, "waitid");
+		while (waitid(P_PID, (id_t)pid, &info, WEXITED) < 0)
+			if (errno != EINTR)
+				err(1, "waitid");
 		run->seed += 2;
 		run->evictions += info.si_code == CLD_KILLED;
 	} while (info.si_code == CLD_KILLED && info.si_status == SIGKILL);

@@ -419,3 +419,31 @@ enum outcome course_kill(const struct stand *s, const struct point *point)
 	course_end(&t, parent);
 	return outcome;
 }
+
+/* By itself, with what signals come, its mark passed over. */
+static bool run_out(struct tracee *t)
+{
+	tracee_break(t, NULL, 0);
+	while (!t->ended)
+		if (t->signal == SIGSEGV || t->signal == SIGBUS || tracee_continue(t) < 0)
+			return false;
+	return true;
+}
+
+enum outcome course_stop(const struct stand *s, const struct point *point, void (*meanwhile)(void *arg),
+			 void *arg)
+{
+	enum outcome outcome = STUCK;
+	struct tracee t;
+	pid_t parent;
+
+	if (course_begin(s, &t, &parent)) {
+		outcome = run_to_point(s, &t, point) ? KILLED : MISSED;
+		if (outcome == KILLED) {
+			meanwhile(arg);
+			outcome = run_out(&t) ? KILLED : STUCK;
+		}
+	}
+	course_end(&t, parent);
+	return outcome;
+}

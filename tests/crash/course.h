@@ -39,6 +39,12 @@ void course_free(struct course *course);
 
 /* Runs it again, up to the point, and kills its process there. */
 enum outcome course_kill(const struct stand *s, const struct point *point);
+/*
+ * Runs it again, up to the point, and leaves it stopped there while meanwhile() is called; then it goes on to its end. STUCK
+ * also where that does not come.
+ */
+enum outcome course_stop(const struct stand *s, const struct point *point, void (*meanwhile)(void *arg),
+			 void *arg);
 
 /*
  * A process of its own, brought to where the operation begins, and what ends it. parent: to be ended, too; or 0. False:

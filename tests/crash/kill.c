@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--batch N] [--cas] [--all] [--fresh] [--cover FILE]
+ * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
+ * [--all] [--fresh] [--stop] [--cover FILE]
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
  * operation two collections have to find alive exactly what was alive before all of it.
+ *
+ * With --stop it is not killed but stopped there, for the time of some collections, one of which is asked for; others go
+ * on meanwhile; then it goes on to its end, and what it stores so late harms nobody.
  *
  * Seeds: HEAPD_TEST_SEED says which places are taken where not all are.
  */
@@ -23,9 +27,10 @@
 #include "course.h"
 #include "cover.h"
 
-#define OFTEN 16u  /* times round that are not much like the others */
-#define ALIKE 64u  /* of those that are, one in so many is taken */
-#define LONG  256u /* times round that a short run does not wait for */
+#define STOPPED_NS UINT64_C(3000000) /* a cycle takes about a third of it here */
+#define OFTEN      16u               /* times round that are not much like the others */
+#define ALIKE      64u               /* of those that are, one in so many is taken */
+#define LONG       256u              /* times round that a short run does not wait for */
 
 struct options {
 	unsigned every; /* of the places, one in so many */
@@ -33,6 +38,7 @@ struct options {
 	unsigned batch; /* deaths before the heap is looked at */
 	const char *only;
 	unsigned barriers; /* bits of enum barrier */
+	bool stop;         /* each is stopped there, while the others go on, and goes on itself */
 	bool by_cas;
 	bool all;          /* none is left out for being much like another */
 	bool fresh;        /* only instructions that nobody was killed at yet */
@@ -173,11 +179,23 @@ static void on_exit_say(void)
 		say_batch(batch_now.run, batch_now.points, batch_now.n);
 }
 
+/* A cycle is asked for, and may wait for the one that is stopped; the witness does not. */
+static void while_stopped(void *arg)
+{
+	struct run *run = arg;
+
+	if (heapd_collect_start(run->scene.heap) < 0)
+		errx(1, "collect: %s", heapd_error());
+	wait_witness(run);
+	scene_pass(STOPPED_NS);
+	wait_witness(run);
+}
+
 static void kill_one(struct run *run, const struct stand *stand, const struct point *p)
 {
 	char name[128];
 
-	switch (course_kill(stand, p)) {
+	switch (run->options.stop ? course_stop(stand, p, while_stopped, run) : course_kill(stand, p)) {
 	case KILLED:
 		run->count.kills++;
 		run->count.sequences += p->entry != 0;
@@ -187,8 +205,8 @@ static void kill_one(struct run *run, const struct stand *stand, const struct po
 		run->count.missed++;
 		break;
 	case STUCK:
-		errx(1, "%s, to be killed at %s, did not begin", stand->operation->name,
-		     text_name(&run->library, p->at, name, sizeof(name)));
+		errx(1, "%s, to be killed or stopped at %s, did not begin or did not end",
+		     stand->operation->name, text_name(&run->library, p->at, name, sizeof(name)));
 	}
 }
 
@@ -298,6 +316,7 @@ static void read_options(struct options *o, int argc, char **argv)
 		{ "cas", no_argument, NULL, 'c' },
 		{ "all", no_argument, NULL, 'a' },
 		{ "fresh", no_argument, NULL, 'f' },
+		{ "stop", no_argument, NULL, 's' },
 		{ "cover", required_argument, NULL, 'C' },
 		{ 0 },
 	};
@@ -326,6 +345,9 @@ static void read_options(struct options *o, int argc, char **argv)
 			break;
 		case 'a':
 			o->all = true;
+			break;
+		case 's':
+			o->stop = true;
 			break;
 		case 'f':
 			o->fresh = true;

@@ -270,8 +270,9 @@ static pid_t staller_fork(struct scene *s, enum barrier barrier)
 
 	s->board->spin = barrier == BARRIER_ON_FIRST;
 	pid = fixture_client_fork(stall, s);
-	if (waitid(P_PID, (id_t)pid, &info, WSTOPPED) < 0)
-		err(1, "waitid");
+	while (waitid(P_PID, (id_t)pid, &info, WSTOPPED) < 0)
+		if (errno != EINTR)
+			err(1, "waitid");
 	s->board->spin = 0;
 	return pid;
 }
