@@ -142,6 +142,7 @@ static uint64_t settle(struct run *run)
 	struct heapd_info info = HEAPD_SIZED(info);
 	uint64_t end = fixture_now_ns() + 20000000000u;
 
+	guards_check(&run->scene);
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
 	do {

@@ -120,6 +120,7 @@ static void look(struct run *run)
 	run->count.checks++;
 	wait_sessions(run, run->sessions);
 	wait_witness(run);
+	guards_check(&run->scene);
 	verify(run);
 }
 

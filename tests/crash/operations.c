@@ -47,12 +47,14 @@ static uint32_t class_of(uint64_t bytes)
 	return HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + heapd_sizeclass_of(bytes);
 }
 
-/* Until nothing of the class is left in this CPU's slabs. */
+/* Until nothing of the class is left in this CPU's slabs; the last one stays, and guards the slab. */
 static void drain(struct scene *s, uint64_t bytes)
 {
 	s->object = heapd_alloc(s->heap, bytes);
 	while (free_here(s, class_of(bytes)))
 		s->object = heapd_alloc(s->heap, bytes);
+	if (bytes >= sizeof(struct node))
+		guard_set(s, s->object);
 }
 
 static void one64(struct scene *s)

@@ -60,6 +60,36 @@ static void make_stage(struct scene *s)
 			heapd_store(&s->stage->node[i], must(heapd_new(s->nodes, struct node), "node"));
 }
 
+/* By its place on the stage, too: of an object that two have been given, the one who marked it first is not content. */
+static uint64_t guard_word(const struct node *n, unsigned g, unsigned i)
+{
+	return ((uint64_t)(uintptr_t)n ^ (g + 1) * 0x5bd1e9955bd1e995ull) + i;
+}
+
+void guard_set(struct scene *s, void *object)
+{
+	unsigned g = s->board->guards++ % SCENE_GUARDS;
+	struct node *n = object;
+
+	if (!n || !s->stage)
+		return;
+	for (unsigned i = 0; i < 6; i++)
+		n->word[i] = guard_word(n, g, i);
+	heapd_store(&s->stage->guard[g], n);
+}
+
+void guards_check(struct scene *s)
+{
+	for (unsigned g = 0; g < SCENE_GUARDS; g++) {
+		const struct node *n = heapd_load(&s->stage->guard[g]);
+
+		for (unsigned i = 0; n && i < 6; i++)
+			if (n->word[i] != guard_word(n, g, i) || n->next || n->other)
+				errx(1, "an object of the dead's, guard %u at %p, was given to another one",
+				     g, (const void *)n);
+	}
+}
+
 static void quiet(void *arg, int kind, const char *text)
 {
 	(void)arg, (void)kind, (void)text;
@@ -88,6 +118,8 @@ void scene_init(struct scene *s, uint32_t flags)
 	map_tables(s);
 	make_types(s);
 	make_stage(s);
+	for (unsigned i = 0; i < SCENE_GUARDS; i++)
+		guard_set(s, must(heapd_alloc(s->heap, 3072), "guard"));
 }
 
 void scene_clear(struct scene *s)

@@ -24,18 +24,22 @@ struct flexible {
 	heapd_ptr(struct node) tail[];
 };
 
-#define SCENE_NODES 16u
+#define SCENE_NODES  16u
+#define SCENE_GUARDS 64u
 
 /* The named root: everything that lives on between the kills hangs on it. */
 struct stage {
 	heapd_ptr(struct node) node[SCENE_NODES]; /* constant */
 	heapd_ptr(struct node) field[8];          /* what operations store to; cleared by scene_clear() */
 	heapd_ptr(struct node) witness;           /* a ring of the witness's */
+	/* Objects of those that died, out of the slabs that they had in their hands: whoever gets one of them again spoils it. */
+	heapd_ptr(struct node) guard[SCENE_GUARDS];
 };
 
 /* In memory shared by the processes of this harness, beside the heap. */
 struct board {
 	_Atomic uint64_t progress; /* of the witness */
+	_Atomic uint32_t guards;   /* ever set */
 	_Atomic uint32_t pause, paused, stop;
 	_Atomic uint32_t spin; /* what an operation turns round until it is told */
 	char wrong[256];       /* what the witness found */
@@ -91,6 +95,11 @@ struct board *board_make(void);
 void scene_init(struct scene *s, uint32_t flags);
 /* What operations left in fields and roots is dropped. */
 void scene_clear(struct scene *s);
+
+/* The object, of 64 bytes or more and nobody's yet, lives on, and is marked. */
+void guard_set(struct scene *s, void *object);
+/* Ends the program if one of them is not as it was marked. */
+void guards_check(struct scene *s);
 
 /* So many nanoseconds, whatever signals come. */
 void scene_pass(uint64_t ns);

@@ -162,6 +162,7 @@ static int look(struct run *run)
 		usleep(200);
 	while (fixture_now_ns() < run->shared->until)
 		usleep(10000);
+	guards_check(&run->scene);
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
 	r = judge(run);
