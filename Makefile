@@ -443,9 +443,10 @@ demo: ## the main job on this machine's own files, from a bare Debian 12 on; DEM
 bench-build: all $(BENCH_BIN)
 	$(if $(PEERS_MISSING),@echo 'bench: left out because they are missing: $(PEERS_MISSING) (try "make deps-bench")')
 
-bench: bench-build ## compare with other allocators; BENCH_ROUNDS=9, BENCH_ONLY="heapd mimalloc pair 64" pick
-	@HEAPD_TEST_BUILD='$(abspath $(O))' scripts/run-bench $(BENCH_BIN) -- $(BENCH_ARGS)
-	@echo 'The collector: "make bench-mark", "make bench-pause" (BENCH_SHORT=1: in a minute).'
+# With BENCH_ONLY or BENCH_ARGS, which pick among them: the allocators alone.
+bench: bench-build ## all comparisons: build/bench/bench.md and plots; BENCH_SHORT=1: minutes; BENCH_PARTS="share frag", BENCH_ROUNDS=9, BENCH_ONLY="pair 64" pick
+	@BENCH_ONLY='$(or $(BENCH_ARGS),$(BENCH_ONLY))' tests/bench/page-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short) \
+		$(or $(BENCH_PARTS),$(if $(BENCH_ONLY)$(BENCH_ARGS),allocators))
 
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+# The page of all comparisons, in Markdown: page-run calls it with the figures of each part, as files. -v began= parts= folder=
+
+# Numbers of a list: their median, and the least and the largest.
+function sorted(list, a,	n, i, j, t) {
+	n = split(list, a, " ")
+	for (i = 2; i <= n; i++)
+		for (j = i; j > 1 && a[j] + 0 < a[j - 1] + 0; j--) { t = a[j]; a[j] = a[j - 1]; a[j - 1] = t }
+	return n
+}
+function median(list,	n, a) { n = sorted(list, a); return (a[int((n + 1) / 2)] + a[int(n / 2) + 1]) / 2 }
+function spread(list, how,	n, a) { n = sorted(list, a); return sprintf(how " (" how ".." how ")", median(list), a[1], a[n]) }
+function there(file,	line, r) { r = (getline line < (folder "/" file)) > 0; close(folder "/" file); return r }
+function figure(file, what) { if (there(file)) print "![" what "](" file ")\n" }
+# Of one figure of each round: its quotient by heapd's of the same round.
+function ratio(list, by,	n, a, b, i, q) {
+	n = split(list, a, " ")
+	if (split(by, b, " ") < n)
+		n = split(by, b, " ")
+	for (i = 1; i <= n; i++)
+		q = q " " (b[i] + 0 ? a[i] / b[i] : 0)
+	return n ? sprintf("%.3g", median(q)) : "-"
+}
+function heading(text) { print "\n## " text "\n" }
+
+FNR == 1 { file = FILENAME; sub(/.*\//, "", file) }
+file == "results.md" { if (/^## Goals/) ingoals = 1; else if (/^## /) ingoals = 0; if (ingoals && /^goal:/) goals[++ngoals] = $0
+	if (FNR > 1 && /^## /) body = 1; if (!body && FNR > 2) machine[++nmachine] = $0; else if (FNR > 2 && !ingoals) results[++nresults] = $0; next }
+file == "share.txt" && $1 == "share" {
+	if (!($2 in ways)) { ways[$2]; way[++nways] = $2 }
+	nodes = $3; build[$2] = build[$2] " " $4; use[$2] = use[$2] " " $5; walk[$2] = walk[$2] " " $6; again[$2] = again[$2] " " $7; mib[$2] = mib[$2] " " $8; next
+}
+file == "frag.txt" && $1 == "frag" { if (!($2 in frags)) { frags[$2]; frag[++nfrags] = $2 } live[$3] = $4; used[$2, $3] = $5; cost[$2, $3] = $6; next }
+file == "restart.txt" && $1 == "restart" {
+	if (!($2 in sizes)) { sizes[$2]; size[++nsizes] = $2 }
+	through[$2] = through[$2] " " $3; longest[$2] = longest[$2] " " $4; answered[$2] = answered[$2] " " $5; next
+}
+$1 == "missing" { sub(/^missing /, ""); missing[file] = missing[file] (missing[file] ? "; " : "") $0; next }
+file == "mark.txt" { mark[++nmark] = $0; next }
+file == "pause.md" { pause[++npause] = $0; next }
+
+END {
+	print "# heapd beside others\n"
+	print "Measured " began (short != "" ? ", a short run: few rounds, small structures" : "") ". Parts of this run: " parts "; others, where they stand below, are of an earlier one."
+	print "All run on this machine, in turn; medians of the rounds, with the least and the largest in brackets. Where a peer is missing it says so.\n"
+	for (i = 1; i <= nmachine; i++)
+		print machine[i]
+
+	heading("Goals")
+	for (i = 1; i <= ngoals; i++)
+		print "- " substr(goals[i], 7)
+
+	heading("Allocation")
+	figure("pair.svg", "pair"); figure("burst.svg", "burst"); figure("pass.svg", "pass")
+	figure("larson.svg", "larson"); figure("xmalloc.svg", "xmalloc"); figure("scratch.svg", "cache-scratch")
+	for (i = 1; i <= nresults; i++) {
+		sub(/^## /, "### ", results[i])
+		print results[i]
+	}
+
+	if (nways) {
+		heading("Sharing: " nodes " linked nodes of 64 bytes")
+		figure("share.svg", "time to first use")
+		print "One process builds a binary tree, another, which runs already, walks through all of it, twice. First use: from built until the other has read a node of a structure that it can use; pipe and socket write all of it out and build it again there. Redis has a value for each node, asked for in batches of 512: building is storing, so its time to first use is that of one answer. Memory is what both, and the server, hold more than before. x: by heapd's, round by round.\n"
+		print "| by | build ms | first use ms | x | first walk ns a node | x | second walk | x | MiB |"
+		print "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+		for (i = 1; i <= nways; i++) {
+			w = way[i]
+			printf "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f |\n", w, spread(build[w], "%.0f"), spread(use[w], "%.3g"), ratio(use[w], use["heapd"]),
+				spread(walk[w], "%.1f"), ratio(walk[w], walk["heapd"]), spread(again[w], "%.1f"), ratio(again[w], again["heapd"]), median(mib[w])
+		}
+		if (missing["share.txt"] != "") print "\nMissing: " missing["share.txt"]
+	}
+	if (nfrags) {
+		heading("Memory used against memory asked for")
+		figure("frag.svg", "fragmentation")
+		print "Objects of 16 bytes to some KiB replaced at random, in four phases, each with another mix of sizes; the fourth with a quarter of the objects. Used / asked for at the end of each phase, and ns an operation, of one run. heapd: with all that its daemon has, and what it keeps ready; mallocs: resident memory.\n"
+		printf "| |"; for (p = 1; p <= 4; p++) printf " phase %d: %.0f MiB asked for | ns |", p, live[p]
+		print "\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+		for (i = 1; i <= nfrags; i++) {
+			printf "| %s |", frag[i]
+			for (p = 1; p <= 4; p++) printf " %.2f | %.0f |", used[frag[i], p] / live[p], cost[frag[i], p]
+			print ""
+		}
+		if (missing["frag.txt"] != "") print "\nMissing: " missing["frag.txt"]
+	}
+	if (nsizes) {
+		heading("The daemon killed, and started again by heapd --keep")
+		print "A client goes on allocating objects of 64 bytes. Milliseconds from SIGKILL until 8 MiB more are through, its longest single wait meanwhile, and until a request was answered.\n"
+		print "| MiB in the heap | 8 MiB through | longest wait | request answered |\n|--:|--:|--:|--:|"
+		for (i = 1; i <= nsizes; i++)
+			printf "| %s | %s | %s | %s |\n", size[i], spread(through[size[i]], "%.0f"), spread(longest[size[i]], "%.0f"), spread(answered[size[i]], "%.0f")
+	}
+	if (nmark) {
+		heading("Marking")
+		print "A random graph of 8 million objects of 64 bytes; one processor each but for heapd-2. loop: a bare loop that prefetches; naive: one that does not.\n\n```"
+		for (i = 1; i <= nmark; i++) print mark[i]
+		print "```"
+	}
+	for (i = 1; i <= npause; i++) {
+		sub(/^# /, "\n## ", pause[i])
+		print pause[i]
+	}
+}
