@@ -444,7 +444,7 @@ bench-build: all $(BENCH_BIN)
 	$(if $(PEERS_MISSING),@echo 'bench: left out because they are missing: $(PEERS_MISSING) (try "make deps-bench")')
 
 # With BENCH_ONLY or BENCH_ARGS, which pick among them: the allocators alone.
-bench: bench-build ## all comparisons: build/bench/bench.md and plots; BENCH_SHORT=1: minutes; BENCH_PARTS="share frag", BENCH_ROUNDS=9, BENCH_ONLY="pair 64" pick
+bench: bench-build ## all comparisons: build/bench/bench.md and plots; BENCH_SHORT=1: minutes; BENCH_PARTS="share work", BENCH_ROUNDS=9, BENCH_ONLY="pair 64" pick
 	@BENCH_ONLY='$(or $(BENCH_ARGS),$(BENCH_ONLY))' tests/bench/page-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short) \
 		$(or $(BENCH_PARTS),$(if $(BENCH_ONLY)$(BENCH_ARGS),allocators))
 

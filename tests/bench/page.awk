@@ -37,6 +37,11 @@ file == "restart.txt" && $1 == "restart" {
 }
 $1 == "missing" { sub(/^missing /, ""); missing[file] = missing[file] (missing[file] ? "; " : "") $0; next }
 file == "mark.txt" { mark[++nmark] = $0; next }
+file == "work.txt" && $1 == "work" {
+	if (!($3 in workers)) { workers[$3]; worker[++nworkers] = $3 }
+	rate[$2, $3] = $4; peak[$2, $3] = $5; next
+}
+file == "work.txt" && $1 == "workpause" { stops[$3, $2] = $4; mean[$3, $2] = $5; p999[$3, $2] = $7; most[$3, $2] = $8; next }
 file == "pause.md" { pause[++npause] = $0; next }
 
 END {
@@ -96,6 +101,28 @@ END {
 		print "A random graph of 8 million objects of 64 bytes; one processor each but for heapd-2. loop: a bare loop that prefetches; naive: one that does not.\n\n```"
 		for (i = 1; i <= nmark; i++) print mark[i]
 		print "```"
+	}
+	if (nworkers) {
+		heading("Four kinds of work for a collector")
+		figure("work.svg", "longest pauses")
+		print "One process each, as fast as it can, of one run. Pauses in us: heapd's are the processor time of a thread's answer to a cycle, and stop that thread alone; the others stop all. Of fewer than a thousand, 99.9 % is the longest. Memory: the most that was resident, of heapd the most that was committed of the heap; heapd and Java had 1 GiB at most.\n"
+		split("a b c d", kinds)
+		says["a"] = "a: blocks of 1 MiB in a loop, a hundred kept"
+		says["b"] = "b: a hundred threads, each with buffers of 10 KiB that are dropped at once"
+		says["c"] = "c: four threads, each a random graph of 250,000 nodes with steady rewiring"
+		says["d"] = "d: four threads, each a cache of 25,000 entries with eviction"
+		for (k = 1; k <= 4; k++) {
+			print "### " says[kinds[k]] "\n"
+			print "| | steps/s | / heapd | pauses | mean | 99.9 % | longest | MiB |\n|---|--:|--:|--:|--:|--:|--:|--:|"
+			for (i = 1; i <= nworkers; i++) {
+				a = kinds[k]; b = worker[i]
+				if ((a, b) in rate)
+					printf "| %s | %s | %s | %d | %s | %s | %s | %s |\n", b, rate[a, b], rate[a, "heapd"] ? sprintf("%.2f", rate[a, b] / rate[a, "heapd"]) : "-",
+						stops[a, b], stops[a, b] ? mean[a, b] : "-", stops[a, b] ? p999[a, b] : "-", stops[a, b] ? most[a, b] : "-", peak[a, b]
+			}
+			print ""
+		}
+		if (missing["work.txt"] != "") print "Missing: " missing["work.txt"]
 	}
 	for (i = 1; i <= npause; i++) {
 		sub(/^# /, "\n## ", pause[i])
