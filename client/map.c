@@ -163,8 +163,9 @@ static int regions_map(struct heapd_heap *heap, int session)
 }
 
 /*
- * Where the tables lie. A read-only client has no control. Its `freed` is `out`, so that every object
- * looks freed already to the fast path of heapd_free(), which then finds the reason on its slow path.
+ * Where the tables lie. A read-only client has no control. What the fast path of heapd_free() reads of it lies in
+ * `out`: every object looks freed already, and of a slot that is not out no row is found (collect_cpus is 0); so it
+ * finds the reason on its slow path.
  */
 static void tables_set(struct heapd_heap *heap)
 {
@@ -172,8 +173,10 @@ static void tables_set(struct heapd_heap *heap)
 
 	heapd_tables_init(&heap->t, &heap->geometry, heap->t.base, base + heap->geometry.directory_at,
 			  base + heap->geometry.control_at);
-	if (heap->read_only)
+	if (heap->read_only) {
 		heap->t.freed = heap->t.lent = heap->t.out;
+		heap->t.owner = (uint16_t *)(void *)heap->t.out;
+	}
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	if (heap->t.directory->huge == 1)
 		madvise(base, heap->geometry.size, MADV_HUGEPAGE);

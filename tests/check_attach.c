@@ -231,6 +231,8 @@ START_TEST(read_only)
 	ck_null(heapd_arena_create(heap, 0), EROFS);
 	ck_refused(heapd_root_set(heap, "number", NULL), EROFS, "read-only");
 	ck_refused(heapd_free(object), EROFS, "read-only");
+	for (unsigned i = 1; i < 4096; i++) /* slots that are free, too */
+		ck_refused(heapd_free((char *)object + i * 64ul), EROFS, "read-only");
 	ck_refused(heapd_attach(&writer, FIXTURE_HEAP, NULL), EBUSY, "reading");
 	struct heapd_info info = HEAPD_SIZED(info);
 	ck_call(heapd_get_info(heap, &info));
