@@ -68,11 +68,13 @@ static bool target_find(const struct heapd_heap *heap, const void *object, struc
 
 	if (!page_find(heap, object, &page, &in_span))
 		return false;
-	slots = heap->t.classes[page->class].slab_slots;
-	slots |= !slots; /* a wild address, and its page is being cut */
-	to->index = in_span % slots;
+	/* Small slots are 64 to a slab: a division that is none. 0: a wild address, and its page is being cut. */
+	slots = likely(page->words <= HEAPD_SLAB_BYTES / 64 / 8) ? 64
+								 : heap->t.classes[page->class].slab_slots;
+	slots |= !slots;
+	to->index = likely(slots == 64) ? in_span % 64 : in_span % slots;
 	to->base = (uint64_t)(uintptr_t)object - (uint64_t)to->index * page->words * 8;
-	to->slab = page->slab0 + in_span / slots;
+	to->slab = page->slab0 + (likely(slots == 64) ? in_span / 64 : in_span / slots);
 	to->class = page->class;
 	return true;
 }
@@ -162,6 +164,15 @@ static enum current_push free_local(struct heapd_heap *heap, const struct target
 #if HEAPD_HAVE_RSEQ
 #define CROWDED 32 /* slots collected: as many are worth being put aside for */
 
+/* Counted in line: the compiler's way, where it may not use the instruction, is a call. */
+static inline bool is_crowded(uint64_t bits)
+{
+	bits -= bits >> 1 & 0x5555555555555555ull;
+	bits = (bits & 0x3333333333333333ull) + (bits >> 2 & 0x3333333333333333ull);
+	bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0full;
+	return bits * 0x0101010101010101ull >> 56 >= CROWDED;
+}
+
 /*
  * The slab that collected frees here until now becomes a spare of this thread, or goes to the daemon. What
  * dies on the way, the next cycle finds.
@@ -180,8 +191,8 @@ static void collecting_flush(struct heapd_heap *heap, struct heapd_thread *self,
 		freed_set(heap, place.slab, taken.bits);
 }
 
-/* How many slots of other slabs than this one the CPU's entry has collected. */
-static int collecting_others(const struct heapd_heap *heap, const struct target *to, uint32_t cpu)
+/* The slots of another slab than this one that the CPU's entry has collected. */
+static uint64_t collecting_others(const struct heapd_heap *heap, const struct target *to, uint32_t cpu)
 {
 	const struct heapd_rseq_entry *entry = current_column(heap, to->class) +
 					       (uint64_t)cpu * HEAPD_CLASS_MAX;
@@ -189,7 +200,7 @@ static int collecting_others(const struct heapd_heap *heap, const struct target 
 
 	if ((HEAPD_READ_ONCE(slab->base) ^ to->base) <= HEAPD_CURRENT_ZEROED)
 		return 0;
-	return __builtin_popcountll(HEAPD_READ_ONCE(slab->bits));
+	return HEAPD_READ_ONCE(slab->bits);
 }
 
 /* Makes the slab the one that collects frees here, with this first one in it: false if it is not this CPU's. */
@@ -217,7 +228,7 @@ static void collecting_make_room(struct heapd_heap *heap, struct heapd_thread *s
 	uint32_t here = heapd_rseq_cpu();
 
 	if (here - 1 < heap->rseq_cpus && HEAPD_READ_ONCE(heap->t.owner[to->slab]) == here &&
-	    collecting_others(heap, to, here - 1) >= CROWDED)
+	    is_crowded(collecting_others(heap, to, here - 1)))
 		collecting_flush(heap, self, to->class, here - 1);
 }
 #else
