@@ -435,13 +435,17 @@ static void free_loop(struct daemon *daemon)
 		event_base_free(daemon->base);
 }
 
-/* Memories that were made ahead, or whose sessions have ended: of no heap that is there, unless one is not configured. */
+/*
+ * Memories that were made ahead, or whose sessions have ended, are of no heap that is there. While one is kept that is not
+ * configured, they may be of its sessions, unless nobody has ever had them.
+ */
 static void drop_unclaimed(struct daemon *daemon)
 {
+	bool unclaimed = false;
+
 	for (size_t i = 0; i < daemon->store.nitems; i++)
-		if (strncmp(daemon->store.items[i].name, "heap.", 5) == 0)
-			return;
-	store_drop(&daemon->store, "session.");
+		unclaimed |= strncmp(daemon->store.items[i].name, "heap.", 5) == 0;
+	store_drop(&daemon->store, "session.", unclaimed ? session_memory_is_new : NULL);
 }
 
 static int start(struct daemon *daemon)
@@ -489,7 +493,8 @@ static int run(struct daemon *daemon)
 
 static void discard_heaps(struct daemon *daemon)
 {
-	size_t heaps = store_drop(&daemon->store, "heap."), sessions = store_drop(&daemon->store, "session.");
+	size_t heaps = store_drop(&daemon->store, "heap.", NULL),
+	       sessions = store_drop(&daemon->store, "session.", NULL);
 
 	if (heaps || sessions)
 		log_warning(daemon->log,

@@ -76,6 +76,9 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 /* Those that are still there, of which the next daemon will know, are let go of. After their heaps' end. */
 void sessions_deinit(struct sessions *sessions);
 
+/* Of a stored memory file: it was made ahead, and no process has had it. */
+bool session_memory_is_new(int fd);
+
 /* Makes the memories that are missing; for moments when nobody waits. */
 void sessions_refill(struct sessions *sessions);
 

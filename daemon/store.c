@@ -137,14 +137,14 @@ void store_remove(struct store *store, const char *name)
 	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 
-size_t store_drop(struct store *store, const char *prefix)
+size_t store_drop(struct store *store, const char *prefix, bool (*which)(int fd))
 {
 	size_t dropped = 0;
 
 	for (size_t i = store->nitems; i-- > 0;) {
 		struct store_item item = store->items[i];
 
-		if (strncmp(item.name, prefix, strlen(prefix)) != 0)
+		if (strncmp(item.name, prefix, strlen(prefix)) != 0 || (which && !which(item.fd)))
 			continue;
 		store->items[i] = store->items[--store->nitems];
 		close(item.fd);

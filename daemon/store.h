@@ -45,7 +45,7 @@ unsigned store_room(const struct store *store);
 int store_put(struct store *store, const char *name, int fd);
 void store_remove(struct store *store, const char *name);
 
-/* Everything that nobody took is stored no more: those whose names begin like this. Their number. */
-size_t store_drop(struct store *store, const char *prefix);
+/* What nobody took is stored no more: those whose names begin like this and, unless it is NULL, of which `which` is true. Their number. */
+size_t store_drop(struct store *store, const char *prefix, bool (*which)(int fd));
 
 #endif

@@ -11,6 +11,7 @@
 #include "daemon/rebuild.h"
 #include "daemon/recover.h"
 #include "daemon/roots.h"
+#include "daemon/session.h"
 #include "testheap.h"
 
 #define SIZE  (256 * MIB)
@@ -653,6 +654,25 @@ START_TEST(what_is_stored)
 }
 END_TEST
 
+/* While some heap is not configured, a session's memory may be of it, unless nobody has ever had it. */
+START_TEST(memory_that_nobody_had)
+{
+	struct heapd_session head = { .magic = HEAPD_SESSION_MAGIC };
+	int new = memfd_create("new", MFD_CLOEXEC), used = memfd_create("used", MFD_CLOEXEC);
+
+	ck_assert_int_eq(ftruncate(new, HEAPD_SESSION_CORE), 0);
+	ck_assert_int_eq(pwrite(used, &head, sizeof(head), 0), sizeof(head));
+	store = (struct store){ .log = &t.log, .items = items, .nitems = 2, .listener = -1 };
+	items[0] = (struct store_item){ .name = "session.1", .fd = new };
+	items[1] = (struct store_item){ .name = "session.2", .fd = used };
+	ck_assert_uint_eq(store_drop(&store, "session.", session_memory_is_new), 1);
+	ck_assert_int_eq(store_take(&store, "session.2"), used);
+	ck_assert_int_eq(store_take(&store, "session.1"), -ENOENT);
+	ck_assert_int_lt(fcntl(new, F_GETFD), 0);
+	close(used);
+}
+END_TEST
+
 /* One ledger, one daemon. */
 START_TEST(ledger_is_locked)
 {
@@ -735,6 +755,7 @@ static Suite *recover_suite(void)
 	tcase_add_test(tc, cycle_is_void);
 	tcase_add_test(tc, killed_at_any_time);
 	tcase_add_test(tc, what_is_stored);
+	tcase_add_test(tc, memory_that_nobody_had);
 	tcase_add_test(tc, ledger_is_locked);
 	tcase_add_test(tc, tickets_are_kept);
 	tcase_add_test(tc, reused_pid);
