@@ -30,6 +30,7 @@
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
+#include "quota.h"
 #include "recover.h"
 #include "roots.h"
 #include "scavenger.h"
@@ -378,6 +379,7 @@ static void on_tickets(evutil_socket_t fd, short what, void *arg)
 	for (size_t i = 0; i < daemon->nheaps; i++)
 		roots_tickets_expire(daemon->heaps[i], clock_ns());
 	connections_look(&daemon->connections);
+	quota_look(&daemon->sessions);
 }
 
 static int watch_signals(struct daemon *daemon)

@@ -146,6 +146,38 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 	LIST_INIT(&sessions->all);
 }
 
+static struct session_user *user_take(struct sessions *sessions, uid_t uid)
+{
+	struct session_user *user;
+
+	LIST_FOREACH(user, &sessions->users, link)
+		if (user->uid == uid)
+			break;
+	if (!user) {
+		user = calloc(1, sizeof(*user));
+		if (!user)
+			return NULL;
+		user->uid = uid;
+		LIST_INSERT_HEAD(&sessions->users, user, link);
+		sessions->nusers++;
+	}
+	user->sessions++;
+	return user;
+}
+
+/* Its resources are given back already. */
+static void session_delete(struct session *session)
+{
+	struct session_user *user = session->user;
+
+	if (--user->sessions == 0) {
+		LIST_REMOVE(user, link);
+		session->sessions->nusers--;
+		free(user);
+	}
+	free(session);
+}
+
 static void session_free(struct session *session);
 
 void sessions_deinit(struct sessions *sessions)
@@ -240,7 +272,7 @@ static void session_free(struct session *session)
 	close_fd(&session->notify);
 	close_fd(&session->notify_client);
 	memory_release(&session->memory);
-	free(session);
+	session_delete(session);
 }
 
 static struct ledger_session *record_of(const struct session *session)
@@ -365,7 +397,11 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.debug = owner->debug,
 	};
 	memcpy(session->client, owner->client, strnlen(owner->client, sizeof(session->client) - 1));
-	return session;
+	session->user = user_take(sessions, owner->uid);
+	if (session->user)
+		return session;
+	free(session);
+	return NULL;
 }
 
 static void log_begin(const struct session *session)
@@ -387,13 +423,13 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 		return refuse(why, -ENOMEM, "the daemon is out of memory");
 	r = open_resources(new, why);
 	if (r < 0) {
-		free(new);
+		session_delete(new);
 		return r;
 	}
 	r = join_heap(new);
 	if (r < 0) {
 		close_resources(new);
-		free(new);
+		session_delete(new);
 		return refuse(why, r, "the daemon is out of memory");
 	}
 	count_in(new);
@@ -570,7 +606,7 @@ void session_close(struct session *session, enum session_end end, const char *wh
 	if (session->pid)
 		log_end(session, end, why);
 	close_resources(session);
-	free(session);
+	session_delete(session);
 }
 
 size_t session_welcome(const struct session *session, struct heapd_welcome *welcome, int fds[5])

@@ -29,8 +29,17 @@ struct session_memory {
 	uint64_t number;            /* it is stored under; 0: it is not */
 };
 
+/* A user who has sessions. */
+struct session_user {
+	uid_t uid;
+	unsigned sessions;
+	LIST_ENTRY(session_user) link;
+};
+
 struct session {
 	struct sessions *sessions;
+	struct session_user *user;
+	uint64_t bytes; /* that its memory took when quota.c looked last */
 	struct heap *heap;
 	struct session_memory memory;
 	int notify;         /* the daemon's end */
@@ -58,7 +67,8 @@ struct sessions {
 	struct heap **heaps;
 	size_t nheaps;
 	LIST_HEAD(, session) all;
-	unsigned count;
+	LIST_HEAD(, session_user) users;
+	unsigned count, nusers;
 	uint64_t next_id, next_memory;
 	struct session_memory ready[SESSIONS_READY];
 	unsigned nready;
