@@ -28,6 +28,7 @@ sysusersdir ?= /usr/lib/sysusers.d
 tmpfilesdir ?= /usr/lib/tmpfiles.d
 catalogdir  ?= /usr/lib/systemd/catalog
 completionsdir ?= $(PREFIX)/share/bash-completion/completions
+zshdir      ?= $(PREFIX)/share/zsh/vendor-completions
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -519,7 +520,8 @@ PLAIN := $(foreach u,$(UNIT_FILES),$u:$(unitdir)) \
 	 $(foreach f,$(wildcard systemd/sysusers.d/*.conf),$f:$(sysusersdir)) \
 	 $(foreach f,$(wildcard systemd/tmpfiles.d/*.conf),$f:$(tmpfilesdir)) \
 	 $(foreach f,$(wildcard catalog/*.catalog),$f:$(catalogdir)) \
-	 $(foreach f,$(wildcard completion/*),$f:$(completionsdir))
+	 $(foreach f,$(filter-out completion/zsh,$(wildcard completion/*)),$f:$(completionsdir)) \
+	 $(foreach f,$(wildcard completion/zsh/*),$f:$(zshdir))
 plain_to = $(lastword $(subst :, ,$1))/$(notdir $(firstword $(subst :, ,$1)))
 
 install: all $(O)/heapd.pc $(UNIT_FILES) ## install all: programs, library, headers, units, manual; DESTDIR=, PREFIX=/usr/local, libdir= ...

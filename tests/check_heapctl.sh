@@ -180,11 +180,15 @@ check_clients() {
 }
 
 check_completion() {
-	local out
+	local out verb
 	out=$(PATH=$build:$PATH bash -c '. client/heapctl/completion.bash
 		COMP_WORDS=(heapctl ret); COMP_CWORD=1; _heapctl; echo "${COMPREPLY[*]}"
 		COMP_WORDS=(heapctl -H te); COMP_CWORD=2; _heapctl; echo "${COMPREPLY[*]}"')
 	[[ $out == $'retained\ntest' ]] || complain "completion says: $out"
+	for verb in $("$build/heapctl" --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
+		grep -qw "$verb" <(sed -n '/verbs="/,/"$/p' client/heapctl/completion.bash) || complain "bash's completion does not know $verb"
+		grep -q "'$verb:" completion/zsh/_heapctl || complain "zsh's completion does not know $verb"
+	done
 }
 
 # Retained sizes as memlab, which is somebody else's, finds them; where it is there (NODE_PATH).
