@@ -295,6 +295,17 @@ static bool write_file(const char *path, const char *text)
 	return done;
 }
 
+/* A forked child, which the daemon has to know as its parent's. */
+static int child_inside(heapd_heap *heap)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(heapd_alloc(heap, 100) && heapd_root_set(heap, "of the child", NULL) >= 0 ? 0 : 1);
+	return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0 ? 0 : 23;
+}
+
 static int use_heap(void)
 {
 	struct thing {
@@ -311,7 +322,7 @@ static int use_heap(void)
 		return 21;
 	thing->number = 4711;
 	heapd_store(&thing->next, heapd_new(things, struct thing));
-	return heapd_load(&thing->next) ? 0 : 22;
+	return heapd_load(&thing->next) ? child_inside(heap) : 22;
 }
 
 /* Inside, it is user 0 and process 1 of a world of its own, which has heapd's socket at another place. */
