@@ -324,7 +324,7 @@ int heapd_free(void *object)
 	struct heapd_heap *heap = heapd_process;
 	struct heapd_thread *self = heapd_self;
 	const struct heapd_page *page;
-	uint32_t in_span, slab;
+	uint32_t in_span = 0, slab;
 	bool done = false;
 	uint64_t base;
 
