@@ -3,7 +3,7 @@
  * Programs that break a rule and are told so: objects freed too early (Free=checked), or used after they were freed
  * (Debug=poison), and fields that hold what is not in the heap.
  */
-#include "attached.h"
+#include "collected.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -47,21 +47,6 @@ static struct node *node_new(uint64_t value, struct node *next)
 	n->value = value;
 	heapd_init(&n->next, next);
 	return n;
-}
-
-/* Overwrites what earlier calls left below this frame, and in registers. */
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[4096] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
-}
-
-static void collect(void)
-{
-	stack_wipe();
-	ck_call(heapd_collect(heap));
 }
 
 static const struct heapd_stats *stats(void)

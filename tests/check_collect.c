@@ -6,7 +6,7 @@
  * What is still there is told by weak means: objects carry a value that no other has, and slots that were taken
  * back are zeroed or carry another's. Bytes allocated come from the daemon's verification.
  */
-#include "attached.h"
+#include "collected.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -57,21 +57,6 @@ static uint64_t allocated(void)
 
 	ck_assert_msg(heapd_verify(heap, &v) == 0, "%s", v.first);
 	return v.allocated;
-}
-
-/* Overwrites what earlier calls left below this frame, and in registers. */
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[4096] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
-}
-
-static void collect(void)
-{
-	stack_wipe();
-	ck_call(heapd_collect(heap));
 }
 
 /* Many slots are used anew: whatever was taken back by mistake is overwritten. */

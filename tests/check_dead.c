@@ -3,7 +3,7 @@
  * Queues of dead objects: what has died is given once, to one process, whole with all that it led to, and is
  * collected when it dies again.
  */
-#include "attached.h"
+#include "collected.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -51,20 +51,6 @@ static void teardown(void)
 {
 	heapd_unpin(table);
 	attached_stop();
-}
-
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[8192] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
-}
-
-static void collect(void)
-{
-	stack_wipe();
-	ck_call(heapd_collect(heap));
 }
 
 /* Slots are used anew: whatever was taken back by mistake is overwritten. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* HEAPD_DEBUG: programs that break a rule are told so, with object, type and place; those that break none hear nothing. */
-#include "attached.h"
+#include "collected.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -70,21 +70,6 @@ static struct node *node_new(uint64_t number, struct node *next)
 	n->number = number;
 	heapd_init(&n->next, next);
 	return n;
-}
-
-/* Overwrites what earlier calls left below this frame, and in registers. */
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[4096] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
-}
-
-static void collect(void)
-{
-	stack_wipe();
-	ck_call(heapd_collect(heap));
 }
 
 /* Reports arrive a moment after the cycle, and are handed on by a call of the program's. */

@@ -2,7 +2,7 @@
 /*
  * Events: who asked is told, in time and once, and nobody else is; what nobody took becomes one with the next of its kind.
  */
-#include "attached.h"
+#include "collected.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -146,14 +146,6 @@ static __attribute__((noinline)) void things_drop(void)
 {
 	for (unsigned i = 0; i < MANY; i++)
 		ck_assert_ptr_nonnull(heapd_new(things, struct thing));
-}
-
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[8192] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
 }
 
 START_TEST(the_dead_are_told_of)

@@ -4,7 +4,7 @@
  * they gave lives, also when it was read by a thread that had been scanned already. That moment is made to last by
  * a client that is stopped: it holds up the scan after everybody else has answered.
  */
-#include "attached.h"
+#include "collected.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -80,21 +80,6 @@ static bool thing_is_whole(const struct thing *t)
 
 	return t->check == check_of(t->value) && child && child->value == t->value + 1 &&
 	       child->check == check_of(child->value);
-}
-
-/* Overwrites what earlier calls left below this frame, and in registers. */
-static __attribute__((noinline)) void stack_wipe(void)
-{
-	uint64_t words[8192] = { 0 };
-
-	__asm__ volatile("" : : "r"(words) : "memory");
-	__asm__ volatile("" ::: "rbx", "r12", "r13", "r14", "r15", "memory");
-}
-
-static void collect(void)
-{
-	stack_wipe();
-	ck_call(heapd_collect(heap));
 }
 
 /* Slots are used anew: whatever was taken back by mistake is overwritten. */
