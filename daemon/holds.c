@@ -97,9 +97,10 @@ static void mark_ringed(struct supply *supply, uint64_t entry)
 void holds_end(struct heap *heap)
 {
 	struct supply *supply = heap->supply;
-	uint64_t n = slabs_used(supply);
+	uint64_t n;
 
 	heap_lock(heap);
+	n = slabs_used(supply); /* the supplier cuts more until then */
 	if (!MUTANT(handed_back_unnoted))
 		harvest_handback(supply, true);
 	ring_note_all(supply, clock_ns());
