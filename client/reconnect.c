@@ -173,7 +173,8 @@ uint64_t reconnect_step(struct heapd_heap *heap, struct reconnect *r)
 {
 	uint64_t now = clock_now();
 
-	if (atomic_load(&heap->away) != AWAY || heap->session->attached == HEAPD_SESSION_LEFT)
+	if (atomic_load(&heap->away) != AWAY ||
+	    HEAPD_LOAD_ACQUIRE(&heap->session->attached) == HEAPD_SESSION_LEFT)
 		return 0;
 	if (r->fd >= 0)
 		return attempt_go_on(heap, r);

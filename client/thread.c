@@ -155,7 +155,7 @@ static void stack_bounds(struct heapd_thread *self)
  */
 static void record_reset(struct heapd_thread *self)
 {
-	self->scanned = 0;
+	HEAPD_WRITE_ONCE(self->scanned, 0); /* the agent reads it of claimed records, too */
 	self->stack_low = self->stack_high = self->saved_sp = 0;
 	memset(self->saved_regs, 0, sizeof(self->saved_regs));
 	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
