@@ -135,6 +135,22 @@ static void *agent_main(void *arg)
 	return NULL;
 }
 
+/*
+ * In a forked child glibc gives its first thread the stack of one of the parent's, and ThreadSanitizer, which has not forgotten
+ * that one, ends the process ("dup thread with used id"). No earlier stack, of an agent or of the usual 8 MiB, is large
+ * enough for the next agent.
+ */
+static size_t agent_stack(void)
+{
+#ifdef HEAPD_TSAN
+	static size_t bytes = 9ul << 20; /* attach_lock guards it */
+
+	return bytes += 64ul << 10;
+#else
+	return AGENT_STACK;
+#endif
+}
+
 /* A program with much static TLS needs more than the small stack: pthread_create says so, and gets the default. */
 static int agent_create(struct heapd_heap *heap)
 {
@@ -143,7 +159,7 @@ static int agent_create(struct heapd_heap *heap)
 
 	if (r)
 		return r;
-	r = pthread_attr_setstacksize(&attr, AGENT_STACK);
+	r = pthread_attr_setstacksize(&attr, agent_stack());
 	if (!r)
 		r = pthread_create(&heap->agent, &attr, agent_main, heap);
 	pthread_attr_destroy(&attr);
