@@ -143,14 +143,14 @@ START_TEST(grandchildren)
 }
 END_TEST
 
-static volatile bool stop;
+static bool stop;
 
 /* Everything that takes a lock of the library, or changes what a fork copies. */
 static void *keep_busy(void *arg)
 {
 	unsigned n = 0;
 
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		void *p = heapd_alloc(heap, 48);
 		void **pin = heapd_pin(heap, p);
 		if (!p || !pin)
@@ -194,7 +194,7 @@ START_TEST(amid_other_threads)
 		ck_assert_int_eq(pthread_create(&busy[i], NULL, keep_busy, &object), 0);
 	ck_assert_int_eq(pthread_create(&forker, NULL, fork_often, &object), 0);
 	pthread_join(forker, NULL);
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (int i = 0; i < 3; i++) {
 		pthread_join(busy[i], &failed);
 		ck_assert_ptr_null(failed);
@@ -279,7 +279,7 @@ static void *keep_watching(void *arg)
 	uint32_t *word = (uint32_t *)arg;
 	int fds[8];
 
-	while (!stop) {
+	while (!__atomic_load_n(&stop, __ATOMIC_RELAXED)) {
 		for (int i = 0; i < 8; i++)
 			if ((fds[i] = heapd_wait_fd(heap, &word[4], 0)) < 0 && fds[i] != -ENOSPC)
 				return arg;
@@ -312,7 +312,7 @@ START_TEST(amid_watching_threads)
 		ck_assert_int_eq(pthread_create(&watching[i], NULL, keep_watching, word), 0);
 	for (int i = 0; i < 40; i++)
 		fixture_wait(fixture_client_fork(child_watches, word), 0);
-	stop = true;
+	__atomic_store_n(&stop, true, __ATOMIC_RELAXED);
 	for (int i = 0; i < 2; i++) {
 		pthread_join(watching[i], &failed);
 		ck_assert_ptr_null(failed);
