@@ -46,7 +46,7 @@ change_later() {
 }
 changing=$(find "$text" -name '*.[ht]*' -type f | head -n 1)
 change_later &
-TMPDIR=$dir/tmp timeout 100 "$demo" -k 20 --rounds=$ROUNDS --heap-size=64M "$text" >"$dir/out" 2>"$dir/err"
+TMPDIR=$dir/tmp timeout $((100 * ${CK_TIMEOUT_MULTIPLIER:-1})) "$demo" -k 20 --rounds=$ROUNDS --heap-size=64M "$text" >"$dir/out" 2>"$dir/err"
 status=$?
 wait
 ((status == 0)) || complain "exit status $status"

@@ -206,7 +206,9 @@ START_TEST(a_child_has_its_own)
 	ck_call(heapd_collect(heap));
 	ck_assert(readable(MS_MAX));
 	fixture_wait(fixture_client_fork(child_main, &fd), 0);
-	ck_assert_uint_eq(event_wait(HEAPD_EVENT_CYCLE).number, 2);
+	/* Of both at once, or of one after the other. */
+	if (event_wait(HEAPD_EVENT_CYCLE).number == 1)
+		ck_assert_uint_eq(event_wait(HEAPD_EVENT_CYCLE).number, 2);
 }
 END_TEST
 
@@ -232,11 +234,22 @@ static void setup_limit(void)
 	start("heap.test.Limit=32M");
 }
 
+/* A daemon that is late is no refusal. */
+static struct chunk *chunk_new(heapd_type *type)
+{
+	struct chunk *c;
+
+	do
+		c = heapd_new(type, struct chunk);
+	while (!c && errno == EAGAIN);
+	return c;
+}
+
 static struct chunk **chunks_fill(heapd_type *type, size_t bytes)
 {
 	struct chunk **pin = heapd_pin(heap, (struct chunk *)NULL), *c = NULL;
 
-	for (size_t done = 0; done < bytes && (c = heapd_new(type, struct chunk)); done += sizeof(*c)) {
+	for (size_t done = 0; done < bytes && (c = chunk_new(type)); done += sizeof(*c)) {
 		heapd_init(&c->next, *pin);
 		heapd_store(pin, c);
 	}

@@ -20,12 +20,16 @@
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "heapd/atomic.h"
+
 #define START_SECONDS 20
 #define STOP_SECONDS  20
+#define LOG_SECONDS   10
 
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -82,6 +86,21 @@ pid_t fixture_client_fork(int (*fn)(void *arg), void *arg)
 	_exit(status);
 }
 
+#ifdef HEAPD_TSAN
+/*
+ * In place of ThreadSanitizer's own for the whole program: that one keeps signals back while it waits, and a thread that is not
+ * offline would not say what it holds until the child has ended, which may wait for just that.
+ */
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+	pid_t r;
+
+	while (!(r = (pid_t)syscall(SYS_wait4, pid, status, options | WNOHANG, NULL)) && !(options & WNOHANG))
+		nap();
+	return r;
+}
+#endif
+
 static pid_t wait_for(pid_t pid, int *status)
 {
 	pid_t r;
@@ -135,7 +154,7 @@ char *fixture_log(const struct fixture *f)
 
 bool fixture_logged(const struct fixture *f, const char *wanted)
 {
-	uint64_t end = fixture_now_ns() + 2000000000u;
+	uint64_t end = fixture_now_ns() + LOG_SECONDS * UINT64_C(1000000000);
 	bool found = false;
 
 	while (!found && fixture_now_ns() < end) {

@@ -52,7 +52,7 @@ int fixture_kill(struct fixture *f, int signal);
 /* Starts it again, in the same place. */
 void fixture_restart(struct fixture *f);
 
-/* What the daemon has written so far; to be freed. And whether that comes to hold a text within two seconds. */
+/* What the daemon has written so far; to be freed. And whether that comes to hold a text within ten seconds. */
 char *fixture_log(const struct fixture *f);
 bool fixture_logged(const struct fixture *f, const char *text);
 
