@@ -92,14 +92,17 @@ int verb_config(struct ctl *ctl)
 	static const struct table_column columns[] = { { "NAME", TABLE_TEXT }, { "VALUE", TABLE_TEXT } };
 	char joined[256], *args[1];
 	unsigned shown = 0;
-	struct table t;
+	struct table t = { .scols = NULL };
 	int status = words_read(ctl, joined, sizeof(joined), args);
 
 	if (status == CTL_OK)
 		status = TABLE_BEGIN(&t, ctl, "settings", columns);
 	if (status == CTL_OK)
 		status = settings_show(ctl, &t, &shown);
-	return status == CTL_OK && shown ? table_print(&t) : status;
+	if (status == CTL_OK && shown)
+		return table_print(&t);
+	table_free(&t);
+	return status;
 }
 
 static void advise(const struct heapd_verify_result *result)

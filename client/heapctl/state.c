@@ -100,8 +100,10 @@ int verb_list(struct ctl *ctl)
 		m.op = HEAPD_OP_HEAPS;
 		if (status == CTL_OK)
 			status = ctl_ask(ctl, &m);
-		if (status != CTL_OK)
+		if (status != CTL_OK) {
+			table_free(&t);
 			return status;
+		}
 		for (uint32_t i = 0; i < m.heaps.count && i < HEAPD_HEAPS_PAGE; i++) {
 			m.heaps.names[i][HEAPD_NAME_MAX - 1] = 0;
 			table_row(&t);
@@ -195,8 +197,10 @@ int verb_clients(struct ctl *ctl)
 	for (;;) {
 		m.op = HEAPD_OP_SESSION;
 		r = request_call(ctl->heap, &m, NULL, NULL);
-		if (r < 0)
+		if (r < 0) {
+			table_free(&t);
 			return ctl_failed(r);
+		}
 		if (!m.session.id)
 			return table_print(&t);
 		if (m.session.id != ctl->heap->session_id)

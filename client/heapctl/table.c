@@ -100,6 +100,7 @@ int table_begin(struct table *table, const struct ctl *ctl, const char *name,
 		if (column_add(table, &columns[i]) == 0)
 			continue;
 		scols_unref_table(table->scols);
+		table->scols = NULL;
 		return ctl_say(CTL_TROUBLE, "out of memory");
 	}
 	return CTL_OK;
@@ -231,6 +232,11 @@ static void print_line(struct table *table, struct libscols_line *line)
 
 		printf("%22s: %s\n", table->columns[i].name, data ? data : "");
 	}
+}
+
+void table_free(struct table *table)
+{
+	scols_unref_table(table->scols);
 }
 
 int table_print_record(struct table *table)

@@ -47,6 +47,8 @@ void table_color(struct table *table, const char *color);
 /* Prints and frees: as a table; or each row as lines "name: value". An exit status. */
 int table_print(struct table *table);
 int table_print_record(struct table *table);
+/* Frees what is not to be printed. */
+void table_free(struct table *table);
 
 /* Sizes and times for people. */
 struct text {
