@@ -376,26 +376,13 @@ test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LI
 lint: all ## the checks of sources, headers and library, no tests
 	@$(checkenv) scripts/run-checks $(LINTS)
 
-# Tests that a sanitizer cannot run, by name, each with its reason here.
-#   check_fork: forks with threads running, in all of its tests; ThreadSanitizer then meets its own leftovers ("dup thread")
-#   check_cgroup: a daemon in 192 MiB, of which ThreadSanitizer's own memory takes several times as much
-#   check_handshake, check_hold: ThreadSanitizer keeps a signal back until the thread calls something; threads that
-#     compute, as those of these tests do, would never answer
-#   check_debug: looks through the process's memory, of which ThreadSanitizer has reserved more than can be read
-SAN_SKIP  ?=
-TSAN_SKIP ?= check_fork check_cgroup check_handshake check_hold check_debug
-SAN_TESTS  ?= $(filter-out $(SAN_SKIP),$(call names,$(TEST_SRC)))
-TSAN_TESTS ?= $(filter-out $(TSAN_SKIP),$(call names,$(TEST_SRC)))
-
-# ThreadSanitizer would end each child of a forked process that starts a thread, as every attached one does.
-san: ## the tests under ASan and UBSan (build/san), then under TSan (build/tsan)
+# scripts/run-san has the list of what a sanitizer cannot run, with reasons.
+san: ## the tests under ASan and UBSan (build/san), then those of programs under TSan (build/tsan); T="pages spans" picks
 	@scripts/install-deps check
-	$(SUBMAKE) $(JOBS) O=$(O)/san SAN=address,undefined tests
+	$(SUBMAKE) $(JOBS) O=$(O)/san SAN=address,undefined tests shaken
 	$(SUBMAKE) $(JOBS) O=$(O)/tsan SAN=thread tests
-	@CK_TIMEOUT_MULTIPLIER=10 CHECK_LIMIT=600 HEAPD_TEST_BUILD='$(abspath $(O)/san)' \
-		scripts/run-checks $(addprefix $(O)/san/tests/,$(SAN_TESTS))
-	@TSAN_OPTIONS=die_after_fork=0 CK_TIMEOUT_MULTIPLIER=10 CHECK_LIMIT=600 HEAPD_TEST_BUILD='$(abspath $(O)/tsan)' \
-		scripts/run-checks $(addprefix $(O)/tsan/tests/,$(TSAN_TESTS))
+	@$(checkenv) scripts/run-san address $(O)/san $T; status=$$?; \
+		$(checkenv) scripts/run-san thread $(O)/tsan $T && exit $$status
 
 model: ## check the models of the collector, the large instances too, and print what was found (tests/model)
 	@scripts/install-deps model
