@@ -110,9 +110,15 @@ static void fill_ring(uint32_t class, struct heapd_batch *batch)
 	}
 }
 
+/* Word by word: the daemon's threads count meanwhile. */
 static struct heapd_stats stats_now(void)
 {
-	return t.heap->t.directory->stats;
+	const uint64_t *from = (const uint64_t *)&t.heap->t.directory->stats;
+	struct heapd_stats stats;
+
+	for (size_t i = 0; i < sizeof(stats) / 8; i++)
+		((uint64_t *)&stats)[i] = HEAPD_READ_ONCE(from[i]);
+	return stats;
 }
 
 /* All counts come out as they were. */
