@@ -296,6 +296,8 @@ static void put_values(struct run *run, struct hostile *h, uint64_t *word)
 	for (unsigned i = 0; i < sizeof(evil) / sizeof(evil[0]); i++) {
 		uint64_t mine = evil[i];
 
+		if (run->most && draw(&run->seed) % 64 >= 8ul * run->most)
+			continue;
 		HEAPD_WRITE_ONCE(*word, mine);
 		work(run, h, run->tally->words++);
 		__atomic_compare_exchange_n(word, &mine, before, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);

@@ -441,7 +441,9 @@ enum outcome course_stop(const struct stand *s, const struct point *point, void 
 		outcome = run_to_point(s, &t, point) ? KILLED : MISSED;
 		if (outcome == KILLED) {
 			meanwhile(arg);
+			s->scene->board->spin = 1;
 			outcome = run_out(&t) ? KILLED : STUCK;
+			s->scene->board->spin = 0;
 		}
 	}
 	course_end(&t, parent);

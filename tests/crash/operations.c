@@ -652,14 +652,11 @@ static void prepare_leave(struct scene *s)
 {
 	drain(s, 1500);
 	drain(s, 2500);
-	for (unsigned i = 0; i < 3; i++)
-		s->others[i] = heapd_alloc(s->heap, 2500);
 }
 
 static void leave(struct scene *s)
 {
 	heapd_thread_detach(s->heap);
-	heapd_free(s->others[0]);
 }
 
 static void detach(struct scene *s)
