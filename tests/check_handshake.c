@@ -143,6 +143,8 @@ START_TEST(unknown_stack)
 		ck_assert(!served(20));
 		ck_assert_uint_ne(h.record->scanned, cycle);
 	}
+	for (unsigned i = 0; i < SOON_MS / 20 && !heap->stray_reported; i++)
+		ck_assert(!served(20));
 	ck_assert_uint_eq(reports, 0);
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
 	ck_assert_uint_eq(reports, 1);
@@ -344,9 +346,12 @@ START_TEST(waits_for_the_agent)
 	holder_begin(&h, heap, &offline, address(1));
 	HEAPD_STORE_RELEASE(&h.record->state, HEAPD_THREAD_SCANNING);
 	holder_tell(&h, OFFLINE_BACK);
-	usleep(20000);
-	ck_assert_uint_eq(h.ready, 1);
+	for (unsigned i = 0; i < SOON_MS && HEAPD_LOAD_ACQUIRE(&h.record->gate.inside) % 2 == 0; i++)
+		usleep(1000);
 	ck_assert_uint_eq(h.record->gate.inside % 2, 1);
+	usleep(20000);
+	ck_assert_uint_eq(h.record->gate.inside % 2, 1);
+	ck_assert_uint_eq(h.ready, 1);
 	HEAPD_STORE_RELEASE(&h.record->state, HEAPD_THREAD_OFFLINE);
 	holder_await(&h, 2);
 	holder_tell(&h, OFFLINE_END);
@@ -359,9 +364,9 @@ static void *end_offline(void *arg)
 	struct holder *h = (struct holder *)arg;
 
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
-	h->record = heapd_record;
 	ck_assert_int_eq(heapd_thread_offline(heap), 0);
 	HEAPD_STORE_RELEASE(&heapd_record->state, HEAPD_THREAD_SCANNING);
+	HEAPD_STORE_RELEASE(&h->record, heapd_record);
 	ck_assert_int_eq(heapd_thread_detach(heap), 0);
 	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 	return NULL;
@@ -372,6 +377,8 @@ START_TEST(ends_when_the_agent_is_done)
 	struct holder h = { 0 };
 
 	ck_assert_int_eq(pthread_create(&h.thread, NULL, end_offline, &h), 0);
+	while (!HEAPD_LOAD_ACQUIRE(&h.record))
+		usleep(1000);
 	usleep(20000);
 	ck_assert_uint_eq(h.ready, 0);
 	ck_assert_uint_eq(h.record->state, HEAPD_THREAD_SCANNING);
