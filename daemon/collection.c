@@ -175,6 +175,16 @@ uint64_t collection_request(struct heap *heap, enum trigger trigger)
 	return finished;
 }
 
+bool collection_is_wanted(struct heap *heap, enum trigger trigger)
+{
+	bool wanted;
+
+	pthread_mutex_lock(&heap->collection->mutex);
+	wanted = heap->collection->wanted & 1u << trigger;
+	pthread_mutex_unlock(&heap->collection->mutex);
+	return wanted;
+}
+
 static void shade(struct collection *c, uint64_t word)
 {
 	uint64_t room = c->shades_room ? 2 * c->shades_room : 256, *grown;

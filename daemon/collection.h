@@ -82,6 +82,9 @@ int collection_set_percent(struct heap *heap, unsigned percent);
 /* What `finished` will be when a whole cycle has passed that began after this call. Any thread. */
 uint64_t collection_request(struct heap *heap, enum trigger trigger);
 
+/* Whether that was asked for since the last cycle began. Any thread. */
+bool collection_is_wanted(struct heap *heap, enum trigger trigger);
+
 /* What the collector plans with has changed: the limit, or a setting. */
 void collection_wake(struct heap *heap);
 

@@ -5,6 +5,10 @@
  * A request is counted before its cycle begins and answered by `finished` after it has ended (collection.c), so who
  * waits for that number has seen a whole cycle pass. A void cycle finishes nothing: it is followed by another. A
  * heap at rest is not collected: the interval counts only if something was allocated, or somebody left, since.
+ *
+ * A death makes the cycle under way void: that would keep whatever only the dead one's roots hold, and with much of it
+ * would take long. The cycle in its stead is not made void so, nor is one while cycles for deaths rest: who starts
+ * processes that die all the time does not keep cycles from coming to their end.
  */
 #include "collector.h"
 
@@ -38,6 +42,7 @@ struct collector {
 	uint64_t rate;                    /* bytes that the heap grew by in a second before it */
 	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
 	uint64_t seen_ends;
+	bool for_death;  /* the cycle under way was asked for by a death, too */
 	uint64_t cpu;    /* processor time of this thread in the last cycle */
 	uint64_t deaths; /* that a cycle has come after */
 	uint32_t voids;  /* in a row */
@@ -80,13 +85,12 @@ static void log_cycle(struct collector *c, const struct cycle_result *r, uint64_
 		r->handshakes.threads, (double)r->pause_max / 1e3, ms(c->cpu));
 }
 
-static void log_void(struct collector *c, const struct cycle_result *r)
+static void log_void(struct collector *c, const struct cycle_result *r, int error)
 {
-	log_limited(
-		c->heap->log, &c->void_lines, LOG_NOTICE,
-		"heap '%s': gc %u (%s) is void after %.1f ms: a barrier ring ran full, or memory was short; it "
-		"begins again",
-		c->heap->name, r->number, trigger_word(r->trigger), ms(r->total));
+	log_limited(c->heap->log, &c->void_lines, LOG_NOTICE,
+		    "heap '%s': gc %u (%s) is void after %.1f ms: %s; it begins again", c->heap->name,
+		    r->number, trigger_word(r->trigger), ms(r->total),
+		    error == -EINTR ? "a client died" : "a barrier ring ran full, or memory was short");
 }
 
 static void record(const struct collector *c, const struct cycle_result *r, bool is_void)
@@ -255,6 +259,7 @@ static void run(struct collector *c, enum trigger trigger)
 	c->seen_ends = HEAPD_READ_ONCE(heap->t.directory->stats.sessions_ever) -
 		       HEAPD_READ_ONCE(heap->t.directory->stats.sessions);
 	forget_pace(heap);
+	c->cycle.death_from = c->voids ? UINT64_MAX : c->death_ended + pacer_death_rest_ns(c->death_took);
 	r = cycle_run(&c->cycle, trigger);
 	c->cpu = cpu_ns() - cpu;
 	if (r < 0) {
@@ -262,7 +267,7 @@ static void run(struct collector *c, enum trigger trigger)
 		HEAPD_COUNT(heap->t.directory->stats.gc_voids, 1u);
 		record(c, result, true);
 		if (r != -ECANCELED)
-			log_void(c, result);
+			log_void(c, result, r);
 		c->ended = clock_ns();
 		return;
 	}
@@ -272,7 +277,7 @@ static void run(struct collector *c, enum trigger trigger)
 	c->took = result->total;
 	c->left = cycle_allocated(heap);
 	c->ended = clock_ns();
-	if (trigger == TRIGGER_DEATH) {
+	if (c->for_death) {
 		c->death_ended = c->ended;
 		c->death_took = c->took;
 	}
@@ -342,10 +347,11 @@ static void wait_until(struct collection *collection, uint64_t until)
  * With the mutex held. The cycle that takes a void one's place has its number, and so answers whoever asked before that began;
  * who asked while that ran was promised a higher one, which it has then: it begins after them all.
  */
-static void begin_next(const struct collector *c)
+static void begin_next(struct collector *c)
 {
 	struct collection *collection = c->heap->collection;
 
+	c->for_death = collection->wanted & 1u << TRIGGER_DEATH;
 	if (!c->voids || collection->wanted)
 		collection->begun++;
 	collection->wanted = 0;

@@ -275,12 +275,20 @@ static int shade_roots(struct cycle *cycle)
 	return r;
 }
 
+/* Somebody died since it began: it would mark all that only the dead one's roots hold, and the next cycle the rest once more. */
+static bool is_outdated(struct cycle *cycle)
+{
+	return collection_is_wanted(cycle->heap, TRIGGER_DEATH) && clock_ns() >= cycle->death_from;
+}
+
 /* -EAGAIN when an entry was dropped: what it stood for is nowhere. */
 static int check_void(struct cycle *cycle)
 {
 	if (HEAPD_READ_ONCE(cycle->heap->collection->stop))
 		return -ECANCELED;
-	return shades_are_lost(cycle->heap, &cycle->view) ? -EAGAIN : 0;
+	if (shades_are_lost(cycle->heap, &cycle->view))
+		return -EAGAIN;
+	return is_outdated(cycle) ? -EINTR : 0;
 }
 
 /* Step 6. Rings are read often, so that they do not run full: between portions of marking, too. */

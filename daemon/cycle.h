@@ -36,6 +36,7 @@ struct cycle {
 	struct handshake handshake;
 	struct early early;
 	struct audit audit;
+	uint64_t death_from; /* CLOCK_MONOTONIC, ns, the collector's: a death from then on makes the cycle void */
 	struct cycle_result result;
 };
 
@@ -44,7 +45,8 @@ void cycle_deinit(struct cycle *cycle);
 
 /*
  * Runs one. 0; -EAGAIN: it is void, and nothing was taken back (a barrier ring ran full, memory for the daemon's own
- * tables was short): begin another; -ECANCELED: the heap is to end.
+ * tables was short): begin another; -EINTR: the same, since somebody died whose roots it would keep; -ECANCELED: the heap
+ * is to end.
  */
 int cycle_run(struct cycle *cycle, enum trigger trigger);
 

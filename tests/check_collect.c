@@ -541,6 +541,53 @@ START_TEST(a_void_cycle_loses_no_request)
 }
 END_TEST
 
+static int attach_and_wait(void *arg)
+{
+	heapd_heap *own;
+
+	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
+		return 1;
+	__atomic_store_n((int *)arg, 1, __ATOMIC_RELEASE);
+	for (;;)
+		pause();
+}
+
+/* Who dies while a cycle is under way, here one that waits for somebody else, is forgotten by the very next: this one is void. */
+START_TEST(a_death_makes_a_cycle_void)
+{
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+	int *ready = shared_int(), *stopped = shared_int();
+	pid_t much = fixture_client_fork(hold_much_and_wait, ready),
+	      other = fixture_client_fork(attach_and_wait, stopped);
+	uint64_t finished, voids, deaths;
+
+	await(ready, much);
+	await(stopped, other);
+	ck_call(heapd_collect(heap));
+	finished = heap->t.directory->cycle.finished;
+	voids = stats->gc_voids;
+	deaths = stats->deaths;
+	kill(other, SIGSTOP);
+	ck_call(heapd_collect_start(heap));
+	while (heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) != HEAPD_PHASE_SCAN)
+		usleep(1000);
+	kill(much, SIGKILL);
+	fixture_wait(much, -SIGKILL);
+	while (HEAPD_READ_ONCE(stats->deaths) == deaths)
+		usleep(1000);
+	kill(other, SIGCONT);
+	while (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished) == finished)
+		usleep(1000);
+	ck_assert_uint_le(allocated(), 2 * MIB);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(stats->gc_voids), voids + 1);
+	ck_assert(fixture_logged(&fixture, "a client died"));
+	kill(other, SIGKILL);
+	fixture_wait(other, -SIGKILL);
+	munmap(ready, 4096);
+	munmap(stopped, 4096);
+}
+END_TEST
+
 static void setup_paced(void)
 {
 	static const char *const more[] = { "heap.test.MemoryLimit=48M", "heap.test.GCPercent=10000", NULL };
@@ -802,6 +849,7 @@ int main(void)
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_void_cycle_loses_no_request);
+	tcase_add_test(roots, a_death_makes_a_cycle_void);
 	tcase_add_test(roots, a_process_knows_what_it_lost);
 	tcase_add_test(roots, who_hangs_up_and_goes_on_is_ended);
 	tcase_add_test(roots, who_becomes_another_program_lives);
