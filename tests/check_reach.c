@@ -125,11 +125,12 @@ START_TEST(two_collections_leave_what_is_reachable)
 	struct heapd_verify_result v;
 
 	fixture_wait(fixture_client_fork(graph_build, NULL), 0);
-	v = verified();
-	ck_assert_uint_gt(v.allocated, v.reachable);
+	verified();
 	ck_call(heapd_collect(heap));
 	ck_call(heapd_collect(heap));
 	v = verified();
+	/* Some was garbage, whether these two cycles took it back or one for the dead, before them. */
+	ck_assert_uint_gt(HEAPD_READ_ONCE(heap->t.directory->stats.gc_freed_objects), 0);
 	ck_assert_uint_eq(v.allocated, v.reachable);
 	ck_assert_uint_gt(v.reachable_objects, ROOTS);
 	ck_assert_uint_eq(v.dangling, 0);
