@@ -295,8 +295,8 @@ $(CTL_OBJ): UNIT_FLAGS = $(PROG_FLAGS) -isystem $(O)/client/heapctl -isystem $(O
 # So that profiles of the demo have whole stacks.
 $(DEMO_OBJ): UNIT_FLAGS := $(PROG_FLAGS) -fno-omit-frame-pointer
 
-# It looks at the directory's tables itself, so it is linked with the library's insides.
-$(O)/heapctl: $(CTL_OBJ) $(O)/client/heapctl/profile.pb-c.o $(if $(HAVE_BPF),$(O)/bpf/notes.o) $(INNER) $(O)/.sources
+# It looks at the directory's tables itself, so it is linked with the library's insides. Traces it writes as the exporter does.
+$(O)/heapctl: $(CTL_OBJ) $(O)/bpf/cycletrace.o $(O)/client/heapctl/profile.pb-c.o $(if $(HAVE_BPF),$(O)/bpf/notes.o) $(INNER) $(O)/.sources
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-lsmartcols -lprotobuf-c -lz -ldw -lelf $(if $(HAVE_BPF),-lbpf)))
 
 # The BPF programs: compiled for the kernel's machine, and wrapped into a header.

@@ -98,6 +98,7 @@ static void record(const struct collector *c, const struct cycle_result *r, bool
 	struct heapd_cycle_record *record = &c->heap->t.directory->cycles[r->number % HEAPD_CYCLES_KEPT];
 
 	HEAPD_STORE_RELEASE(&record->cycle, 0);
+	HEAPD_FENCE(); /* whoever reads what follows sees the 0, too: pairs with cycletrace_read() */
 	*record = (struct heapd_cycle_record){
 		.began = r->began,
 		.trigger = (uint32_t)r->trigger,
@@ -121,6 +122,8 @@ static void record(const struct collector *c, const struct cycle_result *r, bool
 		.sessions = r->sessions,
 		.passes = r->passes,
 		.stalls = (uint32_t)r->handshakes.stalls,
+		.barrier_phase = r->barrier,
+		.scan_phase = r->scan,
 	};
 	HEAPD_STORE_RELEASE(&record->cycle, r->number);
 }

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /* Cycles as traces: what is whole is written, in order and complete; what is not, is not. */
 #include <check.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bpf/cycletrace.h"
+#include "heapd/atomic.h"
 
 static struct heapd_directory *directory;
 
@@ -30,12 +33,15 @@ static void cycle_add(uint64_t cycle)
 		.began = cycle * 1000000,
 		.trigger = 3,
 		.is_void = cycle == 5,
-		.barrier = 1000,
+		.barrier_phase = 1000,
+		.barrier = 400,
 		.gather = 2000,
-		.scan = 3000,
+		.scan_phase = 3000,
+		.scan = 2500,
 		.roots = 4000,
 		.mark = 5000,
 		.sweep = 6001,
+		.marked = 100 * cycle + 2,
 	};
 	directory->cycle.now = heapd_now_make((uint32_t)cycle, HEAPD_PHASE_IDLE);
 }
@@ -81,7 +87,7 @@ START_TEST(chrome_has_each_cycle_and_its_parts)
 		cycle_add(c);
 	text = chrome();
 	ck_balanced(text);
-	ck_assert_uint_eq(count(text, "\"ph\":\"X\""), 6 * 7);
+	ck_assert_uint_eq(count(text, "\"ph\":\"X\""), 6 * 9);
 	ck_assert_uint_eq(count(text, "(void)"), 1);
 	ck_assert_uint_eq(count(text, "\"trigger\":\"request\""), 6);
 	ck_assert_ptr_nonnull(strstr(text,
@@ -90,6 +96,12 @@ START_TEST(chrome_has_each_cycle_and_its_parts)
 	ck_assert_ptr_nonnull(strstr(text,
 				     "\"name\":\"sweep\",\"cat\":\"gc\",\"ph\":\"X\",\"pid\":1,\"tid\":1,"
 				     "\"ts\":2015.000,\"dur\":6.001"));
+	ck_assert_ptr_nonnull(strstr(text, "\"name\":\"handshake: barrier\",\"cat\":\"gc\",\"ph\":\"X\","
+					   "\"pid\":1,\"tid\":1,\"ts\":2000.600,\"dur\":0.400}"));
+	ck_assert_ptr_nonnull(strstr(text, "\"name\":\"handshake: scan\",\"cat\":\"gc\",\"ph\":\"X\","
+					   "\"pid\":1,\"tid\":1,\"ts\":2003.500,\"dur\":2.500}"));
+	ck_assert_ptr_nonnull(strstr(text, "\"name\":\"heap\",\"ph\":\"C\",\"pid\":1,\"ts\":2021.001,"
+					   "\"args\":{\"live\":202}"));
 	ck_assert(strstr(text, "\"gc 2\"") < strstr(text, "\"gc 3\""));
 	free(text);
 }
@@ -114,13 +126,114 @@ START_TEST(what_is_being_written_is_left_out)
 		cycle_add(c);
 	directory->cycles[20].cycle = 0;
 	text = chrome();
-	ck_assert_uint_eq(count(text, "\"ph\":\"X\""), (HEAPD_CYCLES_KEPT - 1) * 7);
+	ck_assert_uint_eq(count(text, "\"ph\":\"X\""), (HEAPD_CYCLES_KEPT - 1) * 9);
 	free(text);
 	ck_assert(!cycletrace_read(directory, 20, &record));
 	ck_assert(!cycletrace_read(directory, 3, &record));
 	ck_assert(!cycletrace_read(directory, 0, &record));
 	ck_assert(cycletrace_read(directory, HEAPD_CYCLES_KEPT + 3, &record));
 	ck_assert_uint_eq(record.began, (HEAPD_CYCLES_KEPT + 3) * 1000000);
+}
+END_TEST
+
+static char *otlp(uint64_t cycle)
+{
+	struct heapd_cycle_record record;
+	char *text = NULL;
+	size_t size;
+	FILE *f = open_memstream(&text, &size);
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert(cycletrace_read(directory, cycle, &record));
+	cycletrace_write_otlp(directory, "test", &record, f);
+	fclose(f);
+	return text;
+}
+
+START_TEST(otlp_says_who_is_whose_part)
+{
+	char *text;
+
+	cycle_add(4);
+	text = otlp(4);
+	ck_balanced(text);
+	ck_assert_uint_eq(count(text, "\"traceId\":\"0000000000000abc00000000003d0900\""), 9);
+	ck_assert_uint_eq(count(text, "\"parentSpanId\":\"0000000000000041\""), 6);
+	ck_assert_ptr_nonnull(strstr(text,
+				     "\"spanId\":\"0000000000000042\",\"name\":\"barrier\",\"kind\":1,"
+				     "\"startTimeUnixNano\":\"4000000\",\"endTimeUnixNano\":\"4001000\""));
+	ck_assert_ptr_nonnull(
+		strstr(text, "\"name\":\"handshake: barrier\",\"kind\":1,\"startTimeUnixNano\":\"4000600\","
+			     "\"endTimeUnixNano\":\"4001000\",\"parentSpanId\":\"0000000000000042\""));
+	ck_assert_ptr_nonnull(
+		strstr(text, "\"name\":\"handshake: scan\",\"kind\":1,\"startTimeUnixNano\":\"4003500\","
+			     "\"endTimeUnixNano\":\"4006000\",\"parentSpanId\":\"0000000000000044\""));
+	ck_assert_ptr_nonnull(
+		strstr(text, "\"key\":\"heapd.gc.trigger\",\"value\":{\"stringValue\":\"request\"}"));
+	ck_assert_ptr_nonnull(strstr(text, "\"status\":{\"code\":1}"));
+	free(text);
+	cycle_add(5);
+	text = otlp(5);
+	ck_assert_ptr_nonnull(strstr(text, "\"status\":{\"code\":2}"));
+	free(text);
+}
+END_TEST
+
+/* A record that says that a handshake took longer than its phase, as one of a void cycle may. */
+START_TEST(no_handshake_begins_before_its_phase)
+{
+	char *text;
+
+	cycle_add(4);
+	directory->cycles[4].barrier = 5000000;
+	text = otlp(4);
+	ck_assert_ptr_nonnull(
+		strstr(text, "\"name\":\"handshake: barrier\",\"kind\":1,\"startTimeUnixNano\":\"4000000\","
+			     "\"endTimeUnixNano\":\"4001000\""));
+	free(text);
+}
+END_TEST
+
+static atomic_bool stop;
+
+/* As the daemon writes it, over and over: cycles 1, 65, ... have one place. What is looked at of a record is its number. */
+static void *writer(void *arg)
+{
+	struct heapd_cycle_record *place = &directory->cycles[1];
+
+	(void)arg;
+	for (uint64_t c = 1; !atomic_load(&stop); c += HEAPD_CYCLES_KEPT) {
+		HEAPD_STORE_RELEASE(&place->cycle, 0);
+		__atomic_thread_fence(__ATOMIC_SEQ_CST);
+		HEAPD_WRITE_ONCE(place->began, c);
+		HEAPD_WRITE_ONCE(place->before, c);
+		HEAPD_WRITE_ONCE(place->scan_phase, c);
+		HEAPD_STORE_RELEASE(&place->cycle, c);
+		for (volatile unsigned i = 0; i < 100; i++)
+			;
+	}
+	return NULL;
+}
+
+START_TEST(a_record_is_read_whole)
+{
+	unsigned whole = 0, torn = 0;
+	pthread_t thread;
+
+	ck_assert_int_eq(pthread_create(&thread, NULL, writer, NULL), 0);
+	for (unsigned i = 0; whole < 3000000 && i < 30000000; i++) {
+		uint64_t cycle = HEAPD_READ_ONCE(directory->cycles[1].cycle);
+		struct heapd_cycle_record r;
+
+		if (!cycletrace_read(directory, cycle, &r))
+			continue;
+		whole++;
+		torn += r.began != cycle || r.before != cycle || r.scan_phase != cycle;
+	}
+	atomic_store(&stop, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_gt(whole, 0);
+	ck_assert_uint_eq(torn, 0);
 }
 END_TEST
 
@@ -135,6 +248,10 @@ int main(void)
 	tcase_add_test(t, chrome_has_each_cycle_and_its_parts);
 	tcase_add_test(t, chrome_of_no_cycle_is_a_file_all_the_same);
 	tcase_add_test(t, what_is_being_written_is_left_out);
+	tcase_add_test(t, otlp_says_who_is_whose_part);
+	tcase_add_test(t, no_handshake_begins_before_its_phase);
+	tcase_add_test(t, a_record_is_read_whole);
+	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	runner = srunner_create(s);
 	srunner_run_all(runner, CK_NORMAL);

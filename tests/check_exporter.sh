@@ -194,12 +194,16 @@ n = 0
 for line in open(sys.argv[1]):
     path, body = line.split(' ', 1)
     spans = json.loads(body)['resourceSpans'][0]['scopeSpans'][0]['spans']
-    root = spans[0]
-    assert path == '/v1/traces' and len(spans) == 7, (path, len(spans))
+    root = first = spans[0]
+    assert path == '/v1/traces' and len(spans) == 9, (path, len(spans))
     assert len(root['traceId']) == 32 and len(root['spanId']) == 16 and 'parentSpanId' not in root
-    assert len({s['spanId'] for s in spans}) == 7
+    assert len({s['spanId'] for s in spans}) == 9
+    by = {s['spanId']: s for s in spans}
     for s in spans[1:]:
-        assert s['parentSpanId'] == root['spanId'] and s['traceId'] == root['traceId']
+        assert s['traceId'] == first['traceId']
+        if s['name'].startswith('handshake: '): assert by[s['parentSpanId']]['name'] == s['name'][11:]
+        else: assert s['parentSpanId'] == first['spanId']
+        root = by[s['parentSpanId']]
         assert int(root['startTimeUnixNano']) <= int(s['startTimeUnixNano']) <= int(s['endTimeUnixNano']) <= int(root['endTimeUnixNano'])
     n += 1
 assert n > 3, n

@@ -2,8 +2,7 @@
 /*
  * cycles.c - owns the verbs gc, log, trace and leaks: collections that were, or that are asked for.
  *
- * The directory remembers the last ones. A record is copied between two reads of its number, which is written last, so
- * a copy is either that cycle's or known not to be.
+ * The directory remembers the last ones; how a record is read, and what a trace looks like, cycletrace.c knows.
  */
 #include "cycles.h"
 
@@ -14,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "bpf/cycletrace.h"
 #include "memory.h"
 #include "table.h"
 #include "verbs.h"
@@ -31,13 +31,7 @@ const char *cycle_trigger(uint32_t trigger)
 
 bool cycle_read(const struct ctl *ctl, uint64_t n, struct heapd_cycle_record *record)
 {
-	const struct heapd_cycle_record *r = &ctl_directory(ctl)->cycles[n % HEAPD_CYCLES_KEPT];
-
-	if (!n || HEAPD_LOAD_ACQUIRE(&r->cycle) != n)
-		return false;
-	*record = *r;
-	HEAPD_FENCE(); /* pairs with the release of 0 before the daemon writes a record over */
-	return HEAPD_READ_ONCE(r->cycle) == n;
+	return cycletrace_read(ctl_directory(ctl), n, record);
 }
 
 uint64_t cycles_first(const struct ctl *ctl, uint64_t *last)
@@ -148,54 +142,13 @@ int verb_gc(struct ctl *ctl)
 	return r < 0 ? ctl_failed(r) : cycles_print(ctl, "cycles", last_whole(ctl));
 }
 
-struct phase_span {
-	const char *name;
-	uint64_t ns;
-};
-
-/* One event of the trace format: a name, a begin and a duration, in microseconds. */
-static void trace_event(FILE *f, bool *first, const char *name, uint64_t begin, uint64_t ns)
-{
-	fprintf(f,
-		"%s\n{\"name\":\"%s\",\"cat\":\"gc\",\"ph\":\"X\",\"pid\":1,\"tid\":1,\"ts\":%.3f,\"dur\":%.3f}",
-		*first ? "" : ",", name, (double)begin / 1e3, (double)ns / 1e3);
-	*first = false;
-}
-
-static void trace_cycle(FILE *f, bool *first, const struct heapd_cycle_record *r)
-{
-	const struct phase_span phases[] = { { "barrier", r->barrier }, { "gather", r->gather },
-					     { "scan", r->scan },       { "roots", r->roots },
-					     { "mark", r->mark },       { "sweep", r->sweep } };
-	uint64_t at = r->began;
-	char name[64];
-
-	snprintf(name, sizeof(name), "gc %" PRIu64 " (%s)%s", r->cycle, cycle_trigger(r->trigger),
-		 r->is_void ? ", void" : "");
-	trace_event(f, first, name, at, cycle_ns(r));
-	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++) {
-		trace_event(f, first, phases[i].name, at, phases[i].ns);
-		at += phases[i].ns;
-	}
-	fprintf(f,
-		",\n{\"name\":\"heap\",\"ph\":\"C\",\"pid\":1,\"ts\":%.3f,\"args\":{\"live\":%" PRIu64 "}}",
-		(double)at / 1e3, r->marked);
-}
-
 int verb_trace(struct ctl *ctl)
 {
 	FILE *f = ctl->output ? fopen(ctl->output, "we") : stdout;
-	uint64_t last, n = cycles_first(ctl, &last);
-	struct heapd_cycle_record r;
-	bool first = true;
 
 	if (!f)
 		return ctl_say(CTL_TROUBLE, "%s: %s", ctl->output, strerror(errno));
-	fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[", f);
-	for (; n <= last; n++)
-		if (cycle_read(ctl, n, &r))
-			trace_cycle(f, &first, &r);
-	fputs("\n]}\n", f);
+	cycletrace_write_chrome(ctl_directory(ctl), ctl->heap->name, f);
 	if ((f == stdout ? fflush(f) : fclose(f)) != 0)
 		return ctl_say(CTL_TROUBLE, "cannot write the trace: %s", strerror(errno));
 	return CTL_OK;

@@ -68,7 +68,7 @@ struct heapd_cycle_record {
 	uint64_t began; /* CLOCK_REALTIME */
 	uint32_t trigger;
 	uint32_t is_void;
-	uint64_t barrier, gather, scan, roots, mark, sweep; /* phases, in this order */
+	uint64_t barrier, gather, scan, roots, mark, sweep; /* in this order; of barrier and scan: the handshakes */
 	uint64_t cpu;                                       /* processor time of the collector's threads */
 	uint64_t before;                                    /* bytes allocated when it began */
 	uint64_t marked, marked_objects;
@@ -76,7 +76,8 @@ struct heapd_cycle_record {
 	uint64_t held;                 /* bytes left, though not marked: made or supplied meanwhile */
 	uint64_t pause_max, pause_sum; /* of a thread's answers to the scan */
 	uint32_t threads, sessions, passes, stalls;
-	uint64_t unused[4];
+	uint64_t barrier_phase, scan_phase; /* the phases that end with the handshakes */
+	uint64_t unused[2];
 };
 _Static_assert(sizeof(struct heapd_cycle_record) == 192, "records keep their size");
 
