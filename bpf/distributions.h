@@ -27,4 +27,20 @@ struct distribution {
 	unsigned long long buckets[DISTRIBUTION_BUCKETS];
 };
 
+/* Where samples come from: a heap and a stack, by its number in the map of stacks; < 0: no stack could be had. */
+#define SITES_MAX   4096
+#define SITE_FRAMES 24
+
+struct site_key {
+	char heap[DISTRIBUTION_HEAP];
+	int stack;
+};
+
+struct site {
+	unsigned long long samples, bytes; /* bytes: the sum of weights */
+};
+
+/* The place in the map of lost samples. */
+enum site_lost { SITE_LOST_SAMPLES, SITE_LOST_BYTES, SITE_LOST };
+
 #endif

@@ -3,8 +3,8 @@
  * heapd-exporter: one page of metrics of all heaps of a daemon.
  *
  * One thread and libevent's HTTP server. Nothing here waits: an answer is written into memory at once and leaves as the
- * scraper reads, so one that hangs has its memory and its descriptor for some seconds and delays nobody. When all
- * descriptors are in use, no connection is accepted for a moment.
+ * scraper reads (answers.c), so one that hangs has its descriptor for some seconds and delays nobody. When all descriptors
+ * are in use, no connection is accepted for a moment.
  */
 #include <argp.h>
 #include <arpa/inet.h>
@@ -15,28 +15,44 @@
 #include <event2/keyvalq_struct.h>
 #include <event2/listener.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
+#include "answers.h"
+#include "callsites.h"
 #include "metrics.h"
 #include "tracing.h"
 
 #define TIMEOUT       5 /* seconds for a connection that neither sends nor reads */
 #define HEADERS_BYTES 16384
 #define BODY_BYTES    1024
+#define PAGE_MS       100
+#define FILES         8192u
+
+/* What was written last, in one of the two forms. */
+struct page {
+	struct evbuffer *text;
+	uint64_t until; /* ms */
+};
 
 struct exporter {
 	const char *daemon, *library, *otlp;
 	unsigned short port;
 	bool no_bpf;
+	enum loader_links links;
 
 	struct event_base *base;
 	struct evhttp *http;
 	struct evconnlistener *listener;
 	struct event *rest; /* until connections are accepted again */
 	struct heaps heaps;
+	struct answers answers;
+	struct page pages[2];
 	struct metrics metrics;
 	struct loader *loader;
 	struct tracing *tracing;
@@ -50,6 +66,8 @@ static const struct argp_option options[] = {
 	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (" EXPORTER_DAEMON ")", 0 },
 	{ "library", 'l', "FILE", 0, "The library, for its probes (" EXPORTER_LIBRARY ")", 0 },
 	{ "no-bpf", 'n', NULL, 0, "Do without BPF", 0 },
+	{ "links", 'L', "KIND", 0, "Attach BPF programs by uprobe_multi or by perf (by what the kernel has)",
+	  0 },
 	{ "otlp", 'o', "URL", 0, "Send each collection as a trace there (http://127.0.0.1:4318/v1/traces)",
 	  0 },
 	{ 0 },
@@ -64,6 +82,16 @@ static error_t port_parse(struct argp_state *state, const char *text, unsigned s
 		argp_error(state, "\"%s\" is no port", text);
 	*port = (unsigned short)n;
 	return 0;
+}
+
+static void links_parse(struct argp_state *state, const char *text, enum loader_links *links)
+{
+	if (!strcmp(text, "uprobe_multi"))
+		*links = LOADER_MULTI;
+	else if (!strcmp(text, "perf"))
+		*links = LOADER_PERF;
+	else
+		argp_error(state, "\"%s\" is neither uprobe_multi nor perf", text);
 }
 
 static error_t option_parse(int key, char *value, struct argp_state *state)
@@ -89,6 +117,9 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
 	case 'n':
 		e->no_bpf = true;
 		return 0;
+	case 'L':
+		links_parse(state, value, &e->links);
+		return 0;
 	case 'o':
 		e->otlp = value;
 		return 0;
@@ -99,25 +130,65 @@ static error_t option_parse(int key, char *value, struct argp_state *state)
 
 /* Serving --------------------------------------------------------------------------------------------------------- */
 
+static uint64_t now_ms(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Many who ask at once get the same page: a flood of them costs no more than ten in a second. */
+static struct evbuffer *page_make(struct exporter *exporter, bool open_metrics)
+{
+	struct page *page = &exporter->pages[open_metrics];
+	struct exposition e = { .open_metrics = open_metrics };
+	uint64_t now = now_ms();
+
+	if (page->text && now < page->until)
+		return page->text;
+	e.out = evbuffer_new();
+	if (!e.out)
+		return NULL;
+	metrics_write(&exporter->metrics, &e);
+	evbuffer_pullup(e.out, -1); /* one piece: what refers to it is small */
+	if (page->text)
+		evbuffer_free(page->text);
+	*page = (struct page){ e.out, now + PAGE_MS };
+	return page->text;
+}
+
 static void metrics_serve(struct evhttp_request *request, void *arg)
 {
 	const char *accept = evhttp_find_header(evhttp_request_get_input_headers(request), "Accept");
+	bool open_metrics = accept && strstr(accept, "application/openmetrics-text");
 	struct exporter *exporter = arg;
-	struct exposition e = {
-		.out = evbuffer_new(),
-		.open_metrics = accept && strstr(accept, "application/openmetrics-text"),
-	};
+	struct evbuffer *page = page_make(exporter, open_metrics), *out = evbuffer_new();
 
-	if (!e.out) {
+	if (!page || !out || evbuffer_add_buffer_reference(out, page) < 0)
 		evhttp_send_error(request, HTTP_INTERNAL, NULL);
-		return;
+	else
+		answers_send(&exporter->answers, request,
+			     open_metrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
+					  : "text/plain; version=0.0.4; charset=utf-8",
+			     out);
+	if (out)
+		evbuffer_free(out);
+}
+
+static void callsites_serve(struct evhttp_request *request, void *arg)
+{
+	struct evbuffer *out = evbuffer_new();
+	struct exporter *exporter = arg;
+
+	if (!out || !exporter->loader) {
+		evhttp_send_error(request, out ? HTTP_SERVUNAVAIL : HTTP_INTERNAL, NULL);
+	} else {
+		callsites_write(exporter->loader, &exporter->heaps, out);
+		answers_send(&exporter->answers, request, "text/plain; charset=utf-8", out);
 	}
-	metrics_write(&exporter->metrics, &e);
-	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type",
-			  e.open_metrics ? "application/openmetrics-text; version=1.0.0; charset=utf-8"
-					 : "text/plain; version=0.0.4; charset=utf-8");
-	evhttp_send_reply(request, HTTP_OK, "OK", e.out);
-	evbuffer_free(e.out);
+	if (out)
+		evbuffer_free(out);
 }
 
 static void accept_again(evutil_socket_t fd, short what, void *arg)
@@ -158,6 +229,7 @@ static int listen_start(struct exporter *e)
 	evhttp_set_max_body_size(e->http, BODY_BYTES);
 	evhttp_set_allowed_methods(e->http, EVHTTP_REQ_GET | EVHTTP_REQ_HEAD);
 	evhttp_set_cb(e->http, "/metrics", metrics_serve, e);
+	evhttp_set_cb(e->http, "/callsites", callsites_serve, e);
 	bound = socket_open(e);
 	if (!bound)
 		return -errno;
@@ -179,7 +251,7 @@ static void end(evutil_socket_t fd, short what, void *arg)
 static void bpf_start(struct exporter *e)
 {
 	const char *how = "none";
-	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, e->daemon, e->library, &how);
+	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, e->daemon, e->library, e->links, &how);
 
 	if (r == 0)
 		printf("heapd-exporter: BPF programs attached by %s\n", how);
@@ -187,6 +259,17 @@ static void bpf_start(struct exporter *e)
 		printf("heapd-exporter: goes on without BPF: %s\n", strerror(-r));
 	e->metrics.loader = e->loader;
 	e->metrics.how = how;
+}
+
+/* Connections that do nothing are no reason to refuse those that do. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= FILES)
+		return;
+	limit.rlim_cur = limit.rlim_max < FILES ? limit.rlim_max : FILES;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int run(struct exporter *e)
@@ -229,9 +312,11 @@ int main(int argc, char *argv[])
 	};
 	int r;
 
+	answers_init(&e.answers);
 	heaps_init(&e.heaps, "/run/heapd/heapd.sock");
 	argp_parse(&argp, argc, argv, 0, NULL, &e);
 	signal(SIGPIPE, SIG_IGN);
+	raise_file_limit();
 	bpf_start(&e);
 	e.base = event_base_new();
 	e.http = e.base ? evhttp_new(e.base) : NULL;
@@ -242,6 +327,9 @@ int main(int argc, char *argv[])
 	r = run(&e);
 	tracing_stop(e.tracing);
 	evhttp_free(e.http);
+	for (unsigned i = 0; i < 2; i++)
+		if (e.pages[i].text)
+			evbuffer_free(e.pages[i].text);
 	heaps_deinit(&e.heaps);
 	event_base_free(e.base);
 	loader_stop(e.loader);

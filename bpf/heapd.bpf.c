@@ -35,6 +35,31 @@ struct {
 	__type(value, struct distribution);
 } distributions SEC(".maps");
 
+/* A frame is the build id of its file and an offset: it can be named when the process is gone. */
+struct {
+	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_STACK_BUILD_ID);
+	__uint(key_size, sizeof(unsigned));
+	__uint(value_size, SITE_FRAMES * sizeof(struct bpf_stack_build_id));
+} stacks SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, SITES_MAX);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct site_key);
+	__type(value, struct site);
+} sites SEC(".maps");
+
+/* Of samples for which there is no room in `sites`. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, SITE_LOST);
+	__type(key, unsigned);
+	__type(value, unsigned long long);
+} lost SEC(".maps");
+
 /* Too large for a program's stack: what a new entry begins as. */
 const struct distribution nothing = {};
 
@@ -117,12 +142,42 @@ int supply__wait__end(struct pt_regs *ctx)
 	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_WAIT, 0, PT_REGS_PARM3(ctx), 1);
 }
 
+static __always_inline void lose(unsigned what, unsigned long long n)
+{
+	unsigned long long *sum = bpf_map_lookup_elem(&lost, &what);
+
+	if (sum)
+		*sum += n;
+}
+
+/* Samples are few, so all CPUs add to one sum. */
+static __always_inline void site_add(struct pt_regs *ctx, unsigned long long bytes)
+{
+	struct site_key key = { .stack = (int)bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK) };
+	struct site none = { 0 }, *site;
+
+	if (key.stack < 0)
+		key.stack = -1;
+	if (bpf_probe_read_user_str(key.heap, sizeof(key.heap), (const char *)PT_REGS_PARM1(ctx)) <= 0)
+		return;
+	bpf_map_update_elem(&sites, &key, &none, BPF_NOEXIST);
+	site = bpf_map_lookup_elem(&sites, &key);
+	if (!site) {
+		lose(SITE_LOST_SAMPLES, 1);
+		lose(SITE_LOST_BYTES, bytes);
+		return;
+	}
+	__sync_fetch_and_add(&site->samples, 1);
+	__sync_fetch_and_add(&site->bytes, bytes);
+}
+
 SEC("uprobe")
 int sample(struct pt_regs *ctx)
 {
 	struct distribution *d =
 		find((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SAMPLES, PT_REGS_PARM3(ctx));
 
+	site_add(ctx, PT_REGS_PARM5(ctx));
 	if (!d)
 		return 0;
 	d->count++;

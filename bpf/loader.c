@@ -164,14 +164,16 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 	return 0;
 }
 
-int loader_start(struct loader **loader, const char *daemon, const char *library, const char **how)
+int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+		 const char **how)
 {
-	int r;
+	int r = -ENOSYS;
 
 	libbpf_set_print(quiet);
 	*how = "uprobe_multi";
-	r = start(loader, daemon, library, true);
-	if (r < 0 && r != -ENOENT) {
+	if (links != LOADER_PERF)
+		r = start(loader, daemon, library, true);
+	if (r < 0 && r != -ENOENT && links != LOADER_MULTI) {
 		*how = "perf";
 		r = start(loader, daemon, library, false);
 	}
@@ -197,4 +199,57 @@ void loader_read(const struct loader *loader, const struct distribution_key *key
 				sum->buckets[i] += each[cpu].buckets[i];
 		}
 	free(each);
+}
+
+/* Without a build id a frame holds an address. Empty frames end a stack. */
+static unsigned frames_read(const struct loader *loader, int stack, struct loader_frame *frames)
+{
+	struct bpf_stack_build_id ids[SITE_FRAMES];
+	unsigned n = 0, key = (unsigned)stack;
+
+	if (stack < 0 ||
+	    bpf_map__lookup_elem(loader->skeleton->maps.stacks, &key, sizeof(key), ids, sizeof(ids), 0) < 0)
+		return 0;
+	for (; n < SITE_FRAMES && ids[n].status != BPF_STACK_BUILD_ID_EMPTY; n++) {
+		frames[n].has_id = ids[n].status == BPF_STACK_BUILD_ID_VALID;
+		frames[n].at = frames[n].has_id ? ids[n].offset : ids[n].ip;
+		memcpy(frames[n].id, ids[n].build_id, sizeof(frames[n].id));
+	}
+	return n;
+}
+
+struct loader_site *loader_sites(const struct loader *loader, unsigned *n)
+{
+	const struct bpf_map *map = loader ? loader->skeleton->maps.sites : NULL;
+	struct loader_site *all = map ? calloc(SITES_MAX, sizeof(*all)) : NULL;
+	const struct site_key *last = NULL;
+
+	for (*n = 0; all && *n < SITES_MAX; last = &all[(*n)++].key) {
+		struct loader_site *site = &all[*n];
+
+		if (bpf_map__get_next_key(map, last, &site->key, sizeof(site->key)) < 0)
+			break;
+		bpf_map__lookup_elem(map, &site->key, sizeof(site->key), &site->site, sizeof(site->site), 0);
+		site->n = frames_read(loader, site->key.stack, site->frames);
+	}
+	return all;
+}
+
+static unsigned long long lost_read(const struct loader *loader, unsigned what)
+{
+	unsigned long long sum = 0, *each = calloc((size_t)loader->cpus, sizeof(*each));
+
+	if (each && bpf_map__lookup_elem(loader->skeleton->maps.lost, &what, sizeof(what), each,
+					 sizeof(*each) * (size_t)loader->cpus, 0) == 0)
+		for (int cpu = 0; cpu < loader->cpus; cpu++)
+			sum += each[cpu];
+	free(each);
+	return sum;
+}
+
+struct site loader_lost(const struct loader *loader)
+{
+	if (!loader || loader->cpus <= 0)
+		return (struct site){ 0 };
+	return (struct site){ lost_read(loader, SITE_LOST_SAMPLES), lost_read(loader, SITE_LOST_BYTES) };
 }

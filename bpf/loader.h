@@ -5,18 +5,44 @@
 #ifndef HEAPD_BPF_LOADER_H
 #define HEAPD_BPF_LOADER_H
 
+#include <stdbool.h>
+
 #include "distributions.h"
 
 struct loader;
+
+/* How programs are attached: by the first of these two that the kernel has, or by this one. */
+enum loader_links { LOADER_ANY, LOADER_MULTI, LOADER_PERF };
+
+/* One of a stack's frames, innermost first: a file's build id and an offset in it; or, without an id, an address. */
+struct loader_frame {
+	unsigned char id[20];
+	bool has_id;
+	unsigned long long at;
+};
+
+struct loader_site {
+	struct site_key key;
+	struct site site;
+	struct loader_frame frames[SITE_FRAMES];
+	unsigned n;
+};
 
 /*
  * Attaches to all present and future processes that run these two files. 0, or -errno and why; *how then is what kind
  * of link was used. Whatever comes of it, the process has given up its capabilities.
  */
-int loader_start(struct loader **loader, const char *daemon, const char *library, const char **how);
+int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+		 const char **how);
 void loader_stop(struct loader *loader);
 
 /* Of all CPUs together; zeros if nothing was counted yet, or loader is NULL. */
 void loader_read(const struct loader *loader, const struct distribution_key *key, struct distribution *sum);
+
+/* Where samples come from, in no order: freed by the caller. NULL: memory is short, or *n is 0. */
+struct loader_site *loader_sites(const struct loader *loader, unsigned *n);
+
+/* What had no room there. */
+struct site loader_lost(const struct loader *loader);
 
 #endif

@@ -62,7 +62,7 @@ static const struct row rows[] = {
 	COUNTER(gc_freed_objects, "heapd_gc_freed_objects", "Objects freed by collections."),
 	COUNTER(gc_early_frees, "heapd_gc_early_frees",
 		"Objects freed while still reachable (Free=checked)."),
-	SECONDS(gc_ns, "heapd_gc_duration_seconds", "Time from begin to end of all collections."),
+	SECONDS(gc_ns, "heapd_gc_duration_seconds", "Time from begin to end of all collections but void ones."),
 	SECONDS(gc_cpu_ns, "heapd_gc_cpu_seconds", "Processor time of the collector."),
 	COUNTER(supplied_slots, "heapd_heap_supplied_slots", "Slots handed out to clients."),
 	COUNTER(harvested_slots, "heapd_heap_harvested_slots", "Slots that came back by being freed."),
@@ -302,6 +302,15 @@ static void samples_write(const struct metrics *m, struct exposition *e)
 		samples_write_one(m, e, m->heaps->all[i]);
 }
 
+static void lost_write(const struct metrics *m, struct exposition *e)
+{
+	exposition_family(
+		e, "heapd_sampled_lost_bytes", EXPOSITION_COUNTER,
+		"Of the bytes allocated, estimated from samples, those whose call sites had no room.");
+	exposition_counter(e, "heapd_sampled_lost_bytes", &(struct exposition_labels){ 0 },
+			   (double)loader_lost(m->loader).bytes);
+}
+
 /* ----------------------------------------------------------------------------------------------------------------- */
 
 static void up_write(const struct metrics *m, struct exposition *e)
@@ -338,6 +347,7 @@ void metrics_write(struct metrics *m, struct exposition *e)
 	classes_write(m, e);
 	distributions_write(m, e);
 	samples_write(m, e);
+	lost_write(m, e);
 	exporter_write(m, e);
 	process_write(e, m->heaps->daemon);
 	exposition_end(e);

@@ -7,9 +7,10 @@
 
 #include "loader.h"
 
-int loader_start(struct loader **loader, const char *daemon, const char *library, const char **how)
+int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+		 const char **how)
 {
-	(void)daemon, (void)library;
+	(void)daemon, (void)library, (void)links;
 	*loader = NULL;
 	*how = "none";
 	return -ENOSYS;
@@ -24,4 +25,17 @@ void loader_read(const struct loader *loader, const struct distribution_key *key
 {
 	(void)loader, (void)key;
 	*sum = (struct distribution){ 0 };
+}
+
+struct loader_site *loader_sites(const struct loader *loader, unsigned *n)
+{
+	(void)loader;
+	*n = 0;
+	return NULL;
+}
+
+struct site loader_lost(const struct loader *loader)
+{
+	(void)loader;
+	return (struct site){ 0 };
 }

@@ -68,9 +68,10 @@ struct heapd_cycle_record {
 	uint64_t began; /* CLOCK_REALTIME */
 	uint32_t trigger;
 	uint32_t is_void;
-	uint64_t barrier, gather, scan, roots, mark, sweep; /* in this order; of barrier and scan: the handshakes */
-	uint64_t cpu;                                       /* processor time of the collector's threads */
-	uint64_t before;                                    /* bytes allocated when it began */
+	uint64_t barrier, gather, scan, roots, mark,
+		sweep;   /* in this order; of barrier and scan: the handshakes */
+	uint64_t cpu;    /* processor time of the collector's threads */
+	uint64_t before; /* bytes allocated when it began */
 	uint64_t marked, marked_objects;
 	uint64_t freed, freed_objects;
 	uint64_t held;                 /* bytes left, though not marked: made or supplied meanwhile */
