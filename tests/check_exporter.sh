@@ -1,6 +1,6 @@
 #!/bin/bash
-# The exporter, for real: a daemon under load, scraped by Debian's Prometheus and by clients that behave badly; both text
-# forms are read by promtool and a foreign parser; alert rules and the dashboard's queries are run.
+# The exporter, for real: a daemon under load, scraped by Debian's Prometheus; both text forms are read by promtool and a
+# foreign parser; alert rules and the dashboard's queries are run. Bad scrapers and bad times: check_scrape.sh.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
@@ -99,31 +99,6 @@ fi
 demo=$!
 pids+=($demo)
 
-# Scrapers that do no good: they connect and say nothing, say half, send much, do not read; others go on as before.
-/usr/bin/python3 - "$port" <<'PY' || bad=1
-import socket, sys, time, urllib.request
-port = int(sys.argv[1]); kept = []
-def connect():
-    s = socket.create_connection(('127.0.0.1', port)); kept.append(s); return s
-for i in range(150): connect()
-for i in range(20): connect().sendall(b'GET /metr')
-for i in range(20): connect().sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n' * 20)
-for i in range(5):
-    try:
-        connect().sendall(b'POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n' + b'x' * 100000)
-    except OSError: pass
-for i in range(5):
-    try: connect().sendall(b'\x00\xff' * 50000)
-    except OSError: pass
-worst = 0
-for i in range(20):
-    begin = time.monotonic()
-    body = urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=5).read()
-    worst = max(worst, time.monotonic() - begin)
-    if b'heapd_up' not in body: print('a broken answer'); sys.exit(1)
-if worst > 2: print(f'bad scrapers delay a good one: {worst:.2f} s'); sys.exit(1)
-PY
-
 sleep 5
 curl -s -D "$dir/head" "localhost:$port/metrics" >"$dir/text.prom"
 grep -qi '^content-type: text/plain; version=0.0.4' "$dir/head" || complain "not the text format: $(cat "$dir/head")"
@@ -156,6 +131,34 @@ done
 
 wait $demo || complain "the demo failed: $(cat "$dir/demo")"
 
+# What the probe of a pause said to the BPF program is what the daemon has counted, bucket by bucket: the exporter was there
+# before the first client.
+if [[ $bpf ]]; then
+	curl -s "localhost:$mainport/metrics" >"$dir/rest.prom"
+	/usr/bin/python3 - "$dir/rest.prom" <<'PY' || complain "BPF programs and the daemon do not agree"
+import re, sys
+v = {}
+for line in open(sys.argv[1]):
+    if m := re.fullmatch(r'(heapd_\w+)\{heap="default"(?:,(.*))?\} (\S+)\n', line): v[m[1], m[2] or ''] = float(m[3])
+bad = 0
+pauses = {k[1]: n for k, n in v.items() if k[0] == 'heapd_gc_pause_seconds_bucket'}
+for le, n in pauses.items():
+    if v['heapd_client_pause_seconds_bucket', le] != n: print(le, n, v['heapd_client_pause_seconds_bucket', le]); bad = 1
+if len(pauses) < 20 or not pauses['le="+Inf"'] > 0: print('few pauses', pauses); bad = 1
+# A cycle is its phases, and of two of them the handshake is a part.
+phase = {p: v['heapd_gc_phase_seconds_sum', f'phase="{p}"'] for p in 'barrier gather scan roots mark sweep'.split()}
+whole, voids = v['heapd_gc_duration_seconds_total', ''], v['heapd_gc_void_cycles_total', '']
+cycles = voids + sum(n for k, n in v.items() if k[0] == 'heapd_gc_cycles_total')
+# The duration is that of cycles that were not void.
+if sum(phase.values()) < 0.5 * whole or (not voids and sum(phase.values()) > 1.01 * whole): print('phases', phase, whole); bad = 1
+if v['heapd_gc_phase_seconds_count', 'phase="sweep"'] != cycles: print('sweeps are not', cycles); bad = 1
+for h in 'barrier', 'scan':
+    n = v['heapd_gc_handshake_seconds_sum', f'handshake="{h}"']
+    if not 0 < n <= phase[h]: print('handshake', h, n, phase); bad = 1
+sys.exit(bad)
+PY
+fi
+
 if [[ $prometheus_up ]]; then
 	/usr/bin/python3 - "$prom" "$bpf" bpf/heapd.dashboard.json <<'PY' || complain "Prometheus: $(tail -n 3 "$dir/prometheus.log")"
 import json, sys, urllib.parse, urllib.request
@@ -174,6 +177,9 @@ positive('histogram_quantile(0.99, rate(heapd_gc_pause_seconds_bucket{heap="defa
 if bpf:
     positive('histogram_quantile(0.9, rate(heapd_gc_phase_seconds_bucket{heap="default",phase="mark"}[1m]))')
     positive('sum(rate(heapd_sampled_alloc_bytes_total{heap="default"}[1m]))')
+u = f'http://127.0.0.1:{prom}/api/v1/rules'
+rules = [r for g in json.load(urllib.request.urlopen(u))['data']['groups'] for r in g['rules']]
+if len(rules) < 10 or any(r['health'] != 'ok' for r in rules): print('rules', [(r['name'], r['health']) for r in rules]); bad = 1
 n = 0
 for panel in json.load(open(board))['panels']:
     for target in panel['targets']:
@@ -189,10 +195,25 @@ fi
 
 # A trace for each cycle, with its parts below it.
 /usr/bin/python3 - "$dir/traces" <<'PY' || complain "traces are not as they should be"
-import json, sys
-n = 0
+import json, re, sys
+# What the JSON form of OTLP's messages may have (opentelemetry-proto, trace/v1): 64-bit numbers are strings of digits, ids
+# hexadecimal, enumerations numbers.
+number = lambda v: isinstance(v, str) and re.fullmatch(r'\d{1,20}', v)
+text = lambda v: isinstance(v, str)
+hexed = lambda n: lambda v: re.fullmatch(r'[0-9a-f]{%d}' % n, v) and int(v, 16)
+message = lambda **f: lambda v: isinstance(v, dict) and all(k in f and f[k](x) for k, x in v.items())
+many = lambda f: lambda v: isinstance(v, list) and all(f(x) for x in v)
+one_of = lambda f: lambda v: len(v) == 1 and f(v)
+attributes = many(message(key=text, value=one_of(message(stringValue=text, intValue=number))))
+span = message(traceId=hexed(32), spanId=hexed(16), parentSpanId=hexed(16), name=text, kind=lambda v: v in range(6),
+               startTimeUnixNano=number, endTimeUnixNano=number, attributes=attributes,
+               status=message(code=lambda v: v in range(3), message=text))
+request = message(resourceSpans=many(message(resource=message(attributes=attributes),
+                  scopeSpans=many(message(scope=message(name=text, version=text), spans=many(span))))))
+n, seen = 0, set()
 for line in open(sys.argv[1]):
     path, body = line.split(' ', 1)
+    assert request(json.loads(body)), body
     spans = json.loads(body)['resourceSpans'][0]['scopeSpans'][0]['spans']
     root = first = spans[0]
     assert path == '/v1/traces' and len(spans) == 9, (path, len(spans))
@@ -205,8 +226,9 @@ for line in open(sys.argv[1]):
         else: assert s['parentSpanId'] == first['spanId']
         root = by[s['parentSpanId']]
         assert int(root['startTimeUnixNano']) <= int(s['startTimeUnixNano']) <= int(s['endTimeUnixNano']) <= int(root['endTimeUnixNano'])
+    seen.add(first['traceId'])
     n += 1
-assert n > 3, n
+assert n > 3 and len(seen) == n, (n, len(seen))
 PY
 
 # Without BPF, and without a daemon, it goes on.

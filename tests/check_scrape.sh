@@ -1,0 +1,242 @@
+#!/bin/bash
+# The exporter where it is not at its ease: scrapers that hang, break off, are many; a daemon that stops, dies, gets more
+# heaps; links of either kind, few capabilities, none, no BPF at all; a socket of systemd's.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 2
+
+build=$(realpath "${HEAPD_TEST_BUILD:-build}")
+[[ -x $build/heapd-exporter ]] || { echo "SKIP scrape: the exporter is not built"; exit 77; }
+command -v curl >/dev/null || { echo "SKIP scrape: no curl"; exit 77; }
+bad=0
+complain() {
+	echo "$1"
+	bad=1
+}
+
+dir=$(mktemp -d) || exit 1
+chmod 755 "$dir"
+pids=()
+cleanup() {
+	kill -CONT "${pids[@]}" 2>/dev/null
+	kill "${pids[@]}" 2>/dev/null
+	wait
+	rm -rf "$dir"
+}
+trap cleanup EXIT
+
+gcc -O2 -g -fno-omit-frame-pointer -x c -Iinclude -o "$dir/load" tests/load.c.in -L"$build" -Wl,-rpath,"$build" -lheapd -pthread || exit 1
+{
+	echo "[Heap default]"; echo "Size=1G"; echo "Limit=256M"
+	for ((i = 0; i < 24; i++)); do printf '[Heap idle%d]\nSize=64M\n' $i; done
+} >"$dir/heapd.conf"
+"$build/heapd" -c "$dir/heapd.conf" --socket="$dir/s" --keep 2>"$dir/heapd.log" &
+keeper=$!
+pids+=($keeper)
+for ((i = 0; i < 100; i++)); do [[ -S $dir/s ]] && break; sleep 0.1; done
+export HEAPD_SOCKET=$dir/s
+
+# Its standard output says the port. $1: name, the rest: what is run before it and more arguments, apart by "--". Sets port.
+exporter_start() {
+	local name=$1 before=()
+	shift
+	while (($#)) && [[ $1 != -- ]]; do before+=("$1"); shift; done
+	shift
+	"${before[@]}" "${program:-$build/heapd-exporter}" --socket="$dir/s" --daemon="$build/heapd" --library="$build/libheapd.so" \
+		-p 0 "$@" >"$dir/$name" 2>&1 &
+	exporter=$!
+	pids+=($exporter)
+	for ((i = 0; i < 100; i++)); do
+		port=$(grep -oE "port [0-9]+" "$dir/$name" 2>/dev/null) && port=${port#port } && return
+		sleep 0.1
+	done
+	complain "the exporter does not come up: $(cat "$dir/$name")"
+	exit 1
+}
+exporter_end() {
+	kill "$exporter"
+	wait "$exporter" || complain "$1 does not end well: $?"
+}
+page() { curl -s -m 10 "localhost:$port/metrics"; }
+has() { grep -qE -- "$2" <<<"$1"; }
+# $1: what it is, $2: what a line of the page is to be within ten seconds
+soon() {
+	local i
+	for ((i = 0; i < 100; i++)); do
+		has "$(page)" "$2" && return
+		sleep 0.1
+	done
+	complain "$1: no line '$2'"
+}
+
+bpf=
+multi=
+perf=
+exporter_start first -- --links=uprobe_multi
+grep -q 'attached by uprobe_multi' "$dir/first" && multi=yes
+exporter_end "the first"
+exporter_start second -- --links=perf
+grep -q 'attached by perf' "$dir/second" && perf=yes
+exporter_end "the second"
+[[ ! $multi && ! $perf ]] || bpf=yes
+[[ $bpf ]] || echo "no BPF here: $(head -n 1 "$dir/first") $(head -n 1 "$dir/second")"
+
+# What a scrape says of samples, pauses and slow allocations. $1: kind of link
+kind_check() {
+	local text sites id
+	exporter_start "$1" -- --links="$1"
+	"$dir/load" default amount 0 && "$dir/load" default work 2 || complain "the load failed"
+	text=$(page)
+	has "$text" '^heapd_exporter_bpf_up 1$' && has "$text" "attach=\"$1\"" || complain "$1: it does not say that it is attached"
+	has "$text" '^heapd_client_pause_seconds_count\{heap="default"\} [1-9]' || complain "$1: no pauses"
+	has "$text" '^heapd_gc_handshake_seconds_count\{heap="default",handshake="scan"\} [1-9]' || complain "$1: no handshakes"
+	has "$text" '^heapd_alloc_slow_seconds_count\{heap="default"\} [1-9]' || complain "$1: no slow allocations"
+	awk -v kind="$1" '/^heapd_sampled_alloc_bytes_total\{heap="default",size="512"\}/ { n = $2 }
+		END { if (n < 200 * 1048576 || n > 315 * 1048576) { print kind ": 256 MiB are " n; exit 1 } }' <<<"$text" || bad=1
+	# Its call site is in the program that has this build id, within the function that allocates.
+	id=$(readelf -n "$dir/load" | sed -n 's/.*Build ID: //p')
+	sites=$(curl -s "localhost:$port/callsites")
+	/usr/bin/python3 - "$id" "$(nm -S "$dir/load" | grep ' allocating_here$')" 3<<<"$sites" <<'PY' || complain "$1: not the call sites: ${sites:0:600}"
+import sys
+id, symbol = sys.argv[1:]
+at, size = (int(x, 16) for x in symbol.split()[:2])
+lines = [l.rsplit(' ', 1) for l in open('/dev/fd/3').read().splitlines()]
+numbers = [int(n) for _, n in lines]
+assert numbers == sorted(numbers, reverse=True) and all(l.startswith('default;') for l, _ in lines), lines
+found = 0
+for stack, n in lines:
+    for frame in stack.split(';')[1:]:
+        file, _, offset = frame.partition('+')
+        if file == id and at <= int(offset, 16) <= at + size: found += int(n); break
+assert found > 200 << 20, found
+PY
+	exporter_end "$1"
+}
+[[ ! $multi ]] || kind_check uprobe_multi
+[[ ! $perf ]] || kind_check perf
+
+# Two capabilities are enough where there is uprobe_multi, and it has them no more when it serves.
+if [[ $multi ]]; then
+	exporter_start few setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all,+bpf,+perfmon --ambient-caps=-all,+bpf,+perfmon \
+		--bounding-set=-all,+bpf,+perfmon --
+	grep -q 'attached by uprobe_multi' "$dir/few" || complain "with two capabilities: $(cat "$dir/few")"
+	grep -qE '^CapPrm:[[:space:]]*0+$' "/proc/$exporter/status" && grep -qE '^CapEff:[[:space:]]*0+$' "/proc/$exporter/status" ||
+		complain "it keeps capabilities: $(grep ^Cap "/proc/$exporter/status")"
+	exporter_end "the one with few capabilities"
+fi
+exporter_start none setpriv --reuid=65534 --regid=65534 --clear-groups --inh-caps=-all --ambient-caps=-all --bounding-set=-all --
+grep -q 'goes on without BPF: ' "$dir/none" || complain "without capabilities: $(cat "$dir/none")"
+has "$(page)" '^heapd_exporter_bpf_up 0$' || complain "without capabilities BPF is up"
+[[ $(curl -s -o /dev/null -w '%{http_code}' "localhost:$port/callsites") == 503 ]] || complain "call sites without BPF"
+exporter_end "the one without capabilities"
+
+# Built where there is nothing to build BPF programs with.
+unset MAKELEVEL MFLAGS MAKEFLAGS
+if make -s --no-print-directory O="$dir/nobpf" HAVE_BPF= "$dir/nobpf/heapd-exporter" >"$dir/make" 2>&1; then
+	! readelf -d "$dir/nobpf/heapd-exporter" | grep -q libbpf || complain "without BPF it needs libbpf"
+	program=$dir/nobpf/heapd-exporter
+	exporter_start without --
+	text=$(page)
+	has "$text" '^heapd_exporter_bpf_up 0$' && has "$text" '^heapd_up\{heap="default"\} 1$' &&
+		has "$text" '^heapd_gc_freed_bytes_total\{heap="default"\} ' &&
+		has "$text" '^heapd_gc_phase_seconds_count\{heap="default",phase="sweep"\} 0$' || complain "built without BPF: not what it should say"
+	exporter_end "the one without BPF"
+	program=
+else
+	complain "does not build without BPF: $(tail -n 5 "$dir/make")"
+fi
+
+# A socket that systemd hands over; it comes up with the first scrape.
+if command -v systemd-socket-activate >/dev/null; then
+	port=$((20000 + RANDOM % 20000))
+	systemd-socket-activate -l 127.0.0.1:$port "$build/heapd-exporter" --socket="$dir/s" --no-bpf -p 1 >"$dir/activated" 2>&1 &
+	activated=$!
+	pids+=($activated)
+	for ((i = 0; i < 50; i++)); do ss -ltnH "sport = :$port" | grep -q . && break; sleep 0.1; done
+	has "$(page)" '^heapd_up\{heap="default"\} 1$' || complain "by a socket of systemd's: $(cat "$dir/activated")"
+	grep -q "listening on port $port" "$dir/activated" || complain "it listens elsewhere: $(cat "$dir/activated")"
+	kill $activated
+	wait $activated
+else
+	echo "SKIP scrape: no systemd-socket-activate"
+fi
+
+# Scrapers that do no good: they connect and say nothing, say half, send much, ask for much and do not read, break off.
+exporter_start main --
+/usr/bin/python3 - "$port" "$exporter" <<'PY' || bad=1
+import socket, sys, time, urllib.request
+port, pid = int(sys.argv[1]), sys.argv[2]; kept = []
+def connect():
+    s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096); s.settimeout(10)
+    s.connect(('127.0.0.1', port)); kept.append(s); return s
+def memory(): return int([l.split()[1] for l in open(f'/proc/{pid}/status') if l.startswith('VmHWM')][0]) // 1024
+def good(what):
+    worst = 0
+    for i in range(5):
+        begin = time.monotonic()
+        body = urllib.request.urlopen(f'http://127.0.0.1:{port}/metrics', timeout=20).read()
+        worst = max(worst, time.monotonic() - begin)
+        assert b'heapd_up{heap="default"} 1' in body and body.endswith(b'\n'), what
+    assert worst < 3, f'{what} delay a good one: {worst:.2f} s'
+    return len(body)
+size = good('none')
+for i in range(700): connect()
+good('those that say nothing')
+for i in range(50): connect().sendall(b'GET /metr')
+for i in range(30):
+    s = connect(); s.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n'); s.close()
+for i in range(5):
+    for much in (b'POST /metrics HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n' + b'x' * 100000, b'\x00\xff' * 50000,
+                 b'GET /metrics HTTP/1.1\r\n' + b'X: y\r\n' * 100000):
+        try: connect().sendall(much)
+        except OSError: pass
+good('broken ones')
+n = 120
+hanging = [connect() for i in range(n)]
+for s in hanging: s.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+good('those that do not read')
+assert size * n > 4 * (32 << 20), f'a page is small: {size}'
+assert memory() < 128, f'{memory()} MiB for those that do not read'
+def rest(s):
+    got = 0
+    try:
+        while n := len(s.recv(1 << 20)): got += n
+    except ConnectionError: pass
+    return got
+assert rest(hanging[0]) < size, 'the oldest that did not read has its page'
+assert rest(hanging[-1]) >= size, 'the newest has not'
+slow = connect(); slow.sendall(b'GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n')
+for i in range(20): assert slow.recv(100); time.sleep(0.05)
+good('a slow one')
+PY
+
+# A daemon that is stopped is no reason to wait, nor is one that died to forget.
+served=$(pgrep -P $keeper)
+kill -STOP "$served"
+begin=${EPOCHREALTIME/./}
+text=$(page)
+took=$((${EPOCHREALTIME/./} - begin))
+kill -CONT "$served"
+has "$text" '^heapd_up\{heap="default"\} 1$' && ((took < 2000000)) || complain "the daemon is stopped, and a scrape takes $took us"
+before=$(page | sed -n 's/^heapd_gc_freed_bytes_total{heap="default"} //p')
+printf '[Heap later]\nSize=64M\n' >>"$dir/heapd.conf"
+kill -HUP $keeper
+soon "a heap that was made later" '^heapd_up\{heap="later"\} 1$'
+kill -KILL "$served"
+soon "another daemon" '^heapd_daemon_up 1$'
+for ((i = 0; i < 100; i++)); do [[ $(pgrep -P $keeper) != "$served" ]] && break; sleep 0.1; done
+soon "the heap of another daemon" '^heapd_up\{heap="default"\} 1$'
+"$dir/load" default work 2 || complain "the load failed after the daemon's death"
+after=$(page | sed -n 's/^heapd_gc_freed_bytes_total{heap="default"} //p')
+awk -v a="${before:-0}" -v b="${after:-0}" 'BEGIN { exit !(a > 0 && b > a) }' || complain "the series do not go on: $before, then $after"
+[[ ! $bpf ]] || has "$(page)" '^heapd_gc_phase_seconds_count\{heap="default",phase="sweep"\} [1-9]' || complain "no phases of another daemon"
+kill $keeper
+wait $keeper
+text=$(page)
+has "$text" '^heapd_daemon_up 0$' && has "$text" '^heapd_up\{heap="idle0"\} 0$' || complain "the daemon is gone, and up, or its heaps are gone"
+# One that has fewer heaps.
+"$build/heapd" -c /dev/null --set heap.default.Size=64M --socket="$dir/s" 2>"$dir/heapd2.log" &
+pids+=($!)
+soon "a daemon that has fewer heaps" '^heapd_up\{heap="default"\} 1$'
+! has "$(page)" 'heap="idle0"' || complain "a heap that there is no more stays"
+exporter_end "the main one"
+exit $bad
