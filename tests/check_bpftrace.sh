@@ -31,7 +31,7 @@ gcc -O2 -g -fno-omit-frame-pointer -x c -Iinclude -o "$dir/load" tests/load.c.in
 gcc -O2 -D_GNU_SOURCE -mcx16 -x c -Iinclude -iquote . -o "$dir/late" tests/late.c.in -x none "$build/libheapd-inner.a" -pthread || exit 1
 "$build/heapd" -c /dev/null --socket="$dir/s" --set heap.default.Size=1G --set heap.default.Limit=256M --set heap.default.GCPercent=50 \
 	--set heap.small.Size=64M --set heap.small.Limit=16M --set heap.small.GCPercent=off --set heap.checked.Size=64M \
-	--set heap.checked.Free=checked --set heap.wide.Size=64M --keep 2>"$dir/log" &
+	--set heap.checked.Free=checked --set heap.wide.Size=64M --set heap.rest.Size=64M --keep 2>"$dir/log" &
 daemon=$!
 for ((i = 0; i < 50; i++)); do [[ -S $dir/s ]] && break; sleep 0.1; done
 export HEAPD_SOCKET=$dir/s
@@ -68,7 +68,7 @@ i=0
 for script in "$dir"/*.bt; do attached "$script" "${tracers[i++]}"; done
 
 "$dir/late" wide || complain "late failed"
-"$dir/load" wide shrink 0 &
+"$dir/load" rest shrink 0 &
 shrinking=$!
 "$dir/load" default work 600 &
 worker=$!
@@ -118,7 +118,7 @@ says() {
 	grep -qE -- "$2" "$dir/$1.out" || complain "$1 does not say '$2':"$'\n'"$(head -n 30 "$dir/$1.out" "$dir/$1.err")"
 }
 for name in $(listed DAEMON) $(listed CLIENT); do
-	says all "^@\[$name, (default|small|checked|wide)\]: [1-9]"
+	says all "^@\[$name, (default|small|checked|wide|rest)\]: [1-9]"
 done
 # $1: map, $2: bytes of the object, $3 and $4: least and most
 between() {
