@@ -36,7 +36,6 @@ struct ctl {
 	bool no_gc;          /* --no-gc: no collection before a walk */
 	bool folded;         /* --folded: stacks for flame graphs */
 	bool allocated;      /* --allocated: what was allocated, not what of it lives */
-	bool quick;          /* --quick: nothing that takes a walk */
 	const char *profile; /* --profile: a file that profile wrote */
 	const char *output;  /* --output */
 	unsigned top;        /* --top: lines of lists that are cut */

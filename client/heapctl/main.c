@@ -63,7 +63,6 @@ enum key {
 	KEY_TOP,
 	KEY_FOLDED,
 	KEY_ALLOCATED,
-	KEY_QUICK,
 	KEY_PROFILE,
 };
 
@@ -75,7 +74,6 @@ static const struct argp_option argp_options[] = {
 	{ "no-pager", KEY_NO_PAGER, NULL, 0, "Do not pipe the output into a pager", 2 },
 	{ "live", KEY_LIVE, NULL, 0, "Count only what roots lead to (histo)", 3 },
 	{ "no-gc", KEY_NO_GC, NULL, 0, "Run no collection before a walk", 3 },
-	{ "quick", KEY_QUICK, NULL, 0, "Leave out what takes a walk through the heap (clients)", 3 },
 	{ "folded", KEY_FOLDED, NULL, 0, "Print stacks for flame graphs (profile, diff)", 3 },
 	{ "allocated", KEY_ALLOCATED, NULL, 0,
 	  "Go by what was allocated, not by what of it lives (profile, diff)", 3 },
@@ -135,9 +133,6 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_NO_GC:
 		ctl->no_gc = true;
-		return 0;
-	case KEY_QUICK:
-		ctl->quick = true;
 		return 0;
 	case KEY_FOLDED:
 		ctl->folded = true;
