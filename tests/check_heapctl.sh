@@ -4,6 +4,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
+# Does what comes hold it? All is read: whoever writes to a grep -q that has seen enough dies, which fails the pipe.
+holds() {
+	grep -q "$@" <<<"$(cat)"
+}
+
 build=$(realpath "${HEAPD_TEST_BUILD:-build}")
 ctl=$build/heapctl
 [[ -x $ctl && -x $build/heapd-demo ]] || { echo "SKIP heapctl: $ctl is not built"; exit 77; }
@@ -121,17 +126,17 @@ check_objects() {
 	json "p = d['path']; assert p[0]['object'] == 'root heapd-demo' and p[-1]['object'].endswith('$object'), p" <"$dir/json" ||
 		complain "why: the path is not from the root to the object"
 	last=$(printf '0x%x' $((object + 1)))
-	h why "$last" | grep -q "$object" || complain "why does not take an address inside an object"
-	h who "$object" | grep -q 'root heapd-demo' || complain "who does not name the root"
-	h dot "$object" 1 | grep -q 'digraph heap' || complain "dot is no graph"
+	h why "$last" | holds "$object" || complain "why does not take an address inside an object"
+	h who "$object" | holds 'root heapd-demo' || complain "who does not name the root"
+	h dot "$object" 1 | holds 'digraph heap' || complain "dot is no graph"
 	status 1 -H test why 0x110000000001000
 	status 2 -H test why here
 }
 
 check_settings() {
 	h config gc.percent=150 || complain "config gc.percent=150: exit status $?"
-	h --no-legend config gc.percent | grep -q '150' || complain "gc.percent was not set"
-	h config set gc.percent 100 && h --no-legend config get gc.percent | grep -q '100' || complain "config set, get"
+	h --no-legend config gc.percent | holds '150' || complain "gc.percent was not set"
+	h config set gc.percent 100 && h --no-legend config get gc.percent | holds '100' || complain "config set, get"
 	status 2 -H test config no.such
 	status 5 -H test config gc.percent=many
 }
@@ -155,9 +160,9 @@ check_colors() {
 	term() {
 		env "$@" PAGER= TERM=xterm script -qec "$ctl -H test map" /dev/null </dev/null 2>/dev/null
 	}
-	term -u NO_COLOR | grep -qF "$esc" || complain "no colours on a terminal"
-	! term NO_COLOR=1 | grep -qF "$esc" || complain "colours, despite NO_COLOR"
-	! h map | grep -qF "$esc" || complain "colours, though not on a terminal"
+	term -u NO_COLOR | holds -F "$esc" || complain "no colours on a terminal"
+	! term NO_COLOR=1 | holds -F "$esc" || complain "colours, despite NO_COLOR"
+	! h map | holds -F "$esc" || complain "colours, though not on a terminal"
 }
 
 # Who is attached is told, stopped ones as such; events come.

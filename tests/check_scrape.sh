@@ -4,6 +4,11 @@
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
 
+# Does what comes hold it? All is read: whoever writes to a grep -q that has seen enough dies, which fails the pipe.
+holds() {
+	grep -q "$@" <<<"$(cat)"
+}
+
 build=$(realpath "${HEAPD_TEST_BUILD:-build}")
 [[ -x $build/heapd-exporter ]] || { echo "SKIP scrape: the exporter is not built"; exit 77; }
 command -v curl >/dev/null || { echo "SKIP scrape: no curl"; exit 77; }
@@ -132,7 +137,7 @@ exporter_end "the one without capabilities"
 # Built where there is nothing to build BPF programs with.
 unset MAKELEVEL MFLAGS MAKEFLAGS
 if make -s --no-print-directory O="$dir/nobpf" HAVE_BPF= "$dir/nobpf/heapd-exporter" >"$dir/make" 2>&1; then
-	! readelf -d "$dir/nobpf/heapd-exporter" | grep -q libbpf || complain "without BPF it needs libbpf"
+	! readelf -d "$dir/nobpf/heapd-exporter" | holds libbpf || complain "without BPF it needs libbpf"
 	program=$dir/nobpf/heapd-exporter
 	exporter_start without --
 	text=$(page)
@@ -151,7 +156,7 @@ if command -v systemd-socket-activate >/dev/null; then
 	systemd-socket-activate -l 127.0.0.1:$port "$build/heapd-exporter" --socket="$dir/s" --no-bpf -p 1 >"$dir/activated" 2>&1 &
 	activated=$!
 	pids+=($activated)
-	for ((i = 0; i < 50; i++)); do ss -ltnH "sport = :$port" | grep -q . && break; sleep 0.1; done
+	for ((i = 0; i < 50; i++)); do ss -ltnH "sport = :$port" | holds . && break; sleep 0.1; done
 	has "$(page)" '^heapd_up\{heap="default"\} 1$' || complain "by a socket of systemd's: $(cat "$dir/activated")"
 	grep -q "listening on port $port" "$dir/activated" || complain "it listens elsewhere: $(cat "$dir/activated")"
 	kill $activated
