@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.." || exit 2
 dir=${HEAPD_TEST_BUILD:-$PWD/build}/crash
 [[ -x $dir/kill ]] || { echo "no $dir/kill: make tests"; exit 1; }
 
-"$dir/kill" --most 3 && "$dir/kill" --most 2 --cas && "$dir/faults" --most 2
+"$dir/kill" --most 6 && "$dir/kill" --most 4 --cas && "$dir/faults" --most 3
