@@ -118,14 +118,19 @@ void lives_begin(struct lives *l, pid_t keeper)
 		err(1, "ptrace");
 }
 
+/*
+ * The death of one that is traced is told here before the keeper hears of it. That of the first, which was born before
+ * the tracing, is not: its successor's birth is what shows it.
+ */
 void lives_run(struct lives *l, const _Atomic uint32_t *word, uint64_t ns, bool kill_then)
 {
 	uint64_t end = fixture_now_ns() + ns;
+	pid_t victim = 0;
 	bool over = false;
 	int status;
 
 	l->hit = 0;
-	while (!over || (kill_then && l->daemon)) {
+	while (!over || (victim && l->daemon == victim)) {
 		pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
 
 		if (tid > 0)
@@ -135,7 +140,7 @@ void lives_run(struct lives *l, const _Atomic uint32_t *word, uint64_t ns, bool 
 		if (!over && (l->hit || (word && *word) || fixture_now_ns() > end)) {
 			over = true;
 			if (kill_then && l->daemon)
-				kill(l->daemon, SIGKILL);
+				kill(victim = l->daemon, SIGKILL);
 		}
 	}
 }
