@@ -24,18 +24,19 @@
 
 _Static_assert(SMALL < HEAPD_CLEAN_SLOT_MIN, "what pop says of small slots is their address, and no more");
 
-static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes)
+static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes, bool wide)
 {
-	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes);
+	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes, wide);
 }
 
 /* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
-static inline __attribute__((always_inline)) void *slot_finish(uint64_t popped, uint64_t elemsize)
+static inline __attribute__((always_inline)) void *slot_finish(const struct heapd_heap *heap, uint64_t popped,
+							       uint64_t elemsize)
 {
 	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
 
 	HEAPD_TSAN_ACQUIRE(slot, elemsize);
-	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize);
+	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_wide);
 }
 
 static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap *heap, uint32_t class,
@@ -47,11 +48,11 @@ static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap 
 
 	SAMPLE_FRAME();
 	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
-		return slot_finish(popped, elemsize);
+		return slot_finish(heap, popped, elemsize);
 	if (thread_enter(heap, &away))
 		popped = refill_pop(heap, class, elemsize);
 	if (popped)
-		slot = slot_finish(popped, elemsize);
+		slot = slot_finish(heap, popped, elemsize);
 	thread_leave(away);
 	return slot;
 }
@@ -68,7 +69,7 @@ static inline __attribute__((always_inline)) void *class_alloc_sized(struct heap
 	if (unlikely(!heapd_self))
 		return class_alloc_slow(heap, class, elemsize);
 	popped = current_pop_rseq(heap, class, elemsize);
-	return likely(popped) ? slot_finish(popped, elemsize) : class_alloc_slow(heap, class, elemsize);
+	return likely(popped) ? slot_finish(heap, popped, elemsize) : class_alloc_slow(heap, class, elemsize);
 }
 
 void *class_alloc(struct heapd_heap *heap, uint32_t class)
@@ -114,7 +115,7 @@ static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_he
 	if (unlikely(!popped))
 		return builtin_alloc_other(heap, type, bytes);
 	HEAPD_TSAN_ACQUIRE((void *)(uintptr_t)popped, elemsize);
-	return slot_zero_small((void *)(uintptr_t)popped, elemsize);
+	return slot_zero_small((void *)(uintptr_t)popped, elemsize, heap->zero_wide);
 }
 
 void *heapd_alloc(heapd_heap *heap, size_t bytes)

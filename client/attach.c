@@ -35,6 +35,7 @@
 #include "request.h"
 #include "thread.h"
 #include "watch.h"
+#include "zero.h"
 
 #define SOCKET_DEFAULT     "/run/heapd/heapd.sock"
 #define TIMEOUT_DEFAULT_MS 10000u
@@ -299,6 +300,7 @@ void attach_sequences(struct heapd_heap *heap)
 #if HEAPD_HAVE_RSEQ
 	heapd_rseq_area = __rseq_offset;
 #endif
+	heap->zero_wide = zero_is_wide();
 	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
 	heap->collect_cpus = heap->t.directory->cycle.special ? 0 : heap->rseq_cpus;
 }
