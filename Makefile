@@ -355,7 +355,7 @@ endif
 checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
-	 scripts/check-units $(if $(LIB_SRC),scripts/check-library scripts/check-install)
+	 scripts/check-units scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
 
 check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
 	@scripts/install-deps check

@@ -172,7 +172,10 @@ int agent_start(struct heapd_heap *heap)
 
 	heap->agent_stop = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (heap->agent_stop < 0)
-		return error_set(errno, "heap '%s': cannot make an eventfd: %s", heap->name, strerror(errno));
+		return error_set(
+			errno,
+			"heap '%s': cannot make an eventfd: %s: close some files, or raise RLIMIT_NOFILE",
+			heap->name, strerror(errno));
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	int r = agent_create(heap);

@@ -133,9 +133,9 @@ void *heapd_alloc_aligned(heapd_heap *heap, size_t bytes, size_t align)
 	if (!heap)
 		return heap_missing(heap);
 	if (!align || align & (align - 1) || align > HEAPD_CHUNK_SIZE)
-		return error_null(EINVAL,
-				  "heapd_alloc_aligned: alignment %zu is not a power of two up to 2 MiB",
-				  align);
+		return error_null(
+			EINVAL, "heapd_alloc_aligned: alignment %zu is no power of two up to 2 MiB: use one",
+			align);
 	if (bytes <= HEAPD_SMALL_MAX && align <= HEAPD_PAGE_SIZE)
 		for (uint32_t c = heapd_sizeclass_of(bytes); c < HEAPD_SIZECLASS_COUNT; c++)
 			if (heapd_sizeclass_size(c) % align == 0)
@@ -172,10 +172,12 @@ static void *type_alloc_variant(heapd_type *type, enum heapd_kind kind, uint64_t
 void *heapd_type_alloc(heapd_type *type, size_t bytes)
 {
 	if (unlikely(!type))
-		return error_null(EINVAL, "heapd_new: no type (did heapd_type_define fail?)");
+		return error_null(EINVAL, "heapd_new: no type: look at what heapd_type_define() returned");
 	if (unlikely(bytes != type->size))
-		return error_null(EINVAL, "heapd_new: the type's objects have %u bytes, not %zu", type->size,
-				  bytes);
+		return error_null(
+			EINVAL,
+			"heapd_new: the type's objects have %u bytes, not %zu: use the structure that it was defined with",
+			type->size, bytes);
 	if (unlikely(bytes > HEAPD_SMALL_MAX))
 		return large_alloc(type->heap, type->fixed_class, bytes, HEAPD_PAGE_SIZE);
 	return class_alloc(type->heap, type->fixed_class);
@@ -186,11 +188,15 @@ void *heapd_type_alloc_array(heapd_type *type, size_t bytes, size_t n)
 	uint64_t total;
 
 	if (!type || bytes != type->size)
-		return error_null(EINVAL, "heapd_new_array: no type, or its objects do not have %zu bytes",
-				  bytes);
+		return error_null(
+			EINVAL,
+			"heapd_new_array: no type, or its objects do not have %zu bytes: use the structure that it was defined with",
+			bytes);
 	if (__builtin_mul_overflow(bytes, n, &total))
-		return error_null(ENOMEM, "heapd_new_array: %zu objects of %zu bytes are more than there is",
-				  n, bytes);
+		return error_null(
+			ENOMEM,
+			"heapd_new_array: %zu objects of %zu bytes are more than there is: allocate fewer", n,
+			bytes);
 	return type_alloc_variant(type, HEAPD_KIND_ARRAY, total ? total : 1);
 }
 
@@ -200,9 +206,13 @@ void *heapd_type_alloc_flex(heapd_type *type, size_t bytes, size_t at, size_t el
 
 	if (!type || !(type->flags & HEAPD_TYPE_FLEX) || bytes != type->size || at != type->flex_at ||
 	    elem != type->flex_elem)
-		return error_null(EINVAL, "heapd_new_flex: not the flexible type that was defined");
+		return error_null(
+			EINVAL,
+			"heapd_new_flex: no flexible type, or another structure or array than it was defined with: use those");
 	if (__builtin_mul_overflow(elem, n, &total) || __builtin_add_overflow(total, at, &total))
-		return error_null(ENOMEM, "heapd_new_flex: %zu elements of %zu bytes are more than there is",
-				  n, elem);
+		return error_null(
+			ENOMEM,
+			"heapd_new_flex: %zu elements of %zu bytes are more than there is: allocate fewer", n,
+			elem);
 	return type_alloc_variant(type, HEAPD_KIND_FLEX, total < bytes ? bytes : total);
 }

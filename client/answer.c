@@ -315,8 +315,8 @@ int answer_init(struct heapd_heap *heap, int wanted)
 			heap->name, number);
 	int r = signal_install(number);
 	if (r < 0)
-		return error_set(-r, "heap '%s': cannot handle signal %d: %s", heap->name, number,
-				 strerror(-r));
+		return error_set(-r, "heap '%s': cannot handle signal %d: %s: name another (options.signal)",
+				 heap->name, number, strerror(-r));
 	heap->signal = number;
 	return 0;
 }

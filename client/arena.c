@@ -109,7 +109,7 @@ static int arena_enter(struct heapd_arena *arena, bool *away)
 {
 	*away = false;
 	if (!arena)
-		return error_set(EINVAL, "no arena (did heapd_arena_create() fail?)");
+		return error_set(EINVAL, "no arena: look at what heapd_arena_create() returned");
 	if (!thread_enter(arena->heap, away))
 		return -errno;
 	if (arena->session != arena->heap->session_id)
@@ -124,13 +124,18 @@ heapd_arena *heapd_arena_create(heapd_heap *heap, size_t chunk)
 	if (!thread_self(heap))
 		return NULL;
 	if (heap->read_only)
-		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
+		return error_null(EROFS, "heap '%s' is attached read-only: attach it for writing",
+				  heap->name);
 	if (chunk > heap->t.size)
-		return error_null(EINVAL, "heapd_arena_create: chunks of %zu bytes are larger than heap '%s'",
-				  chunk, heap->name);
+		return error_null(
+			EINVAL,
+			"heapd_arena_create: chunks of %zu bytes are larger than heap '%s': use smaller ones",
+			chunk, heap->name);
 	arena = (struct heapd_arena *)calloc(1, sizeof(*arena));
 	if (!arena)
-		return error_null(ENOMEM, "heapd_arena_create: no memory");
+		return error_null(
+			ENOMEM,
+			"heapd_arena_create: no memory for the handle: free some of this process's own");
 	arena->heap = heap;
 	arena->session = heap->session_id;
 	arena->step = chunk && chunk < CHUNK_LEAST ? CHUNK_LEAST : chunk;
@@ -141,8 +146,9 @@ heapd_arena *heapd_arena_create(heapd_heap *heap, size_t chunk)
 static void *arena_take(struct heapd_arena *arena, size_t bytes)
 {
 	if (bytes > arena->heap->t.size)
-		return error_null(ENOMEM, "heapd_arena_alloc: %zu bytes are more than heap '%s' has", bytes,
-				  arena->heap->name);
+		return error_null(ENOMEM,
+				  "heapd_arena_alloc: %zu bytes are more than heap '%s' has: allocate less",
+				  bytes, arena->heap->name);
 	uint64_t room = heapd_align_up(bytes ? bytes : 1, 16);
 	if ((!arena->last || arena->last->bytes - arena->used < room) &&
 	    arena_grow(arena, room + sizeof(struct chunk)) < 0)

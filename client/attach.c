@@ -84,10 +84,13 @@ static int options_read(const struct heapd_options *from, struct heapd_options *
 		memcpy(options, from, from->size < sizeof(*options) ? from->size : sizeof(*options));
 	}
 	if (options->flags & ~FLAGS_KNOWN)
-		return error_set(EINVAL, "heapd_attach: flags %#x are not known",
-				 options->flags & ~FLAGS_KNOWN);
+		return error_set(
+			EINVAL,
+			"heapd_attach: flags %#x are not known: use HEAPD_ATTACH_* of this library's heapd.h",
+			options->flags & ~FLAGS_KNOWN);
 	if (options->signal && (options->signal < SIGRTMIN || options->signal > SIGRTMAX))
-		return error_set(EINVAL, "heapd_attach: signal %d is no real-time signal (%d to %d)",
+		return error_set(EINVAL,
+				 "heapd_attach: signal %d is no real-time signal: use one of %d to %d, or 0",
 				 options->signal, SIGRTMIN, SIGRTMAX);
 	if (!options->socket)
 		options->socket = secure_getenv("HEAPD_SOCKET");
@@ -129,7 +132,8 @@ static int connect_failed(const char *path, int error)
 	if (error == EACCES)
 		return error_set(EACCES, "this process may not open %s: its user or group must be allowed to",
 				 path);
-	return error_set(error, "cannot connect to %s: %s", path, strerror(error));
+	return error_set(error, "cannot connect to %s: %s: see that heapd listens there", path,
+			 strerror(error));
 }
 
 static int daemon_connect(const struct heapd_options *options)
@@ -140,7 +144,8 @@ static int daemon_connect(const struct heapd_options *options)
 
 	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): options_read() sets it */
 	if (strlen(options->socket) >= sizeof(address.sun_path))
-		return error_set(ENAMETOOLONG, "the socket's path %s has more than %zu bytes",
+		return error_set(ENAMETOOLONG,
+				 "the socket's path %s has more than %zu bytes: use a shorter one",
 				 options->socket, sizeof(address.sun_path) - 1);
 	strcpy(address.sun_path, options->socket);
 	while ((fd = connect_once(&address)) == -EAGAIN) {
@@ -170,7 +175,7 @@ int attach_barriers(struct heapd_heap *heap)
 	if (known < 0 || !(known & MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED))
 		return error_set(
 			ENOSYS,
-			"heap '%s': this process cannot take part in memory barriers (membarrier): Linux 4.16 is needed, and a seccomp filter must allow it",
+			"heap '%s': this process cannot take part in memory barriers (membarrier): use Linux 4.16 or newer, and have a seccomp filter allow it",
 			heap->name);
 	heap->barriers_late = !__libc_single_threaded &&
 			      !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting);
@@ -193,7 +198,9 @@ static struct heapd_heap *heap_make(const char *name, const struct heapd_options
 	struct heapd_heap *heap = (struct heapd_heap *)calloc(1, sizeof(*heap));
 
 	if (!heap)
-		return error_null(ENOMEM, "heap '%s': no memory for its attachment", name);
+		return error_null(ENOMEM,
+				  "heap '%s': no memory for its attachment: free some of this process's own",
+				  name);
 	strcpy(heap->name, name);
 	/* NOLINTNEXTLINE(clang-analyzer-core.NonNullParamChecker): options_read() sets it, daemon_connect() has checked it */
 	strcpy(heap->socket_path, options->socket);
@@ -367,7 +374,8 @@ static int name_check(const char *name)
 {
 	if (name && *name && strnlen(name, HEAPD_NAME_MAX) < HEAPD_NAME_MAX)
 		return 0;
-	return error_set(EINVAL, "heapd_attach: a heap's name has 1 to %u bytes", HEAPD_NAME_MAX - 1);
+	return error_set(EINVAL, "heapd_attach: that is no heap's name: give one of 1 to %u bytes",
+			 HEAPD_NAME_MAX - 1);
 }
 
 /* Not attached a moment ago: connects, then looks again. *lost: the daemon died in the midst of it. */
@@ -414,7 +422,9 @@ static int attach_new(const char *name, const struct heapd_options *options)
 int heapd_attach(heapd_heap **heap, const char *name, const struct heapd_options *from)
 {
 	struct heapd_options options;
-	int r = heap ? name_check(name) : error_set(EINVAL, "heapd_attach: no place for the heap");
+	int r = heap ? name_check(name)
+		     : error_set(EINVAL,
+				 "heapd_attach: no place for the heap: give the address of a heapd_heap *");
 
 	if (r >= 0)
 		r = options_read(from, &options);

@@ -31,7 +31,8 @@ static int sized_copy(void *to, const void *from, size_t known, const char *call
 	size_t size;
 
 	if (!to)
-		return error_set(EINVAL, "%s: no place for the result", call);
+		return error_set(EINVAL, "%s: no place for the result: give the address of a structure",
+				 call);
 	memcpy(&size, to, sizeof(size));
 	if (size < sizeof(size))
 		return error_set(EINVAL, "%s: the structure's size is not set: use HEAPD_SIZED()", call);
@@ -113,7 +114,8 @@ int heapd_get_info(heapd_heap *heap, struct heapd_info *info)
 static int setting_key(struct heapd_message *m, const char *key)
 {
 	if (!key || strnlen(key, sizeof(m->setting.key)) >= sizeof(m->setting.key))
-		return error_set(ENOENT, "there is no setting '%.64s'", key ? key : "");
+		return error_set(ENOENT, "there is no setting '%.64s': see heapd_get(3) for their names",
+				 key ? key : "");
 	strncpy(m->setting.key, key, sizeof(m->setting.key) - 1);
 	return 0;
 }
@@ -129,7 +131,7 @@ int heapd_get(heapd_heap *heap, const char *key, char *value, size_t size)
 		return r;
 	m.setting.value[sizeof(m.setting.value) - 1] = 0;
 	if (!value || size <= strlen(m.setting.value))
-		return error_set(ERANGE, "setting '%s' needs room for %zu bytes", key,
+		return error_set(ERANGE, "setting '%s' does not fit: give room for %zu bytes", key,
 				 strlen(m.setting.value) + 1);
 	strcpy(value, m.setting.value);
 	return 0;
@@ -143,7 +145,7 @@ int heapd_set(heapd_heap *heap, const char *key, const char *value)
 	if (r < 0)
 		return r;
 	if (!value || strnlen(value, sizeof(m.setting.value)) >= sizeof(m.setting.value))
-		return error_set(EINVAL, "setting '%s': a value has at most %zu bytes", key,
+		return error_set(EINVAL, "setting '%s': the value is too long: give at most %zu bytes", key,
 				 sizeof(m.setting.value) - 1);
 	strncpy(m.setting.value, value, sizeof(m.setting.value) - 1);
 	return request_call(heap, &m, NULL, NULL);
@@ -197,15 +199,18 @@ static int collect_wait(struct heapd_heap *heap, const struct awaited *awaited)
 		if (atomic_load(&heap->epoch) != awaited->epoch)
 			return 1;
 		if (!HEAPD_READ_ONCE(cycle->collecting))
-			return error_set(EOPNOTSUPP, "heap '%s': collection was switched off meanwhile",
+			return error_set(EOPNOTSUPP,
+					 "heap '%s': collection was switched off meanwhile: set gc.percent",
 					 heap->name);
 		event_wait(&cycle->event, event);
 	}
 	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= awaited->finished)
 		return 0;
 	report_away(heap);
-	return error_set(EAGAIN, "the daemon of heap '%s' went away before the collection was over",
-			 heap->name);
+	return error_set(
+		EAGAIN,
+		"the daemon of heap '%s' went away before the collection was over: ask again when it is back",
+		heap->name);
 }
 
 /* Offline meanwhile, so that this thread does not hold up what it waits for. */
@@ -297,7 +302,7 @@ int heapd_path_to(heapd_heap *heap, const void *object, char *text, size_t size)
 	if (!thread_self(heap))
 		return -errno;
 	if (!text || !size)
-		return error_set(EINVAL, "heapd_path_to: no room for the path");
+		return error_set(EINVAL, "heapd_path_to: no room for the path: give some bytes");
 	m.address = (uint64_t)(uintptr_t)object;
 	int r = request_call(heap, &m, NULL, NULL);
 	if (r < 0)

@@ -11,7 +11,7 @@
 static int dead_call(heapd_type *type, struct heapd_message *m)
 {
 	if (!type)
-		return error_set(EINVAL, "no type (did heapd_type_define fail?)");
+		return error_set(EINVAL, "no type: look at what heapd_type_define() returned");
 	if (!thread_self(type->heap))
 		return -errno;
 	m->dead.type = type->index;

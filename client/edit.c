@@ -70,7 +70,7 @@ int heapd_edit_begin(void *start, size_t bytes)
 	if (!self)
 		return -errno;
 	if (!start || !bytes)
-		return error_set(EINVAL, "heapd_edit_begin: an empty range");
+		return error_set(EINVAL, "heapd_edit_begin: an empty range: give at least one byte");
 	if (bytes > HEAPD_EDIT_MAX)
 		return error_set(
 			E2BIG,
@@ -103,7 +103,10 @@ int heapd_edit_end(void *start)
 		return -errno;
 	i = low ? edit_find(self, low) : HEAPD_EDIT_COUNT;
 	if (i == HEAPD_EDIT_COUNT)
-		return error_set(EINVAL, "heapd_edit_end: this thread has no edit open at %p", start);
+		return error_set(
+			EINVAL,
+			"heapd_edit_end: this thread has no edit open at %p: give what heapd_edit_begin() got",
+			start);
 
 	struct edit e = { self->edits[i].start, self->edits[i].bytes };
 	struct barrier b;

@@ -47,7 +47,9 @@ int events_init(struct heapd_heap *heap)
 {
 	heap->events = (struct events *)calloc(1, sizeof(*heap->events));
 	if (!heap->events)
-		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+		return error_set(ENOMEM,
+				 "heap '%s': no memory for its attachment: free some of this process's own",
+				 heap->name);
 	atomic_store(&heap->events->fd, -1);
 	return 0;
 }
@@ -153,7 +155,10 @@ static int events_open(struct heapd_heap *heap)
 	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
 	if (fd < 0)
-		return error_set(errno, "heap '%s': cannot make an eventfd: %s", heap->name, strerror(errno));
+		return error_set(
+			errno,
+			"heap '%s': cannot make an eventfd: %s: close some files, or raise RLIMIT_NOFILE",
+			heap->name, strerror(errno));
 	atomic_store(&events->fd, fd);
 	events_begin(heap);
 	atomic_store(&events->asked, true);
@@ -241,9 +246,7 @@ int heapd_event_next(heapd_heap *heap, struct heapd_event *event)
 	if (r < 0)
 		return r;
 	if (!event || event->size < sizeof(e))
-		return error_set(
-			EINVAL,
-			"heapd_event_next: event->size is not set: struct heapd_event event = HEAPD_SIZED(event)");
+		return error_set(EINVAL, "heapd_event_next: event->size is not set: use HEAPD_SIZED(event)");
 	eventfd_read(atomic_load(&heap->events->fd), &count);
 	if (!event_take(heap, &e))
 		return 0;

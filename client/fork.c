@@ -226,8 +226,10 @@ static int child_prepare(struct heapd_heap *heap, struct fork_child *c, const st
 	if (r < 0)
 		return r;
 	if (n != CHILD_FDS)
-		return error_set(EPROTO, "heap '%s': the daemon sent %zu descriptors for a child, not %d",
-				 heap->name, n, CHILD_FDS);
+		return error_set(
+			EPROTO,
+			"heap '%s': the daemon sent %zu descriptors for a child, not %d: use client library and daemon of one version",
+			heap->name, n, CHILD_FDS);
 	c->session_id = m.welcome.session;
 	c->index = m.welcome.index;
 	c->state = self->state;
@@ -350,7 +352,9 @@ int fork_heap_missing(const struct heapd_heap *heap)
 	if (!heap)
 		return error_set(ENODEV, "no heap: attach one with heapd_attach(), and use what it returned");
 	if (heap != fork_orphan)
-		return error_set(ENODEV, "this heap is not attached: it was detached, or never was");
+		return error_set(
+			ENODEV,
+			"this heap is not attached, it was detached or never was: attach it, and use what heapd_attach() gave");
 	return error_set(ENODEV, "this process is a child of fork() and has no heap: %s",
 			 heap->child->reason);
 }
@@ -376,11 +380,14 @@ int fork_init(struct heapd_heap *heap)
 {
 	pthread_once(&fork_once, fork_register);
 	if (fork_registered)
-		return error_set(fork_registered, "cannot register fork() handlers: %s",
+		return error_set(fork_registered,
+				 "cannot register fork() handlers: %s: free some of this process's memory",
 				 strerror(fork_registered));
 	heap->child = (struct fork_child *)calloc(1, sizeof(*heap->child));
 	if (!heap->child)
-		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+		return error_set(ENOMEM,
+				 "heap '%s': no memory for its attachment: free some of this process's own",
+				 heap->name);
 	for (unsigned i = 0; i < CHILD_FDS; i++)
 		heap->child->fds[i] = -1;
 	return 0;

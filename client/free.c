@@ -86,7 +86,8 @@ static inline uint64_t target_bit(const struct target *to)
 
 static int free_bad(struct heapd_heap *heap, const void *object, const char *what)
 {
-	int r = error_set(EINVAL, "heapd_free(%p): %s; nothing was freed", object, what);
+	int r = error_set(EINVAL, "heapd_free(%p): %s; nothing was freed: give what an allocation returned",
+			  object, what);
 
 	if (!heap->read_only)
 		counter_add(&current_counters(heap)->bad_frees, 1);
@@ -96,9 +97,10 @@ static int free_bad(struct heapd_heap *heap, const void *object, const char *wha
 
 static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, const void *object)
 {
-	int r = error_set(EALREADY,
-			  "heapd_free(%p): this object is free already (double free); nothing was harmed",
-			  object);
+	int r = error_set(
+		EALREADY,
+		"heapd_free(%p): this object is free already (double free); nothing was harmed: free each object once",
+		object);
 
 	counter_add(&current_counters(heap)->double_frees, 1);
 	HEAPD_PROBE(double__free, heap->name, (uint64_t)(uintptr_t)object);
@@ -297,7 +299,7 @@ static __attribute__((noinline)) int free_slow(void *object)
 	if (!heap)
 		return fork_heap_missing(NULL);
 	if (heap->read_only)
-		return error_set(EROFS, "heap %s is attached read-only", heap->name);
+		return error_set(EROFS, "heap '%s' is attached read-only: attach it for writing", heap->name);
 	if (self && target_find(heap, object, &to))
 		return free_target(heap, self, &to, object);
 	if (!place_find(heap, object, &place))

@@ -55,7 +55,11 @@ struct asked {
 int handshake_init(struct heapd_heap *heap)
 {
 	heap->asked = (struct asked *)calloc(HEAPD_THREAD_MAX, sizeof(*heap->asked));
-	return heap->asked ? 0 : error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+	return heap->asked
+		       ? 0
+		       : error_set(ENOMEM,
+				   "heap '%s': no memory for its attachment: free some of this process's own",
+				   heap->name);
 }
 
 void handshake_free(struct heapd_heap *heap)

@@ -18,7 +18,8 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	struct heapd_message m = { .op = HEAPD_OP_LARGE };
 
 	if (heap->read_only)
-		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
+		return error_null(EROFS, "heap '%s' is attached read-only: attach it for writing",
+				  heap->name);
 	m.large = (struct heapd_large_request){ .bytes = bytes, .align = align, .class = class };
 	if (request_call(heap, &m, NULL, NULL) < 0) {
 		HEAPD_PROBE(alloc__refused, heap->name, class, bytes, (uint64_t)errno);

@@ -81,7 +81,7 @@ static int region_occupied(const struct heapd_heap *heap, const struct region *r
 		"heap '%s' cannot be mapped: its %s must lie at %#llx to %#llx, where this is: %s: %s",
 		heap->name, r->what, (unsigned long long)r->at, (unsigned long long)r->at + r->bytes, line,
 		r->at == (uint64_t)(uintptr_t)heap->session
-			? "no handler of fork() that runs before heapd's may map memory"
+			? "have no handler of fork() that runs before heapd's map memory"
 			: "choose another Base= in heapd.conf, with room in all of its clients");
 }
 
@@ -94,7 +94,10 @@ static int region_failed(const struct heapd_heap *heap, const struct region *r, 
 			ENOMEM,
 			"heap '%s': no address space for %llu MiB (%s): raise RLIMIT_AS (ulimit -v), or have fewer mappings",
 			heap->name, (unsigned long long)(r->bytes >> 20), r->what);
-	return error_set(error, "heap '%s': cannot map its %s: %s", heap->name, r->what, strerror(error));
+	return error_set(
+		error,
+		"heap '%s': cannot map its %s: %s: have fewer mappings (vm.max_map_count), or raise this process's limits",
+		heap->name, r->what, strerror(error));
 }
 
 /* The mapping, or MAP_FAILED. */
@@ -225,8 +228,9 @@ static int prefaulted_map(struct heapd_heap *heap)
 	void *p =
 		mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
-		return error_set(ENOMEM, "heap '%s': no memory for %llu bytes: %s", heap->name,
-				 (unsigned long long)bytes, strerror(errno));
+		return error_set(ENOMEM,
+				 "heap '%s': no memory for %llu bytes: %s: raise this process's limits",
+				 heap->name, (unsigned long long)bytes, strerror(errno));
 	madvise(p, bytes, MADV_WIPEONFORK);
 	heap->prefaulted = (_Atomic uint64_t *)p;
 	heap->prefaulted_size = bytes;
@@ -349,7 +353,9 @@ void *map_window(int session, uint64_t at, uint64_t bytes)
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, session, (off_t)at);
 
 	if (p == MAP_FAILED)
-		return error_null(errno, "cannot map a child's session: %s", strerror(errno));
+		return error_null(errno,
+				  "cannot map a child's session: %s: have fewer mappings (vm.max_map_count)",
+				  strerror(errno));
 	madvise(p, bytes, MADV_DONTFORK);
 	return p;
 }

@@ -16,7 +16,11 @@ size_t heapd_size(const void *object)
 	struct place place;
 
 	if (!heapd_process || !place_find(heapd_process, object, &place))
-		return error_set(EINVAL, "heapd_size(%p): no object of the heap lies there", object), 0;
+		return error_set(
+			       EINVAL,
+			       "heapd_size(%p): no object of the heap lies there: give the address of one, or one inside it",
+			       object),
+		       0;
 	return place.span->elemsize - ((uint64_t)(uintptr_t)object - place.start);
 }
 
@@ -25,7 +29,10 @@ void *heapd_start_of(const void *inside)
 	struct place place;
 
 	if (!heapd_process || !place_find(heapd_process, inside, &place))
-		return error_null(EINVAL, "heapd_start_of(%p): no object of the heap lies there", inside);
+		return error_null(
+			EINVAL,
+			"heapd_start_of(%p): no object of the heap lies there: give the address of one, or one inside it",
+			inside);
 	return (void *)(uintptr_t)place.start;
 }
 
@@ -39,7 +46,10 @@ heapd_type *heapd_type_of(const void *object)
 	struct place place;
 
 	if (!heapd_process || !place_find(heapd_process, object, &place))
-		return error_null(EINVAL, "heapd_type_of(%p): no object of the heap lies there", object);
+		return error_null(
+			EINVAL,
+			"heapd_type_of(%p): no object of the heap lies there: give the address of one, or one inside it",
+			object);
 	return type_by_index(heapd_process, heapd_process->t.classes[place.span->class].type);
 }
 
@@ -56,10 +66,11 @@ static int class_alike(struct heapd_heap *heap, const struct place *place, size_
 	    (class->type >= HEAPD_TYPE_BUILTIN && class->kind == HEAPD_KIND_FIXED))
 		return error_set(
 			EINVAL,
-			"heapd_realloc: objects of type '%s' have one size; use an array or a flexible type",
+			"heapd_realloc: objects of type '%s' have one size: use an array or a flexible type",
 			heapd_type_name(type));
 	if (class->kind == HEAPD_KIND_FLEX && bytes < type->size)
-		return error_set(EINVAL, "heapd_realloc: an object of type '%s' has at least %u bytes",
+		return error_set(EINVAL,
+				 "heapd_realloc: an object of type '%s' has at least %u bytes: give as many",
 				 heapd_type_name(type), type->size);
 	*large = sizeclass == HEAPD_SIZECLASS_LARGE;
 	return type_class(type, (enum heapd_kind) class->kind, sizeclass);
@@ -108,9 +119,13 @@ static void *realloc_online(struct heapd_heap *heap, void *object, size_t bytes)
 	void *new;
 
 	if (!place_find(heap, object, &place) || place.start != (uint64_t)(uintptr_t)object)
-		return error_null(EINVAL, "heapd_realloc(%p): no object of this heap begins there", object);
+		return error_null(
+			EINVAL,
+			"heapd_realloc(%p): no object of this heap begins there: give what an allocation returned",
+			object);
 	if (heap->read_only)
-		return error_null(EROFS, "heap '%s' is attached read-only", heap->name);
+		return error_null(EROFS, "heap '%s' is attached read-only: attach it for writing",
+				  heap->name);
 	if (fits_in_place(&place, bytes)) {
 		tail_zero(&place, bytes);
 		return object;

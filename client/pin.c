@@ -27,7 +27,8 @@ int pins_init(struct heapd_heap *heap)
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
-		return error_set(errno, "heap '%s': no memory for its pins: %s", heap->name, strerror(errno));
+		return error_set(errno, "heap '%s': no memory for its pins: %s: raise this process's limits",
+				 heap->name, strerror(errno));
 	heap->pin_next = (uint32_t *)p;
 	return 0;
 }
@@ -125,10 +126,10 @@ static int64_t pin_end(struct heapd_heap *heap, const void *pin)
 	uint32_t used = PIN_USED;
 
 	if (offset % 8 || offset / 8 >= HEAPD_READ_ONCE(heap->pins))
-		return error_set(EINVAL, "%p is no pin of this process", pin);
+		return error_set(EINVAL, "%p is no pin of this process: give what heapd_pin() returned", pin);
 	if (!__atomic_compare_exchange_n(&heap->pin_next[offset / 8], &used, 0, false, __ATOMIC_ACQ_REL,
 					 __ATOMIC_RELAXED))
-		return error_set(EINVAL, "%p was a pin, and has ended already", pin);
+		return error_set(EINVAL, "%p was a pin, and has ended already: end each pin once", pin);
 	return (int64_t)(offset / 8);
 }
 
@@ -159,7 +160,8 @@ void *heapd_take_sym(void *pin)
 
 	if (!thread_self(heap))
 		return NULL;
-	int64_t i = pin ? pin_end(heap, pin) : error_set(EINVAL, "heapd_take: no pin");
+	int64_t i = pin ? pin_end(heap, pin)
+			: error_set(EINVAL, "heapd_take: no pin: look at what heapd_pin() returned");
 	if (i < 0)
 		return NULL;
 	void *p = heapd_load_sym(pin);

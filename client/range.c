@@ -44,7 +44,7 @@ static int range_add(struct heapd_heap *heap, void *start, size_t bytes, uint32_
 
 	if (!at || at % 8 || bytes % 8 || !bytes || __builtin_add_overflow(at, bytes, &end))
 		return error_set(EINVAL,
-				 "a range of %zu bytes at %p: it must have whole words on an 8-byte boundary",
+				 "a range of %zu bytes at %p is none: give whole words on an 8-byte boundary",
 				 bytes, start);
 	pthread_mutex_lock(&heap->lock);
 	bool there = range_find(heap->session, at, thread);
@@ -99,8 +99,8 @@ static int range_remove(struct heapd_heap *heap, struct heapd_thread *self, void
 	}
 	pthread_mutex_unlock(&heap->lock);
 	return r ? 0
-		 : error_set(EINVAL, "no range of this %s begins at %p", thread ? "thread" : "process",
-			     start);
+		 : error_set(EINVAL, "no range of this %s begins at %p: give the start of one that was added",
+			     thread ? "thread" : "process", start);
 }
 
 void ranges_end(struct heapd_heap *heap, uint32_t index)

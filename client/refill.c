@@ -484,7 +484,8 @@ uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 	if (!self)
 		return 0;
 	if (heap->read_only)
-		return error_set(EROFS, "heap '%s' is attached read-only", heap->name), 0;
+		return error_set(EROFS, "heap '%s' is attached read-only: attach it for writing", heap->name),
+		       0;
 	slow_begin(heap, &refill);
 	gate_enter(self);
 	error = refill_loop(heap, self, &refill);

@@ -201,11 +201,12 @@ static int failure(struct heapd_heap *heap, int r)
 	case -EPROTO:
 		return error_set(
 			EPROTO,
-			"the daemon of heap '%s' sent a message of another size: client library and daemon must be of one version",
+			"the daemon of heap '%s' sent a message of another size: use client library and daemon of one version",
 			heap->name);
 	default:
-		return error_set(-r, "talking to the daemon of heap '%s' failed: %s", heap->name,
-				 strerror(-r));
+		return error_set(
+			-r, "talking to the daemon of heap '%s' failed: %s: look at its log, and try again",
+			heap->name, strerror(-r));
 	}
 }
 
@@ -221,7 +222,8 @@ static int reply_accept(struct heapd_heap *heap, struct heapd_message *m, struct
 	if (m->status < 0) {
 		received_close(r);
 		return error_set(-m->status, "%s",
-				 m->text[0] ? m->text : "the daemon refused, and did not say why");
+				 m->text[0] ? m->text
+					    : "the daemon refused, and did not say why: look at its log");
 	}
 	if (r->truncated) {
 		received_close(r);
@@ -232,8 +234,10 @@ static int reply_accept(struct heapd_heap *heap, struct heapd_message *m, struct
 	}
 	if (r->count > room) {
 		received_close(r);
-		return error_set(EPROTO, "the daemon of heap '%s' sent descriptors that were not asked for",
-				 heap->name);
+		return error_set(
+			EPROTO,
+			"the daemon of heap '%s' sent descriptors that were not asked for: use client library and daemon of one version",
+			heap->name);
 	}
 	if (r->count) {
 		memcpy(fds, r->fds, r->count * sizeof(int));

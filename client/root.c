@@ -44,7 +44,7 @@ static int name_check(const char *name)
 {
 	if (name && *name && strnlen(name, HEAPD_NAME_MAX) < HEAPD_NAME_MAX)
 		return 0;
-	return error_set(EINVAL, "a root's name has 1 to %u bytes", HEAPD_NAME_MAX - 1);
+	return error_set(EINVAL, "that is no root's name: give one of 1 to %u bytes", HEAPD_NAME_MAX - 1);
 }
 
 /* What the call says it is about; the thread is attached, since it will hold what the root holds. */
@@ -97,8 +97,8 @@ static int object_type(const struct heapd_heap *heap, const char *name, const vo
 		return 0;
 	}
 	if (!place_find(heap, object, &place) || place.start != (uint64_t)(uintptr_t)object)
-		return error_set(EINVAL, "root '%s': no object of heap '%s' begins at %p", name, heap->name,
-				 object);
+		return error_set(EINVAL, "root '%s': no object of heap '%s' begins at %p: give one, or NULL",
+				 name, heap->name, object);
 	*type = heap->t.classes[place.span->class].type;
 	return 0;
 }
@@ -113,8 +113,10 @@ static int root_change(struct heapd_heap *heap, struct heapd_message *m, const c
 	if (r < 0)
 		return r;
 	if (heap->read_only)
-		return error_set(EROFS, "heap '%s' is attached read-only: its roots cannot be set here",
-				 heap->name);
+		return error_set(
+			EROFS,
+			"heap '%s' is attached read-only: its roots cannot be set here: attach it for writing",
+			heap->name);
 	strncpy(m->root.name, name, sizeof(m->root.name) - 1);
 	m->root.object = (uint64_t)(uintptr_t)object;
 	r = request_call(heap, m, NULL, NULL);
@@ -135,7 +137,9 @@ int heapd_root_cas(heapd_heap *heap, const char *name, void *expected, void *obj
 	void **seen = (void **)expected;
 
 	if (!seen)
-		return error_set(EINVAL, "heapd_root_cas: no place that says what is expected");
+		return error_set(
+			EINVAL,
+			"heapd_root_cas: no place that says what is expected: give the address of a pointer");
 	m.root.expected = (uint64_t)(uintptr_t)*seen;
 	int r = root_change(heap, &m, name, object);
 	if (r >= 0)
@@ -153,7 +157,7 @@ void *heapd_root_offer(heapd_heap *heap, const char *name, void *object)
 	struct heapd_message m = { .op = HEAPD_OP_ROOT_OFFER };
 
 	if (!object)
-		return error_null(EINVAL, "heapd_root_offer: NULL is nothing to offer");
+		return error_null(EINVAL, "heapd_root_offer: NULL is nothing to offer: give an object");
 	return root_change(heap, &m, name, object) < 0 ? NULL : (void *)(uintptr_t)m.root.object;
 }
 
@@ -182,7 +186,7 @@ void *heapd_root_sym(heapd_heap *heap, const char *name, size_t size, heapd_type
 	void *held = NULL;
 
 	if (!type)
-		return error_null(EINVAL, "heapd_root: no type (did heapd_type_define() fail?)");
+		return error_null(EINVAL, "heapd_root: no type: look at what heapd_type_define() returned");
 	if (thread_enter(heap, &away))
 		held = root_make(heap, name, size, type);
 	thread_leave(away);
@@ -196,9 +200,7 @@ int heapd_root_next(heapd_heap *heap, struct heapd_root_info *info)
 	if (!thread_self(heap))
 		return -errno;
 	if (!info || info->size < offsetof(struct heapd_root_info, name))
-		return error_set(
-			EINVAL,
-			"heapd_root_next: info->size is not set: struct heapd_root_info info = HEAPD_SIZED(info)");
+		return error_set(EINVAL, "heapd_root_next: info->size is not set: use HEAPD_SIZED(info)");
 	for (uint32_t i = info->next, n = root_count(heap); i < n; i++) {
 		const struct heapd_root_record *r = root_record(heap, i);
 		if (!r)

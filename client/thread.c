@@ -229,7 +229,9 @@ static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t ind
 	struct heapd_thread *self = &heap->threads[index];
 
 	if (pthread_setspecific(exit_key, self))
-		return error_null(ENOMEM, "heap '%s': no memory to attach a thread", heap->name);
+		return error_null(ENOMEM,
+				  "heap '%s': no memory to attach a thread: free some of this process's own",
+				  heap->name);
 	record_reset(self);
 	self->tid = (uint32_t)gettid();
 	stack_bounds(self);
@@ -299,11 +301,13 @@ int threads_init(struct heapd_heap *heap)
 	pthread_once(&exit_once, exit_key_make);
 	if (exit_key_error)
 		return error_set(exit_key_error,
-				 "no thread key is left in this process (pthread_key_create: %s)",
+				 "no thread key is left in this process (pthread_key_create: %s): delete one",
 				 strerror(exit_key_error));
 	heap->thread_words = (struct thread_words *)calloc(HEAPD_THREAD_MAX, sizeof(*heap->thread_words));
 	if (!heap->thread_words)
-		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+		return error_set(ENOMEM,
+				 "heap '%s': no memory for its attachment: free some of this process's own",
+				 heap->name);
 	return handshake_init(heap);
 }
 
@@ -409,7 +413,7 @@ int heapd_thread_create_sym(heapd_heap *heap, void *thread, const void *attr, vo
 		return -errno;
 	begin = (struct thread_start *)malloc(sizeof(*begin));
 	if (!begin)
-		return error_set(ENOMEM, "heapd_thread_create: no memory");
+		return error_set(ENOMEM, "heapd_thread_create: no memory: free some of this process's own");
 	*begin = (struct thread_start){ .heap = heap, .start = start };
 	index = record_claim(heap);
 	if (index < 0) {
@@ -425,7 +429,10 @@ int heapd_thread_create_sym(heapd_heap *heap, void *thread, const void *attr, vo
 	r = pthread_create((pthread_t *)thread, (const pthread_attr_t *)attr, thread_begin, begin);
 	if (!r)
 		return 0;
-	r = error_set(r, "heapd_thread_create: cannot create a thread: %s", strerror(r));
+	r = error_set(
+		r,
+		"heapd_thread_create: cannot create a thread: %s: allow one more (RLIMIT_NPROC, pids.max), or give other attributes",
+		strerror(r));
 	heapd_unpin(begin->pin);
 free_record:
 	record_free(heap, begin->index);

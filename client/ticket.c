@@ -18,7 +18,7 @@ int heapd_ticket_issue(heapd_heap *heap, const void *object, char *text, size_t 
 	if (!thread_self(heap))
 		return -errno;
 	if (!text || size < HEAPD_TICKET_SIZE)
-		return error_set(ENOSPC, "heapd_ticket_issue: a ticket needs room for %u bytes",
+		return error_set(ENOSPC, "heapd_ticket_issue: a ticket does not fit: give room for %u bytes",
 				 HEAPD_TICKET_SIZE);
 	m.ticket.object = (uint64_t)(uintptr_t)object;
 	m.ticket.seconds = seconds;
@@ -38,7 +38,9 @@ void *heapd_ticket_take(heapd_heap *heap, const char *text)
 	if (!thread_self(heap))
 		return NULL;
 	if (!text || strnlen(text, HEAPD_TICKET_SIZE) >= HEAPD_TICKET_SIZE)
-		return error_null(ENOENT, "heapd_ticket_take: that is the text of no ticket");
+		return error_null(
+			ENOENT,
+			"heapd_ticket_take: that is the text of no ticket: give what heapd_ticket_issue() wrote");
 	strncpy(m.ticket.text, text, sizeof(m.ticket.text) - 1);
 	return request_call(heap, &m, NULL, NULL) < 0 ? NULL : (void *)(uintptr_t)m.ticket.object;
 }

@@ -43,8 +43,10 @@ static struct heapd_type *type_make(struct heapd_heap *heap, uint32_t index,
 	struct heapd_type *type = (struct heapd_type *)malloc(sizeof(*type));
 
 	if (!type)
-		return error_null(ENOMEM, "heap '%s': this process has no memory for a type's handle",
-				  heap->name);
+		return error_null(
+			ENOMEM,
+			"heap '%s': this process has no memory for a type's handle: free some of its own",
+			heap->name);
 	*type = (struct heapd_type){
 		.heap = heap,
 		.index = index,
@@ -64,7 +66,10 @@ struct heapd_type *type_by_index(struct heapd_heap *heap, uint32_t index)
 	struct heapd_type *known = NULL, *type;
 
 	if (!r || index >= HEAPD_TYPE_MAX)
-		return error_null(EINVAL, "heap '%s' has no type with the number %u", heap->name, index);
+		return error_null(
+			EINVAL,
+			"heap '%s' has no type with the number %u: use client library and daemon of one version",
+			heap->name, index);
 	known = atomic_load_explicit(&heap->types[index], memory_order_acquire);
 	if (known)
 		return known;
@@ -89,9 +94,12 @@ static int request_start(struct heapd_type_request *request, const struct heapd_
 	size_t length = desc->name ? strnlen(desc->name, HEAPD_NAME_MAX) : 0;
 
 	if (!length || length == HEAPD_NAME_MAX)
-		return error_set(EINVAL, "a type needs a name of 1 to %u bytes", HEAPD_NAME_MAX - 1);
+		return error_set(EINVAL, "that is no type's name: give one of 1 to %u bytes",
+				 HEAPD_NAME_MAX - 1);
 	if (desc->object_size > UINT32_MAX || desc->align > UINT32_MAX || desc->flex_at > UINT32_MAX)
-		return error_set(EINVAL, "type '%s': objects of a type have less than 4 GiB", desc->name);
+		return error_set(EINVAL,
+				 "type '%s': its objects are too large: define one of less than 4 GiB",
+				 desc->name);
 	*request = (struct heapd_type_request){
 		.size = (uint32_t)desc->object_size,
 		.align = desc->align < 8 ? 8 : (uint32_t)desc->align,
@@ -108,11 +116,12 @@ static int field_add(struct heapd_type_request *request, const struct heapd_type
 	if (!field->bytes || field->offset % 8 || field->bytes % 8)
 		return error_set(
 			EINVAL,
-			"type '%s': the field at offset %u is no row of pointers: offset and size must be multiples of 8",
+			"type '%s': the field at offset %u is no row of pointers: give an offset and a size that are multiples of 8",
 			request->name, field->offset);
 	if ((uint64_t)field->offset + field->bytes > request->size)
 		return error_set(
-			EINVAL, "type '%s': the field at offset %u does not end inside the object's %u bytes",
+			EINVAL,
+			"type '%s': the field at offset %u does not end inside the object's %u bytes: name fields of that structure",
 			request->name, field->offset, request->size);
 	if ((field->offset + field->bytes) / 8 > MAP_BITS_MAX)
 		return error_set(
@@ -130,10 +139,13 @@ static int request_map(struct heapd_type_request *request, const struct heapd_ty
 	int r = 0;
 
 	if (desc->nfields && !desc->fields)
-		return error_set(EINVAL, "type '%s': %zu fields, but no table of them", request->name,
-				 desc->nfields);
+		return error_set(EINVAL, "type '%s': %zu fields, but no table of them: give the table",
+				 request->name, desc->nfields);
 	if (desc->nfields && desc->flags & HEAPD_TYPE_NOSCAN)
-		return error_set(EINVAL, "type '%s': has no pointers, yet lists fields", request->name);
+		return error_set(
+			EINVAL,
+			"type '%s': has no pointers, yet lists fields: drop HEAPD_TYPE_NOSCAN or the fields",
+			request->name);
 	for (size_t i = 0; r >= 0 && i < desc->nfields; i++)
 		r = field_add(request, &desc->fields[i]);
 	if (request->flags & FLAGS_MAPLESS)
@@ -171,7 +183,9 @@ heapd_type *heapd_type_define_desc(heapd_heap *heap, const struct heapd_type_des
 	if (!heap || heap != heapd_process)
 		return fork_heap_missing(heap), NULL;
 	if (!desc || desc->size < sizeof(*desc))
-		return error_null(EINVAL, "heapd_type_define_desc: a description begins with its size");
+		return error_null(
+			EINVAL,
+			"heapd_type_define_desc: the description's size is not set: use sizeof(struct heapd_type_desc)");
 	if (request_start(&m.type, desc) < 0 || request_map(&m.type, desc) < 0)
 		return NULL;
 	r = record_find(heap, m.type.name, &index);
@@ -189,7 +203,8 @@ heapd_type *heapd_type_find(heapd_heap *heap, const char *name)
 	if (!heap || heap != heapd_process)
 		return fork_heap_missing(heap), NULL;
 	if (!name || !record_find(heap, name, &index))
-		return error_null(ENOENT, "heap '%s' has no type '%s'", heap->name, name ? name : "(null)");
+		return error_null(ENOENT, "heap '%s' has no type '%s': define it with heapd_type_define()",
+				  heap->name, name ? name : "(null)");
 	return type_by_index(heap, index);
 }
 
@@ -238,8 +253,10 @@ static int class_ask(struct heapd_type *type, enum heapd_kind kind, uint32_t siz
 	if (r < 0)
 		return r;
 	if (m.class.class >= HEAPD_LOAD_ACQUIRE(&type->heap->t.directory->nclasses))
-		return error_set(EPROTO, "heap '%s': the daemon named a class that there is not",
-				 type->heap->name);
+		return error_set(
+			EPROTO,
+			"heap '%s': the daemon named a class that there is not: use client library and daemon of one version",
+			type->heap->name);
 	return (int)m.class.class;
 }
 

@@ -18,8 +18,9 @@ static int word_check(const struct heapd_heap *heap, const char *call, const uin
 {
 	if (heap_contains(heap, word) && (uintptr_t)word % 4 == 0)
 		return 0;
-	return error_set(EINVAL, "%s(%p): no 4-byte aligned word of heap '%s'", call, (const void *)word,
-			 heap->name);
+	return error_set(EINVAL,
+			 "%s(%p): no 4-byte aligned word of heap '%s': give one that lies in an object", call,
+			 (const void *)word, heap->name);
 }
 
 static int futex_wait(const uint32_t *word, uint32_t expected, int timeout_ms)
@@ -49,7 +50,9 @@ int heapd_wait(heapd_heap *heap, uint32_t *word, uint32_t expected, int timeout_
 	if (r == 0 || r == -EAGAIN)
 		return 0;
 	return error_set(-r, "heapd_wait: %s",
-			 r == -ETIMEDOUT ? "the time is over, and nobody woke it" : strerror(-r));
+			 r == -ETIMEDOUT
+				 ? "the time is over, and nobody woke it: look at the word, and wait again"
+				 : strerror(-r));
 }
 
 int heapd_wake(heapd_heap *heap, uint32_t *word, int n)
@@ -62,5 +65,6 @@ int heapd_wake(heapd_heap *heap, uint32_t *word, int n)
 	if (r < 0)
 		return r;
 	long woken = syscall(SYS_futex, word, FUTEX_WAKE, n < 0 ? INT_MAX : n, NULL, NULL, 0);
-	return woken < 0 ? error_set(errno, "heapd_wake: %s", strerror(errno)) : (int)woken;
+	return woken < 0 ? error_set(errno, "heapd_wake: %s: look at the address", strerror(errno))
+			 : (int)woken;
 }

@@ -35,7 +35,9 @@ int watches_init(struct heapd_heap *heap)
 {
 	heap->watches = (struct watches *)calloc(1, sizeof(*heap->watches));
 	if (!heap->watches)
-		return error_set(ENOMEM, "heap '%s': no memory for its attachment", heap->name);
+		return error_set(ENOMEM,
+				 "heap '%s': no memory for its attachment: free some of this process's own",
+				 heap->name);
 	pthread_mutex_init(&heap->watches->lock, NULL);
 	for (unsigned i = 0; i < WATCH_MAX; i++)
 		heap->watches->all[i].fd = -1;
@@ -157,11 +159,16 @@ int heapd_wait_fd(heapd_heap *heap, uint32_t *word, uint32_t expected)
 	if (!thread_self(heap))
 		return -errno;
 	if (!heap_contains(heap, word) || (uintptr_t)word % 4)
-		return error_set(EINVAL, "heapd_wait_fd(%p): no 4-byte aligned word of heap '%s'",
-				 (void *)word, heap->name);
+		return error_set(
+			EINVAL,
+			"heapd_wait_fd(%p): no 4-byte aligned word of heap '%s': give one that lies in an object",
+			(void *)word, heap->name);
 	watches_reap(heap);
 	if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) < 0)
-		return error_set(errno, "heapd_wait_fd: cannot make a pipe: %s", strerror(errno));
+		return error_set(
+			errno,
+			"heapd_wait_fd: cannot make a pipe: %s: close some files, or raise RLIMIT_NOFILE",
+			strerror(errno));
 	pin = heapd_pin_sym(heap, word);
 	r = pin ? watch_add(heap, word, expected, ends[1], pin) : -errno;
 	if (r >= 0) {

@@ -40,7 +40,7 @@ static bool object_check(const struct heapd_heap *heap, const void *p)
 		return true;
 	return error_set(
 		       EINVAL,
-		       "heapd_weak_new(%p): no object of heap '%s' lies there, or the address is an odd one",
+		       "heapd_weak_new(%p): no object of heap '%s' lies there, or the address is an odd one: give one inside an object, without a tag",
 		       p, heap->name) >= 0;
 }
 
@@ -131,8 +131,9 @@ static struct heapd_weak_cell *cell_check(const struct heapd_heap *heap, const h
 	    place.start == (uint64_t)(uintptr_t)weak)
 		return (struct heapd_weak_cell *)(uintptr_t)weak;
 	return (struct heapd_weak_cell *)error_null(
-		EINVAL, "heapd_weak_get(%p): no weak reference of heap '%s' lies there", (const void *)weak,
-		heap->name);
+		EINVAL,
+		"heapd_weak_get(%p): no weak reference of heap '%s' lies there: give what heapd_weak_new() returned",
+		(const void *)weak, heap->name);
 }
 
 void *heapd_weak_get_sym(const heapd_weak *weak)

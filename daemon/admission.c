@@ -133,7 +133,8 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 	if (r < 0)
 		return r;
 	if (hello->flags & ~HEAPD_HELLO_KNOWN)
-		return refuse(why, -EINVAL, "unknown flags 0x%x", hello->flags & ~HEAPD_HELLO_KNOWN);
+		return refuse(why, -EINVAL, "unknown flags 0x%x; use the libheapd of the daemon's build",
+			      hello->flags & ~HEAPD_HELLO_KNOWN);
 	heap = sessions_find_heap(sessions, hello->heap);
 	if (!heap)
 		return refuse_unknown(sessions, peer, hello->heap, why);

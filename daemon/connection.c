@@ -123,7 +123,7 @@ static int answer_hello(struct connection *c, struct heapd_message *m, struct en
 	int r;
 
 	if (c->session)
-		return refuse(why, -EISCONN, "this socket is attached to heap '%s' already",
+		return refuse(why, -EISCONN, "this socket is attached to heap '%s' already; open another",
 			      c->session->heap->name);
 	r = admission_attach(connections->sessions, &c->peer, c->fd, &m->hello, &c->session, why);
 	if (r < 0)
@@ -233,7 +233,10 @@ static int answer_fork(struct connection *c, struct heapd_message *m, struct enc
 		if (theirs >= 0)
 			close(theirs);
 		session_close(child, SESSION_DETACHED, "no socket");
-		return refuse(why, r, "the daemon cannot make a socket for the child: %s", strerror(-r));
+		return refuse(
+			why, r,
+			"the daemon cannot make a socket for the child: %s; raise its limit of open files",
+			strerror(-r));
 	}
 	session_welcome(child, &m->welcome, e->fds);
 	e->fds[0] = e->close_fd = theirs;
@@ -260,17 +263,18 @@ static int answer_hello_child(struct connection *c, const struct ucred *credenti
 	int r;
 
 	if (!c->child)
-		return refuse(why, -EPROTO,
-			      "this socket is not that of a forked child, or it has spoken already");
+		return refuse(
+			why, -EPROTO,
+			"this socket is not that of a forked child, or it has spoken already; attach anew");
 	r = peer_of_child(credentials, &c->peer, &child);
 	if (r < 0)
-		return refuse(why, r, "process %d is not a child of process %d and its user",
+		return refuse(why, r, "process %d is not a child of process %d and its user; attach anew",
 			      credentials->pid, c->peer.pid);
 	peer_release(&c->peer);
 	c->peer = child;
 	r = watch_peer(c);
 	if (r < 0)
-		return refuse(why, r, "the daemon is out of memory");
+		return refuse(why, r, "the daemon is out of memory; give it more, or end some clients");
 	c->child = false;
 	session_claim(c->session, child.pid, child.pidfd, c->fd);
 	return 0;
@@ -280,7 +284,9 @@ static int check_again(const struct connection *c, const struct session *session
 		       const struct heapd_again *again, struct refusal *why)
 {
 	if (again->fingerprint != heapd_layout_fingerprint())
-		return refuse(why, -EPROTO, "the daemon's memory layout is not the library's any more");
+		return refuse(
+			why, -EPROTO,
+			"the daemon's memory layout is not the library's any more; detach, and use the libheapd of its build");
 	if (!session || session->heap->t.directory->id != again->heap_id)
 		return refuse(
 			why, -ESTALE,
@@ -289,8 +295,8 @@ static int check_again(const struct connection *c, const struct session *session
 	if (session->pid ? session->pid == c->peer.pid
 			 : peer_is_child_of(&c->peer, session->parent, session->uid))
 		return 0;
-	return refuse(why, -EPERM, "session %" PRIu64 " is not that of process %d", again->session,
-		      c->peer.pid);
+	return refuse(why, -EPERM, "session %" PRIu64 " is not that of process %d; detach, and attach again",
+		      again->session, c->peer.pid);
 }
 
 /* The session goes over from the connection that it had, or from the one that has stood for it since we came up. */
@@ -301,7 +307,7 @@ static int answer_hello_again(struct connection *c, struct heapd_message *m, str
 	int fds[5], r;
 
 	if (c->session)
-		return refuse(why, -EISCONN, "this socket is attached already");
+		return refuse(why, -EISCONN, "this socket is attached already; open another");
 	r = check_again(c, session, &m->again, why);
 	if (r == 0)
 		r = session_reconnect(session, c->fd, why);
@@ -340,9 +346,9 @@ static int answer(struct connection *c, struct heapd_message *m, const struct uc
 		return 0;
 	}
 	if (c->child)
-		return refuse(why, -EPROTO, "a forked child says who it is first (HELLO_CHILD)");
+		return refuse(why, -EPROTO, "a forked child has not said yet who it is; send HELLO_CHILD");
 	if (!c->session)
-		return refuse(why, -ENOTCONN, "attach to a heap first (HELLO)");
+		return refuse(why, -ENOTCONN, "not attached yet; send HELLO");
 	if (m->op == HEAPD_OP_FORK)
 		return answer_fork(c, m, e, why);
 	if (m->op == HEAPD_OP_BYE)

@@ -101,7 +101,9 @@ static int check_type(const struct heap *heap, uint32_t type, struct refusal *wh
 	const struct heapd_type_record *record = types_record(heap, type);
 
 	if (!record)
-		return refuse(why, -EINVAL, "heap '%s' has no type number %u", heap->name, type);
+		return refuse(why, -EINVAL,
+			      "heap '%s' has no type number %u; use the libheapd of the daemon's build",
+			      heap->name, type);
 	if (type < HEAPD_TYPE_BUILTIN)
 		return refuse(why, -EINVAL,
 			      "objects of the built-in type '%s' are not watched; define a type of your own",

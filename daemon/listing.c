@@ -121,7 +121,8 @@ int listing_held(const struct session *asking, struct heapd_held *held, struct r
 	struct part part;
 
 	if (!s)
-		return refuse(why, -ENOENT, "there is no session %" PRIu64 " that user %u may look at",
+		return refuse(why, -ENOENT,
+			      "there is no session %" PRIu64 " that user %u may look at; list them",
 			      held->session, asking->uid);
 	part = part_of(s->memory.core, held->part);
 	held->parts = 2 + at_most(HEAPD_READ_ONCE(s->memory.core->nthreads), HEAPD_THREAD_MAX);

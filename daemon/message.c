@@ -53,16 +53,19 @@ static int check_large(const struct heap *heap, const struct heapd_large_request
 	const struct heapd_class *class = types_class_record(heap, large->class);
 
 	if (!class || class->slot_size)
-		return refuse(why, -EINVAL, "class %u of heap '%s' is not one of large objects", large->class,
-			      heap->name);
+		return refuse(
+			why, -EINVAL,
+			"class %u of heap '%s' is not one of large objects; use the libheapd of the daemon's build",
+			large->class, heap->name);
 	if (!large->bytes)
-		return refuse(why, -EINVAL, "an object of no bytes");
+		return refuse(why, -EINVAL, "an object of no bytes; ask for one at least");
 	if (large->align > LARGE_ALIGN_MAX || large->align & (large->align - 1))
-		return refuse(why, -EINVAL,
-			      "alignment %" PRIu64 "; an alignment is a power of two up to 2 MiB",
+		return refuse(why, -EINVAL, "alignment %" PRIu64 "; use a power of two up to 2 MiB",
 			      large->align);
 	if (large->bytes > heap->geometry.size)
-		return refuse(why, -ENOMEM, "an object of %" PRIu64 " bytes; heap '%s' has %s in all",
+		return refuse(why, -ENOMEM,
+			      "an object of %" PRIu64
+			      " bytes, and heap '%s' has %s in all; allocate less, or raise Size=",
 			      large->bytes, heap->name, value_size_text(heap->geometry.size).text);
 	return 0;
 }
@@ -86,7 +89,8 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 			      large->bytes, heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.committed),
 			      heap_limit(heap));
 	if (r < 0)
-		return refuse(why, r, "heap '%s': no large object: %s", heap->name, strerror(-r));
+		return refuse(why, r, "heap '%s': no large object: %s; look at the daemon's log", heap->name,
+			      strerror(-r));
 	large->zeroed = zeroed;
 	session->in_flight = true;
 	return 0;
@@ -137,12 +141,15 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 	if (!session->administers)
 		return refuse(
 			why, -EPERM,
-			"heap '%s' is verified for root, for the daemon's user, and for whom its Mode= lets "
-			"administer it, not for user %u",
+			"heap '%s' is not verified for user %u; ask as root or the daemon's user, or be let administer "
+			"it by Mode=",
 			heap->name, session->uid);
 	r = verify_heap(heap, &reply);
 	if (r < 0)
-		return refuse(why, r, "heap '%s' could not be verified: %s", heap->name, strerror(-r));
+		return refuse(
+			why, r,
+			"heap '%s' could not be verified: %s; give the daemon more memory, and try again",
+			heap->name, strerror(-r));
 	event.count = reply.faults;
 	if (reply.faults)
 		log_event(heap->log, &heap->faults, LOG_ERR, &event,
@@ -185,16 +192,17 @@ static int answer_path(struct session *session, struct heapd_message *m, struct 
 	int r = path_to(session->heap, address, path, sizeof(path));
 
 	if (r == -EINVAL)
-		return refuse(why, r, "0x%" PRIx64 " lies in no object of heap '%s'", address,
-			      session->heap->name);
+		return refuse(why, r,
+			      "0x%" PRIx64 " lies in no object of heap '%s'; give an address inside one",
+			      address, session->heap->name);
 	if (r == -ENOENT)
 		return refuse(why, r,
 			      "nothing keeps 0x%" PRIx64
 			      " of heap '%s' alive but, perhaps, a stack or range that "
-			      "no collection has looked at since",
+			      "no collection has looked at since; collect, and ask again",
 			      address, session->heap->name);
 	if (r < 0)
-		return refuse(why, r, "heap '%s': no path: %s", session->heap->name, strerror(-r));
+		return refuse(why, r, "heap '%s': no path: %s; try again", session->heap->name, strerror(-r));
 	memcpy(m->path, path, sizeof(path));
 	return 0;
 }
@@ -228,7 +236,7 @@ static int answer_sampled(struct session *session, struct heapd_message *m, stru
 {
 	if (!session->administers)
 		return refuse(why, -EPERM,
-			      "samples of heap '%s' are kept for those who administer it, not for user %u",
+			      "samples of heap '%s' are not kept for user %u; be let administer it by Mode=",
 			      session->heap->name, session->uid);
 	samples_mark(session->heap, &m->sampled);
 	return 0;
@@ -312,9 +320,13 @@ int message_answer(struct session *session, struct heapd_message *m, struct refu
 	const struct request *request = m->op < HEAPD_OP_COUNT ? &requests[m->op] : NULL;
 
 	if (!request || !request->answer)
-		return refuse(why, -EPROTO, "an attached process cannot ask for operation %u", m->op);
+		return refuse(
+			why, -EPROTO,
+			"an attached process cannot ask for operation %u; use the libheapd of the daemon's build",
+			m->op);
 	if (request->writes && session->read_only)
-		return refuse(why, -EROFS, "heap '%s' is attached read-only", session->heap->name);
+		return refuse(why, -EROFS, "heap '%s' is attached read-only; attach it for writing",
+			      session->heap->name);
 	if (is_obeyed(session, m) && answer_again(session, m))
 		return 0;
 	message_arrived(session);

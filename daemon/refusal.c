@@ -29,12 +29,14 @@ int refuse_name(struct refusal *why, const char *what, const char *name, size_t 
 	if (length == 0)
 		return refuse(why, -EINVAL, "the %s has no name; give it one", what);
 	if (length == size)
-		return refuse(why, -EINVAL, "the name of the %s is too long; at most %zu bytes", what,
+		return refuse(why, -EINVAL, "the name of the %s is too long; use at most %zu bytes", what,
 			      size - 1);
 	for (size_t i = 0; i < length; i++) {
 		if (name[i] < 0x20 || name[i] > 0x7e)
-			return refuse(why, -EINVAL, "byte %zu of the %s's name is not printable ASCII", i,
-				      what);
+			return refuse(
+				why, -EINVAL,
+				"byte %zu of the %s's name is not printable ASCII; use letters and digits", i,
+				what);
 	}
 	return 0;
 }

@@ -86,7 +86,8 @@ static int check_object(struct heap *heap, uint64_t object, struct refusal *why)
 	heap_unlock(heap);
 	if (good)
 		return 0;
-	return refuse(why, -EINVAL, "0x%" PRIx64 " is not the start of an object of heap '%s'", object,
+	return refuse(why, -EINVAL,
+		      "0x%" PRIx64 " is not the start of an object of heap '%s'; give one, or NULL", object,
 		      heap->name);
 }
 
@@ -131,11 +132,15 @@ static int check_request(struct heap *heap, const struct heapd_root_request *req
 	const struct heapd_type_record *type = types_record(heap, request->type);
 
 	if (!type)
-		return refuse(why, -EINVAL, "root '%s': heap '%s' has no type number %u", request->name,
-			      heap->name, request->type);
+		return refuse(
+			why, -EINVAL,
+			"root '%s': heap '%s' has no type number %u; use the libheapd of the daemon's build",
+			request->name, heap->name, request->type);
 	if (root && root->type != request->type)
-		return refuse(why, -EPROTOTYPE, "root '%s' holds objects of type '%s', not '%s'",
-			      request->name, heap->t.types[root->type].name, type->name);
+		return refuse(
+			why, -EPROTOTYPE,
+			"root '%s' holds objects of type '%s', not '%s'; give one of these, or use another name",
+			request->name, heap->t.types[root->type].name, type->name);
 	return check_object(heap, request->object, why);
 }
 
@@ -161,7 +166,7 @@ static int change(struct heap *heap, enum heapd_op op, struct heapd_root_request
 
 	if (!root && !won) {
 		request->object = 0;
-		return refuse(why, -EAGAIN, "there is no root '%s' by now", request->name);
+		return refuse(why, -EAGAIN, "there is no root '%s' by now; look again", request->name);
 	}
 	if (!root)
 		r = root_make(heap, request, &root, why);
@@ -174,7 +179,7 @@ static int change(struct heap *heap, enum heapd_op op, struct heapd_root_request
 	request->index = (uint32_t)(root - heap->t.roots);
 	if (won || op == HEAPD_OP_ROOT_OFFER)
 		return 0;
-	return refuse(why, -EAGAIN, "root '%s' holds another object by now", request->name);
+	return refuse(why, -EAGAIN, "root '%s' holds another object by now; look again", request->name);
 }
 
 int roots_change(struct heap *heap, enum heapd_op op, struct heapd_root_request *request, struct refusal *why)
@@ -210,10 +215,10 @@ static int draw_text(char text[TICKET_DIGITS + 1])
 static int check_ticket(struct heap *heap, const struct heapd_ticket *ticket, struct refusal *why)
 {
 	if (ticket->seconds > ROOTS_TICKET_SECONDS_MAX)
-		return refuse(why, -EINVAL, "a ticket for %u s; at most %u can be had", ticket->seconds,
+		return refuse(why, -EINVAL, "a ticket for %u s; ask for at most %u", ticket->seconds,
 			      ROOTS_TICKET_SECONDS_MAX);
 	if (!ticket->object)
-		return refuse(why, -EINVAL, "a ticket is for an object; NULL has none");
+		return refuse(why, -EINVAL, "NULL gets no ticket; give an object");
 	if (heap->roots->n == ROOTS_TICKETS_MAX)
 		return refuse(why, -ENOSPC,
 			      "heap '%s' has all of its %u tickets issued; take some, or issue them for "
@@ -295,7 +300,7 @@ int roots_ticket_take(struct heap *heap, unsigned client, struct heapd_ticket *t
 	}
 	return refuse(why, -ENOENT,
 		      "heap '%s' has no such ticket: it was taken, its time has passed, or it belongs to "
-		      "another heap",
+		      "another heap; issue a new one",
 		      heap->name);
 }
 

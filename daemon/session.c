@@ -232,8 +232,9 @@ static int open_resources(struct session *session, struct refusal *why)
 
 	r = heap_charge(session->heap, SESSION_CHARGE);
 	if (r < 0)
-		return refuse(why, r,
-			      "the daemon has committed all the memory that it may; no room for a session");
+		return refuse(
+			why, r,
+			"the daemon has committed all the memory that it may, and has no room for a session; free some of it, or end some clients");
 	r = memory_take(session->sessions, &session->memory);
 	if (r == 0)
 		r = open_notify(session);
@@ -248,7 +249,7 @@ static int open_resources(struct session *session, struct refusal *why)
 			"the file descriptor store is full, so one more session would not survive a restart "
 			"of the daemon; raise FileDescriptorStoreMax= of its unit");
 	return refuse(why, r, "the daemon cannot make a session: %s%s", strerror(-r),
-		      r == -EMFILE || r == -ENFILE ? "; raise its limit of open files" : "");
+		      r == -EMFILE || r == -ENFILE ? "; raise its limit of open files" : "; look at its log");
 }
 
 static void close_fd(int *fd)
@@ -420,7 +421,7 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 
 	new = session_new(sessions, heap, owner);
 	if (!new)
-		return refuse(why, -ENOMEM, "the daemon is out of memory");
+		return refuse(why, -ENOMEM, "the daemon is out of memory; give it more, or end some clients");
 	r = open_resources(new, why);
 	if (r < 0) {
 		session_delete(new);
@@ -430,7 +431,7 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	if (r < 0) {
 		close_resources(new);
 		session_delete(new);
-		return refuse(why, r, "the daemon is out of memory");
+		return refuse(why, r, "the daemon is out of memory; give it more, or end some clients");
 	}
 	count_in(new);
 	if (new->pid)
@@ -539,7 +540,8 @@ int session_reconnect(struct session *session, int socket, struct refusal *why)
 	close_fd(&session->notify_client);
 	r = open_notify(session);
 	if (r < 0)
-		return refuse(why, r, "the daemon cannot make a socket: %s", strerror(-r));
+		return refuse(why, r, "the daemon cannot make a socket: %s; raise its limit of open files",
+			      strerror(-r));
 	/* Nobody sends to the former one any more when it is closed. */
 	clients_reconnect(session->heap, session->index, session->notify, socket);
 	close_fd(&before);

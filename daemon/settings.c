@@ -124,8 +124,10 @@ static int set_percent(struct heap *heap, const char *value, struct refusal *why
 	if (value_count_or_off(value, 1, CONFIG_PERCENT_MAX, &percent, &error) < 0)
 		return refuse(why, -EINVAL, "gc.percent: %.200s", error.text);
 	if (collection_set_percent(heap, percent) < 0)
-		return refuse(why, -EINVAL,
-			      "gc.percent: not off while Free=checked is in force for heap '%s'", heap->name);
+		return refuse(
+			why, -EINVAL,
+			"gc.percent: not off while Free=checked is in force for heap '%s'; set Free=prompt and restart heapd",
+			heap->name);
 	say(heap, "gc.percent", value);
 	return 0;
 }
@@ -185,8 +187,8 @@ static int set_stall_action(struct heap *heap, const char *value, struct refusal
 	if (action == CONFIG_STALL_EVICT && !may_evict(heap))
 		return refuse(
 			why, -EPERM,
-			"gc.stall_action: heapd has no CAP_KILL, without which it cannot end processes of "
-			"other users");
+			"gc.stall_action: heapd cannot end processes of other users; give it CAP_KILL, or use "
+			"wait");
 	settings.stall_action = (enum config_stall)action;
 	return change(heap, &settings, "gc.stall_action", value);
 }
@@ -279,7 +281,7 @@ static int refuse_unknown(const char *name, struct refusal *why)
 	for (size_t i = 0; i < NKEYS && used < sizeof(list); i++)
 		used += (size_t)snprintf(list + used, sizeof(list) - used, "%s%s", i ? " " : "",
 					 keys[i].name);
-	return refuse(why, -ENOENT, "no setting '%s'; have: %s", name, list);
+	return refuse(why, -ENOENT, "no setting '%s'; use one of %s", name, list);
 }
 
 static int find(const struct heapd_setting *setting, const struct key **key, struct refusal *why)
@@ -311,7 +313,7 @@ static int get_foreign_type(const struct heap *heap, const char *name, struct he
 		pthread_mutex_unlock(&heap->collection->mutex);
 		return 0;
 	}
-	return refuse(why, -ENOENT, "heap '%s' has no type '%s'", heap->name, name);
+	return refuse(why, -ENOENT, "heap '%s' has no type '%s'; use the name of one", heap->name, name);
 }
 
 int settings_get(const struct session *session, struct heapd_setting *setting, struct refusal *why)
@@ -339,14 +341,14 @@ int settings_set(const struct session *session, const struct heapd_setting *sett
 	if (r < 0)
 		return r;
 	if (!key->set)
-		return refuse(why, -EROFS, "%s cannot be changed", key->name);
+		return refuse(why, -EROFS, "%s cannot be changed here; see heapd.conf(5)", key->name);
 	if (!session->administers)
 		return refuse(
 			why, -EPERM,
-			"%s can be changed by root, by the daemon's user, and by whom Mode= of heap '%s' lets "
-			"administer it, not by user %u",
-			key->name, session->heap->name, session->uid);
+			"%s cannot be changed by user %u; ask as root or the daemon's user, or be let administer heap "
+			"'%s' by Mode=",
+			key->name, session->uid, session->heap->name);
 	if (strnlen(setting->value, sizeof(setting->value)) == sizeof(setting->value))
-		return refuse(why, -EINVAL, "%s: the value is too long", key->name);
+		return refuse(why, -EINVAL, "%s: the value is too long; give fewer bytes", key->name);
 	return key->set(session->heap, setting->value, why);
 }

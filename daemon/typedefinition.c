@@ -24,11 +24,10 @@ static bool bit_at(const uint64_t *map, uint32_t i)
 static int check_sizes(const struct typedefinition *def, uint64_t max_size, struct refusal *why)
 {
 	if (!def->size || def->size > max_size)
-		return refuse(why, -EINVAL, "type '%s': size %u; a size goes from 1 to the heap's", def->name,
+		return refuse(why, -EINVAL, "type '%s': size %u; give 1 to the heap's size", def->name,
 			      def->size);
 	if (def->align < 8 || def->align > 4096 || def->align & (def->align - 1))
-		return refuse(why, -EINVAL,
-			      "type '%s': alignment %u; an alignment is a power of two from 8 to 4096",
+		return refuse(why, -EINVAL, "type '%s': alignment %u; use a power of two from 8 to 4096",
 			      def->name, def->align);
 	return 0;
 }
@@ -38,15 +37,21 @@ static int check_flags(const struct typedefinition *def, struct refusal *why)
 	uint32_t flags = def->flags;
 
 	if (flags & ~FLAGS_KNOWN)
-		return refuse(why, -EINVAL, "type '%s': unknown flags 0x%x", def->name, flags & ~FLAGS_KNOWN);
+		return refuse(why, -EINVAL,
+			      "type '%s': unknown flags 0x%x; use HEAPD_TYPE_* of the daemon's build",
+			      def->name, flags & ~FLAGS_KNOWN);
 	if ((flags & FLAGS_MAPLESS) == FLAGS_MAPLESS)
-		return refuse(why, -EINVAL, "type '%s': has both every word and no word for a pointer",
+		return refuse(why, -EINVAL,
+			      "type '%s': has both every word and no word for a pointer; drop one flag",
 			      def->name);
 	if (flags & HEAPD_TYPE_FLEX_PTRS && !(flags & HEAPD_TYPE_FLEX))
-		return refuse(why, -EINVAL,
-			      "type '%s': has pointers in a flexible array that it does not have", def->name);
+		return refuse(
+			why, -EINVAL,
+			"type '%s': has pointers in a flexible array that it does not have; add HEAPD_TYPE_FLEX",
+			def->name);
 	if (flags & HEAPD_TYPE_FLEX_PTRS && flags & HEAPD_TYPE_NOSCAN)
-		return refuse(why, -EINVAL, "type '%s': has no pointers, yet a flexible array of pointers",
+		return refuse(why, -EINVAL,
+			      "type '%s': has no pointers, yet a flexible array of pointers; drop one flag",
 			      def->name);
 	return 0;
 }
@@ -57,19 +62,25 @@ static int check_flex(const struct typedefinition *def, struct refusal *why)
 
 	if (!(def->flags & HEAPD_TYPE_FLEX)) {
 		if (def->flex_at || def->flex_elem)
-			return refuse(why, -EINVAL,
-				      "type '%s': places a flexible array that it does not have", def->name);
+			return refuse(
+				why, -EINVAL,
+				"type '%s': places a flexible array that it does not have; add HEAPD_TYPE_FLEX",
+				def->name);
 		return 0;
 	}
 	if (def->flex_at > def->size)
-		return refuse(why, -EINVAL, "type '%s': its flexible array begins at %u, after its end at %u",
-			      def->name, def->flex_at, def->size);
+		return refuse(
+			why, -EINVAL,
+			"type '%s': its flexible array begins at %u, after its end at %u; give a place inside it",
+			def->name, def->flex_at, def->size);
 	if (!def->flex_elem || def->flex_elem > HEAPD_SMALL_MAX)
-		return refuse(why, -EINVAL, "type '%s': elements of %u bytes; 1 to %u can be had", def->name,
+		return refuse(why, -EINVAL, "type '%s': elements of %u bytes; use 1 to %u", def->name,
 			      def->flex_elem, HEAPD_SMALL_MAX);
 	if (pointers && (def->flex_elem != 8 || def->flex_at % 8))
-		return refuse(why, -EINVAL, "type '%s': pointers in its flexible array must be aligned words",
-			      def->name);
+		return refuse(
+			why, -EINVAL,
+			"type '%s': pointers in its flexible array are no aligned words; use elements of 8 bytes on an 8-byte boundary",
+			def->name);
 	return 0;
 }
 
@@ -88,8 +99,8 @@ static int read_map(struct typedefinition *def, const struct heapd_type_request 
 	uint32_t sent = request->map_bits;
 
 	if (sent > 64 * TYPEDEFINITION_MAP_WORDS)
-		return refuse(why, -EINVAL, "type '%s': a map of %u words; at most %u can be sent", def->name,
-			      sent, 64 * TYPEDEFINITION_MAP_WORDS);
+		return refuse(why, -EINVAL, "type '%s': a map of %u words; send at most %u", def->name, sent,
+			      64 * TYPEDEFINITION_MAP_WORDS);
 	def->map_bits = map_bits_of(def);
 	def->map_words = (def->map_bits + 63) / 64;
 	for (uint32_t i = 0; i < sent; i++) {
@@ -97,8 +108,9 @@ static int read_map(struct typedefinition *def, const struct heapd_type_request 
 			continue;
 		if (i >= def->map_bits)
 			return refuse(why, -EINVAL, "type '%s': a pointer at offset %u, %s", def->name, 8 * i,
-				      def->flags & FLAGS_MAPLESS ? "though it has no map"
-								 : "which is not inside it");
+				      def->flags & FLAGS_MAPLESS
+					      ? "though it has no map; drop the fields, or the flag"
+					      : "which is not inside it; name fields of it");
 		def->map[i / 64] |= 1ull << (i % 64);
 	}
 	return 0;
@@ -113,7 +125,8 @@ int typedefinition_read(struct typedefinition *def, const struct heapd_type_requ
 	if (r < 0)
 		return r;
 	if (request->name[0] == '(')
-		return refuse(why, -EINVAL, "type '%s': names in parentheses are those of the built-in types",
+		return refuse(why, -EINVAL,
+			      "type '%s': names in parentheses are those of the built-in types; use another",
 			      request->name);
 	*def = (struct typedefinition){
 		.size = request->size,
@@ -149,8 +162,10 @@ static const char *flex_of(uint32_t flags)
 
 static int differ(struct refusal *why, const char *name, const char *what, uint32_t there, uint32_t here)
 {
-	return refuse(why, -EEXIST, "type '%s' is defined already, and differs: %s %u there, %u here", name,
-		      what, there, here);
+	return refuse(
+		why, -EEXIST,
+		"type '%s' is defined already, and differs: %s %u there, %u here; define it as there, or use another name",
+		name, what, there, here);
 }
 
 static int compare_flags(const struct typedefinition *def, uint32_t there, struct refusal *why)
@@ -158,11 +173,15 @@ static int compare_flags(const struct typedefinition *def, uint32_t there, struc
 	uint32_t changed = def->flags ^ there;
 
 	if (changed & FLAGS_MAPLESS)
-		return refuse(why, -EEXIST, "type '%s' is defined already, and differs: %s there, %s here",
-			      def->name, pointers_of(there), pointers_of(def->flags));
+		return refuse(
+			why, -EEXIST,
+			"type '%s' is defined already, and differs: %s there, %s here; define it as there, or use another name",
+			def->name, pointers_of(there), pointers_of(def->flags));
 	if (changed)
-		return refuse(why, -EEXIST, "type '%s' is defined already, and differs: %s there, %s here",
-			      def->name, flex_of(there), flex_of(def->flags));
+		return refuse(
+			why, -EEXIST,
+			"type '%s' is defined already, and differs: %s there, %s here; define it as there, or use another name",
+			def->name, flex_of(there), flex_of(def->flags));
 	return 0;
 }
 
@@ -174,7 +193,7 @@ static int compare_maps(const struct typedefinition *def, const uint64_t *map, s
 			continue;
 		return refuse(
 			why, -EEXIST,
-			"type '%s' is defined already, and differs: the word at offset %u is %s there, %s here",
+			"type '%s' is defined already, and differs: the word at offset %u is %s there, %s here; define it as there, or use another name",
 			def->name, 8 * i, bit_at(map, i) ? "a pointer" : "none",
 			bit_at(def->map, i) ? "a pointer" : "none");
 	}

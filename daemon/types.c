@@ -216,14 +216,17 @@ static int type_room(const struct heap *heap, const struct typedefinition *def, 
 	const struct heapd_directory *d = heap->t.directory;
 
 	if (d->ntypes == HEAPD_TYPE_MAX)
-		return refuse(why, -ENOSPC, "heap '%s' has all of its %u types", heap->name, HEAPD_TYPE_MAX);
+		return refuse(why, -ENOSPC,
+			      "heap '%s' has all of its %u types; use one of these, or an untyped object",
+			      heap->name, HEAPD_TYPE_MAX);
 	if (d->nclasses == HEAPD_CLASS_MAX)
 		return refuse(why, -ENOSPC, "heap '%s' has all of its %u classes; use fewer types",
 			      heap->name, HEAPD_CLASS_MAX);
 	if (def->map_words > HEAPD_MAP_WORDS - heap->types->map_words)
-		return refuse(why, -ENOSPC,
-			      "heap '%s' has no room for the %u words of the pointer map of '%s'", heap->name,
-			      def->map_words, def->name);
+		return refuse(
+			why, -ENOSPC,
+			"heap '%s' has no room for the %u words of the pointer map of '%s'; define it without fields",
+			heap->name, def->map_words, def->name);
 	return 0;
 }
 
@@ -267,8 +270,10 @@ int types_define(struct heap *heap, const struct heapd_type_request *request, bo
 	if (known < 0 && may_make)
 		return type_make(heap, &def, reply, why);
 	if (known < 0)
-		return refuse(why, -EROFS,
-			      "there is no type '%s', and a read-only attachment cannot make one", def.name);
+		return refuse(
+			why, -EROFS,
+			"there is no type '%s', and a read-only attachment cannot make one; have a writer define it first",
+			def.name);
 	r = typedefinition_compare(&def, &heap->t.types[known], &heap->t.maps[heap->t.types[known].map_word],
 				   why);
 	if (r == 0)
@@ -282,17 +287,23 @@ static int class_check(const struct heap *heap, const struct heapd_class_request
 	const struct heapd_type_record *t = types_record(heap, request->type);
 
 	if (!t)
-		return refuse(why, -EINVAL, "heap '%s' has no type number %u", heap->name, request->type);
+		return refuse(why, -EINVAL,
+			      "heap '%s' has no type number %u; use the libheapd of the daemon's build",
+			      heap->name, request->type);
 	if (request->sizeclass > HEAPD_SIZECLASS_LARGE)
-		return refuse(why, -EINVAL, "there is no size class %u", request->sizeclass);
+		return refuse(why, -EINVAL,
+			      "there is no size class %u; use the libheapd of the daemon's build",
+			      request->sizeclass);
 	if (request->kind == HEAPD_KIND_ARRAY && !(t->flags & HEAPD_TYPE_FLEX))
 		return 0;
 	if (request->kind == HEAPD_KIND_FLEX && t->flags & HEAPD_TYPE_FLEX)
 		return 0;
 	if (request->kind == HEAPD_KIND_FIXED)
 		return 0;
-	return refuse(why, -EINVAL, "type '%s' %s a flexible array: it has no class of kind %u", t->name,
-		      t->flags & HEAPD_TYPE_FLEX ? "ends in" : "has not", request->kind);
+	return refuse(
+		why, -EINVAL,
+		"type '%s' %s a flexible array: it has no class of kind %u; use the libheapd of the daemon's build",
+		t->name, t->flags & HEAPD_TYPE_FLEX ? "ends in" : "has not", request->kind);
 }
 
 int types_class(struct heap *heap, const struct heapd_class_request *request, bool may_make, uint32_t *class,
@@ -314,8 +325,10 @@ int types_class(struct heap *heap, const struct heapd_class_request *request, bo
 						  : &t->flex_class[request->sizeclass];
 	if (!*known && request->type >= HEAPD_TYPE_BUILTIN) {
 		if (!may_make)
-			return refuse(why, -EROFS, "a read-only attachment cannot make a class of type '%s'",
-				      t->name);
+			return refuse(
+				why, -EROFS,
+				"a read-only attachment cannot make a class of type '%s'; attach for writing",
+				t->name);
 		r = class_make(heap, request->type, request->kind, request->sizeclass,
 			       sizeclass_slot_size(request->sizeclass, t->align), class, why);
 		if (r < 0)
