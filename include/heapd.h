@@ -171,7 +171,9 @@ HEAPD_INLINE_ struct heapd_options heapd_options_default(void)
  * in; -EBUSY: attached already to another heap, or to this one for reading only, or a second copy of the
  * library is loaded (one in another namespace, or without our soname, may go unseen), or the signal asked
  * for, or every real-time signal, has a handler;
- * -EADDRINUSE: the heap's addresses are taken here; -EPROTO: built for another layout than the daemon.
+ * -EADDRINUSE: the heap's addresses are taken here; -EPROTO: built for another layout than the daemon; -EUSERS: the
+ * daemon has all the sessions that it may, or this user has; -EMFILE: no descriptors left; -ENAMETOOLONG: the
+ * socket's path; -ENOSYS: no membarrier(2).
  */
 HEAPD_API HEAPD_MUST_USE_ int heapd_attach(heapd_heap **heap, const char *name,
 					   const struct heapd_options *options);
