@@ -515,6 +515,7 @@ install: all $(O)/heapd.pc $(UNIT_FILES) ## install all: programs, library, head
 	$(Q)$(INSTALL) -d $D$(sbindir) $D$(libdir) $D$(pcdir) $D$(includedir)/heapd
 	$(if $(HEAPD),$(Q)$(INSTALL) -m 755 $(HEAPD) $D$(sbindir)/heapd)
 	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 755 $(HEAPCTL) $D$(bindir)/heapctl)
+	$(if $(DEMO),$(Q)$(INSTALL) -D -m 755 $(DEMO) $D$(bindir)/heapd-demo)
 	$(if $(HEAPCTL),$(Q)$(INSTALL) -D -m 644 client/heapctl/completion.bash $D$(completionsdir)/heapctl)
 	$(if $(EXPORTER),$(Q)$(INSTALL) -m 755 $(EXPORTER) $D$(sbindir)/heapd-exporter)
 	$(foreach s,$(SCRIPTS),$(Q)sed -e 's|/usr/local/sbin/|$(sbindir)/|' -e 's|/usr/local/lib/|$(libdir)/|' $s >$D$(sbindir)/$(notdir $s) \
@@ -530,7 +531,7 @@ install: all $(O)/heapd.pc $(UNIT_FILES) ## install all: programs, library, head
 	$(Q)if [ -z $D ] && [ "$$(id -u)" = 0 ]; then ldconfig; fi
 
 uninstall: ## remove what install put there (same DESTDIR and PREFIX)
-	$(Q)rm -f $D$(bindir)/heapctl $D$(completionsdir)/heapctl
+	$(Q)rm -f $D$(bindir)/heapctl $D$(bindir)/heapd-demo $D$(completionsdir)/heapctl
 	$(Q)rm -f $D$(sbindir)/heapd $D$(sbindir)/heapd-exporter $(foreach s,$(SCRIPTS),$D$(sbindir)/$(notdir $s))
 	$(Q)rm -f $D$(libdir)/libheapd.so.$(VERSION) $D$(libdir)/$(SONAME) $D$(libdir)/libheapd.so \
 		$D$(pcdir)/heapd.pc $D$(includedir)/heapd.h

@@ -176,10 +176,13 @@ void host_keep(const struct host *host)
 	       host->socket, (int)host->pid, host->directory);
 }
 
-/* Beside this program, where the build put it; else wherever it is installed. */
-static int find_beside_us(char *path, size_t size)
+/* Seen from this program: beside it, where the build puts it, or in sbin, where it is installed. */
+#define BESIDE  "heapd"
+#define IN_SBIN "../sbin/heapd"
+
+static int find_from_us(const char *where, char *path, size_t size)
 {
-	ssize_t n = readlink("/proc/self/exe", path, size - sizeof("heapd"));
+	ssize_t n = readlink("/proc/self/exe", path, size - sizeof(IN_SBIN));
 	char *slash;
 
 	if (n < 0)
@@ -188,20 +191,20 @@ static int find_beside_us(char *path, size_t size)
 	slash = strrchr(path, '/');
 	if (!slash)
 		return -ENOENT;
-	memcpy(slash + 1, "heapd", sizeof("heapd"));
+	strcpy(slash + 1, where);
 	return access(path, X_OK) < 0 ? -errno : 0;
 }
 
 int host_become_daemon(const char *config, bool outlive)
 {
-	char beside[PATH_MAX];
+	char path[PATH_MAX];
 
 	if (!outlive && prctl(PR_SET_PDEATHSIG, SIGTERM) < 0)
 		return say_error(-errno, "prctl");
 	if (!outlive && getppid() == 1)
 		return -ECHILD;
-	if (find_beside_us(beside, sizeof(beside)) == 0)
-		execl(beside, "heapd", "--config", config, NULL);
+	if (find_from_us(BESIDE, path, sizeof(path)) == 0 || find_from_us(IN_SBIN, path, sizeof(path)) == 0)
+		execl(path, "heapd", "--config", config, NULL);
 	execlp("heapd", "heapd", "--config", config, NULL);
 	return say_error(-errno, "cannot run heapd");
 }
