@@ -349,7 +349,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-pause bench-probes deps-bench
+.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
 # What the scripts that check sources and library need to know.
 checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -361,6 +361,7 @@ check: ## everything that must hold, from a bare Debian 12 on: install what is m
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) WERROR=1 tests
 	$(SUBMAKE) WERROR=1 shaken
+	@scripts/install-memlab $(O)/memlab || true
 	$(SUBMAKE) check-run
 
 check-run:
@@ -370,7 +371,7 @@ TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
 
-test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD) $(if $(filter heapctl check_heapctl,$T),$(HEAPCTL) $(DEMO)),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $T,$(LIBHEAPD) $(HEAPD) $(if $(filter heapctl check_heapctl walk check_walk,$T),$(HEAPCTL) $(DEMO)),all) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests
@@ -448,6 +449,9 @@ bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go a
 
 deps-bench: ## install the allocators and collectors that benches compare with
 	@scripts/install-deps build bench
+
+deps-memlab: ## install memlab, by npm, for the test that compares heapctl's snapshots with it (build/memlab)
+	@scripts/install-memlab $(O)/memlab
 
 # Care of the sources -------------------------------------------------------------------------------------------------
 

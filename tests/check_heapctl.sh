@@ -196,23 +196,6 @@ check_completion() {
 	done
 }
 
-# Retained sizes as memlab, which is somebody else's, finds them; where it is there (NODE_PATH).
-check_memlab() {
-	node -e 'require("@memlab/heap-analysis")' >/dev/null 2>&1 || return
-	h -o "$dir/x.heapsnapshot" snapshot 2>/dev/null
-	h --json=short --top 200 retained >"$dir/retained"
-	node -e '
-		require("@memlab/heap-analysis").getFullHeapFromFile(process.argv[1]).then(s => {
-			const ours = JSON.parse(require("fs").readFileSync(process.argv[2])).retained, theirs = {};
-			s.nodes.forEach(n => { theirs[n.id] = n.retainedSize; });
-			for (const o of ours.filter(o => o.object.includes(" 0x"))) {
-				const at = parseInt(o.object.split(" 0x")[1], 16) - parseInt(process.argv[3]);
-				if (theirs[(at / 8 + 4096) * 2 + 1] !== o.retained) process.exit(1);
-			}
-		})' "$dir/x.heapsnapshot" "$dir/retained" "$(h --no-legend config heap.base | awk '{ print $2 }')" >/dev/null 2>&1 ||
-		complain "memlab finds other retained sizes"
-}
-
 # Dominators once more, by iterating as Cooper, Harvey and Kennedy do, over the snapshot.
 check_dominators() {
 	h --no-gc -o "$dir/x.heapsnapshot" snapshot 2>/dev/null
@@ -317,7 +300,6 @@ check_objects
 check_settings
 check_statuses
 check_colors
-check_memlab
 check_dominators
 check_clients
 check_completion

@@ -109,20 +109,49 @@ int verb_histo(struct ctl *ctl)
 	return status;
 }
 
+/* Whether a stands before b in the list: more retained, or met earlier. */
+static bool top_before(const struct tree *t, uint32_t a, uint32_t b)
+{
+	return t->retained[a] != t->retained[b] ? t->retained[a] > t->retained[b] : a < b;
+}
+
+/* A heap of n numbers whose first is the last of the list: the one at `at`, which may stand too high, goes down. */
+static void top_sift(const struct tree *t, uint32_t *top, uint32_t n, uint32_t at)
+{
+	for (uint32_t child = 2 * at + 1; child < n; child = 2 * at + 1) {
+		uint32_t moved = top[at];
+
+		if (child + 1 < n && top_before(t, top[child], top[child + 1]))
+			child++;
+		if (!top_before(t, moved, top[child]))
+			return;
+		top[at] = top[child];
+		top[child] = moved;
+		at = child;
+	}
+}
+
 /* The numbers of those that retain most, the most first. */
 static uint32_t retained_top(const struct tree *t, uint32_t *top, uint32_t most)
 {
-	uint32_t n = 0;
+	uint32_t n = t->n - 1 < most ? t->n - 1 : most;
 
-	for (uint32_t v = 2; v <= t->n; v++) {
-		uint32_t at;
-
-		if (n == most && t->retained[v] <= t->retained[top[n - 1]])
+	for (uint32_t i = 0; i < n; i++)
+		top[i] = i + 2;
+	for (uint32_t i = n / 2; i; i--)
+		top_sift(t, top, n, i - 1);
+	for (uint32_t v = n + 2; n && v <= t->n; v++) {
+		if (!top_before(t, v, top[0]))
 			continue;
-		at = n < most ? n++ : n - 1;
-		for (; at && t->retained[top[at - 1]] < t->retained[v]; at--)
-			top[at] = top[at - 1];
-		top[at] = v;
+		top[0] = v;
+		top_sift(t, top, n, 0);
+	}
+	for (uint32_t left = n; left > 1; left--) {
+		uint32_t last = top[0];
+
+		top[0] = top[left - 1];
+		top[left - 1] = last;
+		top_sift(t, top, left - 1, 0);
 	}
 	return n;
 }
