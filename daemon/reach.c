@@ -23,6 +23,7 @@
 
 #define STEPS_FIRST 1024u
 #define PIECE_WORDS 512u /* of a session, read at once */
+#define WAY_LOOKED  100u /* steps of one way, by reach_stands() */
 
 int reach_init(struct reach *reach, struct heap *heap, const uint64_t *closed)
 {
@@ -348,4 +349,61 @@ void reach_add_published(struct reach *reach)
 	for (unsigned i = 0; i < clients->n; i++)
 		if (clients->slots[i].live)
 			add_published(reach, &clients->slots[i]);
+}
+
+/* Once more ------------------------------------------------------------------------------------------------------- */
+
+static bool leads_to(const struct heap *heap, uint64_t word, uint64_t start)
+{
+	struct reach_slot slot;
+
+	return reach_find(heap, word, &slot) && slot.start == start;
+}
+
+static bool pins_lead_to(const struct client *client, const struct heap *heap, uint64_t start)
+{
+	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
+	uint64_t at = HEAPD_SESSION_PIN_AT, words[PIECE_WORDS], piece;
+
+	for (n = n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX; n; n -= (uint32_t)piece, at += piece * 8) {
+		piece = n < PIECE_WORDS ? n : PIECE_WORDS;
+		if (client_read(client, at, words, piece) < 0)
+			return false;
+		for (uint64_t i = 0; i < piece; i++)
+			if (leads_to(heap, words[i], start))
+				return true;
+	}
+	return false;
+}
+
+/* Tickets and queues of the dead do not change while heap->lock is held. */
+static bool root_stands(const struct heap *heap, const struct reach_step *step)
+{
+	if (step->from == REACH_ROOT_MIN + REACH_NAMED)
+		return leads_to(heap, HEAPD_READ_ONCE(heap->t.roots[step->word].object), step->start);
+	if (step->from != REACH_ROOT_MIN + REACH_PIN)
+		return true;
+	for (unsigned i = 0; i < heap->clients->n; i++) {
+		const struct client *client = &heap->clients->slots[i];
+
+		if (client->live && (uint32_t)client->pid == step->word &&
+		    pins_lead_to(client, heap, step->start))
+			return true;
+	}
+	return false;
+}
+
+bool reach_stands(const struct reach *reach, const struct reach_step *step)
+{
+	for (unsigned i = 0; i < WAY_LOOKED; i++) {
+		if (step->from >= REACH_ROOT_MIN)
+			return root_stands(reach->heap, step);
+		const struct reach_step *before = &reach->steps[step->from];
+		struct reach_slot slot = reach_slot_at(reach->heap, before->start);
+
+		if (!leads_to(reach->heap, reach_read(reach->heap, &slot, step->word), step->start))
+			return false;
+		step = before;
+	}
+	return true;
 }

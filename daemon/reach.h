@@ -68,6 +68,12 @@ void reach_add_published(struct reach *reach);
 /* Follows what was added, until the object at this offset is found: its step. REACH_EVERYTHING: all of it; then UINT64_MAX. */
 uint64_t reach_run(struct reach *reach, uint64_t until);
 
+/*
+ * Whether the word that led to the step, and those before it, still lead there: clients write on meanwhile. Of a long way the last
+ * part is looked at.
+ */
+bool reach_stands(const struct reach *reach, const struct reach_step *step);
+
 /* Any word to the slot that it points into, at its start or inside it. */
 bool reach_find(const struct heap *heap, uint64_t word, struct reach_slot *slot);
 /* Of a slot's start. */

@@ -12,6 +12,11 @@
  * Clients go on meanwhile. What a client holds free is looked at twice: before the objects, so that the content of free slots
  * is not followed, and after them, for what was found. A slot that is free then was free when the pointer was seen, since a
  * slot that becomes an object does not become free again but by a sweep, which needs the lock, or a free by hand.
+ *
+ * Where programs free by hand, an object may have been let go of and freed since the pointer to it was seen, by all the rules. So
+ * what is found then is looked at again, pointers and free slots in turn: a pointer that dangles does so each time, one that
+ * comes and goes with its object is met in one of its other states. By the look alone that cannot be proved: a thread that makes
+ * an object of the same slot, and frees it, in step with us would deceive it.
  */
 #include "reachable.h"
 
@@ -26,6 +31,7 @@
 #include "reach.h"
 
 #define TEXT_MAX 200u
+#define LOOKS    16u /* at what is found where programs free by hand */
 
 static bool was_freed_by_hand(const struct verifier *v)
 {
@@ -66,21 +72,61 @@ static void note(struct verifier *v, const struct reach *reach, const struct rea
 		verifier_fault(v, "I5: %s", v->reply->dangling_first);
 }
 
-static void judge(struct verifier *v, const struct reach *reach)
+/* The numbers of the steps that lead to free slots, NULL if there is no memory for them; returns how many. */
+static uint64_t found_free(const struct verifier *v, const struct reach *reach, uint64_t **found)
 {
-	bool by_hand = was_freed_by_hand(v);
+	uint64_t n = 0;
 
-	for (uint64_t i = 0; i < reach->n; i++) {
+	*found = calloc(reach->n + 1, sizeof(**found));
+	for (uint64_t i = 0; *found && i < reach->n; i++) {
 		struct reach_slot slot = reach_slot_at(v->heap, reach->steps[i].start);
 
 		beat_step(&v->heap->walk_beat, i);
 		if (is_free(v, &slot))
-			note(v, reach, &reach->steps[i], by_hand);
+			(*found)[n++] = i;
 	}
-	if (!reach->lost)
-		return;
+	return n;
+}
+
+/* Those of them that still dangle. */
+static int look_again(const struct verifier *v, const struct reach *reach, uint64_t *found, uint64_t *n)
+{
+	uint64_t left = 0, still = 0;
+	int r;
+
+	for (uint64_t i = 0; i < *n; i++) {
+		beat_step(&v->heap->walk_beat, i);
+		if (reach_stands(reach, &reach->steps[found[i]]))
+			found[left++] = found[i];
+	}
+	ring_note_all(v->supply, clock_ns());
+	r = held_gather(&v->supply->held, v->heap);
+	for (uint64_t i = 0; i < left; i++) {
+		struct reach_slot slot = reach_slot_at(v->heap, reach->steps[found[i]].start);
+
+		if (is_free(v, &slot))
+			found[still++] = found[i];
+	}
+	*n = still;
+	return r;
+}
+
+static int judge(struct verifier *v, const struct reach *reach)
+{
+	bool by_hand = was_freed_by_hand(v);
+	uint64_t *found, n = found_free(v, reach, &found);
+	int r = found ? 0 : -ENOMEM;
+
+	for (unsigned i = 0; r == 0 && n && by_hand && i < LOOKS; i++)
+		r = look_again(v, reach, found, &n);
+	for (uint64_t i = 0; r == 0 && i < n; i++)
+		note(v, reach, &reach->steps[found[i]], by_hand);
+	free(found);
+	if (r < 0 || !reach->lost)
+		return r;
 	note(v, reach, &reach->lost_first, by_hand);
 	v->reply->dangling += reach->lost - 1;
+	return 0;
 }
 
 static int look(struct verifier *v, struct reach *reach)
@@ -95,10 +141,9 @@ static int look(struct verifier *v, struct reach *reach)
 	r = held_gather(&v->supply->held, v->heap);
 	if (r < 0)
 		return r;
-	judge(v, reach);
 	v->reply->reachable = reach->bytes;
 	v->reply->reachable_objects = reach->objects;
-	return 0;
+	return judge(v, reach);
 }
 
 int reachable_verify(struct verifier *v)

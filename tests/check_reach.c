@@ -267,6 +267,39 @@ START_TEST(a_freed_object_in_a_field_dangles)
 }
 END_TEST
 
+/* Objects that are in a pin, then in nothing, then free. */
+static void *freer_main(void *arg)
+{
+	_Atomic bool *stop = (_Atomic bool *)arg;
+
+	while (!atomic_load_explicit(stop, memory_order_relaxed)) {
+		struct node **pin = heapd_pin(heap, node_new(NULL));
+		ck_call(heapd_free(heapd_take(pin)));
+	}
+	return NULL;
+}
+
+/* While a long list is followed, the pins that were looked at before it let go of their objects, which are freed. */
+START_TEST(what_is_let_go_of_and_freed_meanwhile_does_not_dangle)
+{
+	struct node *list = NULL;
+	_Atomic bool stop = false;
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 50000; i++)
+		list = node_new(list);
+	ck_call(heapd_root_set(heap, "list", list));
+	ck_assert_int_eq(pthread_create(&thread, NULL, freer_main, &stop), 0);
+	for (unsigned i = 0; i < 50; i++) {
+		struct heapd_verify_result v = verified();
+		ck_assert_msg(!v.dangling, "%s", v.dangling_first);
+		ck_assert_uint_ge(v.reachable_objects, 50000);
+	}
+	stop = true;
+	ck_assert_int_eq(pthread_join(thread, NULL), 0);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = tcase_create("reach");
@@ -280,5 +313,6 @@ int main(void)
 	tcase_add_test(tcase, the_queue_of_the_dead_keeps);
 	tcase_add_test(tcase, long_paths_lose_their_middle);
 	tcase_add_test(tcase, a_freed_object_in_a_field_dangles);
+	tcase_add_test(tcase, what_is_let_go_of_and_freed_meanwhile_does_not_dangle);
 	return attached_run(tcase, suite_create("reach"));
 }
