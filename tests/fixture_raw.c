@@ -127,7 +127,7 @@ static int attach_in_turn(const struct fixture *f, const char *heap, struct heap
 	return fd;
 }
 
-int64_t fixture_verify(const struct fixture *f, const char *heap)
+static int64_t verify(const struct fixture *f, const char *heap, uint64_t *dangling)
 {
 	struct heapd_message m;
 	int64_t r;
@@ -149,8 +149,24 @@ int64_t fixture_verify(const struct fixture *f, const char *heap)
 		printf("heap '%s': %" PRIu64 " bytes reachable; %" PRIu64
 		       " pointers dangle, the first: %.256s\n",
 		       heap, m.verify.reachable, m.verify.dangling, m.verify.dangling_first);
+	*dangling = r == 0 ? m.verify.dangling : 0;
 	m = (struct heapd_message){ .op = HEAPD_OP_BYE };
 	fixture_call(fd, &m, NULL);
 	close(fd);
 	return r;
+}
+
+int64_t fixture_verify(const struct fixture *f, const char *heap)
+{
+	uint64_t dangling;
+
+	return verify(f, heap, &dangling);
+}
+
+int64_t fixture_verify_strictly(const struct fixture *f, const char *heap)
+{
+	uint64_t dangling = 0;
+	int64_t r = verify(f, heap, &dangling);
+
+	return r ? r : (int64_t)dangling;
 }

@@ -130,7 +130,7 @@ static void run(struct arena *g, unsigned seconds)
 		disturb(g);
 		if (fixture_now_ns() - verified < 300000000u)
 			continue;
-		if (fixture_verify(&g->fixture, FIXTURE_HEAP) != 0)
+		if (fixture_verify_strictly(&g->fixture, FIXTURE_HEAP) != 0)
 			failed(g, "the heap is not clean");
 		verified = fixture_now_ns();
 	}

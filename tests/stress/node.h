@@ -58,6 +58,7 @@ struct actor {
 	uintptr_t inverted_deep; /* the end of the table's chain, which never changes */
 	uint64_t random;
 	uint64_t steps, checks;
+	_Atomic uint64_t *forks; /* of this process, begun so far */
 };
 
 uint64_t node_random(struct actor *a);

@@ -3,6 +3,10 @@
  * Owns the stashes. What is known of a node beside its one pointer is its id and its size, and these lie in memory
  * that no scan looks at. So if the collector overlooks the place where the pointer is, the node is lost, and the next
  * look at it says so.
+ *
+ * A forked child has copies of all of the process's pins and ranges, those of other threads' stashes, too, and never
+ * looks at these. So a node is freed by hand, or changed, only if no fork has begun since it was made: whoever copied its
+ * pin had counted the fork before.
  */
 #include "stash.h"
 
@@ -80,13 +84,13 @@ static size_t offset_of(const struct stash_place *p, unsigned kind)
 	return kind == STASH_INSIDE ? 16 + p->id / 256 % (p->size - 16) : kind == STASH_PAST ? p->size : 0;
 }
 
-static void put(struct stash *s, unsigned kind, unsigned i, struct node *n, bool shared)
+static void put(struct stash *s, unsigned kind, unsigned i, struct node *n, uint64_t forks)
 {
 	struct stash_place *p = &s->places[kind][i];
 	struct actor *a = s->actor;
 
 	p->id = n->id;
-	p->shared = shared;
+	p->forks = forks;
 	p->size = (uint32_t)heapd_size(n);
 	switch (kind) {
 	case STASH_FIELD:
@@ -115,6 +119,13 @@ static void put(struct stash *s, unsigned kind, unsigned i, struct node *n, bool
 static bool is_old(const struct stash_place *p)
 {
 	return fixture_now_ns() - p->issued > STASH_TICKET_SECONDS * UINT64_C(999000000);
+}
+
+/* A forked process may have it, too. It is in no place any more, or in none that a fork to come would copy. */
+static bool is_shared(const struct stash *s, const struct stash_place *p)
+{
+	atomic_thread_fence(memory_order_seq_cst); /* its pin was cleared before */
+	return atomic_load(s->actor->forks) != p->forks;
 }
 
 /* Out of its place, which is empty then. NULL: a ticket whose time had passed. */
@@ -227,7 +238,7 @@ static void own_free(struct actor *a, struct node *n)
 }
 
 /* Into any place that is empty; out of sight if there is none. */
-static void put_anywhere(struct stash *s, struct node *n, bool shared)
+static void put_anywhere(struct stash *s, struct node *n, uint64_t forks)
 {
 	unsigned kind = (unsigned)(node_random(s->actor) % STASH_KINDS);
 
@@ -236,7 +247,7 @@ static void put_anywhere(struct stash *s, struct node *n, bool shared)
 		kind = STASH_PAST;
 	for (unsigned i = 0; i < STASH_PLACES; i++)
 		if (!s->places[kind][i].id) {
-			put(s, kind, i, n, shared);
+			put(s, kind, i, n, forks);
 			return;
 		}
 }
@@ -262,13 +273,13 @@ static __attribute__((noinline)) void step_at(struct stash *s, unsigned kind, un
 {
 	struct stash_place *p = &s->places[kind][i];
 	struct actor *a = s->actor;
-	uint64_t id = p->id, what = node_random(a) % 16;
+	uint64_t id = p->id, what = node_random(a) % 16, forks = atomic_load(a->forks);
 	struct node *n;
 
 	if (!id) {
 		n = own_new(a);
 		if (n)
-			put(s, kind, i, n, false);
+			put(s, kind, i, n, forks);
 		return;
 	}
 	n = take(s, kind, i);
@@ -278,18 +289,18 @@ static __attribute__((noinline)) void step_at(struct stash *s, unsigned kind, un
 	look(a, n, id, kind_names[kind]);
 	if (what < 3)
 		return;
-	if (what < 5 && !p->shared) {
+	if (what < 5 && !is_shared(s, p)) {
 		own_free(a, n);
 		return;
 	}
-	if (what < 7 && !p->shared)
+	if (what < 7 && !is_shared(s, p))
 		children_turn(a, n);
 	if (what < 11)
 		n = hidden(a, n, p->size);
 	look(a, n, id, "hidden");
 	if (what == 11)
 		n = lingered(s, n, p);
-	put_anywhere(s, n, p->shared);
+	put_anywhere(s, n, p->forks);
 }
 
 /* At the chain's very end, one node with many, so that neighbours are freed one after the other */
@@ -374,7 +385,7 @@ static __attribute__((noinline)) void check_at(struct stash *s, unsigned kind, u
 		return;
 	n = take(s, kind, i);
 	look(s->actor, n, p->id, kind_names[kind]);
-	put(s, kind, i, n, p->shared);
+	put(s, kind, i, n, p->forks);
 }
 
 void stash_check(struct stash *s)
@@ -398,9 +409,6 @@ void stash_drop_stack(struct stash *s)
 void stash_share(struct stash *s)
 {
 	s->shared = true;
-	for (unsigned kind = 0; kind < STASH_KINDS; kind++)
-		for (unsigned i = 0; i < STASH_PLACES; i++)
-			s->places[kind][i].shared = true;
 }
 
 /* The object with the fields is one in both processes, and a ticket is taken once. */

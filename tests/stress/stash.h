@@ -23,9 +23,9 @@ enum stash_kind {
 };
 
 struct stash_place {
-	uint64_t id;   /* 0: empty */
-	uint32_t size; /* of the node */
-	bool shared;   /* a forked process may have it, too: not to be freed, or changed */
+	uint64_t id;    /* 0: empty */
+	uint32_t size;  /* of the node */
+	uint64_t forks; /* of the process, begun when the node was made */
 	void **pin;
 	char ticket[HEAPD_TICKET_SIZE];
 	uint64_t issued; /* when */
@@ -53,7 +53,7 @@ void stash_step(struct stash *s);
 void stash_check(struct stash *s);
 /* Before a detach of the thread: what its stack held is dropped. */
 void stash_drop_stack(struct stash *s);
-/* Before a fork, in the parent: from now on another process has all of it, too. */
+/* Before a fork, in the parent: from now on another process has its chain, too. */
 void stash_share(struct stash *s);
 /* After it, in the child: what is not its own it forgets. */
 void stash_inherit(struct stash *s);

@@ -24,6 +24,7 @@ struct process {
 	struct stress *stress;
 	heapd_heap *heap;
 	uint64_t random;
+	_Atomic uint64_t forks;
 	unsigned threads, index;
 };
 
@@ -44,6 +45,7 @@ static void actor_init(struct actor *a, struct process *p)
 	*a = (struct actor){
 		.heap = p->heap,
 		.stress = p->stress,
+		.forks = &p->forks,
 		.random = p->random ^ atomic_fetch_add(&p->stress->ids, 1) * 0x9e3779b97f4a7c15ull,
 	};
 	if (!a->random)
@@ -84,6 +86,7 @@ static void fork_one(struct actor *a, struct stash *s)
 	pid_t parent = getpid(), pid;
 
 	stash_share(s);
+	atomic_fetch_add(a->forks, 1); /* before the first pin is copied: see stash.c */
 	pid = fork();
 	if (pid < 0)
 		return;
