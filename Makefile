@@ -90,6 +90,9 @@ TEST_SH     := $(wildcard tests/check_*.sh)
 STRESS_ALL  := $(wildcard tests/stress/*.c)
 CRASH_ALL   := $(wildcard tests/crash/*.c)
 BENCH_ALL   := $(wildcard tests/bench/*.c tests/bench/*.cc)
+# Targets for libFuzzer, and what is common to them; replay.c has a main for where libFuzzer's is not.
+FUZZ_ALL    := $(wildcard tests/fuzz/*.c)
+FUZZ_SRC    := $(if $(FUZZ_ALL),$(shell grep -l '^int LLVMFuzzerTestOneInput' $(FUZZ_ALL)))
 
 # In stress/, crash/ and bench/ a file with a main is a program; the others are common code of the programs beside them.
 open := (
@@ -100,7 +103,7 @@ CRASH_SRC    := $(call mains,$(CRASH_ALL))
 BENCH_SRC    := $(call mains,$(BENCH_ALL))
 
 # The library hides its insides: a program that includes them is linked with the library's objects instead.
-PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(CRASH_ALL) $(BENCH_ALL)
+PROG_ALL  := $(FIXTURE_SRC) $(TEST_SRC) $(STRESS_ALL) $(CRASH_ALL) $(FUZZ_ALL) $(BENCH_ALL)
 INNER_SRC := $(if $(PROG_ALL),$(shell grep -lE '^$(hash) *include "(\.\./)*client/' $(PROG_ALL)))
 
 objects = $(patsubst %,$(O)/%.o,$(basename $1))
@@ -136,9 +139,11 @@ FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 CRASH_BIN  := $(addprefix $(O)/crash/,$(call names,$(CRASH_SRC)))
+FUZZ_OBJ   := $(call objects,$(filter-out $(FUZZ_SRC) %/replay.c,$(FUZZ_ALL)))
+FUZZ_BIN   := $(addprefix $(O)/fuzz/,$(call names,$(FUZZ_SRC)))
 
 SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/service tests/stress tests/crash \
-	     tests/bench, \
+	     tests/fuzz tests/bench, \
 	     $d/*.c $d/*.cc $d/*.h $d/*.hh))
 UNITS   := $(filter %.c %.cc,$(SOURCES))
 
@@ -188,11 +193,11 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants crash soak FORCE
+.PHONY: all tests stress stress-build stress-mutants crash fuzz fuzz-build soak FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
-tests: all $(TEST_BIN) $(CRASH_BIN) ## build the test programs
+tests: all $(TEST_BIN) $(CRASH_BIN) $(FUZZ_BIN) ## build the test programs
 
 stress-build: all $(STRESS_BIN)
 
@@ -337,14 +342,18 @@ $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
 $(foreach s,$(CRASH_SRC),$(eval $(call program,$s,crash,$(CRASH_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 
+# With FUZZER=1, by clang: libFuzzer has the main.
+$(FUZZ_BIN): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(FUZZ_OBJ) $(if $(FUZZER),,$(O)/tests/fuzz/replay.o) $(FIXTURE) $(LIBHEAPDD) $(LIBHEAPD) | $(O)/fuzz/
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS) $(if $(FUZZER),-fsanitize=fuzzer),/..,$(DAEMON_LIBS)))
+
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 
-$(O)/tests/ $(O)/stress/ $(O)/crash/ $(O)/bench/:
+$(O)/tests/ $(O)/stress/ $(O)/crash/ $(O)/fuzz/ $(O)/bench/:
 	@mkdir -p $@
 
 ifeq ($(filter clean help format tidy uninstall,$(MAKECMDGOALS)),)
--include $(shell find $(O) -name '*.d' -type f -not -path '$(O)/deb/*' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' 2>/dev/null)
+-include $(shell find $(O) -name '*.d' -type f -not -path '$(O)/deb/*' -not -path '$(O)/san/*' -not -path '$(O)/tsan/*' -not -path '$(O)/shaken/*' -not -path '$(O)/libfuzzer/*' 2>/dev/null)
 endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
@@ -412,6 +421,16 @@ crash: ## any client killed at every instruction of every operation, the daemon 
 		$(O)/crash/kill --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		tests/crash/gaps $(O)/libheapd.so $(O)/crash/covered $(CRASH_GAPS) && \
 		$(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults
+
+# SECONDS for each target; what is new goes to build/libfuzzer/found/TARGET, what fails to build/libfuzzer.
+FUZZ_ONLY ?= $(call names,$(FUZZ_SRC))
+fuzz: ## libFuzzer over what clients can write, and over their messages, under ASan and UBSan: SECONDS=60 each; FUZZ_ONLY="memory" picks
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) O=$(O)/libfuzzer CC=clang SAN=fuzzer-no-link,address,undefined FUZZER=1 fuzz-build
+	@for t in $(FUZZ_ONLY); do mkdir -p $(O)/libfuzzer/found/$$t; (cd $(O)/libfuzzer && fuzz/$$t -max_total_time=$(SECONDS) -timeout=60 \
+		-rss_limit_mb=0 -max_len=4096 -print_final_stats=1 found/$$t $(CURDIR)/tests/fuzz/corpus/$$t) || exit; done
+
+fuzz-build: $(FUZZ_BIN)
 
 soak: tests ## all that make crash does, mixed, by other seeds each time, for SECONDS=60
 	@tests/crash/soak $(abspath $(O)) $(SECONDS)

@@ -380,6 +380,16 @@ static void calm(struct supply *supply, uint64_t took, uint64_t rested, bool use
 	supply->idle_ns = 0;
 }
 
+uint64_t supply_round(struct heap *heap)
+{
+	uint64_t ns;
+
+	heap_lock(heap);
+	ns = work(heap->supply);
+	heap_unlock(heap);
+	return ns;
+}
+
 /* Returns how long to rest. */
 static uint64_t make_round(struct supply *supply, uint64_t last)
 {

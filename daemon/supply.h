@@ -71,6 +71,8 @@ int supply_init(struct heap *heap);
 int supply_run(struct heap *heap);
 int supply_start(struct heap *heap);
 void supply_stop(struct heap *heap);
+/* Where no supplier runs: one round of its work. Returns how long it would rest then. Takes heap->lock. */
+uint64_t supply_round(struct heap *heap);
 
 /*
  * A large object: takes heap->lock. -ENOMEM at the limit. client: whom the address is for, by its place in
