@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -239,10 +240,25 @@ static void list_begin(struct heaps *heaps)
 		heaps->all[i]->listed = false;
 }
 
-static void list_take(struct look *look, struct heapd_heaps *list)
+/* "heapd 0.1.0": whatever else it may be, it becomes a label of one line and of no great length. */
+static void version_take(struct heaps *heaps, const char *text)
+{
+	static const char allowed[] = "0123456789.+~-abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+	size_t n;
+
+	if (strncmp(text, "heapd ", 6) != 0)
+		return;
+	n = strspn(text + 6, allowed);
+	snprintf(heaps->version, sizeof(heaps->version), "%.*s", n > 31 ? 31 : (int)n, text + 6);
+}
+
+static void list_take(struct look *look, struct heapd_message *m)
 {
 	struct heaps *heaps = look->heaps;
+	struct heapd_heaps *list = &m->heaps;
 
+	m->text[sizeof(m->text) - 1] = 0;
+	version_take(heaps, m->text);
 	for (uint32_t i = 0; i < list->count && i < HEAPD_HEAPS_PAGE; i++) {
 		struct directory *heap;
 
@@ -278,7 +294,7 @@ static void take(struct look *look, struct answer *a)
 	if (a->m.op != look->op || (a->m.status < 0 && a->m.op != HEAPD_OP_HELLO))
 		look_end(look);
 	else if (a->m.op == HEAPD_OP_HEAPS)
-		list_take(look, &a->m.heaps);
+		list_take(look, &a->m);
 	else if (a->m.op == HEAPD_OP_HELLO)
 		directory_take(look, a);
 	else

@@ -14,9 +14,10 @@
 struct heaps {
 	struct directory **all; /* in the order in which they became known */
 	unsigned n;
-	bool named;   /* only those that were asked for by name */
-	pid_t daemon; /* 0: none lives */
-	int pidfd;    /* of it; -1 */
+	bool named;       /* only those that were asked for by name */
+	pid_t daemon;     /* 0: none lives */
+	int pidfd;        /* of it; -1 */
+	char version[32]; /* of the last one that was asked; empty: none was yet */
 	struct look *look;
 	const char *socket;
 };

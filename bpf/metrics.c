@@ -62,8 +62,15 @@ static const struct row rows[] = {
 	COUNTER(gc_freed_objects, "heapd_gc_freed_objects", "Objects freed by collections."),
 	COUNTER(gc_early_frees, "heapd_gc_early_frees",
 		"Objects freed while still reachable (Free=checked)."),
-	SECONDS(gc_ns, "heapd_gc_duration_seconds", "Time from begin to end of all collections but void ones."),
+	SECONDS(gc_ns, "heapd_gc_duration_seconds",
+		"Time from begin to end of all collections but void ones."),
 	SECONDS(gc_cpu_ns, "heapd_gc_cpu_seconds", "Processor time of the collector."),
+	COUNTER(given, "heapd_allocated_bytes",
+		"Bytes of slots and large objects handed out to be allocated, those that still lie ready "
+		"(heapd_heap_supply_bytes, heapd_heap_current_bytes) included. What a processor frees and allocates "
+		"again without the daemon counts once."),
+	COUNTER(taken, "heapd_freed_bytes",
+		"Of heapd_allocated_bytes_total, what came back: freed, collected, or handed back unused."),
 	COUNTER(supplied_slots, "heapd_heap_supplied_slots", "Slots handed out to clients."),
 	COUNTER(harvested_slots, "heapd_heap_harvested_slots", "Slots that came back by being freed."),
 	COUNTER(spans_cut, "heapd_spans_cut", "Spans that were cut."),
@@ -325,6 +332,18 @@ static void up_write(const struct metrics *m, struct exposition *e)
 				 lives && m->heaps->all[i]->up);
 }
 
+static void build_write(const struct metrics *m, struct exposition *e)
+{
+	const char *version = m->heaps->version;
+
+	exposition_family(e, "heapd_build_info", EXPOSITION_GAUGE,
+			  "Version of the daemon that was asked last; 0: none was yet.");
+	exposition_gauge(
+		e, "heapd_build_info",
+		&(struct exposition_labels){ NULL, "version", *version ? version : "unknown", NULL, NULL },
+		*version != 0);
+}
+
 static void exporter_write(const struct metrics *m, struct exposition *e)
 {
 	struct exposition_labels none = { 0 };
@@ -348,6 +367,7 @@ void metrics_write(struct metrics *m, struct exposition *e)
 	distributions_write(m, e);
 	samples_write(m, e);
 	lost_write(m, e);
+	build_write(m, e);
 	exporter_write(m, e);
 	process_write(e, m->heaps->daemon);
 	exposition_end(e);

@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -26,6 +27,7 @@
 #include "collection.h"
 #include "message.h"
 #include "peer.h"
+#include "version.h"
 #include "wire.h"
 
 #define HELLO_SECONDS  10  /* for a process to say what it wants */
@@ -343,6 +345,7 @@ static int answer(struct connection *c, struct heapd_message *m, const struct uc
 		return answer_hello_child(c, credentials, why);
 	if (m->op == HEAPD_OP_HEAPS && !c->child) {
 		admission_list(c->connections->sessions, &c->peer, &m->heaps);
+		snprintf(why->text, sizeof(why->text), "%s", VERSION_TEXT); /* no refusal, but a text */
 		return 0;
 	}
 	if (c->child)

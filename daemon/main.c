@@ -16,10 +16,7 @@
 #include "daemon.h"
 #include "keep.h"
 #include "log.h"
-
-#ifndef HEAPD_VERSION
-#define HEAPD_VERSION "0.1.0"
-#endif
+#include "version.h"
 
 enum { EXIT_CONFIG = 2 };
 enum { KEY_SET = 256, KEY_SOCKET, KEY_LOG_LEVEL, KEY_CHECK, KEY_DUMP, KEY_FOREGROUND, KEY_KEEP, KEY_DISCARD };
@@ -33,7 +30,7 @@ struct arguments {
 };
 
 /* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): argp looks for it under this name */
-const char *argp_program_version = "heapd " HEAPD_VERSION;
+const char *argp_program_version = VERSION_TEXT;
 
 static const struct argp_option options[] = {
 	{ "config", 'c', "FILE", 0, "Read FILE, and FILE.d/*.conf, instead of " CONFIG_FILE, 0 },

@@ -322,6 +322,15 @@ static void cycle_end(struct heap *heap)
 	futex_wake_all(&cycle->event);
 }
 
+/* What the dead daemon had not counted any more, it has given or taken: neither ever becomes less. */
+static void totals_settle(struct heapd_stats *stats)
+{
+	if (stats->given - stats->taken < stats->out)
+		HEAPD_WRITE_ONCE(stats->given, stats->taken + stats->out);
+	else
+		HEAPD_WRITE_ONCE(stats->taken, stats->given - stats->out);
+}
+
 int rebuild_run(struct heap *heap)
 {
 	struct supply *supply = heap->supply;
@@ -339,5 +348,6 @@ int rebuild_run(struct heap *heap)
 	HEAPD_WRITE_ONCE(heap->t.directory->stats.in_spans, supply->pages.in_spans << HEAPD_PAGE_SHIFT);
 	rings_restore(supply);
 	freed_restore(supply);
+	totals_settle(&heap->t.directory->stats);
 	return 0;
 }

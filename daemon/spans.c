@@ -257,6 +257,10 @@ static void count_out(struct spans *spans, const struct heapd_span *span, int64_
 	struct heapd_class_stats *class = &spans->heap->t.class_stats[span->class];
 
 	HEAPD_COUNT(stats->out, (uint64_t)slots * span->elemsize);
+	if (slots > 0)
+		HEAPD_COUNT(stats->given, (uint64_t)slots * span->elemsize);
+	else
+		HEAPD_COUNT(stats->taken, (uint64_t)-slots * span->elemsize);
 	HEAPD_WRITE_ONCE(class->out_slots, class->out_slots + (uint64_t)slots);
 	if (!span->magic)
 		HEAPD_COUNT(stats->large, (uint64_t)slots * span->elemsize);

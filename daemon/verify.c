@@ -207,6 +207,10 @@ static void verify_counters(struct verifier *v)
 	if (stats->out != v->reply->out)
 		verifier_fault(v, "I14: %llu bytes are out, counted as %llu",
 			       (unsigned long long)v->reply->out, (unsigned long long)stats->out);
+	if (stats->given - stats->taken != stats->out)
+		verifier_fault(v, "I14: %llu bytes are out; of those ever given, %llu are not taken back",
+			       (unsigned long long)stats->out,
+			       (unsigned long long)(stats->given - stats->taken));
 	if (stats->large != v->large)
 		verifier_fault(v, "I14: %llu bytes in large objects, counted as %llu",
 			       (unsigned long long)v->large, (unsigned long long)stats->large);

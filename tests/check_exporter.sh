@@ -77,7 +77,8 @@ fi
 curl -s "localhost:$port/metrics" >"$dir/first" || complain "no answer"
 for name in 'heapd_gc_cycles_total{heap="idle",trigger="death"} 0' 'heapd_gc_pause_seconds_count{heap="default"} 0' \
 	'heapd_gc_phase_seconds_count{heap="idle",phase="mark"} 0' 'heapd_sampled_alloc_bytes_total{heap="default",size="16"} 0' \
-	'heapd_up{heap="default"} 1' 'heapd_up{heap="idle"} 1'; do
+	'heapd_up{heap="default"} 1' 'heapd_up{heap="idle"} 1' 'heapd_allocated_bytes_total{heap="idle"} 0' 'heapd_freed_bytes_total{heap="idle"} 0' \
+	"heapd_build_info{version=\"$("$build/heapd" --version | sed 's/.* //')\"} 1"; do
 	grep -qxF "$name" "$dir/first" || complain "not there from the start: $name"
 done
 
@@ -158,6 +159,19 @@ for h in 'barrier', 'scan':
 sys.exit(bad)
 PY
 fi
+
+# What was ever handed out, less what came back, is what there is; read while the daemon may be at work, so more than once.
+/usr/bin/python3 - "$mainport" <<'PY' || complain "the totals do not add up"
+import re, sys, time, urllib.request
+for i in range(100):
+    text = urllib.request.urlopen(f'http://127.0.0.1:{sys.argv[1]}/metrics', timeout=20).read().decode()
+    v = {m[1]: int(float(m[2])) for m in re.finditer(r'^(heapd_\w+)\{heap="default"\} (\S+)$', text, re.M)}
+    given, taken = v['heapd_allocated_bytes_total'], v['heapd_freed_bytes_total']
+    now = v['heapd_heap_allocated_bytes'] + v['heapd_heap_supply_bytes'] + v['heapd_heap_current_bytes']
+    if given - taken == now and given > 0 and taken >= v['heapd_gc_freed_bytes_total'] > 0: sys.exit(0)
+    time.sleep(0.2)
+sys.exit(f'{given} - {taken} is not {now}: {v}')
+PY
 
 if [[ $prometheus_up ]]; then
 	/usr/bin/python3 - "$prom" "$bpf" bpf/heapd.dashboard.json <<'PY' || complain "Prometheus: $(tail -n 3 "$dir/prometheus.log")"

@@ -147,6 +147,8 @@ enum plant {
 	SPARE_TWICE,
 	SPARE_WILD,
 	COUNT_OUT,
+	COUNT_GIVEN,
+	COUNT_TAKEN,
 	COUNT_LARGE,
 	COUNT_CLASS_SPANS,
 	COUNT_CLASS_OUT,
@@ -359,6 +361,12 @@ static void plant_in_counts(enum plant what)
 	case COUNT_OUT:
 		stats->out -= 80;
 		break;
+	case COUNT_GIVEN:
+		stats->given += 80;
+		break;
+	case COUNT_TAKEN:
+		stats->taken += 80;
+		break;
 	case COUNT_LARGE:
 		stats->large += 8192;
 		break;
@@ -464,6 +472,8 @@ static const char *const words[PLANTS] = {
 	[SPARE_TWICE] = "are free in two places",
 	[SPARE_WILD] = "1 words of clients name no slab",
 	[COUNT_OUT] = "bytes are out, counted as",
+	[COUNT_GIVEN] = "bytes are out; of those ever given, ",
+	[COUNT_TAKEN] = "bytes are out; of those ever given, ",
 	[COUNT_LARGE] = "bytes in large objects, counted as",
 	[COUNT_CLASS_SPANS] = "class 4: ",
 	[COUNT_CLASS_OUT] = "slots out; counted otherwise",

@@ -207,7 +207,7 @@ struct heapd_message {
 		char report[300]; /* of NOTE_REPORT */
 		char bytes[752];
 	};
-	char text[256]; /* in a reply with status < 0: a sentence that says what to do */
+	char text[256]; /* in a reply: status < 0: a sentence that says what to do; HEAPS: "heapd" and its version */
 };
 _Static_assert(sizeof(struct heapd_message) == 1024, "messages keep their size");
 

@@ -58,7 +58,9 @@ struct heapd_stats {
 	/* Cycles that found out what the dead had left: deaths before them, what they freed. */
 	uint64_t receipts, receipt_deaths, receipt_bytes, receipt_objects;
 	uint64_t adoptions; /* by daemons that were started after the one that made the heap */
-	uint64_t unused[41];
+	/* Bytes that have ever become out, and those of them that are not any more: given - taken = out. */
+	uint64_t given, taken;
+	uint64_t unused[39];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
