@@ -3,6 +3,7 @@
  * heapctl's dominator tree over random graphs, against the definition: d dominates v if v cannot be reached without d.
  * The sources are included: what the tree needs of a graph is little, and made here.
  */
+#include "client/heapctl/progress.c"
 #include "client/heapctl/store.c"
 #include "client/heapctl/tree.c"
 

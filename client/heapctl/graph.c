@@ -14,13 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "heapd/message.h"
 #include "layout.h"
+#include "progress.h"
 
 #define EDGES_FIRST    (1u << 20)
-#define PROGRESS_EVERY (1u << 18)
+#define PROGRESS_EVERY (1u << 14)
 #define SLOTS_MORE     (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
 
 static int no_memory(void)
@@ -155,17 +155,17 @@ static int object_read(struct graph *g, uint32_t node)
 
 static int objects_read(struct graph *g)
 {
-	bool tell = isatty(STDERR_FILENO);
+	struct progress progress;
 	int status = CTL_OK;
 
+	progress_begin(&progress, "reading objects");
 	for (uint32_t node = g->base; node < g->n && status == CTL_OK; node++) {
 		g->offsets[node] = g->nedges;
 		status = object_read(g, node);
-		if (tell && node % PROGRESS_EVERY == 0)
-			fprintf(stderr, "\r\033[Kreading objects: %u of %u met", node, g->n);
+		if (node % PROGRESS_EVERY == 0)
+			progress_step(&progress, node, g->n);
 	}
-	if (tell)
-		fputs("\r\033[K", stderr);
+	progress_end(&progress);
 	g->offsets[g->n] = g->nedges;
 	return status;
 }

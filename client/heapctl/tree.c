@@ -11,6 +11,10 @@
 #include <errno.h>
 #include <string.h>
 
+#include "progress.h"
+
+#define PROGRESS_EVERY (1u << 14)
+
 struct work {
 	struct store store;
 	uint64_t *from;   /* by number: where its predecessors begin */
@@ -130,9 +134,14 @@ static void bucket_empty(struct work *w, struct tree *t, uint32_t parent)
 
 static void dominators(struct work *w, struct tree *t)
 {
+	struct progress progress;
+
 	for (uint32_t v = 1; v <= t->n; v++)
 		w->semi[v] = w->label[v] = v;
+	progress_begin(&progress, "dominators");
 	for (uint32_t v = t->n; v > 1; v--) {
+		if (v % PROGRESS_EVERY == 0)
+			progress_step(&progress, t->n - v, t->n);
 		for (uint64_t e = w->from[v + 1]; e < w->from[v + 2]; e++) {
 			uint32_t u = eval(w, w->before[e]);
 
@@ -144,6 +153,7 @@ static void dominators(struct work *w, struct tree *t)
 		w->ancestor[v] = t->parent[v];
 		bucket_empty(w, t, t->parent[v]);
 	}
+	progress_end(&progress);
 	for (uint32_t v = 2; v <= t->n; v++)
 		if (t->idom[v] != w->semi[v])
 			t->idom[v] = t->idom[t->idom[v]];
