@@ -33,6 +33,8 @@ struct ctl {
 	enum ctl_json json;
 	bool no_legend, no_pager, color;
 	bool live;           /* --live: only what roots lead to */
+	bool age;            /* --age: by age, too */
+	bool bytes;          /* --bytes: what each keeps alive */
 	bool no_gc;          /* --no-gc: no collection before a walk */
 	bool folded;         /* --folded: stacks for flame graphs */
 	bool allocated;      /* --allocated: what was allocated, not what of it lives */

@@ -40,7 +40,7 @@ static const struct verb verbs[] = {
 	{ "events", "", "Follow what happens", verb_events, 0, 0, false, true },
 	{ "profile", "[SECONDS]", "Where memory is allocated, by samples", verb_profile, 0, 1, true, true },
 	{ "diff", "BEFORE AFTER", "What has changed between two profiles", verb_diff, 2, 2, true, false },
-	{ "histo", "", "Objects by class and type", verb_histo, 0, 0, false, false },
+	{ "histo", "", "Objects by class, type and age", verb_histo, 0, 0, false, false },
 	{ "retained", "", "What keeps most memory alive", verb_retained, 0, 0, false, false },
 	{ "snapshot", "", "The objects as .heapsnapshot, for Chrome's DevTools", verb_snapshot, 0, 0, false,
 	  true },
@@ -59,6 +59,8 @@ enum key {
 	KEY_NO_PAGER,
 	KEY_SOCKET,
 	KEY_LIVE,
+	KEY_AGE,
+	KEY_BYTES,
 	KEY_NO_GC,
 	KEY_TOP,
 	KEY_FOLDED,
@@ -73,6 +75,8 @@ static const struct argp_option argp_options[] = {
 	{ "no-legend", KEY_NO_LEGEND, NULL, 0, "Print no column headers", 2 },
 	{ "no-pager", KEY_NO_PAGER, NULL, 0, "Do not pipe the output into a pager", 2 },
 	{ "live", KEY_LIVE, NULL, 0, "Count only what roots lead to (histo)", 3 },
+	{ "age", KEY_AGE, NULL, 0, "By age in collections, too (histo)", 3 },
+	{ "bytes", KEY_BYTES, NULL, 0, "What each keeps alive: walks through the heap (clients)", 3 },
 	{ "no-gc", KEY_NO_GC, NULL, 0, "Run no collection before a walk", 3 },
 	{ "folded", KEY_FOLDED, NULL, 0, "Print stacks for flame graphs (profile, diff)", 3 },
 	{ "allocated", KEY_ALLOCATED, NULL, 0,
@@ -130,6 +134,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_LIVE:
 		ctl->live = true;
+		return 0;
+	case KEY_AGE:
+		ctl->age = true;
+		return 0;
+	case KEY_BYTES:
+		ctl->bytes = true;
 		return 0;
 	case KEY_NO_GC:
 		ctl->no_gc = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * objects.c - owns the verbs that ask about objects: histo, retained, why, who, dot.
+ * objects.c - owns the verbs that ask about single objects: retained, why, who, dot.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -16,98 +16,6 @@
 
 #define DOT_STEPS 2u
 #define DOT_MOST  200u
-
-struct count {
-	uint64_t objects, bytes;
-};
-
-static int compare_counts(const void *a, const void *b, void *counts)
-{
-	const struct count *list = counts;
-	const struct count *x = &list[*(const uint32_t *)a], *y = &list[*(const uint32_t *)b];
-
-	return x->bytes < y->bytes ? 1 : x->bytes > y->bytes ? -1 : 0;
-}
-
-static int histo_print(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
-{
-	static const struct table_column columns[] = { { "CLASS", TABLE_COUNT },
-						       { "TYPE", TABLE_TEXT },
-						       { "SIZE", TABLE_COUNT },
-						       { "OBJECTS", TABLE_COUNT },
-						       { "BYTES", TABLE_BYTES } };
-	uint32_t order[HEAPD_CLASS_MAX], n = 0;
-	struct table t;
-	int status = TABLE_BEGIN(&t, ctl, "histo", columns);
-
-	if (status != CTL_OK)
-		return status;
-	for (uint32_t i = 0; i < HEAPD_CLASS_MAX; i++)
-		if (counts[i].objects)
-			order[n++] = i;
-	qsort_r(order, n, sizeof(*order), compare_counts, counts);
-	for (uint32_t i = 0; i < n; i++) {
-		table_row(&t);
-		table_number(&t, order[i]);
-		table_text(&t, class_name(ctl, order[i]).text);
-		table_number(&t, HEAPD_READ_ONCE(ctl->heap->t.classes[order[i]].slot_size));
-		table_number(&t, counts[order[i]].objects);
-		table_number(&t, counts[order[i]].bytes);
-	}
-	return table_print(&t);
-}
-
-static int count_given(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
-{
-	struct spans spans;
-	int status = spans_load(ctl, &spans);
-
-	for (size_t i = 0; status == CTL_OK && i < spans.n; i++) {
-		struct count *c = &counts[spans.list[i].span.class];
-		uint64_t n = span_out_slots(ctl, &spans.list[i]);
-
-		c->objects += n;
-		c->bytes += n * spans.list[i].span.elemsize;
-	}
-	spans_free(&spans);
-	return status;
-}
-
-static int count_live(const struct ctl *ctl, struct count counts[HEAPD_CLASS_MAX])
-{
-	struct graph g;
-	struct tree t;
-	int status = graph_load(&g, ctl);
-
-	if (status != CTL_OK)
-		return status;
-	status = tree_walk(&t, &g);
-	for (uint32_t v = 1; status == CTL_OK && v <= t.n; v++) {
-		struct graph_node node = graph_node(&g, t.node[v]);
-
-		if (!node.span)
-			continue;
-		counts[node.span->span.class].objects++;
-		counts[node.span->span.class].bytes += node.size;
-	}
-	tree_free(&t);
-	graph_free(&g);
-	return status;
-}
-
-int verb_histo(struct ctl *ctl)
-{
-	struct count *counts = calloc(HEAPD_CLASS_MAX, sizeof(*counts));
-	int status;
-
-	if (!counts)
-		return ctl_say(CTL_TROUBLE, "out of memory");
-	status = ctl->live ? count_live(ctl, counts) : count_given(ctl, counts);
-	if (status == CTL_OK)
-		status = histo_print(ctl, counts);
-	free(counts);
-	return status;
-}
 
 /* Whether a stands before b in the list: more retained, or met earlier. */
 static bool top_before(const struct tree *t, uint32_t a, uint32_t b)

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - owns the verbs that show what the daemon has: status, list, clients, roots, receipts.
+ * state.c - owns the verbs that show what the daemon has: status, list, roots, receipts.
  *
  * Figures stand in the directory, each read once, and trouble nobody; only who is attached has to be asked for.
  */
-#include <ctype.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "cycles.h"
 #include "heapd/message.h"
@@ -111,101 +109,6 @@ int verb_list(struct ctl *ctl)
 		}
 	} while (m.heaps.next);
 	return table_print(&t);
-}
-
-/* The field of /proc/PID/stat behind the name in parentheses, and that name. */
-static void process_look(uint32_t pid, char command[64], char *state)
-{
-	char path[48], line[256], *name, *end;
-	FILE *f;
-
-	strcpy(command, "?");
-	*state = '?';
-	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	f = fopen(path, "re");
-	if (!f)
-		return;
-	if (fgets(line, sizeof(line), f) && (name = strchr(line, '(')) && (end = strrchr(line, ')')) &&
-	    end > name && end[1] == ' ') {
-		*state = end[2];
-		snprintf(command, 64, "%.*s", (int)(end - name - 1), name + 1);
-	}
-	fclose(f);
-}
-
-static const char *state_word(char state)
-{
-	switch (state) {
-	case 'T':
-	case 't':
-		return "stopped";
-	case 'Z':
-	case 'X':
-		return "dead";
-	case 'D':
-		return "disk";
-	case 'R':
-		return "running";
-	case '?':
-		return "unknown";
-	default:
-		return "sleeping";
-	}
-}
-
-static void client_row(struct table *t, struct heapd_session_info *s)
-{
-	char command[64], state;
-
-	process_look(s->pid, command, &state);
-	s->client[sizeof(s->client) - 1] = 0;
-	table_row(t);
-	if (state == 'T' || state == 't')
-		table_color(t, "red");
-	table_number(t, s->id);
-	table_number(t, s->pid);
-	table_number(t, s->uid);
-	table_text(t, command);
-	table_text(t, s->client);
-	table_text(t, state_word(state));
-	table_number(t, s->read_only);
-	table_number(t, s->threads);
-	table_number(t, s->offline);
-	table_number(t, s->pins);
-	table_number(t, s->ranges);
-	table_number(t, s->pauses);
-	table_number(t, s->pause_ns);
-	table_number(t, s->pause_max_ns);
-	table_number(t, s->wait_ns);
-}
-
-int verb_clients(struct ctl *ctl)
-{
-	static const struct table_column columns[] = {
-		{ "SESSION", TABLE_COUNT },  { "PID", TABLE_COUNT },     { "UID", TABLE_COUNT },
-		{ "COMMAND", TABLE_TEXT },   { "NAME", TABLE_TEXT },     { "STATE", TABLE_TEXT },
-		{ "READ ONLY", TABLE_BOOL }, { "THREADS", TABLE_COUNT }, { "OFFLINE", TABLE_COUNT },
-		{ "PINS", TABLE_COUNT },     { "RANGES", TABLE_COUNT },  { "PAUSES", TABLE_COUNT },
-		{ "PAUSED", TABLE_NS },      { "LONGEST", TABLE_NS },    { "WAITED", TABLE_NS },
-	};
-	struct heapd_message m = { 0 };
-	struct table t;
-	int status = TABLE_BEGIN(&t, ctl, "clients", columns), r;
-
-	if (status != CTL_OK)
-		return status;
-	for (;;) {
-		m.op = HEAPD_OP_SESSION;
-		r = request_call(ctl->heap, &m, NULL, NULL);
-		if (r < 0) {
-			table_free(&t);
-			return ctl_failed(r);
-		}
-		if (!m.session.id)
-			return table_print(&t);
-		if (m.session.id != ctl->heap->session_id)
-			client_row(&t, &m.session);
-	}
 }
 
 static const char *type_name(const struct ctl *ctl, uint32_t type, char name[HEAPD_NAME_MAX])

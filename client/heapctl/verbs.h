@@ -10,9 +10,10 @@
 /* state.c */
 int verb_status(struct ctl *ctl);
 int verb_list(struct ctl *ctl);
-int verb_clients(struct ctl *ctl);
 int verb_roots(struct ctl *ctl);
 int verb_receipts(struct ctl *ctl);
+/* clients.c */
+int verb_clients(struct ctl *ctl);
 /* memory.c */
 int verb_classes(struct ctl *ctl);
 int verb_types(struct ctl *ctl);
@@ -29,8 +30,9 @@ int verb_leaks(struct ctl *ctl);
 int verb_stat(struct ctl *ctl);
 int verb_top(struct ctl *ctl);
 int verb_events(struct ctl *ctl);
-/* objects.c */
+/* histo.c */
 int verb_histo(struct ctl *ctl);
+/* objects.c */
 int verb_retained(struct ctl *ctl);
 int verb_why(struct ctl *ctl);
 int verb_who(struct ctl *ctl);
