@@ -206,20 +206,172 @@ START_TEST(a_walk_meets_what_the_collector_marked)
 }
 END_TEST
 
+/* A heap with many objects ------------------------------------------------------------------------------------------ */
+
+#define MANY 2000000u
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+#define PART 4000u /* pointers in a part of the table */
+/* Of a heapctl itself; an array of four bytes for each object would not fit. A sanitizer's shadow is more by far. */
+#define DATA_MOST (12ul << 20)
+
+static uint64_t many_objects(void)
+{
+	const char *n = getenv("HEAPD_WALK_OBJECTS");
+
+	return n ? strtoull(n, NULL, 0) : MANY;
+}
+
+static void start_many(void)
+{
+	static const char *const settings[] = { "heap.test.Size=16G", "heap.test.Limit=4G",
+						"heap.test.GCPercent=1000", "heap.test.GCInterval=off",
+						NULL };
+
+	seed = fixture_seed() | 1;
+	fixture_start(&fixture, settings);
+}
+
+/* A list of one half of the objects; a table of the other half, in parts; each leads to another of the table besides. */
+static uint64_t many_build(uint64_t n)
+{
+	struct node ***table = (struct node ***)heapd_alloc(heap, (n / 2 / PART + 1) * 8), *first = NULL;
+
+	ck_call(heapd_root_set(heap, "table", table));
+	for (uint64_t i = 0; i < n; i++) {
+		struct node *new = heapd_new(nodes, struct node);
+
+		if (!new)
+			ck_abort_msg("%s", heapd_error());
+		if (i % 2) {
+			heapd_init(&new->left, first);
+			first = new;
+		} else if (i / 2 % PART == 0) {
+			heapd_store(&table[i / 2 / PART], (struct node **)heapd_alloc(heap, PART * 8));
+			if (!table[i / 2 / PART])
+				ck_abort_msg("%s", heapd_error());
+		}
+		if (i % 2 == 0)
+			heapd_store(&table[i / 2 / PART][i / 2 % PART], new);
+		uint64_t other = draw() % (i / 2 + 1);
+		heapd_init(&new->right, table[other / PART][other % PART]);
+	}
+	ck_call(heapd_root_set(heap, "list", first));
+	while (heapd_load(&first->left))
+		first = first->left;
+	return ~(uint64_t)(uintptr_t)first;
+}
+
+/* In a process that ends: nobody's stack holds any of it. The address of the list's last object comes inverted. */
+static int many_client(void *end)
+{
+	uint64_t last;
+
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+	nodes = heapd_type_define(heap, "node", struct node, left, right);
+	last = many_build(many_objects());
+	return write(*(int *)end, &last, sizeof(last)) != sizeof(last);
+}
+
+static uint64_t many_made(void)
+{
+	uint64_t last;
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	fixture_wait(fixture_client_fork(many_client, &ends[1]), 0);
+	ck_assert_int_eq(read(ends[0], &last, sizeof(last)), sizeof(last));
+	close(ends[0]);
+	close(ends[1]);
+	return last;
+}
+
+/*
+ * What a verb allocates is limited: memory that lies in a file can be written out, and does not count. What it wrote is
+ * put where `check`, a line of Python, has it as `out`.
+ */
+static void run_bounded(const char *verb, const char *check)
+{
+	uint64_t begin = fixture_now_ns();
+	struct rlimit limit = { DATA_MOST, DATA_MOST };
+	struct rusage usage;
+	pid_t child = fork();
+	char command[1024];
+	int status;
+
+	if (child == 0) {
+		snprintf(command, sizeof(command), "exec %s -H test --no-gc --json=short %s >%s/out", tool,
+			 verb, fixture.dir);
+		if (!SANITIZED)
+			setrlimit(RLIMIT_DATA, &limit);
+		execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+		_exit(127);
+	}
+	ck_assert_int_gt(child, 0);
+	ck_assert_int_eq(wait4(child, &status, 0, &usage), child);
+	printf("%-30s %6.2f s, at most %ld MiB resident, files included\n", verb,
+	       (double)(fixture_now_ns() - begin) / 1e9, usage.ru_maxrss >> 10);
+	fflush(stdout);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%s: status %#x", verb, status);
+	ck_assert_msg(run("python3 -c 'import json\nout = open(\"%s/out\").read()\nn = %" PRIu64
+			  "\nassert %s, out[:1000]'",
+			  fixture.dir, many_objects(), check) == 0,
+		      "%s: not so: %s", verb, check);
+}
+
+/* The list is the longest path that there can be, and each of its objects is dominated by the one before. */
+START_TEST(memory_is_bounded)
+{
+	uint64_t last = many_made();
+	char verb[64], check[256];
+
+	run_bounded("--live histo", "[r for r in json.loads(out)[\"histo\"] if r[\"objects\"] == n]");
+	run_bounded("retained", "json.loads(out)[\"retained\"][0][\"retained\"] == n / 2 * 32");
+	run_bounded("--top 100000 retained", "len(json.loads(out)[\"retained\"]) == 100000");
+	run_bounded("snapshot", "int(out.split(\"node_count\\\":\")[1].split(\",\")[0]) > n");
+	run_bounded("leaks 2 0", "json.loads(out)");
+	snprintf(verb, sizeof(verb), "dot 0x%" PRIx64, ~last);
+	run_bounded(verb, "out.startswith(\"digraph heap {\") and out.count(\"->\") >= 4");
+	snprintf(verb, sizeof(verb), "who 0x%" PRIx64, ~last);
+	run_bounded(verb, "[r[\"reached_by\"] for r in json.loads(out)[\"who\"]] == [\"root list\"]");
+	snprintf(verb, sizeof(verb), "why 0x%" PRIx64, ~last);
+	snprintf(
+		check, sizeof(check),
+		"(lambda p: len(p) == n // 2 + 1 and p[0][\"object\"] == \"root list\" and p[-1][\"object\"] == \"node 0x%" PRIx64
+		"\" and all(r[\"held_by\"] == \"at byte 8\" for r in p[2:]))(json.loads(out)[\"path\"])",
+		~last);
+	run_bounded(verb, check);
+}
+END_TEST
+
 static void stop(void)
 {
 	attached_stop();
+}
+
+static void stop_many(void)
+{
+	fixture_stop(&fixture);
 }
 
 int main(void)
 {
 	const char *build = getenv("HEAPD_TEST_BUILD");
 	TCase *tcase = tcase_create("walk");
+	Suite *suite = suite_create("walk");
 
 	snprintf(tool, sizeof(tool), "%s/heapctl", build ? build : "build");
 	tcase_set_timeout(tcase, 300);
 	tcase_add_checked_fixture(tcase, start_small, stop);
 	tcase_add_test(tcase, a_walk_meets_what_the_collector_marked);
 	tcase_add_test(tcase, memlab_finds_the_same_retained_sizes);
-	return attached_run(tcase, suite_create("walk"));
+	suite_add_tcase(suite, tcase);
+	tcase = tcase_create("many");
+	tcase_add_checked_fixture(tcase, start_many, stop_many);
+	tcase_add_test(tcase, memory_is_bounded);
+	tcase_set_timeout(tcase, 3000);
+	return attached_run(tcase, suite);
 }

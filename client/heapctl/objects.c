@@ -125,14 +125,17 @@ static int object_load(struct graph *g, const struct ctl *ctl, uint32_t *node)
 		       ctl->heap->name, address);
 }
 
-/* By breadth: from[node] is 1 + the node by way of which it is reached first. */
-static uint32_t *paths_find(const struct graph *g, uint32_t until)
+static int no_room(void)
 {
-	uint32_t *from = calloc(g->n, sizeof(*from)), *queue = calloc(g->n, sizeof(*queue));
-	uint32_t head = 0, tail = 0;
+	return ctl_say(CTL_TROUBLE, "no room for the walk: %s (TMPDIR says where it goes)", strerror(errno));
+}
 
-	if (from && queue)
-		queue[tail++] = 0;
+/* By breadth: from[node] is 1 + the node by way of which it is reached first. Room for all nodes, twice. */
+static void paths_find(const struct graph *g, uint32_t until, uint32_t *from)
+{
+	uint32_t *queue = from + g->n, head = 0, tail = 1;
+
+	queue[0] = 0;
 	while (head < tail && !from[until]) {
 		uint32_t node = queue[head++];
 
@@ -145,8 +148,6 @@ static uint32_t *paths_find(const struct graph *g, uint32_t until)
 			queue[tail++] = to;
 		}
 	}
-	free(queue);
-	return queue ? from : NULL;
 }
 
 static uint32_t edge_word(const struct graph *g, uint32_t node, uint32_t to)
@@ -203,43 +204,48 @@ static void allocated_text(const struct ctl *ctl, const Pprof__Profile *profile,
 	}
 }
 
-static int path_print(const struct ctl *ctl, const struct graph *g, const uint32_t *from, uint32_t node,
+/* The path backwards becomes the path forwards: next[at] is the one behind it. The first one after node 0. */
+static uint32_t path_turn(const uint32_t *from, uint32_t *next, uint32_t node)
+{
+	uint32_t at = node;
+
+	for (next[at] = 0; from[at] > 1; at = from[at] - 1)
+		next[from[at] - 1] = at;
+	return at;
+}
+
+/* `from` as paths_find() left it, and the room behind it. */
+static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *from, uint32_t node,
 		      const Pprof__Profile *profile)
 {
 	static const struct table_column columns[] = { { "OBJECT", TABLE_TEXT },
 						       { "SIZE", TABLE_BYTES },
 						       { "HELD BY", TABLE_TEXT },
 						       { "ALLOCATED BY", TABLE_TEXT } };
-	uint32_t length = 0, *path;
+	uint32_t *next = from + g->n;
 	char held[64], allocated[512];
 	struct table t;
-	int status;
-
-	for (uint32_t at = node; at; at = from[at] - 1)
-		length++;
-	path = calloc(length, sizeof(*path));
 	/* The last column is for those who have a profile. */
-	status = path ? table_begin(&t, ctl, "path", columns, profile ? 4 : 3)
-		      : ctl_say(CTL_TROUBLE, "out of memory");
-	if (status == CTL_OK)
-		for (uint32_t at = node, i = length; at; at = from[at] - 1)
-			path[--i] = at;
-	for (uint32_t i = 0; status == CTL_OK && i < length; i++) {
-		held_text(g, from[path[i]] - 1, path[i], held);
+	int status = table_begin(&t, ctl, "path", columns, profile ? 4 : 3);
+
+	if (status != CTL_OK)
+		return status;
+	for (uint32_t at = path_turn(from, next, node); at; at = next[at]) {
+		held_text(g, from[at] - 1, at, held);
 		table_row(&t);
-		table_text(&t, graph_text(g, path[i]).text);
-		table_number(&t, graph_node(g, path[i]).size);
+		table_text(&t, graph_text(g, at).text);
+		table_number(&t, graph_node(g, at).size);
 		table_text(&t, held);
-		allocated_text(ctl, profile, graph_node(g, path[i]).address, allocated);
+		allocated_text(ctl, profile, graph_node(g, at).address, allocated);
 		table_text(&t, allocated);
 	}
-	free(path);
-	return status == CTL_OK ? table_print(&t) : status;
+	return table_print(&t);
 }
 
 int verb_why(struct ctl *ctl)
 {
 	Pprof__Profile *profile = NULL;
+	struct store store = { .fd = -1 };
 	uint32_t node, *from = NULL;
 	struct graph g = { 0 };
 	int status = ctl->profile ? pprof_read(&profile, ctl->profile) : CTL_OK;
@@ -247,73 +253,90 @@ int verb_why(struct ctl *ctl)
 	if (status == CTL_OK)
 		status = object_load(&g, ctl, &node);
 	if (status == CTL_OK) {
-		from = paths_find(&g, node);
-		status = from ? path_print(ctl, &g, from, node, profile)
-			      : ctl_say(CTL_TROUBLE, "out of memory");
+		from = store_make(&store, g.n * 8ull);
+		if (from)
+			paths_find(&g, node, from);
+		status = from ? path_print(ctl, &g, from, node, profile) : no_room();
 		graph_free(&g);
 	}
-	free(from);
+	store_free(&store);
 	pprof_free(profile);
 	return status;
 }
 
-/* Whether the root leads to the node. `seen` and `queue` have room for all nodes. */
-static bool reaches(const struct graph *g, uint32_t root, uint32_t node, uint32_t *seen, uint32_t *queue)
+/* Who points to each node, one after the other: those of node v from before[at[v]] up to at[v + 1]. */
+static void before_find(const struct graph *g, uint64_t *at, uint32_t *before)
 {
-	uint32_t head = 0, tail = 0;
-
-	queue[tail++] = root;
-	seen[root] = root;
-	while (head < tail) {
-		uint32_t at = queue[head++];
-
-		if (at == node)
-			return true;
-		for (uint64_t e = g->offsets[at]; e < g->offsets[at + 1]; e++) {
-			uint32_t to = g->edges[e];
-
-			if (seen[to] == root)
-				continue;
-			seen[to] = root;
-			queue[tail++] = to;
-		}
-	}
-	return false;
+	for (uint64_t e = 0; e < g->nedges; e++)
+		at[g->edges[e]]++;
+	for (uint32_t v = 1; v <= g->n; v++)
+		at[v] += at[v - 1];
+	/* Filled from the end of each, which then is its begin. */
+	for (uint32_t v = 0; v < g->n; v++)
+		for (uint64_t e = g->offsets[v]; e < g->offsets[v + 1]; e++)
+			before[--at[g->edges[e]]] = v;
 }
 
-static int who_print(const struct ctl *ctl, const struct graph *g, uint32_t node)
+/* Marks all that lead to the node, against the pointers. */
+static void reach_mark(const struct graph *g, uint32_t node, const uint64_t *at, const uint32_t *before,
+		       uint32_t *seen)
+{
+	uint32_t *queue = seen + g->n, head = 0, tail = 1;
+
+	queue[0] = node;
+	seen[node] = 1;
+	while (head < tail) {
+		uint32_t v = queue[head++];
+
+		for (uint64_t e = at[v]; e < at[v + 1]; e++) {
+			if (seen[before[e]])
+				continue;
+			seen[before[e]] = 1;
+			queue[tail++] = before[e];
+		}
+	}
+}
+
+static int who_print(const struct ctl *ctl, const struct graph *g, const uint32_t *seen)
 {
 	static const struct table_column columns[] = { { "REACHED BY", TABLE_TEXT },
 						       { "SESSION", TABLE_COUNT } };
-	uint32_t *seen = calloc(g->n, sizeof(*seen)), *queue = calloc(g->n, sizeof(*queue)), found = 0;
+	uint32_t found = 0;
 	struct table t;
-	int status = seen && queue ? TABLE_BEGIN(&t, ctl, "who", columns)
-				   : ctl_say(CTL_TROUBLE, "out of memory");
+	int status = TABLE_BEGIN(&t, ctl, "who", columns);
 
-	for (uint32_t i = 1; status == CTL_OK && i < g->base; i++) {
-		if (!reaches(g, i, node, seen, queue))
+	if (status != CTL_OK)
+		return status;
+	for (uint32_t i = 1; i < g->base; i++) {
+		if (!seen[i])
 			continue;
 		found++;
 		table_row(&t);
 		table_text(&t, graph_text(g, i).text);
 		table_number(&t, g->roots[i - 1].session);
 	}
-	free(seen);
-	free(queue);
-	if (status == CTL_OK)
-		status = table_print(&t);
+	status = table_print(&t);
 	return status == CTL_OK && !found ? CTL_FOUND : status;
 }
 
 int verb_who(struct ctl *ctl)
 {
-	uint32_t node;
+	struct store store;
+	uint64_t *at;
+	uint32_t node, *seen = NULL;
 	struct graph g;
 	int status = object_load(&g, ctl, &node);
 
 	if (status != CTL_OK)
 		return status;
-	status = who_print(ctl, &g, node);
+	at = store_make(&store, (g.n + 1ull) * 16 + g.nedges * 4);
+	if (at) {
+		seen = (uint32_t *)(at + g.n + 1);
+		before_find(&g, at, seen + g.n * 2ull);
+		reach_mark(&g, node, at, seen + g.n * 2ull, seen);
+	}
+	status = at ? who_print(ctl, &g, seen) : no_room();
+	store_free(&store);
 	graph_free(&g);
 	return status;
 }
@@ -351,10 +374,11 @@ static void dot_mark(const struct graph *g, uint8_t *marks, uint32_t steps)
 
 static int dot_print(FILE *f, const struct graph *g, uint32_t node, uint32_t steps)
 {
-	uint8_t *marks = calloc(g->n, 1);
+	struct store store;
+	uint8_t *marks = store_make(&store, g->n);
 
 	if (!marks)
-		return ctl_say(CTL_TROUBLE, "out of memory");
+		return no_room();
 	marks[node] = 1;
 	dot_mark(g, marks, steps);
 	fputs("digraph heap {\n\tnode [shape=box, fontname=monospace];\n", f);
@@ -367,7 +391,7 @@ static int dot_print(FILE *f, const struct graph *g, uint32_t node, uint32_t ste
 				fprintf(f, "\tn%u -> n%u [label=\"%" PRIu64 "\"];\n", v, g->edges[e],
 					v < g->base ? 0 : g->words[e] * UINT64_C(8));
 	fputs("}\n", f);
-	free(marks);
+	store_free(&store);
 	return CTL_OK;
 }
 

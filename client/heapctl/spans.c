@@ -9,6 +9,7 @@
  */
 #include "spans.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,11 +41,13 @@ static bool spans_add(struct spans *spans, const struct heapd_span *s, uint32_t 
 	struct span_copy *list = spans->list;
 
 	if (spans->n == spans->room) {
-		spans->room = spans->room ? spans->room * 2 : 1024;
-		list = reallocarray(spans->list, spans->room, sizeof(*list));
+		uint64_t bytes = (spans->room ? spans->room * 2 : 1024) * sizeof(*list);
+
+		list = spans->room ? store_grow(&spans->store, bytes) : store_make(&spans->store, bytes);
 		if (!list)
 			return false;
 		spans->list = list;
+		spans->room = bytes / sizeof(*list);
 	}
 	list[spans->n++] = (struct span_copy){
 		.span = *s, .page = page, .slabs = heapd_span_slabs(s), .first = spans->slots
@@ -91,7 +94,9 @@ static int spans_read(const struct ctl *ctl, struct spans *spans, uint32_t *tabl
 				       ctl->heap->name);
 		for (uint32_t i = 0; i < n; i++)
 			if (table[i] == page + i + 1 && !spans_meet(ctl, spans, (uint32_t)page + i))
-				return ctl_say(CTL_TROUBLE, "out of memory");
+				return ctl_say(CTL_TROUBLE,
+					       "no room for the spans: %s (TMPDIR says where it goes)",
+					       strerror(errno));
 	}
 	return CTL_OK;
 }
@@ -117,7 +122,7 @@ int spans_load(const struct ctl *ctl, struct spans *spans)
 
 void spans_free(struct spans *spans)
 {
-	free(spans->list);
+	store_free(&spans->store);
 	*spans = (struct spans){ 0 };
 }
 

@@ -6,6 +6,7 @@
 #define HEAPCTL_SPANS_H
 
 #include "ctl.h"
+#include "store.h"
 
 struct span_copy {
 	struct heapd_span span;
@@ -15,6 +16,7 @@ struct span_copy {
 };
 
 struct spans {
+	struct store store;
 	struct span_copy *list; /* by address */
 	size_t n, room;
 	uint64_t slots;  /* of all */

@@ -5,6 +5,9 @@
  * A cell is made for its reader: rounded and with a unit for people, exact and without in JSON, so no program has to
  * take "1.5M" apart. Text comes from the daemon and from other processes: what is not printable ASCII is replaced, so
  * that it neither moves the terminal's cursor nor makes the JSON invalid.
+ *
+ * Long tables, of all spans or of a path through a list of millions, are printed in lots and never held as a whole: the
+ * columns of one are at least as wide as those of the lot before.
  */
 #include "table.h"
 
@@ -15,6 +18,7 @@
 #include <unistd.h>
 
 #define CELL_MAX 512
+#define LOT_ROWS 2048u /* that are held at a time */
 
 struct text text_bytes(uint64_t bytes)
 {
@@ -106,9 +110,81 @@ int table_begin(struct table *table, const struct ctl *ctl, const char *name,
 	return CTL_OK;
 }
 
+/* The same without the blanks and newlines between its tokens. */
+static void json_short(char *json)
+{
+	char *to = json;
+	bool quoted = false;
+
+	for (const char *from = json; *from; from++) {
+		if (*from == '"')
+			quoted = !quoted;
+		if (!quoted && (*from == ' ' || *from == '\n'))
+			continue;
+		*to++ = *from;
+		if (quoted && *from == '\\' && from[1])
+			*to++ = *++from;
+	}
+	*to = 0;
+}
+
+/* What scols made of a lot: {"name": [ROWS]}, of which the beginning is printed once and the end by table_print(). */
+static void print_lot_json(struct table *table, char *json)
+{
+	char *rows = strchr(json, '['), *end = strrchr(json, ']');
+	bool is_short = table->ctl->json == CTL_JSON_SHORT;
+
+	if (!rows || !end)
+		return;
+	while (end > rows && (end[-1] == ' ' || end[-1] == '\n'))
+		end--;
+	*end = 0;
+	if (is_short)
+		json_short(json);
+	/* In the short form the brackets have moved. */
+	rows = strchr(json, '[');
+	printf("%s", table->lots ? "," : json);
+	if (table->lots)
+		printf("%s", rows + 1);
+}
+
+static int print_lot(struct table *table)
+{
+	char *text = NULL;
+
+	if (table->ctl->json == CTL_JSON_OFF)
+		return scols_print_table(table->scols);
+	if (scols_print_table_to_string(table->scols, &text) < 0 || !text)
+		return -1;
+	print_lot_json(table, text);
+	free(text);
+	return 0;
+}
+
+static void columns_keep(struct table *table)
+{
+	for (size_t i = 0; i < table->ncolumns; i++) {
+		struct libscols_column *c = scols_table_get_column(table->scols, i);
+
+		scols_column_set_whint(c, (double)scols_column_get_width(c));
+	}
+}
+
+static void lot_print(struct table *table)
+{
+	table->failed |= print_lot(table) < 0;
+	table->lots++;
+	columns_keep(table);
+	scols_table_remove_lines(table->scols);
+	scols_table_enable_noheadings(table->scols, 1);
+}
+
 void table_row(struct table *table)
 {
+	if (scols_table_get_nlines(table->scols) == LOT_ROWS)
+		lot_print(table);
 	table->line = scols_table_new_line(table->scols, NULL);
+	table->failed |= !table->line;
 	table->at = 0;
 }
 
@@ -121,7 +197,7 @@ void table_color(struct table *table, const char *color)
 static void cell(struct table *table, const char *text)
 {
 	if (table->line && table->at < table->ncolumns)
-		scols_line_set_data(table->line, table->at, text);
+		table->failed |= scols_line_set_data(table->line, table->at, text) < 0;
 	table->at++;
 }
 
@@ -170,38 +246,15 @@ void table_real(struct table *table, double number)
 	cell(table, text);
 }
 
-/* The same without the blanks and newlines between its tokens. */
-static void json_short(char *json)
-{
-	char *to = json;
-	bool quoted = false;
-
-	for (const char *from = json; *from; from++) {
-		if (*from == '"')
-			quoted = !quoted;
-		if (!quoted && (*from == ' ' || *from == '\n'))
-			continue;
-		*to++ = *from;
-		if (quoted && *from == '\\' && from[1])
-			*to++ = *++from;
-	}
-	*to = 0;
-}
-
 static int print_json(struct table *table)
 {
-	char *json = NULL;
-
-	if (scols_table_is_empty(table->scols)) {
+	if (!table->lots && scols_table_is_empty(table->scols)) {
 		printf("{\"%s\":[]}\n", table->name);
 		return CTL_OK;
 	}
-	if (scols_print_table_to_string(table->scols, &json) < 0 || !json)
-		return ctl_say(CTL_TROUBLE, "out of memory");
-	if (table->ctl->json == CTL_JSON_SHORT)
-		json_short(json);
-	printf("%s%s", json, table->ctl->json == CTL_JSON_SHORT ? "\n" : "");
-	free(json);
+	if (!scols_table_is_empty(table->scols))
+		lot_print(table);
+	printf(table->ctl->json == CTL_JSON_SHORT ? "]}\n" : "\n   ]\n}\n");
 	return CTL_OK;
 }
 
@@ -217,9 +270,11 @@ int table_print(struct table *table)
 
 	if (table->ctl->json != CTL_JSON_OFF)
 		status = print_json(table);
-	else if (scols_table_is_empty(table->scols))
+	else if (!scols_table_is_empty(table->scols))
+		lot_print(table);
+	else if (!table->lots)
 		print_none(table);
-	else if (scols_print_table(table->scols) < 0)
+	if (table->failed)
 		status = ctl_say(CTL_TROUBLE, "out of memory");
 	scols_unref_table(table->scols);
 	return status;

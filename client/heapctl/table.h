@@ -31,6 +31,8 @@ struct table {
 	const struct table_column *columns;
 	size_t ncolumns, at;
 	const char *name;
+	unsigned lots; /* printed already: a table is not held as a whole */
+	bool failed;
 };
 
 int table_begin(struct table *table, const struct ctl *ctl, const char *name,
