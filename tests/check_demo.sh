@@ -59,6 +59,26 @@ says 'verify +clean'
 says 'now [0-9.]+ MiB are allocated: [0-9]{1,4} bytes more than can be reached'
 ! grep 'changed meanwhile' "$dir/out" || complain "a file that changed was not read again"
 ((bad == 0)) || cat "$dir/err" "$dir/out"
+
+# An answer that is not grep's is found, whichever of the four kinds of questions it is to. Here it is grep that leaves
+# out what it finds, all files or the last place, which is as good as an index that has more.
+mkdir "$dir/bin" "$dir/few"
+find "$text" -type f | sort | head -n 40 | xargs -d '\n' cp -t "$dir/few"
+cat >"$dir/bin/grep" <<-EOF
+	#!/bin/sh
+	[ "\$1" = "\$LIE" ] || exec $(command -v grep) "\$@"
+	$(command -v grep) "\$@" | case \$1 in *l*) sed -z '1,\$d' ;; *) sed '\$d' ;; esac
+EOF
+chmod +x "$dir/bin/grep"
+asked() {
+	PATH=$dir/bin:$PATH LIE=$1 TMPDIR=$dir/tmp timeout $((50 * ${CK_TIMEOUT_MULTIPLIER:-1})) \
+		"$demo" -k 0 --rounds=0 "$dir/few" >"$dir/out" 2>"$dir/err"
+}
+asked none || { complain "with an honest grep: exit status $?"; cat "$dir/err"; }
+for kind in -ahowF -abHoZwF -ahoP -alZwF; do
+	! asked "$kind" || complain "nobody notices that grep $kind left out something"
+	grep -q 'answers differ' "$dir/err" || { complain "grep $kind: no word of what differs"; cat "$dir/err"; }
+done
 [[ -z $(ls -A "$dir/tmp") ]] || complain "left behind: $(ls -A "$dir/tmp")"
 pids=$(left)
 if [[ -n $pids ]]; then
