@@ -21,6 +21,30 @@ function ratio(list, by,	n, a, b, i, q) {
 		q = q " " (b[i] + 0 ? a[i] / b[i] : 0)
 	return n ? sprintf("%.3g", median(q)) : "-"
 }
+# A goal that is a quotient, or a figure, of parts of this page.
+function goal(text, least, limit, known, measured,	met) {
+	met = least ? measured >= limit : measured <= limit
+	printf "- %s: at %s %s; %s\n", text, least ? "least" : "most", limit, known ? sprintf("measured %.3g: %s", measured, met ? "met" : "missed") : "not measured"
+}
+function quotient(a, b) { return b + 0 ? a / b : 0 }
+function goals_of_marking() {
+	goal("objects marked a second on one core, heapd / Go", 1, 20, quicker["go"], quicker["go"])
+	goal("objects marked a second on one core, heapd / bdwgc", 1, 10, quicker["bdwgc"], quicker["bdwgc"])
+	goal("objects marked a second on one core, heapd / a bare prefetching loop", 1, 0.5, quicker["loop"], quicker["loop"])
+}
+function goals_of_work(	k, n, kind) {
+	n = split("a b c d", kind)
+	for (k = 1; k <= n; k++) {
+		goal("work " kind[k] ", 99.9 % of pauses, heapd / the mean of ZGC", 0, 1, stops["heapd", kind[k]] && stops["zgc", kind[k]], quotient(p999["heapd", kind[k]], mean["zgc", kind[k]]))
+		goal("work " kind[k] ", longest pause, heapd / ZGC", 0, 0.1, stops["heapd", kind[k]] && stops["zgc", kind[k]], quotient(most["heapd", kind[k]], most["zgc", kind[k]]))
+		goal("work " kind[k] ", throughput, heapd / ZGC", 1, 1, rate[kind[k], "heapd"] && rate[kind[k], "zgc"], quotient(rate[kind[k], "heapd"], rate[kind[k], "zgc"]))
+	}
+}
+function goals_of_memory(	p) {
+	for (p = 1; p <= 4; p++)
+		goal("memory used for the same objects, phase " p ", heapd / jemalloc", 0, 1, used["heapd", p] && used["jemalloc", p], quotient(used["heapd", p], used["jemalloc", p]))
+	goal("an idle daemon with three heaps, % of a processor", 0, 0.1, "all" in idlecpu, idlecpu["all"])
+}
 function heading(text) { print "\n## " text "\n" }
 
 FNR == 1 { file = FILENAME; sub(/.*\//, "", file) }
@@ -35,8 +59,9 @@ file == "restart.txt" && $1 == "restart" {
 	if (!($2 in sizes)) { sizes[$2]; size[++nsizes] = $2 }
 	through[$2] = through[$2] " " $3; longest[$2] = longest[$2] " " $4; answered[$2] = answered[$2] " " $5; next
 }
+file == "idle.txt" && $1 == "idle" { idlecpu[$2] = $3; woken[$2] = $4; if ($2 != "all") idle[++nidle] = $2; next }
 $1 == "missing" { sub(/^missing /, ""); missing[file] = missing[file] (missing[file] ? "; " : "") $0; next }
-file == "mark.txt" { mark[++nmark] = $0; next }
+file == "mark.txt" { if ($3 + 0) quicker[$1] = $3; mark[++nmark] = $0; next }
 file == "work.txt" && $1 == "work" {
 	if (!($3 in workers)) { workers[$3]; worker[++nworkers] = $3 }
 	rate[$2, $3] = $4; peak[$2, $3] = $5; next
@@ -54,6 +79,9 @@ END {
 	heading("Goals")
 	for (i = 1; i <= ngoals; i++)
 		print "- " substr(goals[i], 7)
+	goals_of_marking()
+	goals_of_work()
+	goals_of_memory()
 
 	heading("Allocation")
 	figure("pair.svg", "pair"); figure("burst.svg", "burst"); figure("pass.svg", "pass")
@@ -95,6 +123,14 @@ END {
 		print "| MiB in the heap | 8 MiB through | longest wait | request answered |\n|--:|--:|--:|--:|"
 		for (i = 1; i <= nsizes; i++)
 			printf "| %s | %s | %s | %s |\n", size[i], spread(through[size[i]], "%.0f"), spread(longest[size[i]], "%.0f"), spread(answered[size[i]], "%.0f")
+	}
+	if ("all" in idlecpu) {
+		heading("An idle daemon")
+		print "Three heaps, in each a client that allocates nothing. Processor time, and how often a thread woke.\n"
+		print "| thread | % of a processor | wake-ups a second |\n|---|--:|--:|"
+		for (i = 1; i <= nidle; i++)
+			printf "| %s | %.4f | %.2f |\n", idle[i], idlecpu[idle[i]], woken[idle[i]]
+		printf "| all | %.4f | %.2f |\n", idlecpu["all"], woken["all"]
 	}
 	if (nmark) {
 		heading("Marking")
