@@ -325,7 +325,7 @@ $(O)/bpf/exporter.o: $(O)/.paths
 $(O)/bpf/exporter.o $(O)/bpf/loader.o: UNIT_FLAGS = $(PROG_FLAGS) -isystem $(O)/bpf -DEXPORTER_VERSION='"$(VERSION)"' $(EXPORTER_PATHS)
 
 $(O)/heapd-exporter: $(EXPORTER_OBJ) $(O)/.sources
-	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-levent_core -levent_extra -lsystemd $(if $(HAVE_BPF),-lbpf -lelf -lcap-ng)))
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),,-levent_core -levent_extra -lsystemd -lcap-ng $(if $(HAVE_BPF),-lbpf -lelf)))
 
 # $(call program,source,folder under $(O),common objects): one test, stress or bench program.
 define program

@@ -8,6 +8,7 @@
  */
 #include <argp.h>
 #include <arpa/inet.h>
+#include <cap-ng.h>
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/event.h>
@@ -248,7 +249,15 @@ static void end(evutil_socket_t fd, short what, void *arg)
 
 /* Starting -------------------------------------------------------------------------------------------------------- */
 
-static void bpf_start(struct exporter *e)
+/* The bounding set needs one capability more than the unit has, and whoever has none gains nothing by it: it may stay. */
+static bool capabilities_drop(void)
+{
+	capng_clear(CAPNG_SELECT_BOTH);
+	capng_apply(CAPNG_SELECT_BOTH);
+	return capng_get_caps_process() == 0 && capng_have_capabilities(CAPNG_SELECT_CAPS) == CAPNG_NONE;
+}
+
+static int bpf_start(struct exporter *e)
 {
 	const char *how = "none";
 	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, e->daemon, e->library, e->links, &how);
@@ -259,6 +268,10 @@ static void bpf_start(struct exporter *e)
 		printf("heapd-exporter: goes on without BPF: %s\n", strerror(-r));
 	e->metrics.loader = e->loader;
 	e->metrics.how = how;
+	if (capabilities_drop())
+		return 0;
+	fprintf(stderr, "heapd-exporter: capabilities cannot be given up\n");
+	return -EPERM;
 }
 
 /* Connections that do nothing are no reason to refuse those that do. */
@@ -317,7 +330,8 @@ int main(int argc, char *argv[])
 	argp_parse(&argp, argc, argv, 0, NULL, &e);
 	signal(SIGPIPE, SIG_IGN);
 	raise_file_limit();
-	bpf_start(&e);
+	if (bpf_start(&e) < 0)
+		return 1;
 	e.base = event_base_new();
 	e.http = e.base ? evhttp_new(e.base) : NULL;
 	if (!e.http || heaps_start(&e.heaps, e.base) < 0)

@@ -6,13 +6,12 @@
  * system call is made here, with the kernel's structure written out. Else one perf event a probe, as libbpf makes it. Both
  * are told where the semaphore is, and the kernel counts it up in every process that maps the file, whenever it does.
  *
- * Once attached, reading maps by descriptors that are open needs no capability: they are dropped.
+ * Once attached, reading maps by descriptors that are open needs no capability.
  */
 #include "loader.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <cap-ng.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -179,8 +178,6 @@ int loader_start(struct loader **loader, const char *daemon, const char *library
 	}
 	if (r < 0)
 		*how = "none";
-	capng_clear(CAPNG_SELECT_BOTH);
-	capng_apply(CAPNG_SELECT_BOTH);
 	return r;
 }
 

@@ -30,7 +30,7 @@ struct loader_site {
 
 /*
  * Attaches to all present and future processes that run these two files. 0, or -errno and why; *how then is what kind
- * of link was used. Whatever comes of it, the process has given up its capabilities.
+ * of link was used.
  */
 int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
 		 const char **how);
