@@ -90,7 +90,7 @@ static void refill_later(struct connections *connections)
 {
 	static const struct timeval soon = { .tv_usec = 1000 };
 
-	if (connections->sessions->nready < SESSIONS_READY / 2)
+	if (sessionmemories_are_low(&connections->sessions->memories))
 		event_add(connections->refill, &soon);
 }
 
@@ -99,7 +99,7 @@ static void on_refill(evutil_socket_t fd, short what, void *arg)
 	struct connections *connections = arg;
 
 	(void)fd, (void)what;
-	sessions_refill(connections->sessions);
+	sessionmemories_refill(&connections->sessions->memories);
 }
 
 /*
@@ -670,7 +670,7 @@ void connections_deinit(struct connections *connections)
 
 	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
 		next = LIST_NEXT(c, link);
-		if (connections->sessions->store->kept)
+		if (connections->sessions->memories.store->kept)
 			connection_free(c);
 		else
 			connection_end(c, SESSION_DROPPED, "the daemon ends");

@@ -447,7 +447,7 @@ static void drop_unclaimed(struct daemon *daemon)
 
 	for (size_t i = 0; i < daemon->store.nitems; i++)
 		unclaimed |= strncmp(daemon->store.items[i].name, "heap.", 5) == 0;
-	store_drop(&daemon->store, "session.", unclaimed ? session_memory_is_new : NULL);
+	store_drop(&daemon->store, "session.", unclaimed ? sessionmemory_is_new : NULL);
 }
 
 static int start(struct daemon *daemon)
@@ -484,7 +484,7 @@ static int run(struct daemon *daemon)
 	log_notice(daemon->log, "ready: %zu heaps, socket %s", daemon->nheaps,
 		   path[0] ? path : "of the service manager");
 	sd_notify(0, "READY=1");
-	sessions_refill(&daemon->sessions);
+	sessionmemories_refill(&daemon->sessions.memories);
 	r = event_base_dispatch(daemon->base);
 	sd_notify(0, "STOPPING=1");
 	listener_stop(&daemon->listener);

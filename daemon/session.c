@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session.c - owns sessions from their first byte of memory to their last.
+ * session.c - owns sessions from their making to their end.
  *
  * Right because a session's memory enters the heap's table complete, and leaves it, under the heap's lock,
  * before it is unmapped: who goes through the table never meets a half-made or a dead one. Ending a session
@@ -11,10 +11,8 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,111 +22,11 @@
 #include "heapd/probes.h"
 #include "heapd/session.h"
 #include "ledger.h"
-#include "memory.h"
 #include "peer.h"
 #include "supply.h"
 
 #define DEATH_MIN      (UINT64_C(8) << 20)  /* bytes in use of which a death may have left much */
 #define SESSION_CHARGE (UINT64_C(64) << 10) /* what one touches of its memory, about: head, threads, pins */
-
-static void memory_name(uint64_t number, char name[STORE_NAME_MAX])
-{
-	snprintf(name, STORE_NAME_MAX, "session.%" PRIu64, number);
-}
-
-/* Nobody will look for it. */
-static void memory_unstore(struct store *store, struct session_memory *memory)
-{
-	char name[STORE_NAME_MAX];
-
-	if (!memory->number)
-		return;
-	memory_name(memory->number, name);
-	store_remove(store, name);
-	memory->number = 0;
-}
-
-static void memory_release(struct session_memory *memory)
-{
-	if (memory->core)
-		munmap(memory->core, HEAPD_SESSION_CORE);
-	if (memory->fd >= 0)
-		close(memory->fd);
-	*memory = (struct session_memory){ .fd = -1 };
-}
-
-static int memory_map(struct session_memory *memory)
-{
-	void *core = mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			  memory->fd, 0);
-
-	if (core == MAP_FAILED)
-		return -errno;
-	memory->core = core;
-	return 0;
-}
-
-/* Stored before anybody gets it: it must not be missing when we are. */
-static int memory_store(struct sessions *sessions, struct session_memory *memory)
-{
-	char name[STORE_NAME_MAX];
-	int r;
-
-	if (!sessions->store || !sessions->store->kept)
-		return 0;
-	memory_name(sessions->next_memory, name);
-	r = store_put(sessions->store, name, memory->fd);
-	if (r == 0)
-		memory->number = sessions->next_memory++;
-	return r;
-}
-
-static int memory_make(struct sessions *sessions, struct session_memory *memory)
-{
-	struct session_memory new = { .fd = memory_create("session", HEAPD_SESSION_SIZE, 0) };
-	int r;
-
-	if (new.fd < 0)
-		return new.fd;
-	r = memory_map(&new);
-	if (r == 0)
-		r = memory_store(sessions, &new);
-	if (r < 0) {
-		memory_release(&new);
-		return r;
-	}
-	*memory = new;
-	return 0;
-}
-
-/* join_heap() writes the magic number before anybody gets it. A client that takes that away loses its own session by it. */
-bool session_memory_is_new(int fd)
-{
-	struct heapd_session head = { .magic = HEAPD_SESSION_MAGIC };
-
-	return pread(fd, &head.magic, sizeof(head.magic), offsetof(struct heapd_session, magic)) ==
-		       (ssize_t)sizeof(head.magic) &&
-	       !head.magic;
-}
-
-static int memory_take(struct sessions *sessions, struct session_memory *memory)
-{
-	if (!sessions->nready)
-		return memory_make(sessions, memory);
-	*memory = sessions->ready[--sessions->nready];
-	return 0;
-}
-
-/* Numbers of memories that an earlier daemon stored are not used again. */
-static uint64_t next_memory(const struct store *store)
-{
-	uint64_t next = 1, number;
-
-	for (size_t i = 0; store && i < store->nitems; i++)
-		if (sscanf(store->items[i].name, "session.%" SCNu64, &number) == 1 && number >= next)
-			next = number + 1;
-	return next;
-}
 
 void sessions_init(struct sessions *sessions, struct log *log, const struct config *config,
 		   struct store *store)
@@ -136,13 +34,12 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 	*sessions = (struct sessions){
 		.log = log,
 		.config = config,
-		.store = store,
 		.next_id = 1,
-		.next_memory = next_memory(store),
 		.begun = { .what = "processes that attached", .burst = SESSIONS_LINES },
 		.ended = { .what = "processes that detached", .burst = SESSIONS_LINES },
 		.died = { .what = "processes that ended without a detach", .burst = SESSIONS_LINES },
 	};
+	sessionmemories_init(&sessions->memories, store);
 	LIST_INIT(&sessions->all);
 }
 
@@ -188,22 +85,10 @@ void sessions_deinit(struct sessions *sessions)
 		LIST_REMOVE(session, link);
 		session_free(session);
 	}
-	while (sessions->nready) {
-		struct session_memory *memory = &sessions->ready[--sessions->nready];
-
-		memory_unstore(sessions->store, memory);
-		memory_release(memory);
-	}
+	sessionmemories_deinit(&sessions->memories);
 	log_limit_flush(sessions->log, &sessions->begun, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->ended, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->died, LOG_NOTICE);
-}
-
-void sessions_refill(struct sessions *sessions)
-{
-	while (sessions->nready < SESSIONS_READY &&
-	       memory_make(sessions, &sessions->ready[sessions->nready]) == 0)
-		sessions->nready++;
 }
 
 struct heap *sessions_find_heap(const struct sessions *sessions, const char *name)
@@ -235,13 +120,13 @@ static int open_resources(struct session *session, struct refusal *why)
 		return refuse(
 			why, r,
 			"the daemon has committed all the memory that it may, and has no room for a session; free some of it, or end some clients");
-	r = memory_take(session->sessions, &session->memory);
+	r = sessionmemories_take(&session->sessions->memories, &session->memory);
 	if (r == 0)
 		r = open_notify(session);
 	if (r == 0)
 		return 0;
-	memory_unstore(session->sessions->store, &session->memory);
-	memory_release(&session->memory);
+	sessionmemories_unstore(&session->sessions->memories, &session->memory);
+	sessionmemory_release(&session->memory);
 	heap_refund(session->heap, SESSION_CHARGE);
 	if (r == -ENOSPC)
 		return refuse(
@@ -263,8 +148,8 @@ static void close_resources(struct session *session)
 {
 	close_fd(&session->notify);
 	close_fd(&session->notify_client);
-	memory_unstore(session->sessions->store, &session->memory);
-	memory_release(&session->memory);
+	sessionmemories_unstore(&session->sessions->memories, &session->memory);
+	sessionmemory_release(&session->memory);
 	heap_refund(session->heap, SESSION_CHARGE);
 }
 
@@ -272,7 +157,7 @@ static void session_free(struct session *session)
 {
 	close_fd(&session->notify);
 	close_fd(&session->notify_client);
-	memory_release(&session->memory);
+	sessionmemory_release(&session->memory);
 	session_delete(session);
 }
 
@@ -321,7 +206,7 @@ static int join_heap(struct session *session)
 	};
 	int r;
 
-	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mapped by memory_make(), or the session was refused */
+	/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): mapped by sessionmemories_take(), or the session was refused */
 	memory->magic = HEAPD_SESSION_MAGIC;
 	memory->id = session->id;
 	memory->read_only = session->read_only;
@@ -348,7 +233,7 @@ static void leave_heap(struct session *session)
 	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
 	if (!ours)
-		session->memory = (struct session_memory){ .fd = -1, .number = session->memory.number };
+		session->memory = (struct sessionmemory){ .fd = -1, .number = session->memory.number };
 }
 
 static void count_in(struct session *session)
@@ -477,17 +362,7 @@ static struct session *session_of_record(struct sessions *sessions, struct heap 
 	session->id = record->id;
 	session->index = index;
 	session->in_flight = record->in_flight;
-	session->memory.number = record->memory;
 	return session;
-}
-
-static int memory_restore(struct session *session)
-{
-	char name[STORE_NAME_MAX];
-
-	memory_name(session->memory.number, name);
-	session->memory.fd = store_take(session->sessions->store, name);
-	return session->memory.fd < 0 ? session->memory.fd : memory_map(&session->memory);
 }
 
 static int rejoin_heap(struct session *session)
@@ -512,8 +387,11 @@ static int rejoin_heap(struct session *session)
 int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session)
 {
 	struct session *new = session_of_record(sessions, heap, index);
-	int r = new ? memory_restore(new) : -ENOMEM;
+	int r = -ENOMEM;
 
+	if (new)
+		r = sessionmemories_restore(&sessions->memories, heap->clients->records[index].memory,
+					    &new->memory);
 	if (r == 0)
 		r = rejoin_heap(new);
 	if (r < 0) {

@@ -18,16 +18,10 @@
 #include "heapd/message.h"
 #include "log.h"
 #include "refusal.h"
+#include "sessionmemory.h"
 #include "store.h"
 
-#define SESSIONS_READY 8u   /* memories made ahead, so that attaching is fast */
 #define SESSIONS_LINES 100u /* of each kind that are logged in a log limit's window */
-
-struct session_memory {
-	int fd;
-	struct heapd_session *core; /* HEAPD_SESSION_CORE bytes */
-	uint64_t number;            /* it is stored under; 0: it is not */
-};
 
 /* A user who has sessions. */
 struct session_user {
@@ -41,7 +35,7 @@ struct session {
 	struct session_user *user;
 	uint64_t bytes; /* that its memory took when quota.c looked last */
 	struct heap *heap;
-	struct session_memory memory;
+	struct sessionmemory memory;
 	int notify;         /* the daemon's end */
 	int notify_client;  /* the client's, until it was sent */
 	uint64_t id;        /* never reused */
@@ -63,15 +57,13 @@ struct session {
 struct sessions {
 	struct log *log;
 	const struct config *config; /* replaced when the configuration is read again */
-	struct store *store;
+	struct sessionmemories memories;
 	struct heap **heaps;
 	size_t nheaps;
 	LIST_HEAD(, session) all;
 	LIST_HEAD(, session_user) users;
 	unsigned count, nusers;
-	uint64_t next_id, next_memory;
-	struct session_memory ready[SESSIONS_READY];
-	unsigned nready;
+	uint64_t next_id;
 	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time */
 };
 
@@ -85,12 +77,6 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 		   struct store *store);
 /* Those that are still there, of which the next daemon will know, are let go of. After their heaps' end. */
 void sessions_deinit(struct sessions *sessions);
-
-/* Of a stored memory file: it was made ahead, and no process has had it. */
-bool session_memory_is_new(int fd);
-
-/* Makes the memories that are missing; for moments when nobody waits. */
-void sessions_refill(struct sessions *sessions);
 
 struct heap *sessions_find_heap(const struct sessions *sessions, const char *name);
 

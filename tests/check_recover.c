@@ -682,7 +682,7 @@ START_TEST(memory_that_nobody_had)
 	store = (struct store){ .log = &t.log, .items = items, .nitems = 2, .listener = -1 };
 	items[0] = (struct store_item){ .name = "session.1", .fd = new };
 	items[1] = (struct store_item){ .name = "session.2", .fd = used };
-	ck_assert_uint_eq(store_drop(&store, "session.", session_memory_is_new), 1);
+	ck_assert_uint_eq(store_drop(&store, "session.", sessionmemory_is_new), 1);
 	ck_assert_int_eq(store_take(&store, "session.2"), used);
 	ck_assert_int_eq(store_take(&store, "session.1"), -ENOENT);
 	ck_assert_int_lt(fcntl(new, F_GETFD), 0);
