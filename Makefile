@@ -348,7 +348,7 @@ $(FUZZ_BIN): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(FUZZ_OBJ) $(if $(FUZZER),,$(O)/t
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
-$(O)/tests/check_profile: | $(HEAPCTL)
+$(O)/tests/check_profile $(O)/tests/check_walk: | $(HEAPCTL) $(DEMO)
 
 $(O)/tests/ $(O)/stress/ $(O)/crash/ $(O)/fuzz/ $(O)/bench/:
 	@mkdir -p $@

@@ -262,6 +262,40 @@ START_TEST(compare_and_swap_on_request)
 }
 END_TEST
 
+/* What this program becomes when it is begun again with ROLE set: its exit status is the path. */
+#define ROLE "CHECK_ATTACH_ROLE"
+
+static int path_of_new_process(void)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	void *objects[1000];
+
+	if (heapd_attach(&heap, FIXTURE_HEAP, NULL) < 0 || heapd_get_info(heap, &info) < 0)
+		return 100;
+	for (size_t i = 0; i < 1000; i++)
+		objects[i] = heapd_alloc(heap, 64);
+	for (size_t i = 0; i < 1000; i++)
+		if (!objects[i] || heapd_free(objects[i]) != 0)
+			return 101;
+	return (int)info.path;
+}
+
+static int begin_again(void *tunables)
+{
+	setenv("GLIBC_TUNABLES", (const char *)tunables, 1);
+	setenv(ROLE, "path", 1);
+	execl("/proc/self/exe", "check_attach", (char *)NULL);
+	return 102;
+}
+
+/* The C library registers restartable sequences, or it does not, before main(). */
+START_TEST(sequences_switched_off)
+{
+	fixture_wait(fixture_client_fork(begin_again, (void *)"glibc.pthread.rseq=1"), HEAPD_PATH_RSEQ);
+	fixture_wait(fixture_client_fork(begin_again, (void *)"glibc.pthread.rseq=0"), HEAPD_PATH_CAS);
+}
+END_TEST
+
 static int reports;
 
 static void report_count(void *arg, int kind, const char *text)
@@ -450,6 +484,8 @@ int main(void)
 {
 	TCase *tcase = tcase_create("attach");
 
+	if (getenv(ROLE))
+		return path_of_new_process();
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, attached_start, attached_stop);
 	tcase_add_test(tcase, one_handle_counted);
@@ -461,6 +497,7 @@ int main(void)
 	tcase_add_test(tcase, agent_is_apart);
 	tcase_add_test(tcase, read_only);
 	tcase_add_test(tcase, compare_and_swap_on_request);
+	tcase_add_test(tcase, sequences_switched_off);
 	tcase_add_test(tcase, daemon_killed);
 	tcase_add_test(tcase, signals_during_requests);
 	tcase_add_test(tcase, cancelled_requests);
