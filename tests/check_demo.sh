@@ -56,6 +56,9 @@ says() {
 says "then updated $ROUNDS times"
 says 'all as grep says'
 says 'verify +clean'
+says 'killed +[1-9][0-9]* workers'
+says 'the dead left [1-9][0-9]* files half done, with [1-9][0-9]* postings'
+says 'allocated +[1-9][0-9]* objects, [0-9.]+ MiB, in [0-9.]+ s: [0-9.]*[1-9][0-9.]* million a second'
 says 'now [0-9.]+ MiB are allocated: [0-9]{1,4} bytes more than can be reached'
 ! grep 'changed meanwhile' "$dir/out" || complain "a file that changed was not read again"
 ((bad == 0)) || cat "$dir/err" "$dir/out"

@@ -152,6 +152,14 @@ static bool left_by_earlier_life(const struct file *file, const struct attempt *
 	       round_of(heapd_load(&file->winner)) < last->round;
 }
 
+/* Whoever was killed at the file is dead by now, so what it published does not grow any more. */
+static void count_left(struct table *table, const struct attempt *dead)
+{
+	__atomic_fetch_add(&table->left_files, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&table->left_postings, dead->postings, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&table->left_bytes, dead->bytes, __ATOMIC_RELAXED);
+}
+
 int claims_inherit(struct table *table, const struct schema *schema, struct claimant who, uint64_t *from,
 		   struct attempt **attempt)
 {
@@ -167,6 +175,7 @@ int claims_inherit(struct table *table, const struct schema *schema, struct clai
 		*from = i + 1;
 		if (!claim(file, last, mine, last->round))
 			continue;
+		count_left(table, last);
 		*attempt = mine;
 		return 1;
 	}
@@ -242,7 +251,13 @@ static void count_kind(struct claims_census *census, const struct attempt *winne
 
 void claims_count(const struct table *table, struct claims_census *census)
 {
-	*census = (struct claims_census){ .objects = 1, .bytes_held = heapd_size(table) };
+	*census = (struct claims_census){
+		.objects = 1,
+		.bytes_held = heapd_size(table),
+		.left_files = table->left_files,
+		.left_postings = table->left_postings,
+		.left_bytes = table->left_bytes,
+	};
 	for (uint64_t i = 0; i < table->nfiles; i++) {
 		const struct file *file = table->files[i];
 		const struct attempt *winner = heapd_load(&file->winner);

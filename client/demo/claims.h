@@ -56,5 +56,6 @@ struct claims_census {
 	uint64_t changed;                                         /* text files, included in `text` */
 	uint64_t bytes;                                           /* of text */
 	uint64_t objects, bytes_held;                             /* of the table itself */
+	uint64_t left_files, left_postings, left_bytes;           /* half done by workers that were killed */
 };
 void claims_count(const struct table *table, struct claims_census *census);

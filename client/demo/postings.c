@@ -43,6 +43,9 @@ void posting_publish(struct term *term, struct posting *posting)
 	do
 		heapd_store(&posting->next, first);
 	while (!heapd_cas(&term->postings, &first, posting));
+	/* Its own worker's alone to write. One that is killed here leaves a posting that is not counted. */
+	posting->attempt->postings++;
+	posting->attempt->bytes += heapd_size(posting);
 }
 
 struct posting *posting_counting(struct posting *posting)

@@ -57,6 +57,8 @@ struct table {
 	uint64_t bytes; /* of all files together */
 	uint64_t hint; /* all turns below it are claimed: file i has turn i in the first round, i + nfiles in the second */
 	uint64_t rounds; /* how often each file is to be read */
+	uint64_t left_files, left_postings,
+		left_bytes; /* half done by the dead, before their files were done again */
 	heapd_ptr(struct file) files[];
 };
 
@@ -76,6 +78,7 @@ struct attempt {
 	struct corpus_stamp stamp; /* of the file, when it was read; like kind, set before it wins */
 	uint32_t kind;             /* enum corpus_kind */
 	uint32_t changed;          /* since it was read: leave the file out of every answer */
+	uint64_t postings, bytes;  /* what it has published so far */
 };
 
 /* This process's handles of the types. */

@@ -72,6 +72,20 @@ static void print_crew(const struct summary *s, const struct options *options)
 	printf("killed    %u workers, each replaced, their files redone; meanwhile %u readers walked through all "
 	       "of the index\n",
 	       s->crew.killed, s->crew.readings);
+	printf("          the dead left %" PRIu64 " files half done, with %" PRIu64
+	       " postings of %.2f MiB in the index\n",
+	       s->files.left_files, s->files.left_postings, mib(s->files.left_bytes));
+}
+
+/* All that was ever allocated is reachable now, or was collected. */
+static void print_speed(const struct summary *s)
+{
+	uint64_t objects = s->files.objects + s->index.objects + s->info.gc_freed_objects;
+	double seconds = s->crew.build_seconds + s->crew.update_seconds;
+
+	printf("allocated %" PRIu64 " objects, %.1f MiB, in %.2f s: %.2f million a second, reading and all\n",
+	       objects, mib(summary_reachable(s) + s->info.gc_freed), seconds,
+	       seconds > 0 ? (double)objects / 1e6 / seconds : 0);
 }
 
 static void print_check(const struct summary *s)
@@ -94,6 +108,8 @@ void summary_print(const struct summary *s, const struct options *options)
 	printf("words     %" PRIu64 " different ones, %" PRIu64 " postings, %" PRIu64 " places\n",
 	       s->index.words, s->index.postings, s->index.places);
 	print_heap(s);
+	if (s->private && s->info.collecting)
+		print_speed(s);
 	print_collections(s);
 	print_check(s);
 	printf("verify    %s: %" PRIu64 " pages, %" PRIu64 " spans, %" PRIu64 " slabs\n",
