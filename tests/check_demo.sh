@@ -59,7 +59,11 @@ says 'verify +clean'
 says 'killed +[1-9][0-9]* workers'
 says 'the dead left [1-9][0-9]* files half done, with [1-9][0-9]* postings'
 says 'allocated +[1-9][0-9]* objects, [0-9.]+ MiB, in [0-9.]+ s: [0-9.]*[1-9][0-9.]* million a second'
-says 'now [0-9.]+ MiB are allocated: [0-9]{1,4} bytes more than can be reached'
+# Slabs that processors allocate from are left out of a sweep. What lies in them is less than 4 MiB by the supplier's
+# rule, and much less here; without collection it would be a hundred and more.
+says 'now [0-9.]+ MiB are allocated: [0-9]+ bytes more than can be reached'
+more=$(sed -n 's/.* allocated: \([0-9]*\) bytes more than can be reached/\1/p' "$dir/out")
+((${more:-4194304} < 4194304)) || complain "garbage that two collections have left: ${more:-?} bytes"
 ! grep 'changed meanwhile' "$dir/out" || complain "a file that changed was not read again"
 ((bad == 0)) || cat "$dir/err" "$dir/out"
 
@@ -77,6 +81,13 @@ asked() {
 	PATH=$dir/bin:$PATH LIE=$1 TMPDIR=$dir/tmp timeout $((50 * ${CK_TIMEOUT_MULTIPLIER:-1})) \
 		"$demo" -k 0 --rounds=0 "$dir/few" >"$dir/out" 2>"$dir/err"
 }
+# On a terminal there is a bar that fills; elsewhere none is in the way.
+bar='Indexing \[#+ *\] +[0-9]+ %'
+TMPDIR=$dir/tmp timeout $((50 * ${CK_TIMEOUT_MULTIPLIER:-1})) script -qec "'$demo' -k 0 --rounds=3 '$text'" /dev/null \
+	</dev/null >"$dir/terminal" 2>&1 || complain "on a terminal: exit status $?"
+grep -qE "$bar" "$dir/terminal" || complain "no bar on a terminal"
+! grep -E "$bar" "$dir/err" || complain "a bar where there is no terminal"
+
 asked none || { complain "with an honest grep: exit status $?"; cat "$dir/err"; }
 for kind in -ahowF -abHoZwF -ahoP -alZwF; do
 	! asked "$kind" || complain "nobody notices that grep $kind left out something"
