@@ -13,6 +13,7 @@
 #include "client/range.h"
 #include "client/thread.h"
 #include "fixture.h"
+#include "suite.h"
 
 static struct fixture fixture;
 static heapd_heap *heap;
@@ -83,12 +84,7 @@ static inline void attached_daemon_stop(void)
 static inline int attached_run(TCase *tcase, Suite *suite)
 {
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-
-	srunner_run_all(runner, CK_NORMAL);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
 
 #endif

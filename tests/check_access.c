@@ -24,6 +24,7 @@
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/session.h"
+#include "suite.h"
 
 enum { OWNER = 40001, MEMBER, OTHER, LISTED, GROUP = 50001, NO_GROUP };
 
@@ -521,11 +522,5 @@ static Suite *access_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(access_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(access_suite());
 }

@@ -9,6 +9,7 @@
 #include "heapd/sizeclass.h"
 
 #include "objects.h"
+#include "suite.h"
 
 #define LIVE_MAX   200u       /* objects alive at a time: more than three slabs of 64 */
 #define LIVE_BYTES (1u << 20) /* and no more than that together, but four at least */
@@ -328,9 +329,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_loop_test(tc, tests[i], 0, OBJECTS_PATHS);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alone.h"
+#include "suite.h"
 
 #define WORDS 260
 
@@ -450,8 +451,6 @@ int main(void)
 {
 	Suite *suite = suite_create("barrier");
 	TCase *stores = tcase_create("stores"), *edits = tcase_create("edits");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(stores, setup, NULL);
 	tcase_add_test(stores, first_store_attaches);
@@ -481,9 +480,5 @@ int main(void)
 	tcase_add_test(edits, edit_refuses);
 	suite_add_tcase(suite, edits);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -15,6 +15,7 @@
 #include "heapd/geometry.h"
 
 #include "objects.h"
+#include "suite.h"
 #include "workers.h"
 
 #define PROCESSES 6u
@@ -166,9 +167,5 @@ int main(void)
 	tcase_add_test(tc, threads_and_attachments_churn);
 	tcase_add_test(tc, killed_at_random);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

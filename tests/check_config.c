@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "heapd/phase.h"
+#include "suite.h"
 
 static struct config cfg;
 static char directory[64], path[128], said[65536];
@@ -904,11 +905,5 @@ static Suite *config_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(config_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(config_suite());
 }

@@ -15,6 +15,7 @@
 #include "fixture.h"
 #include "heapd/geometry.h"
 #include "heapd/session.h"
+#include "suite.h"
 
 #define LINES 100u /* of a kind that attaching and detaching write, at most */
 
@@ -188,8 +189,6 @@ int main(void)
 {
 	Suite *suite = suite_create("cost");
 	TCase *tests = tcase_create("cost");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
@@ -199,8 +198,5 @@ int main(void)
 	tcase_add_test(tests, attaching_all_the_time_is_logged_now_and_then);
 	tcase_add_test(tests, faults_are_logged_now_and_then);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

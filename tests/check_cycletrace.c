@@ -9,6 +9,7 @@
 
 #include "bpf/cycletrace.h"
 #include "heapd/atomic.h"
+#include "suite.h"
 
 static struct heapd_directory *directory;
 
@@ -241,8 +242,6 @@ int main(void)
 {
 	Suite *s = suite_create("cycletrace");
 	TCase *t = tcase_create("cycletrace");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, chrome_has_each_cycle_and_its_parts);
@@ -253,9 +252,5 @@ int main(void)
 	tcase_add_test(t, a_record_is_read_whole);
 	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
-	runner = srunner_create(s);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(s);
 }

@@ -17,6 +17,7 @@
 #include "daemon/heap.h"
 #include "fixture.h"
 #include "heapd/geometry.h"
+#include "suite.h"
 
 static struct fixture f;
 static char output[16384];
@@ -335,8 +336,6 @@ int main(void)
 {
 	Suite *suite = suite_create("daemon");
 	TCase *tcase = tcase_create("daemon");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, command_line_is_checked);
@@ -350,8 +349,5 @@ int main(void)
 	tcase_add_test(tcase, reload_takes_what_it_can);
 	tcase_add_test(tcase, socket_of_the_service_manager_is_used);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -14,6 +14,8 @@
 
 #include "fixture.h"
 #include "heapd/geometry.h"
+#include "numbers.h"
+#include "suite.h"
 
 static struct fixture f;
 static const struct heapd_directory *directory; /* of the watcher's session */
@@ -107,13 +109,6 @@ static int stay(int fd)
 	return fd;
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* From SIGKILL to the session's end, its pins with it. A zombie is dead: nobody waits for the child until then. */
 START_TEST(killed_process_is_forgotten_within_5_ms)
 {
@@ -127,7 +122,7 @@ START_TEST(killed_process_is_forgotten_within_5_ms)
 		ns[i] = wait_sessions(1);
 		fixture_wait(pid, -SIGKILL);
 	}
-	qsort(ns, 21, sizeof(ns[0]), compare);
+	qsort(ns, 21, sizeof(ns[0]), numbers_compare);
 	printf("death noticed: median %.2f ms, worst %.2f ms\n", (double)ns[10] / 1e6, (double)ns[20] / 1e6);
 	ck_assert_uint_lt(ns[10], 5000000);
 	ck_assert_uint_eq(deaths(), 21);
@@ -547,8 +542,6 @@ int main(void)
 {
 	Suite *suite = suite_create("death");
 	TCase *tcase = tcase_create("death");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -568,8 +561,5 @@ int main(void)
 	tcase_add_test(tcase, churn_leaves_nothing);
 	tcase_add_test(tcase, daemon_that_ends_is_noticed);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

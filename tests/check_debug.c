@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* HEAPD_DEBUG: programs that break a rule are told so, with object, type and place; those that break none hear nothing. */
 #include "collected.h"
+#include "numbers.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -130,14 +131,6 @@ END_TEST
 
 static uint64_t seed;
 
-static uint64_t random_next(void)
-{
-	seed ^= seed >> 12;
-	seed ^= seed << 25;
-	seed ^= seed >> 27;
-	return seed * 0x2545f4914f6cdd1dull;
-}
-
 static __attribute__((noinline)) void swap_plainly(struct node *a, struct node *b)
 {
 	struct node *next = a->next;
@@ -184,7 +177,8 @@ static void swap_much(struct node *many, void (*how)(struct node *a, struct node
 
 	while (!nheard && HEAPD_READ_ONCE(*finished) < end && fixture_now_ns() < deadline) {
 		for (unsigned i = 0; i < 10; i++) {
-			struct node *a = &many[random_next() % MANY], *b = &many[random_next() % MANY];
+			struct node *a = &many[random_next(&seed) % MANY],
+				    *b = &many[random_next(&seed) % MANY];
 			how(a, b);
 			ck_assert_uint_lt(a->next->number, MANY);
 		}

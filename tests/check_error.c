@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Sentences: each thread has its own, and the text of the last failure stands until the next. */
 #include "client/client.h"
+#include "suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -76,8 +77,6 @@ int main(void)
 {
 	Suite *suite = suite_create("error");
 	TCase *tests = tcase_create("sentences");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tests, nothing_yet);
 	tcase_add_test(tests, sets_all_three);
@@ -87,9 +86,5 @@ int main(void)
 	tcase_add_test(tests, version_is_the_headers);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -17,6 +17,7 @@
 #include "client/attach.h"
 #include "client/place.h"
 #include "client/thread.h"
+#include "suite.h"
 
 #define KEPT 100u
 
@@ -592,9 +593,5 @@ int main(void)
 	tcase_add_test(tc, double_in_spare);
 	tcase_add_test(tc, double_on_another_cpu);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

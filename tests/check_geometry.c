@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "heapd/slab.h"
+#include "suite.h"
 
 struct table {
 	uint64_t at, bytes;
@@ -193,8 +194,6 @@ int main(void)
 {
 	Suite *suite = suite_create("geometry");
 	TCase *tests = tcase_create("geometry");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, tables_do_not_overlap);
@@ -206,8 +205,5 @@ int main(void)
 	tcase_add_test(tests, slabs_hold_every_slot_once);
 	tcase_add_test(tests, entries_keep_their_parts);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

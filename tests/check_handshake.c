@@ -18,6 +18,7 @@
 #include "client/gate.h"
 #include "client/range.h"
 #include "holders.h"
+#include "suite.h"
 
 #define SOON_MS 5000u /* by when what is to come has come */
 
@@ -716,8 +717,6 @@ int main(void)
 {
 	Suite *suite = suite_create("handshake");
 	TCase *tcase = tcase_create("scan");
-	SRunner *runner;
-	int failed;
 
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, setup, NULL);
@@ -745,9 +744,5 @@ int main(void)
 	tcase_add_test(tcase, detach_waits_for_handlers);
 	suite_add_tcase(suite, tcase);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

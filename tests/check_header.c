@@ -22,6 +22,7 @@
 #define heapd_weak_get_sym      noted_weak_get
 #define heapd_thread_create_sym noted_thread_create
 #include "heapd.h"
+#include "suite.h"
 
 #ifdef __cplusplus
 #define C_LINKAGE extern "C"
@@ -523,15 +524,9 @@ int main(void)
 {
 	Suite *suite = suite_create("header");
 	TCase *tests = tcase_create("header");
-	SRunner *runner;
-	int failed;
 
 	add_tests(tests);
 	add_cxx_tests(tests);
 	suite_add_tcase(suite, tests);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -14,6 +14,7 @@
 
 #include "daemon/clients.h"
 #include "daemon/memory.h"
+#include "suite.h"
 
 static struct log lines;
 static int said = -1; /* what was logged */
@@ -245,8 +246,6 @@ int main(void)
 {
 	Suite *suite = suite_create("heap");
 	TCase *tcase = tcase_create("heap");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, automatic_base_goes_around_neighbours);
@@ -257,8 +256,5 @@ int main(void)
 	tcase_add_test(tcase, groups_above_count);
 	tcase_add_test(tcase, places_of_clients_are_used_again);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

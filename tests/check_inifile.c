@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The form of configuration files: what becomes a section, an assignment or a problem, and at which line. */
 #include "daemon/inifile.h"
+#include "suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -181,8 +182,6 @@ int main(void)
 {
 	Suite *suite = suite_create("inifile");
 	TCase *tests = tcase_create("inifile");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_loop_test(tests, form, 0, sizeof(forms) / sizeof(forms[0]));
 	tcase_add_test(tests, nul_bytes_are_refused_where_they_are);
@@ -190,8 +189,5 @@ int main(void)
 	tcase_add_test(tests, files_are_read_whole_or_not_at_all);
 	tcase_add_test(tests, random_bytes_never_crash);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -18,6 +18,7 @@
 #include "heapd/geometry.h"
 
 #include "objects.h"
+#include "suite.h"
 #include "workers.h"
 
 #define POINTS \
@@ -245,9 +246,5 @@ int main(void)
 	tcase_add_test(tc, killed_between_two_stores);
 	tcase_add_test(tc, set_by_environment);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -19,6 +19,8 @@
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/geometry.h"
+#include "numbers.h"
+#include "suite.h"
 
 #define MS        1000000u
 #define KILLS     50u
@@ -306,16 +308,9 @@ static int work_until_killed(void *arg)
 	return work(arg);
 }
 
-static int compare(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return *x < *y ? -1 : *x > *y;
-}
-
 static void print_times(uint64_t *ns, unsigned n)
 {
-	qsort(ns, n, sizeof(*ns), compare);
+	qsort(ns, n, sizeof(*ns), numbers_compare);
 	printf("from the kill to what was asked for meanwhile: median %.1f ms, worst %.1f ms, of %u\n",
 	       (double)ns[n / 2] / MS, (double)ns[n - 1] / MS, n);
 }
@@ -815,11 +810,5 @@ static Suite *suite(void)
 
 int main(void)
 {
-	SRunner *sr = srunner_create(suite());
-	int failed;
-
-	srunner_run_all(sr, CK_ENV);
-	failed = srunner_ntests_failed(sr);
-	srunner_free(sr);
-	return failed != 0;
+	return suite_run(suite());
 }

@@ -9,6 +9,7 @@
 #include <time.h>
 
 #include "objects.h"
+#include "suite.h"
 
 #define SUPPLY_MS 300u
 #define MS        1000000ull
@@ -313,9 +314,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_loop_test(tc, tests[i], 0, OBJECTS_PATHS);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

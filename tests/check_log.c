@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Log lines: their form, what of a client's text gets through, one write each, and the rate limit. */
 #include "daemon/log.h"
+#include "suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -514,11 +515,5 @@ static Suite *log_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(log_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(log_suite());
 }

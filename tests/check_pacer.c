@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "daemon/pacer.h"
+#include "suite.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -76,8 +77,6 @@ int main(void)
 {
 	Suite *suite = suite_create("pacer");
 	TCase *tests = tcase_create("pacer");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tests, goal_is_live_and_a_share_more);
 	tcase_add_test(tests, a_small_heap_grows_by_the_least);
@@ -86,8 +85,5 @@ int main(void)
 	tcase_add_test(tests, a_fast_heap_begins_earlier);
 	tcase_add_test(tests, deaths_get_a_fifth);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "objects.h"
+#include "suite.h"
 
 #define OBJECTS 4096u
 #define BYTES   4096u /* each a page of its own */
@@ -102,9 +103,5 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, one_fault_for_64_kib);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "objects.h"
+#include "suite.h"
 
 #define EACH  (16u << 20) /* bytes that each place allocates */
 #define MEAN  8192u       /* between two samples: 2048 of each place */
@@ -296,8 +297,6 @@ int main(void)
 	const char *build = getenv("HEAPD_TEST_BUILD");
 	TCase *tcase = tcase_create("profile");
 	Suite *suite = suite_create("profile");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	snprintf(tool, sizeof(tool), "%s/heapctl", build ? build : "build");
 	tcase_set_timeout(tcase, 120);
@@ -309,8 +308,5 @@ int main(void)
 		printf("SKIP profile: needs root, to load a BPF program\n");
 	}
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

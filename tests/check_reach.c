@@ -4,6 +4,7 @@
  * random graphs of all kinds of objects, and paths from roots to objects.
  */
 #include "attached.h"
+#include "numbers.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -27,14 +28,6 @@ struct flex {
 
 static heapd_type *nodes, *flexes;
 static uint64_t seed;
-
-static uint64_t random_next(void)
-{
-	seed ^= seed >> 12;
-	seed ^= seed << 25;
-	seed ^= seed >> 27;
-	return seed * 0x2545f4914f6cdd1dull;
-}
 
 static void types_define(void)
 {
@@ -65,11 +58,11 @@ static struct heapd_verify_result verified(void)
 /* An object of a kind drawn at random, of *n words, an even number: in each kind, odd words are fields. */
 static struct node **object_draw(size_t *n)
 {
-	size_t many = 4 + 2 * (random_next() % 20);
+	size_t many = 4 + 2 * (random_next(&seed) % 20);
 	void *o;
 
 	*n = many;
-	switch (random_next() % 6) {
+	switch (random_next(&seed) % 6) {
 	case 0:
 		*n = many * 4;
 		o = heapd_new_array(nodes, struct node, many);
@@ -84,7 +77,7 @@ static struct node **object_draw(size_t *n)
 		o = heapd_alloc_leaf(heap, many * 8);
 		break;
 	case 4:
-		*n = random_next() % 8 ? many : 5000;
+		*n = random_next(&seed) % 8 ? many : 5000;
 		o = heapd_alloc(heap, *n * 8);
 		break;
 	default:
@@ -107,11 +100,11 @@ static int graph_build(void *arg)
 	for (size_t i = 0; i < GRAPH; i++)
 		heapd_store(&table[i], object_draw(&n[i]));
 	for (size_t i = 0; i < GRAPH; i++) {
-		size_t from = random_next() % GRAPH, at = (random_next() % n[from]) | 1;
-		heapd_store(&table[from][at], (struct node *)(void *)table[random_next() % GRAPH]);
+		size_t from = random_next(&seed) % GRAPH, at = (random_next(&seed) % n[from]) | 1;
+		heapd_store(&table[from][at], (struct node *)(void *)table[random_next(&seed) % GRAPH]);
 	}
 	for (unsigned i = 0; i < ROOTS; i++) {
-		void *object = table[random_next() % GRAPH];
+		void *object = table[random_next(&seed) % GRAPH];
 		char name[16];
 		snprintf(name, sizeof(name), "root%u", i);
 		ck_call(heapd_root_set(heap, name, object));

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "objects.h"
+#include "suite.h"
 
 static struct fixture fixture;
 static heapd_heap *heap;
@@ -155,9 +156,5 @@ int main(void)
 	for (size_t i = 0; i < sizeof(tests) / sizeof(tests[0]); i++)
 		tcase_add_loop_test(tc, tests[i], 0, OBJECTS_PATHS);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

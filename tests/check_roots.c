@@ -9,6 +9,7 @@
 
 #include "fixture.h"
 #include "heapd/geometry.h"
+#include "suite.h"
 
 #define CLASS_LARGE (HEAPD_TYPE_LEAF * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE)
 
@@ -316,8 +317,6 @@ int main(void)
 {
 	Suite *suite = suite_create("roots");
 	TCase *tcase = tcase_create("roots");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -333,8 +332,5 @@ int main(void)
 	tcase_add_test(tcase, limit_can_be_set_and_counts);
 	tcase_add_test(tcase, limit_is_not_above_what_the_machine_has);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "daemon/scavenger.h"
+#include "suite.h"
 
 static struct testheap t;
 
@@ -127,8 +128,6 @@ int main(void)
 {
 	Suite *suite = suite_create("scavenger");
 	TCase *tests = tcase_create("scavenger");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_checked_fixture(tests, setup, teardown);
@@ -136,8 +135,5 @@ int main(void)
 	tcase_add_test(tests, beside_supply_and_a_busy_inode);
 	tcase_add_test(tests, starts_and_stops);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

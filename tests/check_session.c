@@ -15,6 +15,8 @@
 
 #include "fixture.h"
 #include "heapd/geometry.h"
+#include "numbers.h"
+#include "suite.h"
 
 #define NOBODY 65534
 
@@ -466,14 +468,6 @@ START_TEST(malformed_messages_end_the_session)
 }
 END_TEST
 
-static uint64_t random_next(uint64_t *state)
-{
-	*state += 0x9e3779b97f4a7c15ull;
-	uint64_t z = (*state ^ *state >> 30) * 0xbf58476d1ce4e5b9ull;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebull;
-	return z ^ z >> 31;
-}
-
 /* Bytes of all kinds: small numbers, large ones, names, noise. */
 static void fill_randomly(struct heapd_message *m, uint64_t *seed)
 {
@@ -604,13 +598,6 @@ START_TEST(crowd_of_silent_connections_is_kept_out)
 }
 END_TEST
 
-static int compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
 /* The daemon's part of attaching. The bound is loose; the figure is printed. */
 START_TEST(attaching_is_quick)
 {
@@ -625,7 +612,7 @@ START_TEST(attaching_is_quick)
 		call(fd, &m, HEAPD_OP_BYE);
 		close(fd);
 	}
-	qsort(ns, 101, sizeof(ns[0]), compare);
+	qsort(ns, 101, sizeof(ns[0]), numbers_compare);
 	printf("attach and welcome: median %.0f us, worst %.0f us\n", (double)ns[50] / 1e3,
 	       (double)ns[100] / 1e3);
 	ck_assert_uint_lt(ns[50], 5000000);
@@ -636,8 +623,6 @@ int main(void)
 {
 	Suite *suite = suite_create("session");
 	TCase *tcase = tcase_create("session"), *user = tcase_create("user");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -662,8 +647,5 @@ int main(void)
 	tcase_add_test(user, sessions_of_one_user_are_capped);
 	suite_add_tcase(suite, tcase);
 	suite_add_tcase(suite, user);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "heapd/sizeclass.h"
+#include "suite.h"
 
 START_TEST(every_size_gets_the_smallest_slot_that_holds_it)
 {
@@ -52,16 +53,11 @@ int main(void)
 {
 	Suite *suite = suite_create("sizeclass");
 	TCase *tests = tcase_create("sizeclass");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tests, every_size_gets_the_smallest_slot_that_holds_it);
 	tcase_add_test(tests, every_class_is_found_by_its_own_size);
 	tcase_add_test(tests, rounding_loses_an_eighth_at_most);
 	tcase_add_test(tests, slots_are_multiples_of_16);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -16,6 +16,8 @@
 
 #include "fixture.h"
 #include "heapd.h"
+#include "numbers.h"
+#include "suite.h"
 
 #define CELLS   64u
 #define HANDS   4u
@@ -41,14 +43,6 @@ struct hand {
 static struct fixture fixture;
 static heapd_heap *heap;
 static heapd_type *things;
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 0x2545f4914f6cdd1dull;
-}
 
 static struct thing *thing_new(uint64_t value)
 {
@@ -216,9 +210,5 @@ int main(void)
 	tcase_add_loop_test(tcase, writers, 0, 2);
 	tcase_add_loop_test(tcase, readers, 0, 2);
 	suite_add_tcase(suite, tcase);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -12,6 +12,7 @@
 #include <stdio.h>
 
 #include "fixture.h"
+#include "suite.h"
 
 #define NODES_MAX 60u
 
@@ -118,14 +119,8 @@ int main(void)
 {
 	Suite *suite = suite_create("tree");
 	TCase *tcase = tcase_create("tree");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_test(tcase, retains_what_cannot_be_reached_without);
 	suite_add_tcase(suite, tcase);
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_NORMAL);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed != 0;
+	return suite_run(suite);
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alone.h"
+#include "suite.h"
 
 struct order {
 	heapd_ptr(struct order) next;
@@ -232,8 +233,6 @@ int main(void)
 {
 	Suite *suite = suite_create("type");
 	TCase *tests = tcase_create("types");
-	SRunner *runner;
-	int failed;
 
 	tcase_add_checked_fixture(tests, setup, NULL);
 	tcase_add_test(tests, definition_that_is_there);
@@ -247,9 +246,5 @@ int main(void)
 	tcase_add_test(tests, one_handle_for_all_threads);
 	suite_add_tcase(suite, tests);
 
-	runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

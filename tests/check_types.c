@@ -2,6 +2,7 @@
 /* Types and classes: the records of a heap, which definitions pass, and when two are the same. */
 #include "daemon/types.h"
 #include "heapd/atomic.h"
+#include "suite.h"
 
 #include <check.h>
 #include <errno.h>
@@ -435,8 +436,6 @@ int main(void)
 {
 	Suite *suite = suite_create("types");
 	TCase *tcase = tcase_create("types");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, setup, teardown);
@@ -453,8 +452,5 @@ int main(void)
 	tcase_add_test(tcase, maps_have_a_pool);
 	tcase_add_test(tcase, a_class_is_not_seen_before_its_type);
 	suite_add_tcase(suite, tcase);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? 1 : 0;
+	return suite_run(suite);
 }

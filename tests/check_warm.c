@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "objects.h"
+#include "suite.h"
 
 #define OBJECTS 10000u
 
@@ -98,9 +99,5 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, warm, 0, OBJECTS_PATHS);
 	suite_add_tcase(suite, tc);
-	SRunner *runner = srunner_create(suite);
-	srunner_run_all(runner, CK_ENV);
-	int failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -19,6 +19,7 @@
 
 #include "fixture.h"
 #include "heapd.h"
+#include "suite.h"
 
 #define PATIENCE 1000
 
@@ -391,11 +392,5 @@ static Suite *watchdog_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(watchdog_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(watchdog_suite());
 }

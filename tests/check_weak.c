@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "client/thread.h"
+#include "numbers.h"
 
 #define MANY  2000u
 #define CELLS 256u /* of the stress */
@@ -375,14 +376,6 @@ START_TEST(read_by_a_reader)
 END_TEST
 
 /* Stress ------------------------------------------------------------------------------------------- */
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state >> 12;
-	*state ^= *state << 25;
-	*state ^= *state >> 27;
-	return *state * 0x2545f4914f6cdd1dull;
-}
 
 /* Puts things into its hands by weak references, and new things behind those; drops them as fast. */
 static void stress_step(struct table *t, struct thing **hands, uint64_t *seed)

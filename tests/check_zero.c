@@ -9,6 +9,7 @@
 
 #include "../client/zero.h"
 #include "objects.h"
+#include "suite.h"
 
 #define AROUND  64u
 #define LARGEST 128u
@@ -46,14 +47,9 @@ int main(void)
 {
 	Suite *suite = suite_create("zero");
 	TCase *tests = tcase_create("zero");
-	SRunner *runner = srunner_create(suite);
-	int failed;
 
 	tcase_add_test(tests, narrow);
 	tcase_add_test(tests, wide);
 	suite_add_tcase(suite, tests);
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }

@@ -25,6 +25,7 @@
 #include "daemon/supply.h"
 #include "daemon/types.h"
 #include "daemon/verify.h"
+#include "suite.h"
 
 #define MIB                  (UINT64_C(1) << 20)
 #define TESTHEAP_PATIENCE_NS 20000000000u
@@ -286,13 +287,7 @@ static inline bool testheap_falls(const uint64_t *word, uint64_t to)
 
 static inline int testheap_run(Suite *suite)
 {
-	SRunner *runner = srunner_create(suite);
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(suite);
 }
 
 #endif
