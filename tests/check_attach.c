@@ -213,6 +213,31 @@ static int write_to_heap(void *word)
 	return 0;
 }
 
+/* A core dump does not hold the heap, nor does a child that fork()'s handlers did not see. */
+START_TEST(left_out_of_dumps_and_raw_children)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+	bool ours = false;
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (strstr(line, "/memfd:heapd:"))
+			ours = true;
+		if (strncmp(line, "VmFlags:", 8) != 0)
+			continue;
+		if (ours) {
+			ck_assert_msg(strstr(line, " dd") && strstr(line, " dc"), "mapping %u: %s", n, line);
+			n++;
+		}
+		ours = false;
+	}
+	fclose(f);
+	ck_assert_uint_ge(n, 4); /* heap, directory, control, session */
+}
+END_TEST
+
 START_TEST(read_only)
 {
 	struct heapd_options options = heapd_options_default();
@@ -495,6 +520,7 @@ int main(void)
 	tcase_add_test(tcase, absent_daemon);
 	tcase_add_test(tcase, waits_for_the_daemon);
 	tcase_add_test(tcase, agent_is_apart);
+	tcase_add_test(tcase, left_out_of_dumps_and_raw_children);
 	tcase_add_test(tcase, read_only);
 	tcase_add_test(tcase, compare_and_swap_on_request);
 	tcase_add_test(tcase, sequences_switched_off);
