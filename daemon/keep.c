@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * keep.c - owns the descriptors of a daemon that runs without systemd, and that daemon's life.
+ * keep.c - owns the life of a daemon that runs without systemd: starts it, hears it, starts the next.
  *
  * It speaks systemd's protocol, so the daemon does not know the difference: a datagram socket named by NOTIFY_SOCKET takes
  * FDSTORE=1 and FDSTOREREMOVE=1, and the next daemon gets what is stored by LISTEN_FDS. The listening socket is
  * this process's: who connects while there is no daemon waits in its queue.
  *
- * Right because it is small: it reads datagrams, waits for its child, and allocates nothing in proportion to what a
- * client does but one name for each stored descriptor. A datagram that the dead daemon sent lies in the socket still:
- * it is read to the end before the next daemon is started. Messages count only if they come from the child. The
- * abstract socket's name can be had by anybody in the network namespace, but not the child's credentials.
+ * Right because it is small: it reads datagrams (notice.c), keeps what they bring (kept.c), and waits for its child.
+ * A datagram that the dead daemon sent lies in the socket still: it is read to the end before the next daemon is
+ * started. Messages count only if they come from the child. The abstract socket's name can be had by anybody in the
+ * network namespace, but not the child's credentials.
  *
  * A daemon that dies again and again is started after a pause that grows; what is stored stays stored.
  */
@@ -33,20 +33,15 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "kept.h"
 #include "listener.h"
+#include "notice.h"
 
-#define FIRST_FD      3 /* SD_LISTEN_FDS_START */
-#define MESSAGE_FDS   16u
 #define FILES_OTHER   64u
 #define DEATHS_FREE   20u                 /* daemons that are started again at once, ... */
 #define DEATH_COST_NS UINT64_C(200000000) /* ... and for how long each of them counts */
 #define PAUSE_FIRST   UINT64_C(20000000)  /* after one that never came up, doubled each time */
 #define PAUSE_LONGEST UINT64_C(5000000000)
-
-struct kept {
-	char *name;
-	int fd;
-};
 
 struct keep {
 	struct log *log;
@@ -56,8 +51,7 @@ struct keep {
 	struct sockaddr_un address; /* of notify */
 	socklen_t address_length;
 	int notify, signals;
-	struct kept *kept;
-	size_t nkept, room, most;
+	struct kept kept;
 	pid_t child;
 	int status;     /* of the last child, as waitpid() has it */
 	bool ready;     /* the child said so */
@@ -67,141 +61,22 @@ struct keep {
 	uint64_t start; /* when the next one is started; 0: it runs */
 };
 
-/* What is kept ------------------------------------------------------------------------------------------------ */
-
-static void kept_add(struct keep *k, const char *name, int fd)
-{
-	struct kept *grown = k->kept;
-	char *copy;
-
-	if (k->nkept == k->most) {
-		log_warning(k->log, "the store is full: '%s' is not kept", name);
-		close(fd);
-		return;
-	}
-	if (k->nkept == k->room) {
-		grown = reallocarray(k->kept, 2 * k->room + 16, sizeof(*grown));
-		if (grown) {
-			k->kept = grown;
-			k->room = 2 * k->room + 16;
-		}
-	}
-	copy = grown ? strdup(name) : NULL;
-	if (!copy) {
-		log_err(k->log, "out of memory: '%s' is not kept", name);
-		close(fd);
-		return;
-	}
-	k->kept[k->nkept++] = (struct kept){ copy, fd };
-}
-
-static void kept_remove(struct keep *k, const char *name)
-{
-	for (size_t i = k->nkept; i-- > 0;) {
-		struct kept item = k->kept[i];
-
-		if (strcmp(item.name, name) != 0)
-			continue;
-		k->kept[i] = k->kept[--k->nkept];
-		close(item.fd);
-		free(item.name);
-	}
-}
-
-static void kept_free(struct keep *k)
-{
-	for (size_t i = 0; i < k->nkept; i++) {
-		close(k->kept[i].fd);
-		free(k->kept[i].name);
-	}
-	free(k->kept);
-}
-
 /* What the daemon says ---------------------------------------------------------------------------------------- */
-
-struct notice {
-	char text[1024];
-	int fds[MESSAGE_FDS];
-	size_t nfds;
-	pid_t pid;
-};
-
-static void notice_attached(struct notice *notice, struct msghdr *h)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
-		struct ucred who;
-
-		if (c->cmsg_level != SOL_SOCKET)
-			continue;
-		if (c->cmsg_type == SCM_RIGHTS) {
-			notice->nfds = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-			memcpy(notice->fds, CMSG_DATA(c), notice->nfds * sizeof(int));
-		} else if (c->cmsg_type == SCM_CREDENTIALS) {
-			memcpy(&who, CMSG_DATA(c), sizeof(who));
-			notice->pid = who.pid;
-		}
-	}
-}
-
-/* False: there is none. */
-static bool notice_receive(int fd, struct notice *notice)
-{
-	_Alignas(struct cmsghdr) char
-		room[CMSG_SPACE(MESSAGE_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
-	struct iovec iov = { .iov_base = notice->text, .iov_len = sizeof(notice->text) - 1 };
-	struct msghdr h = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof(room)
-	};
-	ssize_t n;
-
-	do
-		n = recvmsg(fd, &h, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return false;
-	notice->text[n] = '\0';
-	notice->nfds = 0;
-	notice->pid = 0;
-	notice_attached(notice, &h);
-	return true;
-}
-
-/* The value of the line that begins with name=, up to its end; NULL: there is none. */
-static const char *notice_value(const struct notice *notice, const char *name, char value[256])
-{
-	size_t length = strlen(name);
-
-	for (const char *line = notice->text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (strncmp(line, name, length) != 0 || line[length] != '=')
-			continue;
-		snprintf(value, 256, "%.*s", (int)strcspn(line + length + 1, "\n"), line + length + 1);
-		return value;
-	}
-	return NULL;
-}
-
-static bool notice_says(const struct notice *notice, const char *name)
-{
-	char value[256];
-
-	return notice_value(notice, name, value) && strcmp(value, "1") == 0;
-}
 
 static void notice_obey(struct keep *k, struct notice *notice)
 {
-	char name[256];
+	char name[NOTICE_VALUE];
 
 	if (!notice_value(notice, "FDNAME", name) || strchr(name, ':'))
 		strcpy(name, "stored");
 	if (notice_says(notice, "FDSTOREREMOVE"))
-		kept_remove(k, name);
+		kept_remove(&k->kept, name);
 	if (notice_says(notice, "READY"))
 		k->ready = true;
 	if (!notice_says(notice, "FDSTORE"))
 		return;
 	for (size_t i = 0; i < notice->nfds; i++)
-		kept_add(k, name, notice->fds[i]);
+		kept_add(&k->kept, name, notice->fds[i]);
 	notice->nfds = 0;
 }
 
@@ -219,37 +94,6 @@ static void notices_read(struct keep *k)
 
 /* The daemon's life ------------------------------------------------------------------------------------------- */
 
-/* In the child. Each is moved above where all have to go first: the places may be those of others of them. */
-static int descriptors_pass(const struct keep *k)
-{
-	int n = (int)k->nkept + 1, r = 0, *copies = calloc((size_t)n, sizeof(*copies));
-
-	if (!copies)
-		return -ENOMEM;
-	for (int i = 0; r >= 0 && i < n; i++)
-		r = copies[i] = fcntl(i ? k->kept[i - 1].fd : k->listener.fd, F_DUPFD_CLOEXEC, FIRST_FD + n);
-	for (int i = 0; r >= 0 && i < n; i++)
-		r = dup2(copies[i], FIRST_FD + i);
-	free(copies);
-	return r < 0 ? -errno : 0;
-}
-
-static char *names_join(const struct keep *k)
-{
-	size_t size = sizeof("listen"), at;
-	char *names;
-
-	for (size_t i = 0; i < k->nkept; i++)
-		size += strlen(k->kept[i].name) + 1;
-	names = malloc(size);
-	if (!names)
-		return NULL;
-	at = (size_t)sprintf(names, "listen");
-	for (size_t i = 0; i < k->nkept; i++)
-		at += (size_t)sprintf(names + at, ":%s", k->kept[i].name);
-	return names;
-}
-
 static void number_set(const char *name, uint64_t number)
 {
 	char text[32];
@@ -261,7 +105,7 @@ static void number_set(const char *name, uint64_t number)
 static int environment_set(const struct keep *k)
 {
 	char address[sizeof(k->address.sun_path) + 1];
-	char *names = names_join(k);
+	char *names = kept_names(&k->kept, "listen");
 
 	if (!names)
 		return -ENOMEM;
@@ -271,9 +115,9 @@ static int environment_set(const struct keep *k)
 		 k->address.sun_path + 1);
 	setenv("NOTIFY_SOCKET", address, 1);
 	setenv("LISTEN_FDNAMES", names, 1);
-	number_set("LISTEN_FDS", k->nkept + 1);
+	number_set("LISTEN_FDS", k->kept.n + 1);
 	number_set("LISTEN_PID", (uint64_t)getpid());
-	number_set("FDSTORE", k->most);
+	number_set("FDSTORE", k->kept.most);
 	free(names);
 	return 0;
 }
@@ -290,7 +134,7 @@ static void child_run(struct keep *k)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	r = environment_set(k);
 	if (r == 0)
-		r = descriptors_pass(k);
+		r = kept_pass(&k->kept, k->listener.fd);
 	if (r == 0) {
 		execv(k->program, k->argv);
 		r = -errno;
@@ -334,14 +178,14 @@ static void tell_end(const struct keep *k, uint64_t pause)
 
 	log_warning(k->log, "the daemon (process %d) %s %d; %zu descriptors are kept; it is started again%s",
 		    k->child, WIFSIGNALED(status) ? "was ended by signal" : "ended with status",
-		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), k->nkept,
+		    WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status), k->kept.n,
 		    pause ? " after a pause" : "");
 }
 
 /* A first daemon that does not come up, such as one with a wrong configuration, leaves nothing to keep. */
 static bool is_over(const struct keep *k)
 {
-	return k->stopping || (!k->ready && !k->nkept && k->early == 0);
+	return k->stopping || (!k->ready && !k->kept.n && k->early == 0);
 }
 
 /* False: this was the last one. */
@@ -472,7 +316,8 @@ static void raise_file_limit(struct keep *k)
 		setrlimit(RLIMIT_NOFILE, &limit);
 		getrlimit(RLIMIT_NOFILE, &limit);
 	}
-	k->most = limit.rlim_cur > 2 * FILES_OTHER ? (size_t)limit.rlim_cur / 2 - FILES_OTHER : FILES_OTHER;
+	k->kept.most = limit.rlim_cur > 2 * FILES_OTHER ? (size_t)limit.rlim_cur / 2 - FILES_OTHER
+							: FILES_OTHER;
 }
 
 static int prepare(struct keep *k, const struct config *config)
@@ -494,16 +339,20 @@ static int prepare(struct keep *k, const struct config *config)
 
 int keep_run(char **argv, const struct config *config, struct log *log)
 {
-	struct keep k = {
-		.log = log, .argv = argv, .notify = -1, .signals = -1, .start = 1, .listener.fd = -1
-	};
+	struct keep k = { .log = log,
+			  .argv = argv,
+			  .notify = -1,
+			  .signals = -1,
+			  .start = 1,
+			  .listener.fd = -1,
+			  .kept.log = log };
 	int r;
 
 	r = prepare(&k, config);
 	if (r == 0)
 		r = loop(&k);
 	listener_stop(&k.listener);
-	kept_free(&k);
+	kept_free(&k.kept);
 	if (k.notify >= 0)
 		close(k.notify);
 	if (k.signals >= 0)
