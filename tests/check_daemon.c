@@ -285,6 +285,55 @@ START_TEST(reload_takes_what_it_can)
 }
 END_TEST
 
+/* In place of all that stood there; a heap of that name is made by it, and can be attached to once it is in force. */
+static void reload_daemon_options(const char *options, const char *heap)
+{
+	char text[256];
+	int r;
+
+	ck_assert_int_eq(truncate(f.config, 0), 0);
+	append("[Daemon]\nSocket=");
+	append(f.socket);
+	append("\n");
+	append(options);
+	append("[Heap " FIXTURE_HEAP "]\nSize=1G\nLimit=128M\n[Heap ");
+	append(heap);
+	append("]\nSize=64M\nLimit=16M\n");
+	kill(f.daemon, SIGHUP);
+	/* At a cap it is another refusal than that there is no such heap. */
+	while ((r = try_attach(heap, text)) == -ENOENT)
+		usleep(1000);
+	ck_assert_msg(r == 0 || r == -EUSERS, "%d: %s", r, text);
+}
+
+START_TEST(reload_changes_log_level_and_caps)
+{
+	struct heapd_message m;
+	char text[256], *log;
+	int fd;
+
+	fixture_start(&f, NULL);
+	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, NULL);
+	ck_assert_int_ge(fd, 0);
+	reload_daemon_options("LogLevel=err\n", "quiet");
+	reload_daemon_options("LogLevel=info\n", "loud");
+	ck_assert(fixture_logged(&f, "'loud': at"));
+	log = fixture_log(&f);
+	ck_assert_ptr_null(strstr(log, "'quiet': at"));
+	free(log);
+	reload_daemon_options("MaxSessionsPerUser=1\n", "capped");
+	ck_assert_int_eq(try_attach(FIXTURE_HEAP, text), -EUSERS);
+	ck_assert_ptr_nonnull(strstr(text, "MaxSessionsPerUser="));
+	reload_daemon_options("MaxSessions=1\n", "full");
+	ck_assert_int_eq(try_attach(FIXTURE_HEAP, text), -EUSERS);
+	ck_assert_ptr_nonnull(strstr(text, "MaxSessions="));
+	reload_daemon_options("", "free");
+	ck_assert_int_eq(try_attach(FIXTURE_HEAP, text), 0);
+	close(fd);
+	fixture_stop(&f);
+}
+END_TEST
+
 /* What a service manager passes is used as it is, and stays when the daemon ends. */
 static int run_with_socket(void *arg)
 {
@@ -347,6 +396,7 @@ int main(void)
 	tcase_add_test(tcase, heaps_lie_apart);
 	tcase_add_test(tcase, missing_huge_pages_are_said);
 	tcase_add_test(tcase, reload_takes_what_it_can);
+	tcase_add_test(tcase, reload_changes_log_level_and_caps);
 	tcase_add_test(tcase, socket_of_the_service_manager_is_used);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
