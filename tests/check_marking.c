@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/* Whole graphs, drawn by a seed or long, wide and full of garbage, by one thread and by many: marked as by the naive marker. */
+#include "naivemarker.h"
+
+START_TEST(a_list_of_ten_million_and_a_ring)
+{
+	struct sort node = sort_fixed("node", 16, 1);
+	uint64_t *first = NULL, *last = NULL;
+	uint32_t span;
+
+	for (uint32_t n = 0; n < 10000000;) {
+		ck_assert_int_eq(spans_cut(&spans, node.class, &span), 0);
+		for (uint32_t i = 0; i < t.heap->t.spans[span].nslots; i++, n++) {
+			uint64_t *o = at_offset(((uint64_t)span << HEAPD_PAGE_SHIFT) + 16ul * i);
+
+			if (last)
+				last[0] = word_of(o);
+			else
+				first = o;
+			last = o;
+		}
+	}
+	last[0] = word_of(first);
+	ck_assert_uint_eq(mark_from(first)->objects, marked_bits());
+	ck_assert_uint_ge(marked_bits(), 10000000);
+	ck_assert_uint_eq(marker_counts(marker)->overflows, 0);
+}
+END_TEST
+
+START_TEST(a_wide_array_needs_no_more_room_than_a_narrow_one)
+{
+	struct sort any = sort_builtin(HEAPD_TYPE_ANY, 64ul << 20), leaf = sort_builtin(HEAPD_TYPE_LEAF, 16),
+		    node = sort_fixed("node", 32, 1);
+	uint64_t n = (64ul << 20) / 8, *array = make_large(&any, 64ul << 20)->words;
+	uint64_t *common = make(&leaf)->words;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t *o = i % 8 ? common : make(&node)->words;
+
+		if (o != common)
+			o[0] = word_of(make(&leaf)->words);
+		array[i] = word_of(o);
+	}
+	ck_assert_uint_eq(mark_from(array)->objects, 2 + n / 4);
+	ck_assert_uint_eq(marked_bits(), 2 + n / 4);
+}
+END_TEST
+
+/* A heap of all sorts, and words in it drawn by `draw`. */
+static struct sort sorts[12];
+
+static void sorts_make(void)
+{
+	size_t n = 0;
+
+	sorts[n++] = sort_builtin(HEAPD_TYPE_ANY, 16);
+	sorts[n++] = sort_builtin(HEAPD_TYPE_ANY, 48);
+	sorts[n++] = sort_builtin(HEAPD_TYPE_ANY, 640);
+	sorts[n++] = sort_builtin(HEAPD_TYPE_ANY, 7168);
+	sorts[n++] = sort_builtin(HEAPD_TYPE_LEAF, 64);
+	sorts[n++] = sort_fixed("mixed-two", 64, 0x3);
+	sorts[n++] = sort_fixed("mixed-odd", 72, 0x109);
+	sorts[n++] = sort_array("mixed-array", 24, 1, 1000);
+	sorts[n++] = sort_flex("mixed-flex", 16, 1, true, 200);
+	sorts[n++] = sort_flex("mixed-bytes", 16, 1, false, 200);
+	sorts[n++] = sort_builtin(HEAPD_TYPE_ANY, 200000);
+	sorts[n++] = sort_array("mixed-large", 40, 4, 200000);
+	ck_assert_uint_eq(n, sizeof(sorts) / sizeof(sorts[0]));
+}
+
+static void objects_make(uint64_t *seed, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		make(&sorts[testheap_random(seed) % 10]);
+	for (unsigned i = 0; i < 6; i++)
+		make_large(&sorts[10 + i % 2], 40000 + testheap_random(seed) % 300000);
+}
+
+/* A word that is in one of `share` cases an address inside an object. */
+static uint64_t word_draw(uint64_t *seed, unsigned share)
+{
+	const struct object *o = &objects[testheap_random(seed) % nobjects];
+
+	if (testheap_random(seed) % share)
+		return testheap_random(seed) % 2 ? 0 : testheap_random(seed);
+	return word_of(o->words) + testheap_random(seed) % (o->n * 8);
+}
+
+static void objects_fill(uint64_t *seed, unsigned share)
+{
+	for (uint64_t i = 0; i < nobjects; i++)
+		for (uint64_t w = 0; w < objects[i].n; w++)
+			objects[i].words[w] = word_draw(seed, share);
+}
+
+/* Objects that found no room in a queue. */
+static uint64_t compare_random(unsigned threads, unsigned queue, unsigned rounds)
+{
+	uint64_t seed = testheap_seed(), roots[20], overflows = 0;
+
+	marker_anew(threads, queue);
+	sorts_make();
+	objects_make(&seed, 3000);
+	for (unsigned r = 0; r < rounds; r++) {
+		/* From a few objects each to most of them. */
+		objects_fill(&seed, r % 4 ? 300u << r % 4 : 4);
+		for (size_t i = 0; i < 20; i++)
+			roots[i] = word_draw(&seed, 2);
+		compare(roots, 1 + r % 20);
+		overflows += marker_counts(marker)->overflows;
+	}
+	return overflows;
+}
+
+START_TEST(random_graphs_are_marked_as_by_the_naive_marker)
+{
+	compare_random(1, MARKER_QUEUE, 12);
+}
+END_TEST
+
+START_TEST(a_queue_that_overflows_loses_nothing)
+{
+	ck_assert_uint_gt(compare_random(1, MARKER_QUEUE_MIN, 12), 0);
+}
+END_TEST
+
+START_TEST(two_threads_mark_what_one_does)
+{
+	compare_random(2, MARKER_QUEUE, 12);
+}
+END_TEST
+
+START_TEST(many_threads_with_small_queues_mark_what_one_does)
+{
+	compare_random(5, MARKER_QUEUE_MIN, 12);
+}
+END_TEST
+
+/* Many drains of little, and of one object after the other: the end is seen each time. */
+START_TEST(many_short_drains_come_to_their_end)
+{
+	struct sort two = sort_fixed("two", 64, 0x3);
+	uint64_t seed = testheap_seed();
+
+	marker_anew(3, MARKER_QUEUE_MIN);
+	for (unsigned i = 0; i < 20000; i++)
+		make(&two);
+	for (uint64_t i = 0; i < nobjects; i++)
+		for (unsigned w = 0; w < 2; w++)
+			objects[i].words[w] = word_of(objects[testheap_random(&seed) % nobjects].words);
+	for (unsigned r = 0; r < 300; r++) {
+		uint64_t before, n;
+
+		n = mark_from(objects[testheap_random(&seed) % nobjects].words)->objects;
+		before = marked_bits();
+		ck_assert_uint_eq(n, before);
+		for (unsigned i = 0; i < 50; i++) {
+			marker_shade(marker, word_of(objects[testheap_random(&seed) % nobjects].words));
+			while (!marker_drain(marker))
+				;
+			ck_assert_uint_ge(marker_counts(marker)->objects, n);
+			n = marker_counts(marker)->objects;
+		}
+		ck_assert_uint_eq(n, marked_bits());
+	}
+}
+END_TEST
+
+/* The second piece of an array leads to a long list. Whoever takes it, the drain ends with the list. */
+START_TEST(a_drain_does_not_end_while_another_thread_has_work)
+{
+	struct sort any = sort_builtin(HEAPD_TYPE_ANY, 65536), node = sort_fixed("node", 64, 1);
+	uint64_t *array = make_large(&any, 65536)->words, *last = make(&node)->words;
+
+	array[4096] = word_of(last);
+	for (unsigned i = 0; i < 300000; i++) {
+		uint64_t *next = make(&node)->words;
+
+		last[0] = word_of(next);
+		last = next;
+	}
+	marker_anew(2, MARKER_QUEUE);
+	for (unsigned i = 0; i < 20; i++) {
+		usleep(1000); /* the other one waits by now */
+		ck_assert_uint_eq(mark_from(array)->objects, nobjects);
+		ck_assert_uint_eq(marked_bits(), nobjects);
+	}
+}
+END_TEST
+
+/* Nothing but random words, in objects and as roots; every second one is somewhere in the heap. */
+START_TEST(garbage_is_harmless)
+{
+	uint64_t seed = testheap_seed(), words[1000];
+
+	sorts_make();
+	objects_make(&seed, 3000);
+	for (size_t i = 0; i < 10; i++) /* no slot without an object: the marker takes each for one */
+		while (cursors[sorts[i].class].next < t.heap->t.spans[cursors[sorts[i].class].first].nslots)
+			make(&sorts[i]);
+	for (uint64_t i = 0; i < nobjects; i++)
+		for (uint64_t w = 0; w < objects[i].n; w++)
+			objects[i].words[w] = testheap_random(&seed) % 2
+						      ? testheap_random(&seed)
+						      : t.heap->t.base +
+								testheap_random(&seed) % t.heap->t.size;
+	for (size_t i = 0; i < 1000; i++)
+		words[i] = t.heap->t.base + testheap_random(&seed) % t.heap->t.size;
+	compare(words, 1000);
+	compare(objects[0].words, 1);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("marking");
+	TCase *whole = tcase_create("whole");
+
+	tcase_add_checked_fixture(whole, setup, teardown);
+	tcase_set_timeout(whole, 120);
+	tcase_add_test(whole, a_list_of_ten_million_and_a_ring);
+	tcase_add_test(whole, a_wide_array_needs_no_more_room_than_a_narrow_one);
+	tcase_add_test(whole, random_graphs_are_marked_as_by_the_naive_marker);
+	tcase_add_test(whole, a_queue_that_overflows_loses_nothing);
+	tcase_add_test(whole, two_threads_mark_what_one_does);
+	tcase_add_test(whole, many_threads_with_small_queues_mark_what_one_does);
+	tcase_add_test(whole, many_short_drains_come_to_their_end);
+	tcase_add_test(whole, a_drain_does_not_end_while_another_thread_has_work);
+	tcase_add_test(whole, garbage_is_harmless);
+	suite_add_tcase(suite, whole);
+	return testheap_run(suite);
+}
