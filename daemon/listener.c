@@ -28,7 +28,11 @@ static void address_of(const char *path, struct sockaddr_un *address)
 
 static int fail(struct listener *listener, int error, const char *what)
 {
-	log_err(listener->log, "socket %s: %s: %s", listener->path, what, strerror(-error));
+	bool forbidden = error == -EACCES || error == -EPERM || error == -EROFS;
+
+	log_err(listener->log, "socket %s: %s: %s%s", listener->path, what, strerror(-error),
+		forbidden ? "; run heapd as root or as a service, or choose another place (Socket=, --socket)"
+			  : "");
 	return error;
 }
 

@@ -82,6 +82,19 @@ START_TEST(command_line_is_checked)
 }
 END_TEST
 
+/* As somebody who starts it by hand, and may not write below /run, meets it. */
+START_TEST(forbidden_place_of_the_socket)
+{
+	ck_assert_int_eq(
+		run("--config=/dev/null --log-level=err --set heap.a.size=64M --set heap.a.limit=16M "
+		    "--socket=/sys/heapd-test/socket"),
+		1);
+	assert_said("/sys/heapd-test/socket: cannot make its directory: ");
+	assert_said("choose another place (Socket=, --socket)");
+	check_lines(1);
+}
+END_TEST
+
 START_TEST(stop_removes_the_socket)
 {
 	struct stat st;
@@ -388,6 +401,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, command_line_is_checked);
+	tcase_add_test(tcase, forbidden_place_of_the_socket);
 	tcase_add_test(tcase, stop_removes_the_socket);
 	tcase_add_test(tcase, stale_socket_is_replaced);
 	tcase_add_test(tcase, socket_of_another_daemon_is_left_alone);
