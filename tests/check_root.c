@@ -96,6 +96,26 @@ START_TEST(compare_and_swap)
 }
 END_TEST
 
+/* The first wins, where the name is free or holds nothing; whoever comes later is told what it holds. */
+START_TEST(offered)
+{
+	struct thing *a = heapd_new(things, struct thing), *b = heapd_new(things, struct thing);
+	void *other = heapd_alloc(heap, sizeof(struct thing));
+
+	ck_assert_ptr_eq(heapd_root_offer(heap, "o", a), a);
+	ck_assert_ptr_eq(heapd_root_offer(heap, "o", b), a);
+	ck_assert_ptr_eq(heapd_root_offer(heap, "o", a), a);
+	ck_assert_ptr_eq(heapd_root_get(heap, "o", things), a);
+	ck_null(heapd_root_offer(heap, "o", other), EPROTOTYPE);
+	ck_null(heapd_root_offer(heap, "o", NULL), EINVAL);
+	ck_null(heapd_root_offer(heap, "p", &a->number), EINVAL);
+	ck_null(heapd_root_get(heap, "p", NULL), ENOENT);
+	ck_call(heapd_root_set(heap, "o", NULL));
+	ck_assert_ptr_eq(heapd_root_offer(heap, "o", b), b);
+	ck_assert_ptr_eq(heapd_root_get(heap, "o", things), b);
+}
+END_TEST
+
 static int offer_one(void *arg)
 {
 	(void)arg;
@@ -280,6 +300,7 @@ int main(void)
 	tcase_add_test(tcase, found_or_made);
 	tcase_add_test(tcase, get_and_set);
 	tcase_add_test(tcase, compare_and_swap);
+	tcase_add_test(tcase, offered);
 	tcase_add_test(tcase, everybody_gets_the_same);
 	tcase_add_test(tcase, listed);
 	tcase_add_test(tcase, pins_hold_and_end);

@@ -101,6 +101,19 @@ static __attribute__((noinline)) void cell_make(unsigned i, bool held)
 	heapd_store(&(*table)->things[i], held ? t : NULL);
 }
 
+/* Whose words hold as the stack does, while they are registered. */
+static struct thing *local_words[MANY];
+
+static __attribute__((noinline)) void hold_in_local(void)
+{
+	ck_call(heapd_local_add(heap, local_words, sizeof(local_words)));
+	for (unsigned i = 0; i < MANY; i++) {
+		cell_make(i, false);
+		local_words[i] = heapd_weak_get((*table)->cells[i], struct thing);
+		ck_assert_ptr_nonnull(local_words[i]);
+	}
+}
+
 static __attribute__((noinline)) bool cell_lives(unsigned i)
 {
 	errno = -1;
@@ -141,6 +154,27 @@ START_TEST(what_died_is_not)
 			ck_assert(cell_lives(i));
 		else
 			alive += cell_lives(i);
+	ck_assert_uint_le(alive, 2); /* what stale stack words hold */
+}
+END_TEST
+
+START_TEST(what_local_words_hold_lives_until_they_are_removed)
+{
+	unsigned alive = 0;
+
+	hold_in_local();
+	collect();
+	collect();
+	churn();
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert(cell_lives(i));
+	ck_call(heapd_local_remove(heap, local_words));
+	ck_refused(heapd_local_remove(heap, local_words), EINVAL, "no range of this thread begins at");
+	collect();
+	collect();
+	churn();
+	for (unsigned i = 0; i < MANY; i++)
+		alive += cell_lives(i);
 	ck_assert_uint_le(alive, 2); /* what stale stack words hold */
 }
 END_TEST
@@ -456,6 +490,7 @@ int main(void)
 	tcase_set_timeout(plain, 60);
 	tcase_add_test(plain, what_lives_is_given);
 	tcase_add_test(plain, what_died_is_not);
+	tcase_add_test(plain, what_local_words_hold_lives_until_they_are_removed);
 	tcase_add_test(plain, any_place_in_any_object);
 	tcase_add_test(plain, what_is_refused);
 	tcase_add_test(plain, freed_objects_are_gone);
