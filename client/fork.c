@@ -185,11 +185,13 @@ static int session_fill(struct heapd_heap *heap, struct fork_child *c, const str
  * The daemon makes the session. If it dies of that, or is away, its return is waited for, without request_lock, which the agent
  * needs; then the same request is sent once more, by whose number the next daemon finds the session that was made, if one was.
  */
-static int child_ask(struct heapd_heap *heap, struct heapd_message *m, int *fds, size_t *n)
+static int child_ask(struct heapd_heap *heap, uint32_t thread, struct heapd_message *m, int *fds, size_t *n)
 {
 	uint64_t deadline = clock_deadline(heap->request_timeout_ns);
 	struct heapd_message asked = { .op = HEAPD_OP_FORK };
 	size_t room = *n;
+
+	asked.room.least = thread + 1;
 
 	for (;;) {
 		uint32_t before = heap->seq;
@@ -222,7 +224,7 @@ static int child_prepare(struct heapd_heap *heap, struct fork_child *c, const st
 			heap->name);
 	if (!self)
 		return -errno;
-	int r = child_ask(heap, &m, c->fds, &n);
+	int r = child_ask(heap, thread_index(heap, self), &m, c->fds, &n);
 	if (r < 0)
 		return r;
 	if (n != CHILD_FDS)

@@ -17,6 +17,7 @@
 #include <sys/mman.h>
 
 #include "heapd/session.h"
+#include "room.h"
 #include "thread.h"
 
 #define PIN_USED UINT32_MAX
@@ -75,34 +76,48 @@ static void pin_push(struct heapd_heap *heap, uint32_t i)
 							memory_order_relaxed));
 }
 
-/* One that was never used; the daemon looks at the words below npins. */
-static uint32_t pin_fresh(struct heapd_heap *heap)
+/* With heap->lock held; the daemon looks at the words below npins. */
+static int64_t pin_take(struct heapd_heap *heap)
 {
-	uint32_t i = UINT32_MAX;
+	uint32_t i = heap->pins;
 
-	pthread_mutex_lock(&heap->lock);
-	if (heap->pins < HEAPD_PIN_MAX) {
-		i = heap->pins;
-		HEAPD_WRITE_ONCE(heap->pins, i + 1);
-		HEAPD_WRITE_ONCE(heap->pin_next[i], PIN_USED);
-		HEAPD_STORE_RELEASE(&heap->session->npins, heap->pins);
-	}
-	pthread_mutex_unlock(&heap->lock);
+	if (i == HEAPD_PIN_MAX)
+		return error_set(ENOSPC, "heap '%s': this process has %u pins already: heapd_unpin() some",
+				 heap->name, HEAPD_PIN_MAX);
+	HEAPD_WRITE_ONCE(heap->pins, i + 1);
+	HEAPD_WRITE_ONCE(heap->pin_next[i], PIN_USED);
+	HEAPD_STORE_RELEASE(&heap->session->npins, heap->pins);
 	return i;
+}
+
+/* One that was never used, or -errno. Others may take what was asked for, so it is asked again. */
+static int64_t pin_fresh(struct heapd_heap *heap)
+{
+	for (;;) {
+		pthread_mutex_lock(&heap->lock);
+		uint32_t i = heap->pins;
+		bool ready = i == HEAPD_PIN_MAX || i < room_of(heap, HEAPD_ROOM_PINS);
+		int64_t pin = ready ? pin_take(heap) : 0;
+		pthread_mutex_unlock(&heap->lock);
+		if (ready)
+			return pin;
+		int r = room_ask(heap, HEAPD_ROOM_PINS, i + 1);
+		if (r < 0)
+			return r;
+	}
 }
 
 void *heapd_pin_sym(heapd_heap *heap, const void *p)
 {
 	if (!thread_self(heap))
 		return NULL;
-	uint32_t i = pin_pop(heap);
+	int64_t i = pin_pop(heap);
 	if (i == UINT32_MAX)
 		i = pin_fresh(heap);
-	if (i == UINT32_MAX)
-		return error_null(ENOSPC, "heap '%s': this process has %u pins already: heapd_unpin() some",
-				  heap->name, HEAPD_PIN_MAX);
-	heapd_store_sym(pin_word(heap, i), (void *)(uintptr_t)p);
-	return pin_word(heap, i);
+	if (i < 0)
+		return NULL;
+	heapd_store_sym(pin_word(heap, (uint32_t)i), (void *)(uintptr_t)p);
+	return pin_word(heap, (uint32_t)i);
 }
 
 /* An offline thread is online for the time between reading the field and the pin. */

@@ -39,6 +39,7 @@
 #include "heapd/delay.h"
 #include "map.h"
 #include "range.h"
+#include "room.h"
 
 /* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): thread-locals, see client.h */
 static struct heapd_gate_ gate_of_nobody = { .on = 1 };
@@ -100,13 +101,21 @@ static int record_take(struct heapd_heap *heap, uint32_t index)
 	return (int)index;
 }
 
-/* The number of a record that is the caller's now, or -errno. */
+/* The number of a record that is the caller's now, or -errno. Others may take what was asked for, so it is asked again. */
 static int record_claim(struct heapd_heap *heap)
 {
-	pthread_mutex_lock(&heap->lock);
-	int index = record_take(heap, record_find(heap));
-	pthread_mutex_unlock(&heap->lock);
-	return index;
+	for (;;) {
+		pthread_mutex_lock(&heap->lock);
+		uint32_t index = record_find(heap);
+		bool ready = index == HEAPD_THREAD_MAX || index < room_of(heap, HEAPD_ROOM_THREADS);
+		int r = ready ? record_take(heap, index) : 0;
+		pthread_mutex_unlock(&heap->lock);
+		if (ready)
+			return r;
+		r = room_ask(heap, HEAPD_ROOM_THREADS, index + 1);
+		if (r < 0)
+			return r;
+	}
 }
 
 /*

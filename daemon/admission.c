@@ -112,6 +112,25 @@ static uint32_t debug_of(const struct heapd_hello *hello)
 	       (hello->flags & HEAPD_HELLO_READ_ONLY ? HEAPD_HELLO_DANGLING : HEAPD_HELLO_DEBUG);
 }
 
+/* For the log, too: who is refused may be somebody else's trouble. */
+static int tell_crowd(struct sessions *sessions, int r, const struct refusal *why)
+{
+	if (r == -EUSERS)
+		log_limited(sessions->log, &sessions->crowded, LOG_WARNING, "refused: %s", why->text);
+	return r;
+}
+
+/* owner->room: the least that it needs; more is added to that, as far as its user has it. */
+static int open_within(struct sessions *sessions, struct heap *heap, struct session_owner *owner,
+		       struct session **session, struct refusal *why)
+{
+	int r = quota_open(sessions, owner->uid, owner->room, why);
+
+	if (r == 0)
+		r = session_open(sessions, heap, owner, session, why);
+	return tell_crowd(sessions, r, why);
+}
+
 int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,
 		     const struct heapd_hello *hello, struct session **session, struct refusal *why)
 {
@@ -142,24 +161,40 @@ int admission_attach(struct sessions *sessions, const struct peer *peer, int soc
 	if (r < 0)
 		return r;
 	owner.administers = rights_of(heap, peer) & CONFIG_ADMINISTER;
-	r = quota_check(sessions, peer->uid, why);
-	return r < 0 ? r : session_open(sessions, heap, &owner, session, why);
+	owner.room[HEAPD_ROOM_THREADS] = 1;
+	return open_within(sessions, heap, &owner, session, why);
 }
 
-int admission_fork(struct session *parent, uint32_t seq, struct session **child, struct refusal *why)
+/* The child has all pins of its parent, and one of its threads, in the same place. */
+int admission_fork(struct session *parent, const struct heapd_message *m, struct session **child,
+		   struct refusal *why)
 {
 	struct session_owner owner = {
 		.parent = parent->pid,
 		.maker = parent->id,
-		.maker_seq = seq,
+		.maker_seq = m->seq,
 		.pidfd = -1,
 		.uid = parent->uid,
 		.read_only = parent->read_only,
 		.administers = parent->administers,
 		.debug = parent->debug,
 		.client = parent->client,
+		.room = { [HEAPD_ROOM_THREADS] = m->room.least ? m->room.least : 1,
+			  [HEAPD_ROOM_PINS] = parent->room[HEAPD_ROOM_PINS] },
 	};
-	int r = quota_check(parent->sessions, parent->uid, why);
 
-	return r < 0 ? r : session_open(parent->sessions, parent->heap, &owner, child, why);
+	if (m->room.least > parent->room[HEAPD_ROOM_THREADS])
+		return refuse(why, -EINVAL, "a child's thread %u, where its parent has room for %u",
+			      m->room.least, parent->room[HEAPD_ROOM_THREADS]);
+	return open_within(parent->sessions, parent->heap, &owner, child, why);
+}
+
+int admission_room(struct session *session, struct heapd_room_request *asked, struct refusal *why)
+{
+	uint32_t room[2] = { session->room[0], session->room[1] };
+	int r = quota_room(session, asked, room, why);
+
+	if (r == 0)
+		r = session_set_room(session, room, why);
+	return tell_crowd(session->sessions, r, why);
 }

@@ -115,6 +115,7 @@ int clients_restore(struct heap *heap, const struct client *client, unsigned ind
 	c->slots[index].live = true;
 	c->slots[index].ring = ring_of(client);
 	c->slots[index].in_flight = c->records[index].in_flight;
+	c->slots[index].room = c->records[index].room;
 	c->used++;
 	clients_changed(c);
 	return 0;
@@ -131,6 +132,35 @@ void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int s
 	client->socket = socket;
 	clients_changed(heap->clients);
 	heap_unlock(heap);
+}
+
+void clients_set_room(struct heap *heap, unsigned index, const uint32_t room[2])
+{
+	struct ledger_session *record = &heap->clients->records[index];
+
+	heap_lock(heap);
+	for (unsigned kind = 0; kind < 2; kind++)
+		HEAPD_STORE_RELEASE(&record->room[kind], room[kind]);
+	heap->clients->slots[index].room = record->room;
+	clients_changed(heap->clients);
+	heap_unlock(heap);
+}
+
+void clients_set_full(struct heap *heap, unsigned index, bool full)
+{
+	heap_lock(heap);
+	heap->clients->slots[index].full = full;
+	heap_unlock(heap);
+}
+
+uint32_t clients_ring(struct heap *heap, unsigned index)
+{
+	uint32_t ring;
+
+	heap_lock(heap);
+	ring = heap->clients->slots[index].ring;
+	heap_unlock(heap);
+	return ring;
 }
 
 void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket)
@@ -273,7 +303,8 @@ bool clients_lengthen(struct heap *heap, uint64_t id)
 	for (unsigned i = 0; i < heap->clients->n; i++) {
 		struct client *client = &heap->clients->slots[i];
 
-		if (!client->live || client->id != id || client->ring >= HEAPD_BARRIER_RING_MAX)
+		if (!client->live || client->id != id || client->full ||
+		    client->ring >= HEAPD_BARRIER_RING_MAX)
 			continue;
 		client->ring *= 4;
 		clients_changed(heap->clients);

@@ -30,10 +30,12 @@ struct client {
 	int pidfd; /* -1: none, as of a child that has not spoken */
 	pid_t pid; /* 0: of a forked child that has not spoken */
 	uint64_t id;
-	uint32_t ring;      /* entries of its barrier rings; the collector's thread changes it */
-	uint64_t in_flight; /* an object whose address is on its way to the client in a reply, or 0 */
-	bool sent;          /* ... and the reply is: not before that can it have arrived */
-	uint32_t debug;     /* HEAPD_HELLO_DEBUG: what it asked to be told of */
+	const uint32_t *room; /* HEAPD_ROOM_*, in the ledger: what is looked at; NULL: all that there can be */
+	bool full;            /* its user has all the memory that it may have: its rings get no longer */
+	uint32_t ring;        /* entries of its barrier rings; the collector's thread changes it */
+	uint64_t in_flight;   /* an object whose address is on its way to the client in a reply, or 0 */
+	bool sent;            /* ... and the reply is: not before that can it have arrived */
+	uint32_t debug;       /* HEAPD_HELLO_DEBUG: what it asked to be told of */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
@@ -66,6 +68,12 @@ int clients_restore(struct heap *heap, const struct client *client, unsigned ind
 
 /* Where its notes go from now on, and with whom it is connected. Takes heap->lock. */
 void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket);
+
+/* How much of it is looked at from now on, and whether its user may have no more memory. Takes heap->lock. */
+void clients_set_room(struct heap *heap, unsigned index, const uint32_t room[2]);
+void clients_set_full(struct heap *heap, unsigned index, bool full);
+/* Entries of each of its barrier rings. Takes heap->lock. */
+uint32_t clients_ring(struct heap *heap, unsigned index);
 
 /* Who it is: known at once, or when a forked child has spoken. Takes heap->lock. */
 void clients_name(struct heap *heap, unsigned index, pid_t pid, int pidfd, int socket);
@@ -108,13 +116,31 @@ struct clients_view {
 int clients_look(struct heap *heap, struct clients_view *view);
 void clients_view_deinit(struct clients_view *view);
 
-/* The threads of a session that have ever been used. */
+/* At the most what it was given: whoever looks has the same figure at once, also the collector with its copies. */
+static inline uint32_t client_room(const struct client *client, unsigned kind, uint32_t most)
+{
+	uint32_t room = client->room ? HEAPD_LOAD_ACQUIRE(&client->room[kind]) : most;
+
+	return room < most ? room : most;
+}
+
+/* The threads of a session that have ever been used. What it uses beyond its room is nobody's. */
 static inline struct heapd_thread *client_threads(const struct client *client, uint32_t *n)
 {
 	uint32_t used = HEAPD_LOAD_ACQUIRE(&client->memory->nthreads);
+	uint32_t room = client_room(client, HEAPD_ROOM_THREADS, HEAPD_THREAD_MAX);
 
-	*n = used < HEAPD_THREAD_MAX ? used : HEAPD_THREAD_MAX;
+	*n = used < room ? used : room;
 	return (struct heapd_thread *)(void *)((char *)client->memory + HEAPD_SESSION_THREAD_AT);
+}
+
+/* The same of its pins. */
+static inline uint32_t client_pins(const struct client *client)
+{
+	uint32_t used = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
+	uint32_t room = client_room(client, HEAPD_ROOM_PINS, HEAPD_PIN_MAX);
+
+	return used < room ? used : room;
 }
 
 /* Whether any of its threads has freed by hand. */

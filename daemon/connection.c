@@ -27,6 +27,7 @@
 #include "collection.h"
 #include "message.h"
 #include "peer.h"
+#include "quota.h"
 #include "version.h"
 #include "wire.h"
 
@@ -210,7 +211,7 @@ static int session_for_child(struct connection *c, const struct heapd_message *m
 	int r;
 
 	if (!made)
-		return admission_fork(c->session, m->seq, child, why);
+		return admission_fork(c->session, m, child, why);
 	r = session_reconnect(made, -1, why);
 	if (r < 0)
 		return r;
@@ -354,6 +355,8 @@ static int answer(struct connection *c, struct heapd_message *m, const struct uc
 		return refuse(why, -ENOTCONN, "not attached yet; send HELLO");
 	if (m->op == HEAPD_OP_FORK)
 		return answer_fork(c, m, e, why);
+	if (m->op == HEAPD_OP_ROOM)
+		return admission_room(c->session, &m->room, why);
 	if (m->op == HEAPD_OP_BYE)
 		return answer_bye(c);
 	return message_answer(c->session, m, why);
@@ -600,6 +603,26 @@ bool connections_expect(struct connections *connections, struct session *session
 	return true;
 }
 
+/*
+ * A session that takes what its user was never let have goes by the library no more. Its process is killed if that may be done;
+ * if not, it is cut off, and its memory is its own.
+ */
+static void end_excess(struct connections *connections)
+{
+	struct session *session = quota_excess(connections->sessions);
+	struct connection *c = session ? connection_of(connections, session) : NULL;
+
+	if (!c)
+		return;
+	log_limited(
+		connections->log, &connections->cut, LOG_WARNING,
+		"heap '%s': the memory of user %u's sessions has outgrown MaxBytesPerUser= and all that they "
+		"were given; process %d, whose is the largest (%s), %s",
+		session->heap->name, session->uid, session->pid, value_size_text(session->bytes).text,
+		session->pid && peer_kill(&c->peer) == 0 ? "is ended (SIGKILL)" : "is cut off");
+	connection_end(c, SESSION_DROPPED, "its memory has outgrown what its user may have");
+}
+
 /* Who detached while no daemon was there has told nobody but its session's memory. */
 void connections_look(struct connections *connections)
 {
@@ -611,6 +634,7 @@ void connections_look(struct connections *connections)
 		    HEAPD_READ_ONCE(c->session->memory.core->attached) == HEAPD_SESSION_LEFT)
 			connection_end(c, SESSION_DETACHED, "it left while no daemon was there");
 	}
+	end_excess(connections);
 }
 
 static bool is_crowd(const struct connections *connections, uid_t uid)
@@ -657,7 +681,7 @@ int connections_init(struct connections *connections, struct event_base *base, s
 		.malformed.what = "malformed messages",
 		.deaf.what = "clients that cannot be answered",
 		.crowd.what = "connections that do not attach",
-		.cut.what = "processes that closed their connection",
+		.cut.what = "processes that are cut off",
 	};
 	LIST_INIT(&connections->all);
 	connections->refill = evtimer_new(base, on_refill, connections);

@@ -196,12 +196,9 @@ static int shade_ranges(struct cycle *cycle, const struct client *client)
 
 static int shade_pins(struct cycle *cycle, const struct client *client)
 {
-	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
-
 	if (MUTANT(pins_unshaded))
 		return 0;
-	return shade_words(cycle, client, HEAPD_SESSION_PIN_AT, n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX,
-			   HEAPD_PIN_MAX, false);
+	return shade_words(cycle, client, HEAPD_SESSION_PIN_AT, client_pins(client), HEAPD_PIN_MAX, false);
 }
 
 /* ns is what a client wrote: whatever it says, one bucket grows by one. */

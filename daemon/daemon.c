@@ -378,8 +378,8 @@ static void on_tickets(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	for (size_t i = 0; i < daemon->nheaps; i++)
 		roots_tickets_expire(daemon->heaps[i], clock_ns());
-	connections_look(&daemon->connections);
 	quota_look(&daemon->sessions);
+	connections_look(&daemon->connections);
 }
 
 static int watch_signals(struct daemon *daemon)

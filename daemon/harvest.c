@@ -275,14 +275,13 @@ static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 	HEAPD_STORE_RELEASE(&thread->handback_head, head);
 }
 
-void supply_collect_handback(struct heap *heap, struct heapd_session *session)
+void supply_collect_handback(struct heap *heap, const struct client *client)
 {
-	struct heapd_thread *threads =
-		(struct heapd_thread *)(void *)((char *)session + HEAPD_SESSION_THREAD_AT);
-	uint32_t n = HEAPD_LOAD_ACQUIRE(&session->nthreads);
+	uint32_t n;
+	struct heapd_thread *threads = client_threads(client, &n);
 
-	__atomic_store_n(&session->handback, 0, __ATOMIC_SEQ_CST);
-	for (uint32_t t = 0; t < n && t < HEAPD_THREAD_MAX; t++)
+	__atomic_store_n(&client->memory->handback, 0, __ATOMIC_SEQ_CST);
+	for (uint32_t t = 0; t < n; t++)
 		collect_thread(heap->supply, &threads[t]);
 }
 
@@ -296,7 +295,7 @@ void harvest_handback(struct supply *supply, bool whole)
 
 		if (!client->live || !HEAPD_READ_ONCE(client->memory->handback))
 			continue;
-		supply_collect_handback(supply->heap, client->memory);
+		supply_collect_handback(supply->heap, client);
 		if (!whole && clock_ns() - begin > PIECE_NS)
 			return;
 	}

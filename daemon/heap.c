@@ -413,6 +413,12 @@ int heap_charge(struct heap *heap, uint64_t bytes)
 	return r;
 }
 
+void heap_force(struct heap *heap, uint64_t bytes)
+{
+	account_force(heap->account, bytes);
+	__atomic_fetch_add(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
+}
+
 void heap_refund(struct heap *heap, uint64_t bytes)
 {
 	__atomic_fetch_sub(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);

@@ -101,6 +101,8 @@ void heap_give_way(struct heap *heap);
 
 /* Memory beside the objects, such as a session's: in the account and in the statistics. Any thread. */
 int heap_charge(struct heap *heap, uint64_t bytes);
+/* What is there already, whatever may be. */
+void heap_force(struct heap *heap, uint64_t bytes);
 void heap_refund(struct heap *heap, uint64_t bytes);
 
 #endif

@@ -14,7 +14,7 @@
 #include "heap.h"
 
 #define LEDGER_MAGIC    0x3170616568643a6cull
-#define LEDGER_VERSION  1u /* of what stands in this header; it is compared as the layout's fingerprint is */
+#define LEDGER_VERSION  2u /* of what stands in this header; it is compared as the layout's fingerprint is */
 #define LEDGER_SESSIONS 65536u /* records */
 #define LEDGER_TICKETS  4096u
 
@@ -70,10 +70,11 @@ struct ledger_session {
 	uint32_t uid;
 	uint32_t read_only;
 	char client[HEAPD_NAME_MAX];
-	uint64_t in_flight_seq; /* of the request that is being answered */
+	uint32_t in_flight_seq; /* of the request that is being answered */
+	uint32_t maker_seq;     /* of a forked child's: the number of the request for it, ... */
+	uint64_t maker;         /* ... and the session that made it */
 	uint32_t administers, debug;
-	uint64_t maker,
-		maker_seq; /* of a forked child's: the session that asked for it, and the request's number */
+	uint32_t room[2]; /* HEAPD_ROOM_*: what it may use; read without a lock (clients.h) */
 };
 _Static_assert(sizeof(struct ledger_session) == 128, "two cache lines");
 

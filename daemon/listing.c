@@ -57,11 +57,20 @@ static void add_thread(struct heapd_session_info *info, const struct heapd_threa
 		info->pause_max_ns = longest;
 }
 
+static struct client client_of(const struct session *s)
+{
+	return (struct client){
+		.memory = s->memory.core,
+		.fd = s->memory.fd,
+		.room = s->heap->clients->records[s->index].room,
+	};
+}
+
 void listing_session(const struct session *asking, struct heapd_session_info *info)
 {
 	const struct session *s = next_after(asking, info->id);
-	const struct client client = { .memory = s ? s->memory.core : NULL };
 	const struct heapd_thread *threads;
+	struct client client;
 	uint32_t n;
 
 	*info = (struct heapd_session_info){ 0 };
@@ -71,7 +80,8 @@ void listing_session(const struct session *asking, struct heapd_session_info *in
 	info->pid = (uint32_t)s->pid;
 	info->uid = s->uid;
 	info->read_only = s->read_only;
-	info->pins = at_most(HEAPD_READ_ONCE(s->memory.core->npins), HEAPD_PIN_MAX);
+	client = client_of(s);
+	info->pins = client_pins(&client);
 	info->ranges = at_most(HEAPD_READ_ONCE(s->memory.core->nranges), HEAPD_RANGE_MAX);
 	memcpy(info->client, s->client, sizeof(info->client));
 	threads = client_threads(&client, &n);
@@ -84,21 +94,19 @@ struct part {
 	uint64_t at, n;
 };
 
-static struct part part_of(const struct heapd_session *core, uint32_t part)
+static struct part part_of(const struct client *client, uint32_t part)
 {
-	const struct client client = { .memory = (struct heapd_session *)(uintptr_t)core };
 	const struct heapd_thread *threads;
 	struct part p = { 0 };
 	uint32_t n;
 
 	if (part == 0)
-		return (struct part){ HEAPD_SESSION_PIN_AT,
-				      at_most(HEAPD_READ_ONCE(core->npins), HEAPD_PIN_MAX) };
+		return (struct part){ HEAPD_SESSION_PIN_AT, client_pins(client) };
 	if (part == 1) {
-		p = (struct part){ HEAPD_SESSION_RANGES_AT, HEAPD_READ_ONCE(core->ranges_count) };
+		p = (struct part){ HEAPD_SESSION_RANGES_AT, HEAPD_READ_ONCE(client->memory->ranges_count) };
 		return p.n <= HEAPD_RANGES_BYTES / 8 ? p : (struct part){ 0 };
 	}
-	threads = client_threads(&client, &n);
+	threads = client_threads(client, &n);
 	if (part - 2 >= n)
 		return p;
 	p.at = HEAPD_SESSION_PUBLISHED_AT + (part - 2) * HEAPD_PUBLISHED_BYTES;
@@ -117,15 +125,18 @@ int listing_held(const struct session *asking, struct heapd_held *held, struct r
 {
 	const struct session *s = find(asking, held->session);
 	uint64_t words[HEAPD_HELD_PAGE], from = held->next, n = 0;
-	const struct client client = { .fd = s ? s->memory.fd : -1 };
+	struct client client;
 	struct part part;
+	uint32_t threads;
 
 	if (!s)
 		return refuse(why, -ENOENT,
 			      "there is no session %" PRIu64 " that user %u may look at; list them",
 			      held->session, asking->uid);
-	part = part_of(s->memory.core, held->part);
-	held->parts = 2 + at_most(HEAPD_READ_ONCE(s->memory.core->nthreads), HEAPD_THREAD_MAX);
+	client = client_of(s);
+	part = part_of(&client, held->part);
+	client_threads(&client, &threads);
+	held->parts = 2 + threads;
 	held->count = 0;
 	if (from < part.n)
 		n = part.n - from < HEAPD_HELD_PAGE ? part.n - from : HEAPD_HELD_PAGE;

@@ -266,9 +266,7 @@ static void add_words(struct reach *reach, const struct client *client, uint64_t
 
 static void add_pins(struct reach *reach, const struct client *client)
 {
-	uint32_t n = HEAPD_LOAD_ACQUIRE(&client->memory->npins);
-
-	add_words(reach, client, HEAPD_SESSION_PIN_AT, n < HEAPD_PIN_MAX ? n : HEAPD_PIN_MAX, REACH_PIN);
+	add_words(reach, client, HEAPD_SESSION_PIN_AT, client_pins(client), REACH_PIN);
 	add(reach, client->in_flight, REACH_FLIGHT, (uint32_t)client->pid);
 }
 

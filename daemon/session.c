@@ -25,8 +25,10 @@
 #include "peer.h"
 #include "supply.h"
 
-#define DEATH_MIN      (UINT64_C(8) << 20)  /* bytes in use of which a death may have left much */
-#define SESSION_CHARGE (UINT64_C(64) << 10) /* what one touches of its memory, about: head, threads, pins */
+#define DEATH_MIN  (UINT64_C(8) << 20) /* bytes in use of which a death may have left much */
+#define HEAD_BYTES 4096u
+#define SESSION_CHARGE \
+	(UINT64_C(64) << 10) /* what one touches of its memory at first, about: head, threads, pins */
 
 void sessions_init(struct sessions *sessions, struct log *log, const struct config *config,
 		   struct store *store)
@@ -38,6 +40,7 @@ void sessions_init(struct sessions *sessions, struct log *log, const struct conf
 		.begun = { .what = "processes that attached", .burst = SESSIONS_LINES },
 		.ended = { .what = "processes that detached", .burst = SESSIONS_LINES },
 		.died = { .what = "processes that ended without a detach", .burst = SESSIONS_LINES },
+		.crowded.what = "requests for more than a user may have",
 	};
 	sessionmemories_init(&sessions->memories, store);
 	LIST_INIT(&sessions->all);
@@ -89,6 +92,7 @@ void sessions_deinit(struct sessions *sessions)
 	log_limit_flush(sessions->log, &sessions->begun, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->ended, LOG_INFO);
 	log_limit_flush(sessions->log, &sessions->died, LOG_NOTICE);
+	log_limit_flush(sessions->log, &sessions->crowded, LOG_WARNING);
 }
 
 struct heap *sessions_find_heap(const struct sessions *sessions, const char *name)
@@ -111,15 +115,29 @@ static int open_notify(struct session *session)
 	return 0;
 }
 
+uint64_t session_room_bytes(const uint32_t room[2])
+{
+	return HEAD_BYTES + room[HEAPD_ROOM_THREADS] * sizeof(struct heapd_thread) +
+	       room[HEAPD_ROOM_PINS] * sizeof(uint64_t);
+}
+
+static uint64_t charge_of(const uint32_t room[2])
+{
+	uint64_t bytes = session_room_bytes(room);
+
+	return bytes > SESSION_CHARGE ? bytes : SESSION_CHARGE;
+}
+
 static int open_resources(struct session *session, struct refusal *why)
 {
 	int r;
 
-	r = heap_charge(session->heap, SESSION_CHARGE);
+	r = heap_charge(session->heap, charge_of(session->room));
 	if (r < 0)
 		return refuse(
 			why, r,
 			"the daemon has committed all the memory that it may, and has no room for a session; free some of it, or end some clients");
+	session->charged = charge_of(session->room);
 	r = sessionmemories_take(&session->sessions->memories, &session->memory);
 	if (r == 0)
 		r = open_notify(session);
@@ -127,7 +145,7 @@ static int open_resources(struct session *session, struct refusal *why)
 		return 0;
 	sessionmemories_unstore(&session->sessions->memories, &session->memory);
 	sessionmemory_release(&session->memory);
-	heap_refund(session->heap, SESSION_CHARGE);
+	heap_refund(session->heap, session->charged);
 	if (r == -ENOSPC)
 		return refuse(
 			why, -EUSERS,
@@ -150,7 +168,7 @@ static void close_resources(struct session *session)
 	close_fd(&session->notify_client);
 	sessionmemories_unstore(&session->sessions->memories, &session->memory);
 	sessionmemory_release(&session->memory);
-	heap_refund(session->heap, SESSION_CHARGE);
+	heap_refund(session->heap, session->charged);
 }
 
 static void session_free(struct session *session)
@@ -183,12 +201,23 @@ static void record_write(const struct session *session)
 		.debug = session->debug,
 		.maker = session->maker,
 		.maker_seq = session->maker_seq,
+		.room = { session->room[0], session->room[1] },
 	};
 	memcpy(record->client, session->client, sizeof(record->client));
 	HEAPD_STORE_RELEASE(&head->last_session, session->id);
 	if (session->index >= head->sessions_high)
 		HEAPD_STORE_RELEASE(&head->sessions_high, session->index + 1u);
 	HEAPD_STORE_RELEASE(&record->id, session->id);
+}
+
+/* Its client, who reads the last word, hears of it when the daemon knows it. */
+static void room_write(struct session *session, const uint32_t room[2])
+{
+	clients_set_room(session->heap, session->index, room);
+	for (unsigned kind = 0; kind < 2; kind++) {
+		session->room[kind] = room[kind];
+		HEAPD_STORE_RELEASE(&session->memory.core->room[kind], room[kind]);
+	}
 }
 
 /* The head is complete before anybody, client or supplier, can look at it. */
@@ -217,6 +246,7 @@ static int join_heap(struct session *session)
 		return r;
 	memory->index = session->index;
 	record_write(session);
+	room_write(session, session->room);
 	return 0;
 }
 
@@ -228,7 +258,7 @@ static void leave_heap(struct session *session)
 	/* First: whoever finds no record does not look for the rest. */
 	HEAPD_STORE_RELEASE(&record_of(session)->id, 0);
 	heap_lock(session->heap);
-	supply_collect_handback(session->heap, session->memory.core);
+	supply_collect_handback(session->heap, &session->heap->clients->slots[session->index]);
 	deads_orphan(session->heap, &session->heap->clients->slots[session->index]);
 	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
@@ -281,6 +311,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.read_only = owner->read_only,
 		.administers = owner->administers,
 		.debug = owner->debug,
+		.room = { owner->room[0], owner->room[1] },
 	};
 	memcpy(session->client, owner->client, strnlen(owner->client, sizeof(session->client) - 1));
 	session->user = user_take(sessions, owner->uid);
@@ -325,6 +356,21 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 	return 0;
 }
 
+int session_set_room(struct session *session, const uint32_t room[2], struct refusal *why)
+{
+	uint64_t bytes = charge_of(room);
+
+	if (bytes > session->charged) {
+		if (heap_charge(session->heap, bytes - session->charged) < 0)
+			return refuse(why, -ENOMEM,
+				      "the daemon has committed all the memory that it may; no room for more "
+				      "threads or pins");
+		session->charged = bytes;
+	}
+	room_write(session, room);
+	return 0;
+}
+
 /* The pid is written last: as long as it is 0, nobody looks at the mark. */
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 {
@@ -348,12 +394,13 @@ static struct session *session_of_record(struct sessions *sessions, struct heap 
 		.pid = record->pid,
 		.parent = record->parent,
 		.maker = record->maker,
-		.maker_seq = (uint32_t)record->maker_seq,
+		.maker_seq = record->maker_seq,
 		.uid = record->uid,
 		.read_only = record->read_only,
 		.administers = record->administers,
 		.debug = record->debug,
 		.client = record->client,
+		.room = { record->room[0], record->room[1] },
 	};
 	struct session *session = session_new(sessions, heap, &owner);
 
@@ -377,11 +424,11 @@ static int rejoin_heap(struct session *session)
 		.id = session->id,
 		.debug = session->debug,
 	};
-	int r = heap_charge(session->heap, SESSION_CHARGE);
 
-	if (r == 0)
-		r = clients_restore(session->heap, &client, session->index);
-	return r;
+	/* It is there, whether there is room for it or not. */
+	session->charged = charge_of(session->room);
+	heap_force(session->heap, session->charged);
+	return clients_restore(session->heap, &client, session->index);
 }
 
 int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session)

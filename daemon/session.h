@@ -27,13 +27,16 @@
 struct session_user {
 	uid_t uid;
 	unsigned sessions;
+	uint64_t bytes, most; /* quota.c: memory that they take, and the most that they may */
 	LIST_ENTRY(session_user) link;
 };
 
 struct session {
 	struct sessions *sessions;
 	struct session_user *user;
-	uint64_t bytes; /* that its memory took when quota.c looked last */
+	uint64_t bytes;   /* that its memory took when quota.c looked last */
+	uint64_t charged; /* for it, to the heap */
+	uint32_t room[2]; /* HEAPD_ROOM_*: what it may use of its memory */
 	struct heap *heap;
 	struct sessionmemory memory;
 	int notify;         /* the daemon's end */
@@ -64,7 +67,8 @@ struct sessions {
 	LIST_HEAD(, session_user) users;
 	unsigned count, nusers;
 	uint64_t next_id;
-	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time */
+	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time, ... */
+	struct log_limit crowded;            /* ... and by asking for more than its user may have */
 };
 
 enum session_end {
@@ -91,11 +95,17 @@ struct session_owner {
 	bool read_only, administers;
 	uint32_t debug; /* HEAPD_HELLO_DEBUG */
 	const char *client;
+	uint32_t room[2]; /* HEAPD_ROOM_* */
 };
 
 /* Whether there may be one more is asked before: quota.h. */
 int session_open(struct sessions *sessions, struct heap *heap, const struct session_owner *owner,
 		 struct session **session, struct refusal *why);
+
+/* What is sure to be touched of a session's memory with such room. */
+uint64_t session_room_bytes(const uint32_t room[2]);
+/* How much of its memory it may use from now on, which is never less than before. -ENOMEM. */
+int session_set_room(struct session *session, const uint32_t room[2], struct refusal *why);
 
 /* The session is this process's: at its making, or when the forked child has spoken. pidfd and socket as above. */
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket);

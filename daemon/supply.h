@@ -83,7 +83,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 /* Harvests everything freed or handed back up to now: takes heap->lock. -EAGAIN: not while a cycle is under way. */
 int supply_sync(struct heap *heap);
 /* Collects what a session handed back, before it ends. With heap->lock held. */
-void supply_collect_handback(struct heap *heap, struct heapd_session *session);
+void supply_collect_handback(struct heap *heap, const struct client *client);
 
 /* ring.c, with heap->lock held: */
 void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now);

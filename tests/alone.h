@@ -37,6 +37,8 @@ static inline struct heapd_heap *alone_attach(void)
 			  base + heap->geometry.directory_at, base + heap->geometry.control_at);
 	heap->session = (struct heapd_session *)alone_memory(HEAPD_SESSION_SIZE);
 	heap->session->barrier_ring = HEAPD_BARRIER_RING;
+	heap->session->room[HEAPD_ROOM_THREADS] = HEAPD_THREAD_MAX;
+	heap->session->room[HEAPD_ROOM_PINS] = HEAPD_PIN_MAX;
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	strcpy(heap->name, "test");
 	heap->socket = heap->notify = -1;

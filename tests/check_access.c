@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Who may do what: owner, group and mode of a heap for processes of several real users, their shares, and a container. */
+/* Who may do what: owner, group and mode of a heap for processes of several real users, and a container. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -25,8 +25,7 @@
 #include "heapd.h"
 #include "heapd/session.h"
 #include "suite.h"
-
-enum { OWNER = 40001, MEMBER, OTHER, LISTED, GROUP = 50001, NO_GROUP };
+#include "users.h"
 
 #define READ_ONLY HEAPD_HELLO_READ_ONLY
 
@@ -41,36 +40,6 @@ static const char
 		"heap.odd.Limit=16M",    "heap.odd.Owner=40001",
 		"heap.odd.Mode=0007",    NULL,
 	};
-
-struct process {
-	uid_t uid;
-	gid_t group;
-	int (*fn)(void);
-};
-
-static int become(void *arg)
-{
-	const struct process *p = arg;
-
-	if (setgroups(1, &p->group) < 0 || setgid(p->uid) < 0 || setuid(p->uid) < 0)
-		return 99;
-	return p->fn();
-}
-
-static bool is_root(const char *test)
-{
-	if (getuid() == 0)
-		return true;
-	printf("SKIP %s: needs root, to become other users\n", test);
-	return false;
-}
-
-static void run_as(uid_t uid, gid_t group, int (*fn)(void))
-{
-	struct process p = { uid, group, fn };
-
-	fixture_wait(fixture_client_fork(become, &p), 0);
-}
 
 /* The status of an attach, of a setting's change, and of a verification. */
 static int attach_status(const char *heap, uint32_t flags)
@@ -154,134 +123,6 @@ START_TEST(mode_says_who_may_do_what)
 	run_as(LISTED, NO_GROUP, listed);
 	run_as(OWNER, GROUP, owner); /* one class counts: the owner's */
 	ck_assert_int_eq(rights("shop", 0, 0, 0), 0);
-	fixture_stop(&f);
-}
-END_TEST
-
-static int refused_at(unsigned most, const char *option)
-{
-	struct fixture_fds fds = { .n = 0 };
-	struct heapd_message m;
-	unsigned n = 0;
-	int fd;
-
-	/* Each session says that it has as many threads as there can be, and fills a megabyte. */
-	while ((fd = fixture_attach(&f, "odd", 0, &m, &fds)) >= 0 && n++ < most) {
-		char *memory =
-			mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED, fds.fd[3], 0);
-
-		memset(memory + HEAPD_SESSION_PIN_AT, 1, 1 << 20);
-		((struct heapd_session *)(void *)memory)->nthreads = UINT32_MAX;
-		fixture_close(&fds);
-	}
-	return fd == -EUSERS && strstr(m.text, option) && n ? 0 : 1;
-}
-
-static int many_threads(void)
-{
-	return refused_at(100, "MaxThreadsPerUser=");
-}
-
-static int many_bytes(void)
-{
-	return refused_at(100, "MaxBytesPerUser=");
-}
-
-/* Attaches until it is refused, and stays so: how often, and why not more often, as others are to see it. */
-struct share {
-	_Atomic int n;
-	char text[256];
-};
-
-static struct share *shares;
-static unsigned share_number;
-static bool with_threads;
-
-static int take_share(void)
-{
-	struct share *share = &shares[share_number];
-	struct fixture_fds fds;
-	struct heapd_message m;
-	int n = 0;
-
-	for (; fixture_attach(&f, "odd", 0, &m, &fds) >= 0; n++) {
-		char *memory =
-			mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED, fds.fd[3], 0);
-
-		if (with_threads)
-			((struct heapd_session *)(void *)memory)->nthreads = HEAPD_THREAD_MAX;
-		fixture_close(&fds);
-	}
-	memcpy(share->text, m.text, sizeof(share->text));
-	share->n = n + 1;
-	pause();
-	return 0;
-}
-
-static pid_t share_start(uid_t uid)
-{
-	struct process p = { uid, NO_GROUP, take_share };
-	pid_t pid = fixture_client_fork(become, &p);
-
-	for (unsigned i = 0; !shares[share_number].n && i < 20000; i++)
-		usleep(1000);
-	ck_assert_int_gt(shares[share_number].n, 0);
-	share_number++;
-	return pid;
-}
-
-/*
- * _i: 0: twelve sessions: one alone gets half; the next a third of what is left, and so on; everybody something; and root the
- * rest. 1: threads for four times 3000, and each session says that it has 1024: two users with three sessions, which is what
- * each may have; the third gets two, the fourth one.
- */
-START_TEST(users_share_what_there_is)
-{
-	static const int sessions[] = { 6, 2, 1, 1, 2 }, threads[] = { 3, 3, 2, 1 };
-	const int *wanted = _i ? threads : sessions;
-	unsigned n = _i ? 4 : 5;
-	const char *const limited[] = { "heap.odd.Size=64M", "heap.odd.Limit=32M", "heap.odd.Mode=0006",
-					_i ? "daemon.MaxThreadsPerUser=3000" : "daemon.MaxSessions=12",
-					NULL };
-	pid_t pids[5];
-
-	if (!is_root("users_share_what_there_is"))
-		return;
-	fixture_start(&f, limited);
-	shares = mmap(NULL, 5 * sizeof(*shares), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	with_threads = _i;
-	share_number = 0;
-	for (unsigned i = 0; i < n; i++)
-		pids[i] = share_start(!_i && i == 4 ? 0 : OWNER + i);
-	for (unsigned i = 0; i < n; i++) {
-		kill(pids[i], SIGKILL);
-		fixture_wait(pids[i], -SIGKILL);
-		ck_assert_msg(shares[i].n - 1 == wanted[i], "user %u has %d: %s", i, shares[i].n - 1,
-			      shares[i].text);
-	}
-	ck_assert_ptr_nonnull(strstr(shares[n - 2].text, "has its share of "));
-	munmap(shares, 5 * sizeof(*shares));
-	fixture_stop(&f);
-}
-END_TEST
-
-static int one_more(void)
-{
-	return attach_status("odd", 0);
-}
-
-/* _i: which of the two. Another user has its own share. */
-START_TEST(what_a_user_costs_is_bounded)
-{
-	const char *const limited[] = { "heap.odd.Size=64M", "heap.odd.Limit=16M", "heap.odd.Mode=0006",
-					_i ? "daemon.MaxBytesPerUser=5M" : "daemon.MaxThreadsPerUser=1000",
-					NULL };
-
-	if (!is_root("what_a_user_costs_is_bounded"))
-		return;
-	fixture_start(&f, limited);
-	run_as(OTHER, NO_GROUP, _i ? many_bytes : many_threads);
-	run_as(MEMBER, NO_GROUP, one_more);
 	fixture_stop(&f);
 }
 END_TEST
@@ -512,8 +353,6 @@ static Suite *access_suite(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, mode_says_who_may_do_what);
-	tcase_add_loop_test(tcase, what_a_user_costs_is_bounded, 0, 2);
-	tcase_add_loop_test(tcase, users_share_what_there_is, 0, 2);
 	tcase_add_loop_test(tcase, who_it_is_without_proc, 0, 2);
 	tcase_add_test(tcase, a_container_is_known_by_its_user_outside);
 	suite_add_tcase(suite, tcase);

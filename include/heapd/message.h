@@ -17,7 +17,7 @@ enum heapd_op {
 	HEAPD_OP_NONE = 0,
 	HEAPD_OP_HELLO, /* hello -> welcome; fds: heap, directory, control (-1 omitted when read-only), session, notify */
 	HEAPD_OP_HELLO_CHILD, /* first message of a forked child on its own socket, with SCM_CREDENTIALS -> status */
-	HEAPD_OP_FORK, /* before fork() -> welcome; fds: the child's socket, its session, its notify socket */
+	HEAPD_OP_FORK, /* before fork(); room: the child needs so many thread records -> welcome; fds: the child's socket, its session, its notify socket */
 	HEAPD_OP_BYE,  /* detach -> status; what was handed back is collected first */
 	HEAPD_OP_TYPE, /* type: define or find -> type_reply */
 	HEAPD_OP_CLASS,      /* class of (type, kind, size class) -> class_reply; made if it is not there */
@@ -40,6 +40,7 @@ enum heapd_op {
 	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
 	HEAPD_OP_SAMPLED, /* sampled: somebody keeps a sample of these objects -> sampled; for those who administer the heap */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
+	HEAPD_OP_ROOM,        /* room: for more thread records or pins -> room */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
@@ -141,6 +142,13 @@ struct heapd_verify_reply {
 	char dangling_first[256];
 };
 
+struct heapd_room_request {
+	uint32_t kind;   /* HEAPD_ROOM_* */
+	uint32_t least;  /* so many in all, or none more; ... */
+	uint32_t wanted; /* ... and this many, if the user may have them */
+	uint32_t room;   /* in the reply: what there is now, as in the session's memory */
+};
+
 #define HEAPD_HEAPS_PAGE 15u
 struct heapd_heaps {
 	uint32_t next; /* ask on from there; in a reply 0: these were the last */
@@ -198,6 +206,7 @@ struct heapd_message {
 		struct heapd_collect collect;
 		struct heapd_dead_request dead;
 		struct heapd_verify_reply verify;
+		struct heapd_room_request room;
 		struct heapd_heaps heaps;
 		struct heapd_session_info session;
 		struct heapd_held held;

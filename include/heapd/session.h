@@ -27,6 +27,8 @@
 #define HEAPD_SESSION_LEFT     2u
 #define HEAPD_THREAD_MAX       1024u        /* attached threads of one process */
 #define HEAPD_PIN_MAX          (1u << 20)   /* pins of one process */
+#define HEAPD_ROOM_THREADS     0u           /* in room: thread records, ... */
+#define HEAPD_ROOM_PINS        1u           /* ... and pins */
 #define HEAPD_RANGE_MAX        1024u        /* registered ranges of one process */
 #define HEAPD_SPARE_COUNT      16u          /* spare batches of one thread */
 #define HEAPD_HANDBACK_COUNT   8u           /* batches handed back by one thread, not yet collected */
@@ -152,7 +154,12 @@ struct heapd_session {
 	 * again: who has not come yet, or has left, answers no scan.
 	 */
 	uint32_t attached;
-	uint32_t unused[15];
+	/*
+	 * Thread records and pins below these may be used: HEAPD_ROOM_*. Written by the daemon, which knows the figures itself and
+	 * looks at nothing beyond them; more is had by HEAPD_OP_ROOM.
+	 */
+	uint32_t room[2];
+	uint32_t unused[13];
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 
