@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT */
-/* The table of clients: an object on its way to a client stays a root until the reply was sent, and received. */
+/*
+ * The table of clients: an object on its way to a client stays a root until the reply was sent, and received; and of its memory
+ * nobody looks at more than it was given.
+ */
 #include "testheap.h"
 
 #include <sys/socket.h>
@@ -52,6 +55,44 @@ START_TEST(what_was_received_has_arrived)
 }
 END_TEST
 
+START_TEST(rings_get_no_longer_for_who_has_all_that_it_may)
+{
+	uint32_t ring = clients_ring(t.heap, 0);
+
+	clients_set_full(t.heap, 0, true);
+	ck_assert(!clients_lengthen(t.heap, 1));
+	ck_assert_uint_eq(clients_ring(t.heap, 0), ring);
+	clients_set_full(t.heap, 0, false);
+	ck_assert(clients_lengthen(t.heap, 1));
+	ck_assert_uint_eq(clients_ring(t.heap, 0), 4 * ring);
+}
+END_TEST
+
+/* Whoever looks through copies that it made before sees the new room, too. */
+START_TEST(nobody_looks_beyond_what_was_given)
+{
+	const uint32_t few[2] = { 3, 5 }, more[2] = { 4, 600 };
+	struct clients_view view = { 0 };
+	uint32_t n;
+
+	t.session->nthreads = t.session->npins = UINT32_MAX;
+	clients_set_room(t.heap, 0, few);
+	ck_assert_int_eq(clients_look(t.heap, &view), 0);
+	client_threads(&view.list[0], &n);
+	ck_assert_uint_eq(n, 3);
+	ck_assert_uint_eq(client_pins(&view.list[0]), 5);
+	clients_set_room(t.heap, 0, more);
+	client_threads(&view.list[0], &n);
+	ck_assert_uint_eq(n, 4);
+	ck_assert_uint_eq(client_pins(&view.list[0]), 600);
+	t.session->nthreads = t.session->npins = 2;
+	client_threads(&view.list[0], &n);
+	ck_assert_uint_eq(n, 2);
+	ck_assert_uint_eq(client_pins(&view.list[0]), 2);
+	clients_view_deinit(&view);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("clients");
@@ -60,6 +101,8 @@ int main(void)
 	tcase_add_checked_fixture(flight, setup, teardown);
 	tcase_add_test(flight, what_is_yet_to_be_sent_has_not_arrived);
 	tcase_add_test(flight, what_was_received_has_arrived);
+	tcase_add_test(flight, rings_get_no_longer_for_who_has_all_that_it_may);
+	tcase_add_test(flight, nobody_looks_beyond_what_was_given);
 	suite_add_tcase(suite, flight);
 	return testheap_run(suite);
 }

@@ -19,8 +19,9 @@
 #include "heapd/session.h"
 #include "users.h"
 
-#define USERS 6
-#define FIRST 16u /* threads that a session begins with room for */
+#define USERS     6
+#define INHERITED 10000u /* pins of a parent */
+#define FIRST     16u    /* threads that a session begins with room for */
 
 static struct fixture f;
 
@@ -279,7 +280,10 @@ static int twenty_threads(void)
 START_TEST(what_was_given_outlives_the_daemon)
 {
 	static const char *const settings[] = { "daemon.MaxThreadsPerUser=20", NULL };
+	struct fixture_fds fds = { .n = 0 };
+	struct heapd_message m;
 	pid_t daemon;
+	int fd;
 
 	fixture_start_kept(&f, settings);
 	daemon = fixture_kept_daemon(&f);
@@ -290,6 +294,8 @@ START_TEST(what_was_given_outlives_the_daemon)
 	while (fixture_kept_daemon(&f) == daemon)
 		usleep(1000);
 	ck_assert_uint_eq(refused_of(1, false), 1);
+	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &fds);
+	ck_assert_msg(fd == -EUSERS, "another session: %d, %s", fd, m.text);
 	ck_assert_int_eq(heapd_detach(heap), 0);
 	ck_assert_int_eq(heapd_attach(&heap, FIXTURE_HEAP, NULL), 0);
 	ck_assert_uint_eq(refused_of(19, false), 0);
@@ -327,12 +333,34 @@ START_TEST(a_thread_too_many_is_refused_while_running)
 }
 END_TEST
 
+/* Of a process's session: as many of its pins as the daemon goes through. */
+static uint32_t pins_looked_at(pid_t pid)
+{
+	struct fixture_fds fds = { .n = 0 };
+	struct heapd_message m;
+	int fd = fixture_attach(&f, "odd", HEAPD_HELLO_READ_ONLY, &m, &fds);
+	uint64_t next = 0;
+
+	fixture_close(&fds);
+	for (;;) {
+		m = (struct heapd_message){ .op = HEAPD_OP_SESSION };
+		m.session.id = next;
+		if (fixture_call(fd, &m, NULL) < 0 || m.status < 0 || !m.session.id)
+			return 0;
+		if ((pid_t)m.session.pid == pid)
+			return m.session.pins;
+		next = m.session.id;
+	}
+}
+
 /* A child has the place of the thread that forked, wherever that is, and its parent's pins. */
 static int child_uses_heap(void)
 {
 	void *p = heapd_alloc(heap, 64);
 
-	return p && heapd_pin(heap, p) && refused_of(3, false) == 0 ? 0 : 1;
+	if (!p || !heapd_pin(heap, p) || refused_of(3, false) != 0)
+		return 1;
+	return pins_looked_at(getpid()) > INHERITED ? 0 : 2;
 }
 
 static void *fork_here(void *arg)
@@ -354,7 +382,7 @@ static int fork_from_a_late_thread(void)
 
 	if (attach_odd() < 0 || refused_of(30, true) != 0)
 		return 1;
-	for (unsigned i = 0; i < 10000; i++)
+	for (unsigned i = 0; i < INHERITED; i++)
 		if (!heapd_pin(heap, heapd_alloc(heap, 16)))
 			return 2;
 	if (pthread_create(&thread, NULL, fork_here, &pid) || pthread_join(thread, NULL))
