@@ -184,8 +184,10 @@ int admission_fork(struct session *parent, const struct heapd_message *m, struct
 	};
 
 	if (m->room.least > parent->room[HEAPD_ROOM_THREADS])
-		return refuse(why, -EINVAL, "a child's thread %u, where its parent has room for %u",
-			      m->room.least, parent->room[HEAPD_ROOM_THREADS]);
+		return refuse(
+			why, -EINVAL,
+			"a child's thread %u, where its parent has room for %u; ask for more room first",
+			m->room.least, parent->room[HEAPD_ROOM_THREADS]);
 	return open_within(parent->sessions, parent->heap, &owner, child, why);
 }
 

@@ -260,8 +260,8 @@ int quota_room(const struct session *session, struct heapd_room_request *asked, 
 
 	if (asked->kind > HEAPD_ROOM_PINS || asked->least > most[asked->kind] ||
 	    asked->wanted > most[asked->kind] || asked->wanted < asked->least)
-		return refuse(why, -EINVAL, "room of kind %u for %u, or %u: that cannot be", asked->kind,
-			      asked->least, asked->wanted);
+		return refuse(why, -EINVAL, "room of kind %u for %u, or %u, cannot be; ask for what there is",
+			      asked->kind, asked->least, asked->wanted);
 	have = asked->room = room[asked->kind];
 	if (asked->least <= have)
 		return 0;

@@ -362,9 +362,10 @@ int session_set_room(struct session *session, const uint32_t room[2], struct ref
 
 	if (bytes > session->charged) {
 		if (heap_charge(session->heap, bytes - session->charged) < 0)
-			return refuse(why, -ENOMEM,
-				      "the daemon has committed all the memory that it may; no room for more "
-				      "threads or pins");
+			return refuse(
+				why, -ENOMEM,
+				"the daemon has committed all the memory that it may, and has no room for more "
+				"threads or pins; free some objects, or end some clients");
 		session->charged = bytes;
 	}
 	room_write(session, room);
