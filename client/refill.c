@@ -351,16 +351,24 @@ static uint64_t spare_install(struct heapd_heap *heap, struct heapd_thread *self
 	return owner ? (uint64_t)__builtin_popcountll(mask) : 0;
 }
 
+/* The daemon commits by whole chunks; if there is room for one below the heap's own limit, it is all heaps together that have all. */
+static int failed_at_limit(struct heapd_heap *heap)
+{
+	const struct heapd_directory *d = heap->t.directory;
+	uint64_t committed = HEAPD_READ_ONCE(d->stats.committed);
+	bool own = committed + HEAPD_CHUNK_SIZE > HEAPD_READ_ONCE(d->stats.limit);
+
+	return error_set(ENOMEM,
+			 "heap '%s' is at its limit (%llu bytes committed)%s: free something, or raise %s",
+			 heap->name, (unsigned long long)committed,
+			 HEAPD_READ_ONCE(d->cycle.collecting) ? ", and a whole collection did not help" : "",
+			 own ? "Limit=" : "MemoryMax= of the service");
+}
+
 static int supply_failed(struct heapd_heap *heap, int error)
 {
 	if (error == ENOMEM)
-		return error_set(
-			ENOMEM,
-			"heap '%s' is at its limit (%llu bytes committed)%s: free something, or raise Limit=",
-			heap->name, (unsigned long long)HEAPD_READ_ONCE(heap->t.directory->stats.committed),
-			HEAPD_READ_ONCE(heap->t.directory->cycle.collecting)
-				? ", and a whole collection did not help"
-				: "");
+		return failed_at_limit(heap);
 	if (atomic_load(&heap->away)) {
 		report_away(heap);
 		return error_set(

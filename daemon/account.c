@@ -16,7 +16,8 @@
 #include <string.h>
 #include <sys/sysinfo.h>
 
-#define MIB (UINT64_C(1) << 20)
+#define MIB        (UINT64_C(1) << 20)
+#define MINOR_PART 4u /* of the reserve */
 
 /* Of the unified hierarchy, and of version 1's memory controller. */
 struct hierarchy {
@@ -122,19 +123,40 @@ void account_init(struct account *account)
 
 	memory = least(memory, account_cgroup_maximum("/proc/self/cgroup", "/sys/fs/cgroup"));
 	account->maximum = account_less_reserve(memory);
+	account->reserve = memory - account->maximum;
 	atomic_init(&account->taken, 0);
+	account_settle(account);
 }
 
-int account_take(struct account *account, uint64_t bytes)
+static int take(struct account *account, uint64_t bytes, uint64_t maximum)
 {
 	uint64_t taken = atomic_load_explicit(&account->taken, memory_order_relaxed);
 
 	do {
-		if (taken > account->maximum || bytes > account->maximum - taken)
+		if (taken > maximum || bytes > maximum - taken)
 			return -ENOMEM;
 	} while (!atomic_compare_exchange_weak_explicit(&account->taken, &taken, taken + bytes,
 							memory_order_relaxed, memory_order_relaxed));
 	return 0;
+}
+
+int account_take(struct account *account, uint64_t bytes)
+{
+	return take(account, bytes, account->maximum);
+}
+
+int account_take_minor(struct account *account, uint64_t bytes)
+{
+	return take(account, bytes, account->minor);
+}
+
+bool account_settle(struct account *account)
+{
+	uint64_t taken = account_taken(account);
+	bool over = taken > account->maximum;
+
+	account->minor = (over ? taken : account->maximum) + account->reserve / MINOR_PART;
+	return over;
 }
 
 void account_force(struct account *account, uint64_t bytes)

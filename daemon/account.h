@@ -10,10 +10,13 @@
 #define HEAPD_DAEMON_ACCOUNT_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct account {
 	uint64_t maximum;       /* never changes after account_init() */
+	uint64_t reserve;       /* what is kept back of what there is */
+	uint64_t minor;         /* up to which what is small may be taken; the main thread's */
 	_Atomic uint64_t taken; /* relaxed: a count, it orders nothing */
 };
 
@@ -22,6 +25,13 @@ void account_init(struct account *account);
 
 /* -ENOMEM if it would exceed the maximum; nothing is taken then. */
 int account_take(struct account *account, uint64_t bytes);
+/*
+ * The same for what is small, and is to be had also when heaps have taken all: sessions, of those who come to look, or to free. It
+ * comes out of a part of the reserve. The main thread's.
+ */
+int account_take_minor(struct account *account, uint64_t bytes);
+/* What was found, and forced, is all there: from now on what is small has its part beyond that. True: it is more than there may be. */
+bool account_settle(struct account *account);
 /* What is committed already, whatever the maximum is by now. */
 void account_force(struct account *account, uint64_t bytes);
 void account_give(struct account *account, uint64_t bytes);

@@ -281,6 +281,18 @@ static void tell_unclaimed(struct daemon *daemon)
 	}
 }
 
+/* They are what they are: nobody is refused what he has, and nothing more is to be had. */
+static void settle_account(struct daemon *daemon)
+{
+	if (account_settle(&daemon->account))
+		log_warning(
+			daemon->log,
+			"the heaps that were kept take %s, and MemoryMax= of the service, or this machine, "
+			"leaves %s: they are served as they are, and do not grow; raise MemoryMax=, or free some",
+			value_size_text(account_taken(&daemon->account)).text,
+			value_size_text(daemon->account.maximum).text);
+}
+
 /* Those that are not there yet. The ones that must lie at a certain address come first. */
 static int open_heaps(struct daemon *daemon)
 {
@@ -463,6 +475,7 @@ static int start(struct daemon *daemon)
 		r = open_heaps(daemon);
 	if (r < 0)
 		return r;
+	settle_account(daemon);
 	r = watchdog_loop(&daemon->watchdog, daemon->base);
 	if (r == 0)
 		r = status_start(&daemon->status, daemon->base, &daemon->sessions);

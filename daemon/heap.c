@@ -269,9 +269,13 @@ static int charge_tables(struct heap *heap)
 {
 	uint64_t bytes = HEAP_HEAD_CHARGE + (heap->geometry.cpus << HEAPD_ROW_SHIFT) +
 			 (heap->geometry.cpus << HEAPD_RSEQ_ROW_SHIFT);
-	int r;
+	int r = 0;
 
-	r = heap_charge(heap, bytes);
+	/* Those of a heap that was kept are there. */
+	if (heap->adopted)
+		heap_force(heap, bytes);
+	else
+		r = heap_charge(heap, bytes);
 	if (r < 0)
 		log_err(heap->log, "heap '%s': no memory left for its tables of %s", heap->name,
 			value_size_text(bytes).text);
@@ -384,6 +388,15 @@ uint64_t heap_limit(const struct heap *heap)
 	return HEAPD_READ_ONCE(heap->t.directory->stats.limit);
 }
 
+const char *heap_bound(const struct heap *heap, uint64_t more, uint64_t *bytes)
+{
+	uint64_t committed = HEAPD_READ_ONCE(heap->t.directory->stats.committed);
+	bool own = heapd_align_up(committed + more, HEAPD_CHUNK_SIZE) > heap_limit(heap);
+
+	*bytes = own ? heap_limit(heap) : heap->account->maximum;
+	return own ? "Limit=" : "MemoryMax= of the service";
+}
+
 void heap_lock(struct heap *heap)
 {
 	__atomic_fetch_add(&heap->waiting, 1, __ATOMIC_RELAXED);
@@ -404,19 +417,27 @@ void heap_give_way(struct heap *heap)
 		nanosleep(&moment, NULL);
 }
 
-int heap_charge(struct heap *heap, uint64_t bytes)
+static int charged(struct heap *heap, uint64_t bytes, int r)
 {
-	int r = account_take(heap->account, bytes);
-
 	if (r == 0)
 		__atomic_fetch_add(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
 	return r;
 }
 
+int heap_charge(struct heap *heap, uint64_t bytes)
+{
+	return charged(heap, bytes, account_take(heap->account, bytes));
+}
+
+int heap_charge_minor(struct heap *heap, uint64_t bytes)
+{
+	return charged(heap, bytes, account_take_minor(heap->account, bytes));
+}
+
 void heap_force(struct heap *heap, uint64_t bytes)
 {
 	account_force(heap->account, bytes);
-	__atomic_fetch_add(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
+	charged(heap, bytes, 0);
 }
 
 void heap_refund(struct heap *heap, uint64_t bytes)

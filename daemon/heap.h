@@ -90,6 +90,8 @@ uint64_t heap_next_base(const struct heap *heap);
 /* What the heap may commit: stats.limit of the directory. Written by the main thread, read by any. */
 void heap_set_limit(struct heap *heap, uint64_t limit);
 uint64_t heap_limit(const struct heap *heap);
+/* What keeps it from so many bytes more: the option that would have to be raised, and what may be committed, of this heap or of all. */
+const char *heap_bound(const struct heap *heap, uint64_t more, uint64_t *bytes);
 
 /*
  * For all threads but the supplier, which takes and leaves the lock so often that, as locks are, nobody else would
@@ -101,6 +103,8 @@ void heap_give_way(struct heap *heap);
 
 /* Memory beside the objects, such as a session's: in the account and in the statistics. Any thread. */
 int heap_charge(struct heap *heap, uint64_t bytes);
+/* The same for what is small: account.h. */
+int heap_charge_minor(struct heap *heap, uint64_t bytes);
 /* What is there already, whatever may be. */
 void heap_force(struct heap *heap, uint64_t bytes);
 void heap_refund(struct heap *heap, uint64_t bytes);

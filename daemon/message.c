@@ -75,6 +75,8 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 	struct heapd_large_request *large = &m->large;
 	struct heap *heap = session->heap;
 	bool zeroed = false;
+	const char *option;
+	uint64_t most;
 	int r;
 
 	r = check_large(heap, large, why);
@@ -82,12 +84,14 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 		return r;
 	r = supply_large(heap, large->class, large->bytes, large->align ? large->align : 8, session->index,
 			 &large->address, &zeroed);
-	if (r == -ENOMEM)
+	if (r == -ENOMEM) {
+		option = heap_bound(heap, large->bytes, &most);
 		return refuse(why, r,
 			      "no room for %" PRIu64 " bytes: heap '%s' has committed %" PRIu64
-			      " of the %" PRIu64 " that it may; free some, or raise Limit=",
+			      " of the %" PRIu64 " that there may be; free some, or raise %s",
 			      large->bytes, heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.committed),
-			      heap_limit(heap));
+			      most, option);
+	}
 	if (r < 0)
 		return refuse(why, r, "heap '%s': no large object: %s; look at the daemon's log", heap->name,
 			      strerror(-r));

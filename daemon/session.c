@@ -132,7 +132,7 @@ static int open_resources(struct session *session, struct refusal *why)
 {
 	int r;
 
-	r = heap_charge(session->heap, charge_of(session->room));
+	r = heap_charge_minor(session->heap, charge_of(session->room));
 	if (r < 0)
 		return refuse(
 			why, r,
@@ -361,7 +361,7 @@ int session_set_room(struct session *session, const uint32_t room[2], struct ref
 	uint64_t bytes = charge_of(room);
 
 	if (bytes > session->charged) {
-		if (heap_charge(session->heap, bytes - session->charged) < 0)
+		if (heap_charge_minor(session->heap, bytes - session->charged) < 0)
 			return refuse(
 				why, -ENOMEM,
 				"the daemon has committed all the memory that it may, and has no room for more "

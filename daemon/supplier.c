@@ -105,13 +105,15 @@ static void ring_event(struct supply *supply, uint32_t class)
 static void refused(struct heap *heap, uint32_t class, uint64_t bytes)
 {
 	struct journal_event event = { .id = EVENT_LIMIT_REACHED, .heap = heap->name };
+	uint64_t most;
+	const char *option = heap_bound(heap, bytes, &most);
 
 	HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
 	HEAPD_PROBE(refused, heap->name, class, bytes, heap->t.directory->stats.committed);
 	log_event(heap->log, &heap->refused, LOG_WARNING, &event,
-		  "heap '%s': the limit is reached, and memory refused: %s of %s are committed", heap->name,
-		  value_size_text(HEAPD_READ_ONCE(heap->t.directory->stats.committed)).text,
-		  value_size_text(heap_limit(heap)).text);
+		  "heap '%s': the limit is reached, and memory refused: %s are committed, and %s is %s",
+		  heap->name, value_size_text(HEAPD_READ_ONCE(heap->t.directory->stats.committed)).text,
+		  option, value_size_text(most).text);
 	events_low(heap, clock_ns());
 }
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A daemon in a memory cgroup of 192 MiB, with a heap that may have far more: its own account refuses in
- * time, and nobody is killed. Needs root and a memory controller.
+ * time, and nobody is killed. And one that finds its heap again in a smaller group, where it would not have come to be. Needs
+ * root and a memory controller.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,8 +19,11 @@
 #define LEAST_BYTES  (64ul << 20) /* that much of it has to be usable */
 #define OBJECT       4096u
 
+#define SMALL_BYTES (80ul << 20)
+#define HEAP_BYTES  (100ul << 20) /* of the heap that does not fit into that */
+
 static struct fixture fixture;
-static char group[200], home[200];
+static char group[200], small_group[200], home[200];
 
 struct chain {
 	struct chain *next;
@@ -61,35 +66,42 @@ static bool group_home(const char *controller, const char *mount)
 	return found && access(home, W_OK) == 0;
 }
 
-static bool group_make(const char *parent, const char *limit)
+static bool group_make(char *path, const char *parent, const char *name, const char *limit,
+		       unsigned long most)
 {
 	char bytes[32];
 
-	snprintf(group, sizeof(group), "%.150s/heapd-check.%d", parent, (int)getpid());
-	snprintf(bytes, sizeof(bytes), "%lu", CGROUP_BYTES);
-	if (mkdir(group, 0755) < 0) {
-		*group = 0;
+	snprintf(path, sizeof(group), "%.150s/heapd-%s.%d", parent, name, (int)getpid());
+	snprintf(bytes, sizeof(bytes), "%lu", most);
+	if (mkdir(path, 0755) < 0) {
+		*path = 0;
 		return false;
 	}
-	if (file_write(group, limit, bytes))
+	if (file_write(path, limit, bytes))
 		return true;
-	rmdir(group);
-	*group = 0;
+	rmdir(path);
+	*path = 0;
 	return false;
+}
+
+static bool groups_make(const char *parent, const char *limit)
+{
+	return group_make(group, parent, "check", limit, CGROUP_BYTES) &&
+	       group_make(small_group, parent, "small", limit, SMALL_BYTES);
 }
 
 /* Of the first version below the hierarchy's own root; of the second below this process's group. */
 static bool group_find(void)
 {
-	if (group_home("memory", "/sys/fs/cgroup/memory") && group_make(home, "memory.limit_in_bytes"))
+	if (group_home("memory", "/sys/fs/cgroup/memory") && groups_make(home, "memory.limit_in_bytes"))
 		return true;
-	return group_home("", "/sys/fs/cgroup") && group_make(home, "memory.max");
+	return group_home("", "/sys/fs/cgroup") && groups_make(home, "memory.max");
 }
 
 /* After a test that failed, the daemon may take a moment to end. */
-static void group_remove(void)
+static void group_remove(const char *path)
 {
-	for (int tries = 0; *group && rmdir(group) < 0 && tries < 100; tries++)
+	for (int tries = 0; *path && rmdir(path) < 0 && tries < 100; tries++)
 		usleep(50000);
 }
 
@@ -103,12 +115,12 @@ static void daemon_start_in_group(void)
 	ck_assert(file_write(home, "cgroup.procs", "0"));
 }
 
-static uint64_t fill(heapd_heap *heap, struct chain **chain)
+static uint64_t fill(heapd_heap *heap, struct chain **chain, uint64_t most)
 {
 	uint64_t bytes = 0;
 	struct chain *c;
 
-	while (bytes < 2 * CGROUP_BYTES && (c = (struct chain *)heapd_alloc(heap, OBJECT))) {
+	while (bytes < most && (c = (struct chain *)heapd_alloc(heap, OBJECT))) {
 		memset(c + 1, 1, OBJECT - sizeof(*c));
 		c->next = *chain;
 		*chain = c;
@@ -117,19 +129,25 @@ static uint64_t fill(heapd_heap *heap, struct chain **chain)
 	return bytes;
 }
 
+static bool groups_are_there(const char *test)
+{
+	if (*group && *small_group)
+		return true;
+	printf("SKIP %s: no memory cgroup can be made here\n", test);
+	return false;
+}
+
 START_TEST(the_account_refuses_before_the_cgroup_kills)
 {
 	struct chain *chain = NULL;
 	heapd_heap *heap;
 	uint64_t bytes;
 
-	if (!*group) {
-		printf("SKIP the_account_refuses_before_the_cgroup_kills: no memory cgroup can be made here\n");
+	if (!groups_are_there("the_account_refuses_before_the_cgroup_kills"))
 		return;
-	}
 	daemon_start_in_group();
 	ck_must(heapd_attach(&heap, FIXTURE_HEAP, NULL) == 0, "%s", heapd_error());
-	bytes = fill(heap, &chain);
+	bytes = fill(heap, &chain, 2 * CGROUP_BYTES);
 	ck_assert_int_eq(errno, ENOMEM);
 	ck_assert_uint_ge(bytes, LEAST_BYTES);
 	ck_assert_uint_lt(bytes, CGROUP_BYTES);
@@ -140,7 +158,83 @@ START_TEST(the_account_refuses_before_the_cgroup_kills)
 		chain = next;
 	}
 	ck_assert_int_eq(heapd_sync(heap), 0);
-	ck_assert_uint_ge(fill(heap, &chain), LEAST_BYTES);
+	ck_assert_uint_ge(fill(heap, &chain, 2 * CGROUP_BYTES), LEAST_BYTES);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	fixture_stop(&fixture);
+}
+END_TEST
+
+/* The next daemon of its keeper's lives in the small group. */
+static pid_t daemon_in_small_group(void)
+{
+	pid_t before = fixture_kept_daemon(&fixture), now;
+	char keeper[16];
+
+	snprintf(keeper, sizeof(keeper), "%d", (int)fixture.daemon);
+	ck_assert(file_write(small_group, "cgroup.procs", keeper));
+	ck_assert_int_eq(kill(before, SIGKILL), 0);
+	while ((now = fixture_kept_daemon(&fixture)) == before)
+		usleep(1000);
+	return now;
+}
+
+static int attach_and_look(void *unused)
+{
+	heapd_heap *heap;
+
+	(void)unused;
+	return heapd_attach(&heap, FIXTURE_HEAP, NULL) == 0 && heapd_root_get(heap, "none", NULL) == NULL &&
+			       heapd_detach(heap) == 0
+		       ? 0
+		       : 1;
+}
+
+static void free_half(struct chain *chain)
+{
+	for (struct chain *next; chain && (next = chain->next); chain = chain->next) {
+		heapd_store(&chain->next, next->next);
+		ck_assert_int_eq(heapd_free(next), 0);
+	}
+}
+
+/* What is there is served, to those who are there and to who comes; it does not grow; what is freed, or garbage, is had again. */
+static void live_in_small_group(heapd_heap *heap, struct chain **chain)
+{
+	uint64_t more = fill(heap, chain, 2 * CGROUP_BYTES);
+
+	ck_said(ENOMEM, "MemoryMax=");
+	ck_assert_uint_lt(more, HEAP_BYTES / 2);
+	ck_assert_ptr_null(heapd_alloc(heap, 8 << 20));
+	ck_said(ENOMEM, "MemoryMax=");
+	fixture_wait(fixture_client_fork(attach_and_look, NULL), 0);
+	free_half(*chain);
+	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 4), HEAP_BYTES / 4);
+	*chain = NULL;
+	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 2), HEAP_BYTES / 2);
+}
+
+START_TEST(a_heap_that_is_found_in_a_smaller_group_is_served)
+{
+	static const char *const settings[] = {
+		"heap.test.Size=4G", "heap.test.Limit=4G", "heap.test.GCPercent=100",
+		"heap.zother.Size=64M", /* that is found when there is no room left */
+		NULL
+	};
+	struct chain *chain = NULL;
+	heapd_heap *heap;
+	pid_t daemon;
+
+	if (!groups_are_there("a_heap_that_is_found_in_a_smaller_group_is_served"))
+		return;
+	ck_assert(file_write(group, "cgroup.procs", "0"));
+	fixture_start_kept(&fixture, settings);
+	ck_assert(file_write(home, "cgroup.procs", "0"));
+	ck_must(heapd_attach(&heap, FIXTURE_HEAP, NULL) == 0, "%s", heapd_error());
+	ck_assert_uint_ge(fill(heap, &chain, HEAP_BYTES), HEAP_BYTES);
+	daemon = daemon_in_small_group();
+	ck_assert(fixture_logged(&fixture, "they are served as they are, and do not grow; raise MemoryMax="));
+	live_in_small_group(heap, &chain);
+	ck_assert_int_eq(fixture_kept_daemon(&fixture), daemon);
 	ck_assert_int_eq(heapd_detach(heap), 0);
 	fixture_stop(&fixture);
 }
@@ -156,9 +250,11 @@ int main(void)
 	suite_add_tcase(suite, tcase);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, the_account_refuses_before_the_cgroup_kills);
+	tcase_add_test(tcase, a_heap_that_is_found_in_a_smaller_group_is_served);
 	group_find();
 	srunner_run_all(runner, CK_ENV);
-	group_remove();
+	group_remove(group);
+	group_remove(small_group);
 	failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
 	return failed ? 1 : 0;
