@@ -17,6 +17,7 @@
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/session.h"
+#include "suite.h"
 #include "users.h"
 
 #define USERS     6
@@ -511,11 +512,5 @@ static Suite *quota_suite(void)
 
 int main(void)
 {
-	SRunner *runner = srunner_create(quota_suite());
-	int failed;
-
-	srunner_run_all(runner, CK_ENV);
-	failed = srunner_ntests_failed(runner);
-	srunner_free(runner);
-	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+	return suite_run(quota_suite());
 }
