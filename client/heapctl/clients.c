@@ -176,15 +176,12 @@ static void client_row(struct table *t, struct heapd_session_info *s, const stru
 static int rows(struct table *t, const struct ctl *ctl, const struct walk *w)
 {
 	struct heapd_message m = { 0 };
-	int r;
 
 	for (;;) {
-		m.op = HEAPD_OP_SESSION;
-		r = request_call(ctl->heap, &m, NULL, NULL);
-		if (r < 0)
-			return ctl_failed(r);
-		if (!m.session.id)
-			return CTL_OK;
+		int status = ctl_session(ctl, &m);
+
+		if (status != CTL_OK || !m.session.id)
+			return status;
 		if (m.session.id != ctl->heap->session_id)
 			client_row(t, &m.session, w);
 	}

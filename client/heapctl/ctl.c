@@ -15,12 +15,16 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "heapd/message.h"
+#include "sanity.h"
 
-#define SOCKET_DEFAULT "/run/heapd/heapd.sock"
-#define ANSWER_SECONDS 10
+#define SOCKET_DEFAULT  "/run/heapd/heapd.sock"
+#define ANSWER_SECONDS  10
+#define COLLECT_STEP_MS 5
+#define COLLECT_ASK     100u /* steps between two questions */
 
 int ctl_say(enum ctl_exit status, const char *format, ...)
 {
@@ -33,6 +37,19 @@ int ctl_say(enum ctl_exit status, const char *format, ...)
 	va_end(args);
 	fputc('\n', stderr);
 	return (int)status;
+}
+
+void ctl_broken(const struct ctl *ctl, const char *format, ...)
+{
+	va_list args;
+
+	fflush(stdout);
+	fprintf(stderr, "heapctl: heap '%s': ", ctl->heap->name);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs(": its directory is broken, see heapctl verify\n", stderr);
+	*ctl->broken = true;
 }
 
 static enum ctl_exit status_of(int r)
@@ -65,7 +82,10 @@ int ctl_attach(struct ctl *ctl)
 	options.client = "heapctl";
 	options.request_timeout_ms = 60000; /* a heap is verified as a whole */
 	r = heapd_attach(&ctl->heap, ctl->heap_name, &options);
-	return r < 0 ? ctl_failed(r) : CTL_OK;
+	if (r < 0)
+		return ctl_failed(r);
+	sanity_check(ctl);
+	return CTL_OK;
 }
 
 static const char *socket_path(const struct ctl *ctl)
@@ -113,6 +133,60 @@ int ctl_ask(const struct ctl *ctl, struct heapd_message *m)
 		return ctl_say(CTL_TROUBLE, "the daemon at %s did not answer", path);
 	m->text[sizeof(m->text) - 1] = 0;
 	return m->status < 0 ? ctl_say(status_of(m->status), "%s", m->text) : CTL_OK;
+}
+
+int ctl_session(const struct ctl *ctl, struct heapd_message *m)
+{
+	uint64_t after = m->session.id;
+	int r;
+
+	m->op = HEAPD_OP_SESSION;
+	r = request_call(ctl->heap, m, NULL, NULL);
+	if (r < 0)
+		return ctl_failed(r);
+	if (m->session.id && m->session.id <= after)
+		return ctl_say(CTL_TROUBLE, "the daemon's list of sessions goes backwards");
+	m->session.client[sizeof(m->session.client) - 1] = 0;
+	return CTL_OK;
+}
+
+static int collect_ask(const struct ctl *ctl, uint64_t *finished)
+{
+	struct heapd_message m = { .op = HEAPD_OP_COLLECT };
+	int r = request_call(ctl->heap, &m, NULL, NULL);
+
+	*finished = m.collect.finished;
+	return r < 0 ? ctl_failed(r) : CTL_OK;
+}
+
+/*
+ * As heapd_collect(), but for that the directory is not believed for ever: when the daemon names a later cycle to wait for,
+ * the one before it is over, and the directory has to show it.
+ */
+int ctl_collect(const struct ctl *ctl)
+{
+	const struct heapd_cycle_words *cycle = &ctl_directory(ctl)->cycle;
+	const struct timespec step = { .tv_nsec = COLLECT_STEP_MS * 1000000 };
+	uint64_t wanted, later;
+	int status = collect_ask(ctl, &wanted);
+
+	for (unsigned i = 1; status == CTL_OK && HEAPD_LOAD_ACQUIRE(&cycle->finished) < wanted; i++) {
+		if (atomic_load(&ctl->heap->away))
+			return ctl_say(CTL_NO_DAEMON, "the daemon has gone");
+		if (!HEAPD_READ_ONCE(cycle->collecting))
+			return ctl_say(CTL_TROUBLE, "heap '%s': collection is off: set gc.percent",
+				       ctl->heap->name);
+		nanosleep(&step, NULL);
+		if (i % COLLECT_ASK)
+			continue;
+		status = collect_ask(ctl, &later);
+		if (status == CTL_OK && later > wanted + 1 && HEAPD_LOAD_ACQUIRE(&cycle->finished) < wanted) {
+			ctl_broken(ctl,
+				   "it does not show that collections end, which the daemon says they do");
+			return CTL_TROUBLE;
+		}
+	}
+	return status;
 }
 
 bool ctl_number(const char *text, uint64_t *number)

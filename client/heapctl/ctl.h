@@ -44,6 +44,7 @@ struct ctl {
 	char **args;         /* behind the verb */
 	int nargs;
 	heapd_heap *heap;
+	bool *broken; /* something of the heap made no sense, which was said */
 };
 
 /* Attaches for reading only, its thread offline; CTL_OK, or the exit status after saying why. */
@@ -58,6 +59,18 @@ int ctl_ask(const struct ctl *ctl, struct heapd_message *m);
 
 /* Says a sentence on standard error and returns the status. */
 int ctl_say(enum ctl_exit status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Says what of the heap makes no sense, on standard error; the exit status will be CTL_FOUND at least. */
+void ctl_broken(const struct ctl *ctl, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/*
+ * The next session after m->session.id that this user may know of, or id 0. An exit status: a daemon that goes back in
+ * its list is not asked for ever.
+ */
+int ctl_session(const struct ctl *ctl, struct heapd_message *m);
+
+/* Runs a collection and waits for its end. An exit status. */
+int ctl_collect(const struct ctl *ctl);
 
 /* A number or an address from the command line: false if it is none. */
 bool ctl_number(const char *text, uint64_t *number);

@@ -137,9 +137,9 @@ static uint64_t last_whole(const struct ctl *ctl)
 
 int verb_gc(struct ctl *ctl)
 {
-	int r = heapd_collect(ctl->heap);
+	int status = ctl_collect(ctl);
 
-	return r < 0 ? ctl_failed(r) : cycles_print(ctl, "cycles", last_whole(ctl));
+	return status != CTL_OK ? status : cycles_print(ctl, "cycles", last_whole(ctl));
 }
 
 int verb_trace(struct ctl *ctl)

@@ -21,6 +21,7 @@
 
 #define EDGES_FIRST    (1u << 20)
 #define PROGRESS_EVERY (1u << 14)
+#define PARTS_MOST     (2u + HEAPD_THREAD_MAX) /* of a session: pins, ranges, its threads */
 #define SLOTS_MORE     (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
 
 static int no_memory(void)
@@ -83,6 +84,9 @@ static uint32_t *slot_number(struct graph *g, uint64_t address, uint32_t *place,
 	s = &g->spans.list[*place];
 	slot = s->span.nslots == 1 ? 0 : (address - span_address(g->ctl, s)) / s->span.elemsize;
 	if (slot >= s->span.nslots || s->first + slot >= g->most)
+		return NULL;
+	/* None of its slots had ever been given out when it was looked at. */
+	if (!s->slabs && !spans_awake(g->ctl, &g->spans, *place))
 		return NULL;
 	if (!(span_out(g->ctl, s, (uint32_t)(slot / s->span.slab_slots)) >> slot % s->span.slab_slots & 1))
 		return NULL;
@@ -202,21 +206,17 @@ static int roots_sessions(struct graph *g)
 {
 	struct heapd_message m = { 0 };
 	struct graph_root *root;
-	int r;
 
 	for (;;) {
-		m.op = HEAPD_OP_SESSION;
-		r = request_call(g->ctl->heap, &m, NULL, NULL);
-		if (r < 0)
-			return ctl_failed(r);
-		if (!m.session.id)
-			return CTL_OK;
+		int status = ctl_session(g->ctl, &m);
+
+		if (status != CTL_OK || !m.session.id)
+			return status;
 		if (m.session.id == g->ctl->heap->session_id)
 			continue;
 		root = root_add(g);
 		if (!root)
 			return no_memory();
-		m.session.client[sizeof(m.session.client) - 1] = 0;
 		root->session = m.session.id;
 		snprintf(root->name, sizeof(root->name), "process %u %s", m.session.pid, m.session.client);
 	}
@@ -236,6 +236,7 @@ static int word_hold(struct graph *g, uint64_t word, uint32_t part)
 static int session_hold(struct graph *g, uint64_t id)
 {
 	struct heapd_message m = { .held = { .session = id } };
+	uint64_t next = 0;
 	uint32_t part = 0;
 	int status = CTL_OK;
 
@@ -248,8 +249,12 @@ static int session_hold(struct graph *g, uint64_t id)
 			return CTL_OK;
 		for (uint32_t i = 0; i < m.held.count && i < HEAPD_HELD_PAGE && status == CTL_OK; i++)
 			status = word_hold(g, m.held.words[i], part);
-		part += m.held.next == 0;
-	} while (status == CTL_OK && part < m.held.parts);
+		if (m.held.next && m.held.next <= next)
+			return ctl_say(CTL_TROUBLE,
+				       "the daemon's list of what a session holds goes backwards");
+		next = m.held.next;
+		part += next == 0;
+	} while (status == CTL_OK && part < m.held.parts && part < PARTS_MOST);
 	return status;
 }
 
@@ -295,13 +300,14 @@ static int layouts_make(struct graph *g)
 
 int graph_load(struct graph *g, const struct ctl *ctl)
 {
-	int status;
+	int status = CTL_OK;
 
 	*g = (struct graph){ .ctl = ctl };
 	/* So that what the stacks held is known, and as little garbage is met as can be. */
 	if (!ctl->no_gc && HEAPD_READ_ONCE(ctl_directory(ctl)->cycle.collecting))
-		heapd_collect(ctl->heap);
-	status = roots_named(g);
+		status = ctl_collect(ctl);
+	if (status == CTL_OK)
+		status = roots_named(g);
 	if (status == CTL_OK)
 		status = roots_sessions(g);
 	g->base = 1 + g->nroots;

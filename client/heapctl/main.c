@@ -217,6 +217,8 @@ static int verb_run(const struct verb *verb, struct ctl *ctl)
 	status = verb->run(ctl);
 	if (ctl->heap)
 		heapd_detach(ctl->heap);
+	if (status == CTL_OK && *ctl->broken)
+		status = CTL_FOUND;
 	if (fflush(stdout) != 0)
 		status = CTL_TROUBLE;
 	pager_close(pager);
@@ -236,6 +238,7 @@ int main(int argc, char **argv)
 	const struct argp argp = { argp_options, parse_option, "VERB [ARGUMENT...]", doc, NULL,
 				   help_filter,  NULL };
 	struct ctl ctl = { .heap_name = "default", .top = 20 };
+	bool broken = false;
 	static char status_verb[] = "status";
 	const struct verb *verb;
 
@@ -246,6 +249,7 @@ int main(int argc, char **argv)
 	argp_program_version_hook = print_version;
 	argp_parse(&argp, argc, argv, 0, NULL, &ctl);
 	ctl.color = color_wanted();
+	ctl.broken = &broken;
 	verb = verb_find(ctl.nargs ? ctl.args[0] : status_verb);
 	if (!verb)
 		return ctl_say(CTL_USAGE, "there is no verb '%s': see heapctl --help", ctl.args[0]);

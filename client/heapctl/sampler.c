@@ -149,10 +149,9 @@ static int clients_look(struct sampler *s)
 	int r;
 
 	for (;;) {
-		m.op = HEAPD_OP_SESSION;
-		r = request_call(s->ctl->heap, &m, NULL, NULL);
-		if (r < 0)
-			return ctl_failed(r);
+		r = ctl_session(s->ctl, &m);
+		if (r != CTL_OK)
+			return r;
 		if (!m.session.id)
 			break;
 		if (m.session.id != s->ctl->heap->session_id)

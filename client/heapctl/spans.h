@@ -6,12 +6,13 @@
 #define HEAPCTL_SPANS_H
 
 #include "ctl.h"
+#include "holes.h"
 #include "store.h"
 
 struct span_copy {
 	struct heapd_span span;
-	uint32_t page; /* its first */
-	uint32_t slabs;
+	uint32_t page;  /* its first */
+	uint32_t slabs; /* 0: nobody has ever given out a slot of it */
 	uint64_t first; /* place of its first slot among all slots of all spans */
 };
 
@@ -22,6 +23,8 @@ struct spans {
 	uint64_t slots;  /* of all */
 	uint64_t pages;  /* of the heap */
 	uint64_t broken; /* records that made no sense, left out */
+	uint32_t wrong;  /* page table entry of the last one left out */
+	struct holes heap, directory;
 };
 
 /* An exit status; says what is wrong, that broken records are left out included. */
@@ -33,6 +36,9 @@ void spans_free(struct spans *spans);
  * the list's end. NULL: there is none, or its record makes no sense.
  */
 const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, uint64_t page);
+
+/* Looks again whether slots of a span that had no slabs have been given out since: from then on it has them. */
+bool spans_awake(const struct ctl *ctl, struct spans *spans, uint32_t place);
 
 /* Slots of slab k that are given out. */
 static inline uint64_t span_out(const struct ctl *ctl, const struct span_copy *s, uint32_t k)

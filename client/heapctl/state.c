@@ -91,6 +91,7 @@ int verb_list(struct ctl *ctl)
 {
 	static const struct table_column columns[] = { { "HEAP", TABLE_TEXT } };
 	struct heapd_message m = { 0 };
+	uint32_t next = 0;
 	struct table t;
 	int status = TABLE_BEGIN(&t, ctl, "heaps", columns);
 
@@ -98,6 +99,9 @@ int verb_list(struct ctl *ctl)
 		m.op = HEAPD_OP_HEAPS;
 		if (status == CTL_OK)
 			status = ctl_ask(ctl, &m);
+		if (status == CTL_OK && m.heaps.next && m.heaps.next <= next)
+			status = ctl_say(CTL_TROUBLE, "the daemon's list of heaps goes backwards");
+		next = m.heaps.next;
 		if (status != CTL_OK) {
 			table_free(&t);
 			return status;
