@@ -156,13 +156,39 @@ check_statuses() {
 # On a terminal: colours, but for NO_COLOR; elsewhere none.
 check_colors() {
 	local esc=$'\e['
-	command -v script >/dev/null || return
 	term() {
 		env "$@" PAGER= TERM=xterm script -qec "$ctl -H test map" /dev/null </dev/null 2>/dev/null
 	}
 	term -u NO_COLOR | holds -F "$esc" || complain "no colours on a terminal"
 	! term NO_COLOR=1 | holds -F "$esc" || complain "colours, despite NO_COLOR"
 	! h map | holds -F "$esc" || complain "colours, though not on a terminal"
+}
+
+# On a terminal what is printed goes through a pager, but for --no-pager, what goes on, and what goes to a file.
+check_pager() {
+	local got
+	# $1: HEAPCTL_PAGER; the rest: arguments
+	paged() {
+		local pager=$1
+		shift
+		env -u PAGER HEAPCTL_PAGER="$pager" TERM=xterm script -qec "timeout 20 $ctl -H test $*" /dev/null </dev/null 2>/dev/null
+	}
+	paged "sed s/^/PAGED/" roots | holds '^PAGED.*heapd-demo' || complain "no pager on a terminal"
+	! paged "sed s/^/PAGED/" --no-pager roots | holds PAGED || complain "a pager, despite --no-pager"
+	paged "sed s/^/PAGED/" --no-pager roots | holds heapd-demo || complain "nothing is printed with --no-pager"
+	! paged "" roots | holds PAGED || complain "a pager that is empty is run"
+	! paged "sed s/^/PAGED/" stat 0.05 2 | holds PAGED || complain "stat goes through a pager"
+	! paged "sed s/^/PAGED/" -o "$dir/paged" map | holds PAGED || complain "with --output a pager is run"
+	! HEAPCTL_PAGER="sed s/^/PAGED/" h roots | holds PAGED || complain "a pager, though not on a terminal"
+	env -u HEAPCTL_PAGER PAGER="sed s/^/OTHER/" TERM=xterm script -qec "$ctl -H test roots" /dev/null </dev/null 2>/dev/null |
+		holds '^OTHER' || complain "PAGER is not used"
+	# One that reads no further ends it; what it was is told by the exit status all the same.
+	paged "head -n 1" --top 100000 retained >/dev/null
+	got=$?
+	((got != 124)) || complain "heapctl outlives its pager"
+	paged "cat" why 0x110000000001000 >/dev/null
+	got=$?
+	((got == 1)) || complain "through a pager the exit status is $got, not 1"
 }
 
 # Who is attached is told, stopped ones as such; events come.
@@ -194,6 +220,37 @@ check_completion() {
 		grep -qw "$verb" <(sed -n '/verbs="/,/"$/p' client/heapctl/completion.bash) || complain "bash's completion does not know $verb"
 		grep -q "'$verb:" completion/zsh/_heapctl || complain "zsh's completion does not know $verb"
 	done
+}
+
+# The picture shows what the spans say: each glass is filled as its title has it, and the whole as it is.
+check_map() {
+	h -o "$dir/map.svg" map && h --json=short spans | python3 -c '
+import json, re, sys, xml.etree.ElementTree as x
+t = x.parse(sys.argv[1]); ns = "{http://www.w3.org/2000/svg}"
+spans = json.load(sys.stdin)["spans"]
+used, size = sum(s["used"] * s["size"] for s in spans), sum(s["pages"] * 8192 for s in spans)
+head = next(e.text for e in t.iter(ns + "text"))
+assert head == "heap test: %.0f %% of its spans is used" % (100 * used / size), head
+cells, filled = t.findall(ns + "g"), 0
+assert len(cells) > 20, len(cells)
+for g in cells:
+    percent = int(re.search(", ([0-9]+) % used$", g.find(ns + "title").text).group(1))
+    glass, filling = g.findall(ns + "rect")
+    height = float(filling.get("height"))
+    assert abs(height - 11 * percent / 100) < 0.12, (height, percent)
+    assert abs(float(glass.get("y")) + 11 - float(filling.get("y")) - height) < 0.11
+    assert glass.get("fill") == filling.get("fill") in "#0072b2 #e69f00 #009e73 #cc79a7 #56b4e9 #d55e00 #f0e442 #8c8c8c".split()
+    filled += height
+# By pages, of which the cells have equal shares.
+assert abs(filled / 11 / len(cells) - used / size) < 0.1, (filled / 11 / len(cells), used / size)
+names = " ".join(e.text for e in t.iter(ns + "text") if e.text)
+assert all(s["type"].rstrip("[]+") in names for s in spans) or "all others" in names, names
+' "$dir/map.svg" || complain "the map does not show what the spans say"
+	command -v rsvg-convert >/dev/null && { rsvg-convert "$dir/map.svg" >"$dir/map.png" || complain "the map cannot be drawn"; }
+	LC_ALL=C h --no-legend map | grep -qvE '^0x[0-9a-f]{12} \|[ .:=+*#@-]{64}\|$' && complain "the map in ASCII is no map"
+	LC_ALL=C.UTF-8 h --no-legend map | grep -qvE '^0x[0-9a-f]{12} \|[ ▁▂▃▄▅▆▇█]{64}\|$' && complain "the map in UTF-8 is no map"
+	h map | holds "% used" || complain "the map has no legend"
+	"$ctl" -H other map | holds "no spans" || complain "the map of an empty heap says nothing"
 }
 
 # Dominators once more, by iterating as Cooper, Harvey and Kennedy do, over the snapshot.
@@ -248,7 +305,9 @@ check_objects
 check_settings
 check_statuses
 check_colors
+check_pager
 check_dominators
+check_map
 check_clients
 check_completion
 stop
