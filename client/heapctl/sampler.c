@@ -29,9 +29,10 @@
 #include "heapd/message.h"
 #include "profile.skel.h"
 
-#define LOOK_MS  250u
-#define SLICE_MS 20
-#define BATCH    1024u
+#define LOOK_MS      250u
+#define SLICE_MS     20
+#define BATCH        1024u
+#define RING_BATCHES ((4u << 20) / sizeof(struct profile_event) / BATCH) /* that the ring has room for */
 
 struct sampler {
 	const struct ctl *ctl;
@@ -277,12 +278,30 @@ static int collect(struct sampler *s, uint64_t until, int signals, bool *ended)
 	return status;
 }
 
+/* What lies in the ring when it ends belongs to it; what comes meanwhile does not. */
+static int rest_take(struct sampler *s)
+{
+	int status = CTL_OK;
+
+	for (unsigned i = 0; i <= RING_BATCHES && status == CTL_OK; i++) {
+		int r = ring_buffer__consume(s->ring);
+
+		status = r < 0 && r != -ECANCELED && s->status != CTL_OK ? s->status
+									 : samples_mark(&s->samples);
+		if (r != -ECANCELED)
+			break;
+	}
+	return status;
+}
+
 int sampler_run(struct sampler *s, uint64_t ms, bool *ended)
 {
 	int signals = signals_open(), status;
 
 	*ended = false;
 	status = collect(s, now_ms() + ms, signals, ended);
+	if (status == CTL_OK)
+		status = rest_take(s);
 	if (signals >= 0)
 		close(signals);
 	samples_live(&s->samples);
