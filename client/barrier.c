@@ -34,6 +34,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/session.h"
+#include "heapd/step.h"
 
 #define FILTER_WORDS 3u
 #define FILTER_CYCLE 3u  /* the filter's last word: the cycle that the others are of */
@@ -107,6 +108,7 @@ inlined void shade_both(const struct barrier *b, const void *old, const void *ne
 	if (HEAPD_READ_ONCE(b->self->scanned) != b->on && !MUTANT(no_insertion_shade))
 		shade(heap, b->self, b->now, new);
 	DELAY(128);
+	STEP(store);
 }
 
 inlined uint32_t gate_on(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t *now)

@@ -35,6 +35,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "heapd/step.h"
 #include "reconnect.h"
 #include "report.h"
 #include "sample.h"
@@ -137,6 +138,7 @@ static void spare_return(struct heapd_heap *heap, struct heapd_thread *self, str
 
 	HEAPD_STORE_RELEASE(&spare->entry, 0);
 	DELAY(4);
+	STEP(spare_cleared);
 	if (tail - HEAPD_LOAD_ACQUIRE(&self->handback_head) >= HEAPD_HANDBACK_COUNT) {
 		batch_free(heap, &copy);
 		return;
@@ -336,6 +338,7 @@ static uint64_t spare_install(struct heapd_heap *heap, struct heapd_thread *self
 	__atomic_fetch_and(&heap->t.lent[slab], ~spare->masks[i], __ATOMIC_RELAXED);
 	installing_begin(self, spare, i);
 	DELAY(8);
+	STEP(installing);
 	owner = install_here(heap, (uint32_t)spare->class, base, spare->masks[i]);
 	if (owner) {
 		HEAPD_WRITE_ONCE(heap->t.owner[slab], (uint16_t)owner_next(heap, spare, slab, base, owner));

@@ -49,6 +49,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "heapd/step.h"
 #include "holds.h"
 #include "marks.h"
 #include "roots.h"
@@ -131,9 +132,10 @@ static int raise_barriers(struct cycle *cycle)
 		return r;
 	publish(cycle, HEAPD_PHASE_BARRIER);
 	DELAY(4);
+	r = handshake_barrier(&cycle->handshake);
 	if (MUTANT(rings_emptied_late))
 		shades_empty(heap, &cycle->view);
-	return handshake_barrier(&cycle->handshake);
+	return r;
 }
 
 /* Step 3. */
@@ -142,6 +144,7 @@ static int gather(struct cycle *cycle)
 	int r = holds_gather(cycle->heap);
 
 	DELAY(4);
+	STEP(gathered);
 	return r;
 }
 

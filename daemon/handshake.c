@@ -9,7 +9,8 @@
  * lasts: round one waits for its end. One round is not enough. A thread whose barrier was on early may have read a
  * field's old value while a thread whose barrier was off stored there unlogged; the first one's store then wipes
  * out, unlogged, what the second one stored. So a second round waits for the end of every operation that had begun
- * when the first round ended: from then on none is under way that began while any barrier was off.
+ * when the first round ended: from then on none is under way that began while any barrier was off. Those of clients that
+ * attached in the first round's time, too, with their barrier on from the first: so each round looks at the clients anew.
  *
  * Handshake 2. `now` says SCAN; membarrier; then all who are attached have to answer (session.h): each thread for
  * itself, the agent for those that are offline and for registered ranges. Who registers later holds nothing. A
@@ -40,6 +41,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "heapd/step.h"
 #include "shades.h"
 
 #define NAP_FIRST_NS  20000u
@@ -199,6 +201,7 @@ static int nap(struct handshake *h, uint64_t *ns)
 	r = clients_look(h->heap, h->view);
 	if (r == 0)
 		shades_note(h->heap, h->view);
+	STEP(nap);
 	return r;
 }
 
@@ -268,7 +271,9 @@ static int round_wait(struct handshake *h)
 	int r;
 
 	fence_all(h->heap);
-	r = pending_gather(h);
+	r = MUTANT(newcomers_unseen) ? 0 : clients_look(h->heap, h->view);
+	if (r == 0)
+		r = pending_gather(h);
 	while (r == 0 && (stalled = pending_left(h))) {
 		stall_look(h, stalled, "has been inside an operation");
 		r = nap(h, &ns);
@@ -330,6 +335,7 @@ int handshake_barrier(struct handshake *h)
 	DELAY(4);
 	if (r == 0 && !MUTANT(one_round))
 		r = round_wait(h);
+	STEP(barriers_up);
 	h->counts->barrier_ns = end(h, 1);
 	return r;
 }

@@ -24,6 +24,7 @@
 #include "collection.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "heapd/step.h"
 #include "poison.h"
 #include "supply.h"
 
@@ -303,7 +304,7 @@ void harvest_handback(struct supply *supply, bool whole)
 
 void harvest_some(struct supply *supply, uint64_t now)
 {
-	if (now < supply->harvest_end + 3 * supply->harvest_took)
+	if (now < supply->harvest_end + 3 * supply->harvest_took || STEP_IS_OFF(harvest))
 		return;
 	supply->last_harvest = now;
 	now = clock_ns();

@@ -13,6 +13,7 @@
 
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
+#include "heapd/step.h"
 
 #define HELD_MIN 1024u
 #define HANDS_TRIES \
@@ -206,6 +207,7 @@ static bool hands_read(struct hands *hands, const struct heapd_thread *thread)
 				held_batch_read(&hands->spares[i], &thread->spares[i]);
 		}
 		DELAY(16);
+		STEP(hands);
 		hands->installing = HEAPD_LOAD_ACQUIRE(&thread->installing);
 		hands->mask = HEAPD_READ_ONCE(thread->installing_mask);
 		after = HEAPD_LOAD_ACQUIRE(&thread->put_back);

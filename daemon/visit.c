@@ -10,7 +10,9 @@
  *
  * Back: the word is taken first, the ledger says free afterwards; a death in between leaves the slab to
  * the next cycle. Both under one holding of heap->lock: the collector's step 3 (holds.c), which looks at current slabs
- * under it, sees the slab here or in the ledger, never on its way. A CPU that this process may not run on (cpuset, offline) is left alone.
+ * under it, sees the slab here or in the ledger, never on its way. (Were it on its way while a cycle sweeps, its slots would be
+ * given back twice. Today the second time finds them in the ledger, and harms nothing, since nobody supplies but the thread that
+ * is on this visit: with a second supplier it would be a slot given to two, as tests/model shows.) A CPU that this process may not run on (cpuset, offline) is left alone.
  */
 #include "visit.h"
 

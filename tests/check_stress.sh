@@ -1,6 +1,7 @@
 #!/bin/bash
 # The short form of the stress: the collector against threads and processes that hide, move, fork and die, for 20 s,
-# with delays in it; and two mutants, which it has to find: a stress that finds nothing is no stress.
+# with delays in it; the scenarios that lead several threads to one instruction each; and mutants, which these have to find: a
+# stress that finds nothing is no stress.
 # HEAPD_STRESS_SECONDS, HEAPD_TEST_SEED as tests/stress/gc.c has them.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -9,6 +10,7 @@ dir=${HEAPD_TEST_BUILD:-$PWD/build}/shaken
 [[ -x $dir/stress/gc ]] || { echo "no $dir/stress/gc: make shaken"; exit 1; }
 
 HEAPD_STRESS_SECONDS=${HEAPD_STRESS_SECONDS:-20} scripts/run-stress "$dir" || exit 1
-for mutant in no_deletion_shade currents_unheld; do
+HEAPD_TEST_BUILD=$dir LD_LIBRARY_PATH=$dir "$dir/stress/directed" || exit 1
+for mutant in no_deletion_shade currents_unheld one_round newcomers_unseen rings_emptied_late handed_back_unnoted lost_install_unseen; do
 	MUTANT_RUNS=1 MUTANT_SECONDS=20 scripts/run-mutants "$dir" "$mutant" || exit 1
 done

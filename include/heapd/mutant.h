@@ -30,7 +30,8 @@
 	M(standing_ignored)    \
 	M(withdrawn_unlocked)  \
 	M(handed_back_unnoted) \
-	M(lost_install_unseen)
+	M(lost_install_unseen) \
+	M(newcomers_unseen)
 
 #ifdef HEAPD_MUTANT
 #include <stdbool.h>
