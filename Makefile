@@ -464,7 +464,7 @@ bench-probes: bench-build ## what probes cost: compiled out, idle, exporter atta
 	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no bench-build
 	@tests/bench/probes-run $(abspath $(O)) $(abspath $(O))/noprobes $(or $(BENCH_ROUNDS),7)
 
-bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 5 to 8 minutes; BENCH_SHORT=1: one
+bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 8 minutes; BENCH_SHORT=1: one
 	@tests/bench/pause-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short)
 
 deps-bench: ## install the allocators and collectors that benches compare with

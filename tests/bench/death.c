@@ -2,14 +2,17 @@
 /*
  * death.c - how soon the memory of a client that was killed can be allocated again.
  *
- * death SOCKET HEAP LEFT DEAD: MIB of 64-byte objects that this process holds, and that another one holds, which is
- * killed. Prints "death LEFT ms mark": milliseconds from the kill until as much is allocated as before it came
+ * death SOCKET HEAP LEFT DEAD [marking]: MIB of 64-byte objects that this process holds, and that another one holds, which is
+ * killed; with "marking", half-way through the marking of a cycle, by the time that the one before took. Prints "death LEFT ms mark", or
+ * "death-marking ...": milliseconds from the kill until as much is allocated as before it came
  * (a hundredth of its objects more is allowed: what the dead CPU caches hold), and of one marking of what is left, the shortest of three.
  */
 #include <heapd.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -110,6 +113,13 @@ static uint64_t allocated(const struct heapd_heap *heap)
 	return out > free ? out - free : 0;
 }
 
+static uint64_t mark_of(const struct heapd_heap *heap)
+{
+	uint32_t cycle = heapd_now_cycle(HEAPD_READ_ONCE(heap->t.directory->cycle.now));
+
+	return heap->t.directory->cycles[cycle % HEAPD_CYCLES_KEPT].mark;
+}
+
 static uint64_t mark_ns(struct heapd_heap *heap)
 {
 	uint64_t shortest = UINT64_MAX;
@@ -117,11 +127,39 @@ static uint64_t mark_ns(struct heapd_heap *heap)
 	for (unsigned i = 0; i < 3; i++) {
 		if (heapd_collect(heap) < 0)
 			fail("collect");
-		uint32_t cycle = heapd_now_cycle(heap->t.directory->cycle.now);
-
-		shortest = bench_min(shortest, heap->t.directory->cycles[cycle % HEAPD_CYCLES_KEPT].mark);
+		shortest = bench_min(shortest, mark_of(heap));
 	}
 	return shortest;
+}
+
+static void *collect_run(void *arg)
+{
+	struct heapd_heap *heap = (struct heapd_heap *)arg;
+
+	if (heapd_collect(heap) < 0)
+		fail("collect");
+	return NULL;
+}
+
+static bool is_marking(const struct heapd_heap *heap)
+{
+	return heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) == HEAPD_PHASE_MARK;
+}
+
+/* Half-way through its marking, by what that took before. */
+static pthread_t cycle_begin(struct heapd_heap *heap)
+{
+	uint64_t whole = mark_of(heap), end = bench_now() + PATIENCE_S * 1000000000ull;
+	pthread_t collector;
+
+	if (pthread_create(&collector, NULL, collect_run, heap))
+		fail("a thread");
+	while (!is_marking(heap) && bench_now() < end)
+		usleep(100);
+	usleep((useconds_t)(whole / 2000));
+	if (!is_marking(heap))
+		fail("marking is over already: no death in its midst");
+	return collector;
 }
 
 /* From the kill on; 0: it did not come back. */
@@ -140,13 +178,15 @@ static uint64_t kill_time(const struct heapd_heap *heap, pid_t pid, uint64_t wan
 int main(int argc, char **argv)
 {
 	uint64_t dead, before, full, ns;
+	bool marking = argc == 6 && strcmp(argv[5], "marking") == 0;
+	pthread_t collector = { 0 };
 	int go[2], ready[2];
 	struct heapd_heap *heap;
 	pid_t dying;
 	char byte;
 
-	if (argc != 5 || pipe(go) < 0 || pipe(ready) < 0) {
-		fprintf(stderr, "usage: death SOCKET HEAP LEFT DEAD\n");
+	if ((argc != 5 && !marking) || pipe(go) < 0 || pipe(ready) < 0) {
+		fprintf(stderr, "usage: death SOCKET HEAP LEFT DEAD [marking]\n");
 		return 2;
 	}
 	dead = strtoull(argv[4], NULL, 10) << 20;
@@ -163,7 +203,12 @@ int main(int argc, char **argv)
 	full = allocated(heap);
 	if (full < before + dead / 10 * 9)
 		fail("the other process holds too little");
+	if (marking)
+		collector = cycle_begin(heap);
 	ns = kill_time(heap, dying, before + dead / 100);
-	printf("death %s %.1f %.1f\n", argv[3], (double)ns / 1e6, (double)mark_ns(heap) / 1e6);
+	if (marking)
+		pthread_join(collector, NULL);
+	printf("death%s %s %.1f %.1f\n", marking ? "-marking" : "", argv[3], (double)ns / 1e6,
+	       (double)mark_ns(heap) / 1e6);
 	return ns ? 0 : 1;
 }

@@ -63,9 +63,10 @@ uint64_t gaps_permille(const struct gaps *g, unsigned permille)
 
 void gaps_print(const struct gaps *g, const char *what, const char *name, const char *live)
 {
-	printf("%s %s %s %llu %.2f %.2f %.2f %.2f\n", what, name, live, (unsigned long long)g->n,
+	printf("%s %s %s %llu %.2f %.2f %.2f %.2f %.2f\n", what, name, live, (unsigned long long)g->n,
 	       g->n ? (double)g->sum / (double)g->n / 1e3 : 0, (double)gaps_permille(g, 990) / 1e3,
-	       (double)gaps_permille(g, 999) / 1e3, (double)g->max / 1e3);
+	       (double)gaps_permille(g, 999) / 1e3, (double)g->max / 1e3,
+	       (double)gaps_permille(g, 500) / 1e3);
 }
 
 uint64_t gap_cpu_now(void)

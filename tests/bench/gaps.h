@@ -16,7 +16,7 @@ void gaps_add(struct gaps *g, uint64_t ns);
 void gaps_merge(struct gaps *to, const struct gaps *from);
 /* The time that so many of a thousand do not exceed; with fewer than a thousand, the longest for 999. */
 uint64_t gaps_permille(const struct gaps *g, unsigned permille);
-/* A line: WHAT NAME LIVE n mean 99 % 99.9 % max, in microseconds. */
+/* A line: WHAT NAME LIVE n mean 99 % 99.9 % max 50 %, in microseconds. */
 void gaps_print(const struct gaps *g, const char *what, const char *name, const char *live);
 
 /*

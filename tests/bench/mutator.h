@@ -41,6 +41,7 @@ struct mutator_plan {
 	uint64_t nodes; /* of one thread */
 	uint64_t steps; /* of one batch; 0: without rest */
 	uint64_t run_ns;
+	const unsigned *enough; /* or NULL: not 0 when it is to end earlier */
 };
 
 struct mutator {
@@ -160,6 +161,11 @@ static uint64_t mutator_wait(struct gap_clock *clock, uint64_t begin)
 	return begin + BATCH_NS;
 }
 
+static bool mutator_may_end(const struct mutator_plan *plan)
+{
+	return plan->enough && __atomic_load_n(plan->enough, __ATOMIC_RELAXED);
+}
+
 static void mutator_run(struct mutator *m, const struct mutator_plan *plan)
 {
 	struct node *held[MUTATOR_HELD] = { NULL };
@@ -167,7 +173,7 @@ static void mutator_run(struct mutator *m, const struct mutator_plan *plan)
 	uint64_t cpu = gap_cpu_now(), steps = plan->steps ? plan->steps : 1000;
 
 	gap_begin(&m->clock);
-	while (now < end && !m->failed) {
+	while (now < end && !m->failed && !mutator_may_end(plan)) {
 		for (uint64_t i = 0; i < steps && now < end && !m->failed; i++, m->steps++) {
 			held[m->steps % MUTATOR_HELD] = mutator_step(m);
 			__asm__ volatile("" : : "r"(held) : "memory"); /* so that they are stored */

@@ -2,12 +2,12 @@
 /*
  * pause.c - what collections cost the threads of heapd's clients.
  *
- * pause SOCKET HEAP MIB PROCESSES THREADS STEPS SECONDS HOW: so many processes with so many threads hold MIB together and make STEPS a
+ * pause SOCKET HEAP MIB PROCESSES THREADS STEPS SECONDS HOW [CYCLES]: so many processes with so many threads hold MIB together and make STEPS a
  * second together (0: as many as they can). HOW: "back-to-back", a cycle begins as the last one ends; "paced",
  * as the heap's settings ask for; "free", the heap collects nothing, and what is dropped is freed. Prints lines of what,
  * name, MIB, then: pause (answers of a thread to a scan, its own processor time), own and wall (steps of the loop), clock-own and
- * clock-wall (reads of the clock): n, mean, 99 %, 99.9 %, longest, in us; rate: steps a second, processor time of one in ns, waits for supply in us;
- * cycles: n, mean ms, processor time of the collector in ms, part of the processor time of all that it is.
+ * clock-wall (reads of the clock): n, mean, 99 %, 99.9 %, longest, 50 %, in us; rate: steps a second, processor time of one in ns, waits for supply in us;
+ * CYCLES: it ends after so many, if SECONDS have not passed. cycles: n, mean ms, processor time of the collector in ms, part of the processor time of all that it is.
  *
  * The thread reads its own record after each batch, which is at most 10 ms long: it misses an answer only if
  * two cycles ended meanwhile.
@@ -29,11 +29,12 @@
 struct plan {
 	const char *socket, *heap, *live, *how;
 	unsigned processes, threads;
+	uint64_t cycles; /* 0: as many as there are in the time */
 	struct mutator_plan each;
 };
 
 struct shared {
-	unsigned ready, go, stop;
+	unsigned ready, go, stop, enough;
 	struct mutator all[THREADS];
 	struct idler idler;
 };
@@ -155,13 +156,31 @@ static void *collect_run(void *arg)
 	return NULL;
 }
 
+static uint64_t cycles_of(const struct heapd_stats *stats)
+{
+	uint64_t cycles = 0;
+
+	for (unsigned i = 0; i < 8; i++)
+		cycles += HEAPD_READ_ONCE(stats->gc_cycles[i]);
+	return cycles;
+}
+
+/* For the plan's time, or until there were enough cycles. */
+static void let_run(const struct plan *plan, struct shared *shared, const struct heapd_stats *stats)
+{
+	uint64_t end = bench_now() + plan->each.run_ns, first = cycles_of(stats), now;
+
+	while ((now = bench_now()) < end && !(plan->cycles && cycles_of(stats) - first >= plan->cycles))
+		usleep((useconds_t)(bench_min(end - now, 50000000u) / 1000 + 1));
+	__atomic_store_n(&shared->enough, 1, __ATOMIC_RELAXED);
+}
+
 static void cycles_print(const struct plan *plan, const struct heapd_stats *before,
 			 const struct heapd_stats *after, const struct shared *shared)
 {
-	uint64_t cycles = 0, cpu = after->gc_cpu_ns - before->gc_cpu_ns, used = cpu;
+	uint64_t cycles = cycles_of(after) - cycles_of(before), cpu = after->gc_cpu_ns - before->gc_cpu_ns,
+		 used = cpu;
 
-	for (unsigned i = 0; i < 8; i++)
-		cycles += after->gc_cycles[i] - before->gc_cycles[i];
 	for (unsigned i = 0; i < plan->processes * plan->threads; i++)
 		used += shared->all[i].cpu;
 	printf("cycles heapd-%s %s %llu %.2f %.1f %.3f %llu\n", plan->how, plan->live,
@@ -187,7 +206,7 @@ static void measure(const struct plan *plan, struct shared *shared)
 	if (plan->how[0] == 'b')
 		pthread_create(&collector, NULL, collect_run, &c);
 	__atomic_store_n(&shared->go, 1, __ATOMIC_RELEASE);
-	usleep((useconds_t)(plan->each.run_ns / 1000));
+	let_run(plan, shared, &c.heap->t.directory->stats);
 	after = c.heap->t.directory->stats;
 	__atomic_store_n(&shared->idler.stop, true, __ATOMIC_RELAXED);
 	__atomic_store_n(&shared->stop, 1, __ATOMIC_RELEASE);
@@ -228,8 +247,9 @@ int main(int argc, char **argv)
 	struct plan plan;
 	unsigned n;
 
-	if (argc != 9 || shared == MAP_FAILED) {
-		fprintf(stderr, "usage: pause SOCKET HEAP MIB PROCESSES THREADS STEPS SECONDS HOW\n");
+	if (argc < 9 || argc > 10 || shared == MAP_FAILED) {
+		fprintf(stderr,
+			"usage: pause SOCKET HEAP MIB PROCESSES THREADS STEPS SECONDS HOW [CYCLES]\n");
 		return 2;
 	}
 	plan = (struct plan){ .socket = argv[1], .heap = argv[2], .live = argv[3], .how = argv[8] };
@@ -241,6 +261,8 @@ int main(int argc, char **argv)
 	plan.each.nodes = (strtoull(argv[3], NULL, 10) << 20) / sizeof(struct node) / n;
 	plan.each.steps = mutator_batch(argv[6], n);
 	plan.each.run_ns = (uint64_t)(atof(argv[7]) * 1e9);
+	plan.each.enough = &shared->enough;
+	plan.cycles = argc > 9 ? strtoull(argv[9], NULL, 10) : 0;
 	if (!processes_start(&plan, shared)) {
 		fprintf(stderr, "bench: heapd: a process could not begin\n");
 		return 1;
