@@ -8,7 +8,7 @@
  * number. They become grey, and what they lead to is marked: nothing of it is swept. From the next cycle
  * on they are roots, until they are taken. Dead objects that lead to one another are all queued, in no order.
  *
- *   dead = out & ~mark & ~hold & ~done & ~torn & ~freed
+ *   dead = out & ~mark & ~hold & ~done & ~torn & ~freed & ~unborn
  *
  * done: taken before; it is swept as any other. freed: the program has ended it explicitly, and does not want to hear of it.
  * Weak cells were cleared before, so none leads to what is queued, nor to what only that leads to.
@@ -24,6 +24,14 @@
  * that happens in the midst of a cycle they are held for the rest of it, and are torn once more after its sweep, which
  * says anew what is torn. One that a thread had just installed when it was killed may be an object of another process since:
  * it is torn until the next sweep that finds it alive.
+ *
+ * Unborn. Who pops a slot and is killed before it has zeroed it leaves a slot that is nobody's, with whatever stood there: of an
+ * object that was given to somebody as dead before, say. So free slots of a watched type are filled with poison before they
+ * are supplied (ring.c), and what is white and still has a word of it was never an object: it is swept, and nobody hears of
+ * it. What was all zeros before it was popped is queued: nobody can tell it from an object whose maker was killed at its
+ * first step. That leaves slots that lay in rings or in clients' hands as their type was first watched, and those that a
+ * client freed by hand and allocated again out of one slab without the daemon: a kill between their pop and their zeroing has
+ * them queued with what stood there.
  *
  * Once. Requests run in one thread. The object is held for its client (clients_hold()) before its bit is cleared: one of the
  * two is a root all the while. Done is set with it, and cleared when the slot is free (marks.h).
@@ -265,8 +273,33 @@ void deads_shade(struct heap *heap, struct marker *marker)
 	heap->deads->waiting = any;
 }
 
+static bool has_poison(uint64_t at, uint64_t n)
+{
+	const uint64_t *words = (const uint64_t *)(uintptr_t)at; /* NOLINT(performance-no-int-to-ptr) */
+
+	for (uint64_t i = 0; i < n; i++)
+		if (HEAPD_READ_ONCE(words[i]) == HEAPD_POISON_WORD)
+			return true;
+	return false;
+}
+
+/* Of these slots of the slab: those that nobody has zeroed since they were supplied. */
+static uint64_t unborn(const struct heap *heap, uint32_t slab, uint32_t first, uint64_t slots)
+{
+	const struct heapd_span *span = &heap->t.spans[first];
+	uint64_t found = 0;
+
+	if (!span->magic) /* large objects are not supplied */
+		return 0;
+	for (; slots; slots &= slots - 1)
+		if (has_poison(object_at(heap, slab, first, slots), span->elemsize / 8))
+			found |= slots & -slots;
+	return found;
+}
+
 /* How many of the slab were queued. */
-static uint64_t queue_slab(struct heap *heap, struct marker *marker, struct watch *watch, uint32_t slab)
+static uint64_t queue_slab(struct heap *heap, struct marker *marker, struct watch *watch, uint32_t slab,
+			   uint32_t first)
 {
 	struct marks *marks = heap->marks;
 	uint64_t white = heap->t.out[slab] & ~HEAPD_READ_ONCE(marks->mark[slab]),
@@ -274,6 +307,7 @@ static uint64_t queue_slab(struct heap *heap, struct marker *marker, struct watc
 		 dead = white & ~held & ~marks->done[slab] & ~marks->torn[slab] &
 			~HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 
+	dead &= ~unborn(heap, slab, first, dead);
 	shades_slab(heap, marker, slab, held | dead);
 	if (!dead)
 		return 0;
@@ -295,7 +329,7 @@ static uint32_t queue_span(void *arg, uint32_t first)
 	if (!HEAPD_READ_ONCE(watch->on))
 		return 0;
 	for (uint32_t k = 0; k < slabs; k++)
-		queued += queue_slab(q->heap, q->marker, watch, span->slab0 + k);
+		queued += queue_slab(q->heap, q->marker, watch, span->slab0 + k, first);
 	if (queued)
 		HEAPD_COUNT(q->heap->t.types[type].dead, queued);
 	q->queued += queued;

@@ -13,7 +13,7 @@ static inline bool poison_is_on(const struct heap *heap)
 	return heap->t.directory->cycle.debug & HEAPD_DEBUG_POISON;
 }
 
-/* Slots of slab k that are the ledger's again, and in no client's hands. */
+/* Slots of slab k that are the ledger's, and in no client's hands. */
 void poison_slots(const struct spans *spans, uint32_t first, uint32_t k, uint64_t slots);
 
 #endif

@@ -25,6 +25,7 @@
 #include "collection.h"
 #include "heapd/mutant.h"
 #include "marks.h"
+#include "poison.h"
 #include "supply.h"
 
 static void set_active(struct supply *supply, uint32_t class)
@@ -130,6 +131,22 @@ static uint32_t first_ready(const struct span_state *state)
 	return SPAN_SLABS_MAX;
 }
 
+/*
+ * Free slots of a watched type are filled with what no object has: who pops one and is killed before it has zeroed it leaves
+ * a slot that shows it (deads.c). What is clean shows nothing that was.
+ */
+static void slab_unborn(const struct supply *supply, uint32_t first, uint32_t k)
+{
+	const struct heapd_span *span = &supply->heap->t.spans[first];
+	const struct span_state *state = span_state_of(&supply->spans, first);
+	uint32_t type = supply->heap->t.classes[span->class].type;
+
+	if (!HEAPD_READ_ONCE(supply->ledger.watched[type]) || (state->zeroed && !slab_flag(state->used, k)))
+		return;
+	poison_slots(&supply->spans, first, k,
+		     heapd_slab_valid(span, k) & ~supply->ledger.out[span->slab0 + k]);
+}
+
 /* The chosen slabs' free slots become out, and are what their supplied[] says. Returns their number. */
 static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, uint32_t present)
 {
@@ -139,7 +156,10 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 
 	for (; present; present &= present - 1) {
 		uint32_t slab = k + (uint32_t)__builtin_ctz(present);
-		uint64_t given = spans_slots_out(&supply->spans, first, slab, UINT64_MAX);
+		uint64_t given;
+
+		slab_unborn(supply, first, slab);
+		given = spans_slots_out(&supply->spans, first, slab, UINT64_MAX);
 
 		slab_flag_set(state->used, slab);
 		spans_slab_ringed(&supply->spans, first, slab, true);

@@ -3,6 +3,7 @@
  * Queues of dead objects: what has died is given once, to one process, whole with all that it led to, and is
  * collected when it dies again.
  */
+#include "client/current.h"
 #include "collected.h"
 
 #include <errno.h>
@@ -434,6 +435,53 @@ START_TEST(spares_of_the_dead_are_no_objects)
 }
 END_TEST
 
+/* Takes slots as an allocation does, and is killed before it has zeroed one of them. */
+static int popper_main(void *arg)
+{
+	struct thing *t;
+	unsigned popped = 0;
+
+	(void)arg;
+	if (!child_attach(0))
+		return 1;
+	t = thing_new(MANY);
+	uint64_t page = ((uint64_t)(uintptr_t)t - heap->t.base) >> HEAPD_PAGE_SHIFT;
+	uint32_t class = heap->t.spans[heap->t.page_span[page] - 1].class;
+	while (popped < MANY)
+		if (current_pop(heap, class, sizeof(*t)))
+			popped++;
+		else
+			thing_new(MANY + 1);
+	kill(getpid(), SIGKILL);
+	return 2;
+}
+
+/* What stands in such a slot is an object that was taken long ago. */
+START_TEST(slots_that_nobody_zeroed_are_no_objects)
+{
+	bool seen[MANY] = { false };
+	struct thing *t;
+	unsigned n = 0;
+
+	ck_call(heapd_type_watch_dead(things));
+	table_fill(MANY);
+	heapd_zero((*table)->cells, MANY);
+	table_clear(MANY);
+	ck_assert_uint_ge(collect_and_take(seen, MANY), MANY - 2);
+	collect();
+	collect();
+	fixture_wait(fixture_client_fork(popper_main, NULL), -SIGKILL);
+	collect();
+	collect();
+	for (; (t = heapd_type_next_dead(things)); n++) {
+		ck_assert(thing_is_whole(t));
+		ck_assert_msg(t->value >= MANY || !seen[t->value], "%lu was taken before",
+			      (unsigned long)t->value);
+	}
+	ck_assert_uint_ge(n, 1);
+}
+END_TEST
+
 /* Cycles back to back, while processes make, drop and take: every object is given once, and whole. */
 static int maker_main(void *arg)
 {
@@ -508,6 +556,7 @@ int main(void)
 	tcase_add_test(plain, several_take);
 	tcase_add_test(plain, readers_may_not);
 	tcase_add_test(plain, spares_of_the_dead_are_no_objects);
+	tcase_add_test(plain, slots_that_nobody_zeroed_are_no_objects);
 	suite_add_tcase(suite, plain);
 	tcase_add_checked_fixture(hard, setup_stress, teardown);
 	tcase_set_timeout(hard, 120);
