@@ -49,10 +49,14 @@ int heapd_wait(heapd_heap *heap, uint32_t *word, uint32_t expected, int timeout_
 	heapd_keep(word);
 	if (r == 0 || r == -EAGAIN)
 		return 0;
-	return error_set(-r, "heapd_wait: %s",
-			 r == -ETIMEDOUT
-				 ? "the time is over, and nobody woke it: look at the word, and wait again"
-				 : strerror(-r));
+	if (r == -ETIMEDOUT)
+		return error_set(
+			ETIMEDOUT,
+			"heapd_wait: the time is over, and nobody woke it: look at the word, and wait again");
+	if (r == -EINTR)
+		return error_set(EINTR,
+				 "heapd_wait: interrupted by a signal: look at the word, and wait again");
+	return error_set(-r, "heapd_wait(%p): %s: give a word of the heap", (void *)word, strerror(-r));
 }
 
 int heapd_wake(heapd_heap *heap, uint32_t *word, int n)
