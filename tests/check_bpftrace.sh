@@ -43,6 +43,12 @@ listed() {
 	for name in $(listed DAEMON); do echo "usdt:$build/heapd:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
 	for name in $(listed CLIENT); do echo "usdt:$build/libheapd.so:heapd:$name { @[\"$name\", str(arg0)] = count(); }"; done
 	echo "usdt:$build/libheapd.so:heapd:sample { @bytes[arg2] = sum(arg4); @samples[arg2] = count(); }"
+	# What durations add up to, how many there were, the longest: nanoseconds.
+	echo "usdt:$build/libheapd.so:heapd:pause { @pauses[str(arg0), pid] = stats(arg2); @pause_max[str(arg0), pid] = max(arg2); }"
+	echo "usdt:$build/libheapd.so:heapd:alloc__slow__end /arg5 > 1/ { @slows[str(arg0)] = stats(arg3); @slow_sum[str(arg0)] = sum(arg5); }"
+	echo "usdt:$build/libheapd.so:heapd:supply__wait__end { @waits[str(arg0)] = stats(arg2); }"
+	echo "usdt:$build/heapd:heapd:handshake__end /arg2 == 1/ { @barriers[str(arg0)] = stats(arg3); }"
+	echo "usdt:$build/heapd:heapd:handshake__end /arg2 == 2/ { @scans[str(arg0)] = stats(arg3); }"
 } >"$dir/all.bt"
 for script in bpf/*.bt; do
 	sed "s|/usr/local/lib/libheapd.so.0|$build/libheapd.so|; s|/usr/local/sbin/heapd|$build/heapd|" "$script" >"$dir/$(basename "$script")"
@@ -77,6 +83,7 @@ worker=$!
 "$dir/load" default twice 0 2>/dev/null || complain "twice failed"
 "$dir/load" checked early 0 || complain "early failed"
 "$dir/load" default die 0
+"$dir/load" default many 0 || complain "many failed"
 # Of slabs of 16 KiB, 504 of 16384 would be sampled of the first, 3624 of the second, none of the third; of the first fewer,
 # and each with more weight, as far as two would be less than a millisecond apart.
 "$dir/load" default amount 0 || complain "amount failed"
@@ -98,6 +105,7 @@ for ((i = 0; i < 100; i++)); do [[ $(pgrep -P $daemon) =~ ^[0-9]+$ && $(pgrep -P
 "$dir/load" wide work 3 &
 after=$!
 wait $after || complain "work failed after the daemon's death"
+for heap in wide rest; do "$build/heapctl" --socket="$dir/s" -H $heap trace -o "$dir/trace.$heap" || complain "no trace of $heap"; done
 # While the worker lives, so that its addresses have names.
 kill -INT "${tracers[@]}" 2>/dev/null
 # It prints when it has let go of all its probes, which takes a while each. A tracer can miss a signal; one that comes while
@@ -149,4 +157,102 @@ says gcpause "^@longest_us\[wide, load, $after\]: [0-9]+"
 says gccycle '^[0-9:]{8} +wide +([4-9]|[1-9][0-9]+) '
 says stalls "heap default: cycle [0-9]+ has waited for process $worker for [1-9][0-9]{3} ms"
 says stalls '^@handshake_us\[default, scan\]'
+
+# Each figure against what somebody else says of the same: the daemon's log and records, and a tracer of the test's own. Where
+# heaps are at rest when tracers are told to end, all of them have seen the same.
+/usr/bin/python3 - "$dir" <<'PY' || complain "a script's figures are not what happened"
+import json, re, sys
+dir = sys.argv[1]
+read = lambda name: open(f'{dir}/{name}').read()
+bad = 0
+def expect(what, ok, *more):
+    global bad
+    if not ok: print(what, *more); bad = 1
+REST = {'rest', 'small', 'checked', 'wide'}
+truth = read('all.out')
+def stats(name):
+    """By heap (and pid): count and sum."""
+    return {m[1]: (int(m[2]), int(m[3])) for m in re.finditer(rf'^@{name}\[(.*)\]: count (\d+), average \d+, total (\d+)$', truth, re.M)}
+def numbers(text, name):
+    return {m[1]: int(m[2]) for m in re.finditer(rf'^@{name}\[(.*)\]: (\d+)$', text, re.M)}
+SCALE = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}
+def histograms(text, name):
+    """By key: how many, and the least and the most that they can add up to."""
+    found = {}
+    for key, body in re.findall(rf'^@{name}\[(.*)\]: \n((?:[\[(].*\n)+)', text, re.M):
+        n = low = high = 0
+        for a, sa, b, sb, k in re.findall(r'^[\[(](?:\.\.\., )?(\d+)([KMG]?)(?:, (\d+)([KMG]?))?[])] +(\d+) \|', body, re.M):
+            n += int(k); low += int(k) * int(a) * SCALE[sa]; high += int(k) * (int(b) * SCALE[sb] if b else int(a) * SCALE[sa] + 1)
+        found[key] = n, low, high
+    return found
+def agree(script, name, true, unit, key=lambda k: k):
+    """Each histogram of a heap at rest has what was counted, and could add up to the same."""
+    found, seen = histograms(read(f'{script}.out'), name), 0
+    for k, (n, total) in true.items():
+        if k.split(',')[0] not in REST: continue
+        seen += 1
+        h = found.get(key(k))
+        expect(f'{script}: @{name}[{key(k)}]', h and h[0] == n and h[1] * unit <= total <= h[2] * unit, h, 'against', (n, total))
+    expect(f'{script}: @{name}', seen, 'was never compared')
+
+pauses = stats('pauses')
+agree('gcpause', 'microseconds', pauses, 1000, lambda k: k.replace(', ', ', load, '))
+longest = numbers(read('gcpause.out'), 'longest_us')
+for k, ns in numbers(truth, 'pause_max').items():
+    if k.split(',')[0] in REST: expect('gcpause: longest', longest.get(k.replace(', ', ', load, ')) == ns // 1000, k, longest, ns)
+
+lines = {}
+for m in re.finditer(r'^[0-9:]{8} +(\S+)((?: +\d+){10})( void)?$', read('gccycle.out'), re.M):
+    n = [int(x) for x in m[2].split()]
+    lines[m[1], n[0]] = n[1:]
+PHASES = 'barrier', 'gather', 'scan', 'roots', 'mark', 'sweep'
+for heap in 'wide', 'rest':
+    compared = 0
+    events = [e for e in json.loads(read(f'trace.{heap}'))['traceEvents'] if e['ph'] == 'X']
+    for i, e in enumerate(events):
+        if not (m := re.match(r'gc (\d+)', e['name'])) or not (line := lines.get((heap, int(m[1])))): continue
+        parts = {p['name']: p['dur'] for p in events[i + 1:i + 9]}
+        compared += 1
+        expect('gccycle: phases', all(abs(line[1 + k] - int(parts[p])) <= 1 for k, p in enumerate(PHASES)), heap, m[1], line, parts)
+        expect('gccycle: total', e['dur'] - 1 <= line[0] <= e['dur'] * 1.5 + 1000, heap, m[1], line, e['dur'])
+        expect('gccycle: bytes', line[7:] == [e['args']['live'] >> 10, e['args']['freed'] >> 10], heap, m[1], line, e['args'])
+    expect('gccycle', compared >= 3, 'compared', compared)
+expect('gccycle', '@us' not in read('gccycle.out'), 'has lines to itself')
+
+sites = read('allocsites.out')
+by_size, bytes_of = numbers(sites, 'by_size'), numbers(truth, 'bytes')
+for key, size in ('default, 512', 512), ('default, 1024', 1024), ('rest, 128', 128):
+    expect('allocsites: by size', by_size.get(key) == bytes_of[str(size)], key, by_size.get(key), bytes_of[str(size)])
+stacks = re.findall(r'^@bytes\[(.*?)^\]: (\d+)$', sites, re.M | re.S)
+expect('allocsites: the first twenty, once', len(stacks) == 20 == len(set(stacks)), stacks)
+stacks = [int(n) for _, n in stacks]
+for size in '512', '1024': expect('allocsites: by stack', bytes_of[size] in stacks, size, bytes_of[size], stacks)
+
+agree('allocslow', 'slow_ns', stats('slows'), 1, lambda k: k + ', load')
+weights, slow = numbers(truth, 'slow_sum'), numbers(read('allocslow.out'), 'slow')
+for heap in set(weights) & REST: expect('allocslow: slow', slow.get(heap + ', load') == weights[heap] > 0 == weights[heap] % 1024, heap, slow, weights)
+agree('allocslow', 'wait_us', stats('waits'), 1000, lambda k: k + ', load')
+
+agree('stalls', 'handshake_us', {k + ', barrier': v for k, v in stats('barriers').items()}, 1000)
+agree('stalls', 'handshake_us', {k + ', scan': v for k, v in stats('scans').items()}, 1000)
+said = {m[1]: int(m[2]) for m in re.finditer(r"^@stalls\[default, (\d+)\]: (\d+)$", read('stalls.out'), re.M)}
+log = read('log')
+waits = re.findall(r"heap 'default': cycle (\d+) waits for process (\d+), which has not been scanned for (\d+) ms", log)
+for cycle, pid, ms in waits:
+    m = re.search(rf'heap default: cycle {cycle} has waited for process {pid} for (\d+) ms', read('stalls.out'))
+    expect('stalls', m and abs(int(m[1]) - int(ms)) <= 5 and said.get(pid), cycle, pid, ms, said, read('stalls.out')[:500])
+expect('stalls', waits, 'the log has none')
+
+clients = read('clients.out')
+ends = {'attached': 'attach', 'detached': 'detach', 'ended without a detach': 'death'}
+logged = re.findall(r"heap '(\w+)': process (\d+) of user 0 (attached|detached|ended without a detach)(?: for reading)?, session (\d+)", log)
+for heap, pid, what, session in logged:
+    if heap == 'default' and what != 'attached': continue # perhaps after the tracer
+    expect('clients', re.search(rf'^[0-9:]{{8}} +{ends[what]} +{heap} +{pid} +{session}  ', clients, re.M), ends[what], heap, pid, session)
+expect('clients', len(logged) > 8, logged)
+freed = {e['args']['freed'] for e in json.loads(read('trace.rest'))['traceEvents'] if 'freed' in e.get('args', {})} - {0}
+receipts = [int(n) for n in re.findall(r'^[0-9:]{8} +receipt +rest +- +- +(\d+) bytes in \d+ objects', clients, re.M)]
+expect('clients: receipts', freed.intersection(receipts), receipts, 'of', freed)
+sys.exit(bad)
+PY
 exit $bad
