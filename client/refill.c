@@ -411,13 +411,11 @@ static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_
 	bell_ring(heap, class, true);
 	if (!left)
 		return EAGAIN;
-	HEAPD_PROBE(supply__wait__begin, heap->name, class);
 	gate_leave(self);
 	futex_wait(&ring->event, event, left < WAIT_STEP_NS ? left : WAIT_STEP_NS);
 	gate_enter(self);
 	begin = clock_now() - begin;
 	wait_count(heap, self, begin);
-	HEAPD_PROBE(supply__wait__end, heap->name, class, begin);
 	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
 }
 
@@ -460,9 +458,13 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struc
 		if (!deadline) {
 			deadline = clock_deadline(heap->supply_timeout_ns);
 			refill->waited = clock_now();
+			HEAPD_PROBE(supply__wait__begin, heap->name, refill->class);
 		}
 		error = ring_wait(heap, self, refill->class, deadline);
 	}
+	/* One wait, of however many steps. */
+	if (refill->waited)
+		HEAPD_PROBE(supply__wait__end, heap->name, refill->class, clock_now() - refill->waited);
 	return error;
 }
 

@@ -156,6 +156,22 @@ if v['heapd_gc_phase_seconds_count', 'phase="sweep"'] != cycles: print('sweeps a
 for h in 'barrier', 'scan':
     n = v['heapd_gc_handshake_seconds_sum', f'handshake="{h}"']
     if not 0 < n <= phase[h]: print('handshake', h, n, phase); bad = 1
+# What a histogram adds up to lies between what its buckets allow, in seconds, and no pause is longer than the longest bucket.
+def histogram(name, labels=''):
+    at = sorted((float(k[1].rsplit('le="', 1)[1][:-1].replace('+Inf', 'inf')), n) for k, n in v.items()
+                if k[0] == name + '_bucket' and k[1].startswith(labels) and (labels or k[1].startswith('le=')))
+    low = high = before = last = 0
+    for le, n in at:
+        low, high = low + (n - before) * last, high + (n - before) * le if n > before else high
+        if n > before: top = last, le
+        before, last = n, le
+    return v[name + '_sum', labels], low, high, top
+for name, labels in [('heapd_gc_pause_seconds', ''), ('heapd_client_pause_seconds', ''), ('heapd_alloc_slow_seconds', '')] + \
+        [('heapd_gc_phase_seconds', f'phase="{p}"') for p in phase] + [('heapd_gc_handshake_seconds', 'handshake="scan"')]:
+    s, low, high, top = histogram(name, labels)
+    if not low <= s <= high: print(name, labels, s, 'is not between', low, high); bad = 1
+    if name == 'heapd_gc_pause_seconds' and not top[0] < v['heapd_gc_pause_max_seconds', ''] <= top[1]: print('the longest pause', top, v['heapd_gc_pause_max_seconds', '']); bad = 1
+if v['heapd_client_pause_seconds_sum', ''] != v['heapd_gc_pause_seconds_sum', '']: print('pauses do not add up to the same'); bad = 1
 sys.exit(bad)
 PY
 fi

@@ -225,11 +225,37 @@ PY
 
 # A daemon that is stopped is no reason to wait, nor is one that died to forget.
 served=$(pgrep -P $keeper)
+"$dir/load" default work 600 &
+worker=$!
+pids+=($worker)
+soon "a client" '^heapd_clients\{heap="default"\} [1-9]'
 kill -STOP "$served"
+ticks() { awk '{ print $14 + $15 }' /proc/$worker/stat; }
+# Until the client has used up what was supplied, and waits; at least half a second longer.
+for ((i = 0; i < 300; i++)); do
+	ticks=$(ticks)
+	sleep 0.2
+	[[ $(ticks) != "$ticks" ]] || break
+done
+sleep 0.6
 begin=${EPOCHREALTIME/./}
 text=$(page)
 took=$((${EPOCHREALTIME/./} - begin))
 kill -CONT "$served"
+# $1: histogram: has it seen somebody wait for more than half a second?
+long_seen() {
+	page | awk -v name="$1_bucket{heap=\"default\",le=" 'index($1, name "\"0.536870912\"") { n = $2 }
+		index($1, name "\"+Inf\"") { all = $2 } END { exit !(all > n) }'
+}
+for name in heapd_supply_wait_seconds heapd_alloc_slow_seconds; do
+	for ((i = 0; i < 100; i++)); do
+		[[ $bpf ]] && ! long_seen $name || break
+		sleep 0.1
+	done
+	[[ ! $bpf ]] || long_seen $name || complain "$name does not show who waited for the daemon"
+done
+kill -KILL $worker
+wait $worker 2>/dev/null
 has "$text" '^heapd_up\{heap="default"\} 1$' && ((took < 2000000)) || complain "the daemon is stopped, and a scrape takes $took us"
 before=$(page | sed -n 's/^heapd_gc_freed_bytes_total{heap="default"} //p')
 printf '[Heap later]\nSize=64M\n' >>"$dir/heapd.conf"
