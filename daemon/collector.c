@@ -143,8 +143,6 @@ static void count(struct heap *heap, const struct cycle_result *r, uint64_t cpu)
 	HEAPD_COUNT(stats->gc_dead_queued, r->dead_queued);
 	HEAPD_COUNT(stats->gc_ns, r->total);
 	HEAPD_COUNT(stats->gc_cpu_ns, cpu);
-	if (r->pause_max > stats->gc_pause_max)
-		HEAPD_WRITE_ONCE(stats->gc_pause_max, r->pause_max);
 }
 
 /* What follows from a cycle --------------------------------------------------------------------------------------- */

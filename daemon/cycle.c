@@ -204,7 +204,7 @@ static int shade_pins(struct cycle *cycle, const struct client *client)
 	return shade_words(cycle, client, HEAPD_SESSION_PIN_AT, client_pins(client), HEAPD_PIN_MAX, false);
 }
 
-/* ns is what a client wrote: whatever it says, one bucket grows by one. */
+/* ns is what a client wrote: whatever it says, one bucket grows by one. Of void cycles, too: threads were asked. */
 static void pause_note(struct heapd_stats *stats, uint64_t ns)
 {
 	unsigned bucket = ns > 1 ? 64u - (unsigned)__builtin_clzll(ns - 1) : 0;
@@ -214,6 +214,8 @@ static void pause_note(struct heapd_stats *stats, uint64_t ns)
 	HEAPD_COUNT(stats->gc_pause_buckets[bucket], 1u);
 	HEAPD_COUNT(stats->gc_pause_ns, ns < PAUSE_MOST_NS ? ns : PAUSE_MOST_NS);
 	HEAPD_COUNT(stats->gc_pauses, 1u);
+	if (ns > stats->gc_pause_max)
+		HEAPD_WRITE_ONCE(stats->gc_pause_max, ns);
 }
 
 static void count_pause(struct heapd_stats *stats, struct cycle_result *result,

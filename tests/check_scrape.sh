@@ -91,7 +91,20 @@ exporter_end "the second"
 # What a scrape says of samples, pauses and slow allocations. $1: kind of link
 kind_check() {
 	local text sites id
+	# A client that is there already, and before it any other of this kind.
+	"$dir/load" default work 600 &
+	present=$!
+	pids+=($present)
+	attached=
+	for ((i = 0; i < 100; i++)); do
+		grep -q "/libheapd.so" "/proc/$present/maps" && attached=yes && break
+		sleep 0.1
+	done
+	[[ $attached ]] || complain "the load does not come up"
 	exporter_start "$1" -- --links="$1"
+	soon "$1: a client that was there before the exporter" '^heapd_client_pause_seconds_count\{heap="default"\} [1-9]'
+	kill -KILL $present
+	wait $present 2>/dev/null
 	before=$(total)
 	"$dir/load" default amount 0 || complain "the load failed"
 	sleep 0.2 # a page is kept for half of that
@@ -176,6 +189,7 @@ fi
 
 # Scrapers that do no good: they connect and say nothing, say half, send much, ask for much and do not read, break off.
 exporter_start main --
+[[ $(ss -ltnH "sport = :$port" | awk '{ print $4 }') == 127.0.0.1:$port ]] || complain "it listens elsewhere, too: $(ss -ltnH "sport = :$port")"
 /usr/bin/python3 - "$port" "$exporter" <<'PY' || bad=1
 import socket, sys, time, urllib.request
 port, pid = int(sys.argv[1]), sys.argv[2]; kept = []
