@@ -136,7 +136,7 @@ wait $demo || complain "the demo failed: $(cat "$dir/demo")"
 # before the first client.
 if [[ $bpf ]]; then
 	curl -s "localhost:$mainport/metrics" >"$dir/rest.prom"
-	/usr/bin/python3 - "$dir/rest.prom" <<'PY' || complain "BPF programs and the daemon do not agree"
+	/usr/bin/python3 - "$dir/rest.prom" "$dir/heapd.log" <<'PY' || complain "BPF programs and the daemon do not agree"
 import re, sys
 v = {}
 for line in open(sys.argv[1]):
@@ -150,6 +150,12 @@ if len(pauses) < 20 or not pauses['le="+Inf"'] > 0: print('few pauses', pauses);
 phase = {p: v['heapd_gc_phase_seconds_sum', f'phase="{p}"'] for p in 'barrier gather scan roots mark sweep'.split()}
 whole, voids = v['heapd_gc_duration_seconds_total', ''], v['heapd_gc_void_cycles_total', '']
 cycles = voids + sum(n for k, n in v.items() if k[0] == 'heapd_gc_cycles_total')
+# As many of each kind as the log has, which leaves out some when there are many.
+log = re.findall(r"heap 'default': gc \d+ \((\w+)\): ", open(sys.argv[2]).read())
+for t in 'heap limit interval request death void stress'.split():
+    n = v['heapd_gc_cycles_total', f'trigger="{t}"']
+    if n < log.count(t) or (n and t == 'heap' and not log.count(t)): print('cycles by', t, n, log.count(t)); bad = 1
+if not log: print('no cycles in the log'); bad = 1
 # The duration is that of cycles that were not void.
 if sum(phase.values()) < 0.5 * whole or (not voids and sum(phase.values()) > 1.01 * whole): print('phases', phase, whole); bad = 1
 if v['heapd_gc_phase_seconds_count', 'phase="sweep"'] != cycles: print('sweeps are not', cycles); bad = 1
