@@ -121,6 +121,11 @@ kind_check() {
 	# Each takes a slab, which has 64 slots at most; one in 1024 is seen and stands for all of them.
 	slots=$(($(number heapd_heap_supplied_slots_total) - slots))
 	(($(number heapd_alloc_slow_seconds_count) > slots / 64 / 4)) || complain "$1: few slow allocations: $(number heapd_alloc_slow_seconds_count) for $slots slots"
+	# What of the time was no waiting: at least ten nanoseconds for each.
+	awk -v heap='{heap="default"}' '{ v[$1] = $2 }
+		END { slow = "heapd_alloc_slow_seconds"; wait = "heapd_supply_wait_seconds"
+			exit !(v[slow "_sum" heap] - v[wait "_sum" heap] > 1e-8 * (v[slow "_count" heap] - v[wait "_count" heap])) }' <<<"$text" ||
+		complain "$1: slow allocations take no time: $(grep -E '^heapd_(alloc_slow|supply_wait)_seconds_(sum|count)\{heap="default"' <<<"$text")"
 	awk -v kind="$1" '/^heapd_sampled_alloc_bytes_total\{heap="default",size="512"\}/ { n = $2 }
 		END { if (n < 200 * 1048576 || n > 315 * 1048576) { print kind ": 256 MiB are " n; exit 1 } }' <<<"$text" || bad=1
 	# Its call site is in the program that has this build id, within the function that allocates.
@@ -277,6 +282,9 @@ done
 kill -KILL $worker
 wait $worker 2>/dev/null
 has "$text" '^heapd_up\{heap="default"\} 1$' && ((took < 2000000)) || complain "the daemon is stopped, and a scrape takes $took us"
+"$dir/load" idle1 often 0 || complain "the load of another heap failed"
+callsites() { curl -s -m 10 "localhost:$port/callsites"; }
+[[ ! $bpf ]] || callsites | holds '^idle1;' || complain "no call sites of another heap"
 before=$(page | sed -n 's/^heapd_gc_freed_bytes_total{heap="default"} //p')
 printf '[Heap later]\nSize=64M\n' >>"$dir/heapd.conf"
 kill -HUP $keeper
@@ -298,5 +306,7 @@ has "$text" '^heapd_daemon_up 0$' && has "$text" '^heapd_up\{heap="idle0"\} 0$' 
 pids+=($!)
 soon "a daemon that has fewer heaps" '^heapd_up\{heap="default"\} 1$'
 ! has "$(page)" 'heap="idle0"' || complain "a heap that there is no more stays"
+[[ ! $bpf ]] || ! callsites | holds '^idle1;' || complain "call sites of a heap that there is no more"
+[[ ! $bpf ]] || callsites | holds '^default;' || complain "no call sites of one that there is"
 exporter_end "the main one"
 exit $bad
