@@ -52,6 +52,7 @@
 #include "heapd/step.h"
 #include "holds.h"
 #include "marks.h"
+#include "receipts.h"
 #include "roots.h"
 #include "shades.h"
 #include "supply.h"
@@ -59,6 +60,7 @@
 
 #define PAUSE_MOST_NS (UINT64_C(1) << 40) /* that a client can make us count of one */
 #define PIECE_WORDS   1024u               /* read at once */
+#define RECEIPTS_NS   UINT64_C(30000000)  /* and half of what marking took: what the sweep waits for receipts at most */
 
 int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 {
@@ -387,6 +389,7 @@ static void end(struct cycle *cycle)
 	holds_drop(heap);
 	heap_lock(heap);
 	deads_swept(heap);
+	receipts_cycle_ended(heap);
 	clients_reap(heap);
 	heap_unlock(heap);
 	publish(cycle, HEAPD_PHASE_IDLE);
@@ -425,8 +428,10 @@ static void sweep(struct cycle *cycle, bool whole)
 	lower_barriers(cycle, whole ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
 	DELAY(4);
 	if (whole) {
+		receipts_count(cycle->heap, cycle->result.mark / 2 + RECEIPTS_NS);
 		cycle->result.early = early_look(&cycle->early, cycle->heap);
 		sweeper_run(cycle->heap, &cycle->result.swept);
+		receipts_complete(cycle->heap, cycle->result.number, &cycle->result.swept);
 	}
 	part_end(cycle, PART_SWEEP, begin, &cycle->result.sweep);
 }

@@ -32,6 +32,7 @@
 #include "marks.h"
 #include "quota.h"
 #include "recover.h"
+#include "receipts.h"
 #include "roots.h"
 #include "scavenger.h"
 #include "session.h"
@@ -113,6 +114,7 @@ static void heap_close(struct heap *heap)
 	supply_stop(heap);
 	roots_deinit(heap);
 	deads_deinit(heap);
+	receipts_deinit(heap);
 	collection_deinit(heap);
 	marks_deinit(heap);
 	types_deinit(heap);
@@ -135,6 +137,8 @@ static int heap_make_tables(struct heap *heap)
 		r = roots_init(heap);
 	if (r == 0)
 		r = deads_init(heap);
+	if (r == 0)
+		r = receipts_init(heap);
 	if (r == 0)
 		r = supply_init(heap);
 	return r;

@@ -6,7 +6,7 @@
  *   name, account, log, geometry, t, descriptors, ledger_memory, adopted   constant, any thread
  *   config           the main thread alone; NULL once the heap is no longer configured
  *   what t reaches   directory: written by the daemon alone, each table as its own header says
- *   clients, ledger, pages, spans, supply   under lock
+ *   clients, ledger, pages, spans, supply, receipts   under lock
  *   types, roots     the main thread writes; others read what the directory shows of them
  * No client can hold the lock, and nobody waits for a client while holding it.
  */
@@ -55,6 +55,7 @@ struct heap {
 	struct supply *supply;
 	struct roots *roots;
 	struct deads *deads;
+	struct receipts *receipts;
 	struct collector *collector;
 	struct scavenger *scavenger;
 };

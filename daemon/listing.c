@@ -17,11 +17,18 @@
 #include "heapd/atomic.h"
 #include "heapd/session.h"
 #include "peer.h"
+#include "receipts.h"
+
+static bool may_know_of(const void *asking, uint32_t uid)
+{
+	const struct session *session = asking;
+
+	return uid == session->uid || peer_is_operator(session->uid);
+}
 
 static bool may_know(const struct session *asking, const struct session *other)
 {
-	return other->heap == asking->heap && other->pid &&
-	       (other->uid == asking->uid || peer_is_operator(asking->uid));
+	return other->heap == asking->heap && other->pid && may_know_of(asking, other->uid);
 }
 
 static const struct session *next_after(const struct session *asking, uint64_t id)
@@ -147,4 +154,9 @@ int listing_held(const struct session *asking, struct heapd_held *held, struct r
 			held->words[held->count++] = words[i];
 	held->next = n && from + n < part.n ? from + n : 0;
 	return 0;
+}
+
+void listing_receipt(const struct session *asking, struct heapd_receipt *receipt)
+{
+	receipts_next(asking->heap, receipt, may_know_of, asking);
 }

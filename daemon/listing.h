@@ -15,4 +15,7 @@ void listing_session(const struct session *asking, struct heapd_session_info *in
 /* Some of the words that session held->session holds as roots, from held->next of held->part on. */
 int listing_held(const struct session *asking, struct heapd_held *held, struct refusal *why);
 
+/* The receipt with the least number after receipt->number that `asking` may know of; number 0: there is none. */
+void listing_receipt(const struct session *asking, struct heapd_receipt *receipt);
+
 #endif

@@ -26,6 +26,7 @@
 
 struct marker {
 	struct heap *heap;
+	uint64_t *mark; /* by slab: where it marks */
 	struct workpool pool;
 	struct shape *shapes;
 	uint32_t nshapes; /* classes whose shape is known */
@@ -71,7 +72,7 @@ static int workers_init_one(struct marker *m, unsigned i, uint64_t room)
 	m->workers[i] = (struct worker){
 		.heap = m->heap,
 		.shapes = m->shapes,
-		.mark = m->heap->marks->mark,
+		.mark = m->mark,
 		.pool = &m->pool,
 		.foreign = &m->foreign,
 	};
@@ -95,7 +96,7 @@ static int workers_init(struct marker *m, uint64_t room)
 	return r;
 }
 
-int marker_init_queue(struct marker **marker, struct heap *heap, unsigned threads, unsigned room)
+static int init(struct marker **marker, struct heap *heap, uint64_t *mark, unsigned threads, unsigned room)
 {
 	struct marker *m = calloc(1, sizeof(*m));
 	int r;
@@ -103,6 +104,7 @@ int marker_init_queue(struct marker **marker, struct heap *heap, unsigned thread
 	if (!m)
 		return -ENOMEM;
 	m->heap = heap;
+	m->mark = mark;
 	m->threads = threads;
 	r = workpool_init(&m->pool, heap, threads > 1);
 	if (r < 0) {
@@ -116,6 +118,16 @@ int marker_init_queue(struct marker **marker, struct heap *heap, unsigned thread
 	}
 	*marker = m;
 	return 0;
+}
+
+int marker_init_queue(struct marker **marker, struct heap *heap, unsigned threads, unsigned room)
+{
+	return init(marker, heap, heap->marks->mark, threads, room);
+}
+
+int marker_init_over(struct marker **marker, struct heap *heap, uint64_t *mark)
+{
+	return init(marker, heap, mark, 1, MARKER_QUEUE);
 }
 
 int marker_init(struct marker **marker, struct heap *heap, unsigned threads)

@@ -21,6 +21,8 @@ struct marker;
 /* threads: 1 or more, the caller's own included. -ENOMEM, or why no thread could be made. */
 int marker_init(struct marker **marker, struct heap *heap, unsigned threads);
 int marker_init_queue(struct marker **marker, struct heap *heap, unsigned threads, unsigned queue);
+/* One of one thread, that marks in these words instead of the cycle's, by slab, and counts no foreign words for anybody. */
+int marker_init_over(struct marker **marker, struct heap *heap, uint64_t *mark);
 void marker_deinit(struct marker *marker);
 
 /* A new cycle: nothing is grey, counts are 0. The mark words are the caller's to set. */

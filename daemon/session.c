@@ -23,6 +23,7 @@
 #include "heapd/session.h"
 #include "ledger.h"
 #include "peer.h"
+#include "receipts.h"
 #include "supply.h"
 
 #define DEATH_MIN  (UINT64_C(8) << 20) /* bytes in use of which a death may have left much */
@@ -250,8 +251,24 @@ static int join_heap(struct session *session)
 	return 0;
 }
 
+/* With heap->lock held. */
+static void receipt_begin(const struct session *session)
+{
+	const struct receipt_of of = {
+		.pid = session->pid,
+		.uid = session->uid,
+		.session = session->id,
+		.in_flight = session->heap->clients->slots[session->index].in_flight,
+		.client = session->client,
+		.fd = session->memory.fd,
+	};
+
+	if (session->pid)
+		receipts_add(session->heap, &of);
+}
+
 /* Its memory goes to the table if a cycle is under way, which still needs it. */
-static void leave_heap(struct session *session)
+static void leave_heap(struct session *session, bool died)
 {
 	bool ours;
 
@@ -260,6 +277,8 @@ static void leave_heap(struct session *session)
 	heap_lock(session->heap);
 	supply_collect_handback(session->heap, &session->heap->clients->slots[session->index]);
 	deads_orphan(session->heap, &session->heap->clients->slots[session->index]);
+	if (died)
+		receipt_begin(session);
 	ours = clients_remove(session->heap, session->index);
 	heap_unlock(session->heap);
 	if (!ours)
@@ -527,7 +546,7 @@ static void ask_for_collection(struct heap *heap)
 
 void session_close(struct session *session, enum session_end end, const char *why)
 {
-	leave_heap(session);
+	leave_heap(session, end != SESSION_DETACHED);
 	if (end != SESSION_DETACHED)
 		ask_for_collection(session->heap);
 	count_out(session, end != SESSION_DETACHED);

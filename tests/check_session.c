@@ -369,16 +369,27 @@ static int held_of(int fd, uint64_t id)
 	return call(fd, &m, HEAPD_OP_HELD);
 }
 
-/* Sessions 1 and 2 are root's. */
+/* The receipt after that one, as fd is told: its number, or 0. */
+static uint64_t receipt_after(int fd, uint64_t number)
+{
+	struct heapd_message m = { .receipt.number = number };
+
+	ck_assert_int_eq(call(fd, &m, HEAPD_OP_RECEIPT), 0);
+	return m.receipt.number;
+}
+
+/* Sessions 1 and 2 are root's, as is who has died. */
 static int nobody_is_told_of_its_own(void)
 {
 	struct heapd_message m = { 0 };
 	int fd = fixture_attach(&f, "reading", HEAPD_HELLO_READ_ONLY, &m, NULL);
 
-	if (fd < 0 || session_after(fd, 0) != 3 || session_after(fd, 3) != 0)
+	if (fd < 0 || session_after(fd, 0) != 4 || session_after(fd, 4) != 0)
 		return 1;
-	if (held_of(fd, 2) != -ENOENT || held_of(fd, 3) != 0)
+	if (held_of(fd, 2) != -ENOENT || held_of(fd, 4) != 0)
 		return 2;
+	if (receipt_after(fd, 0) != 0)
+		return 5;
 	m = (struct heapd_message){ 0 };
 	if (call(fd, &m, HEAPD_OP_HEAPS) != 0 || m.heaps.count > 2)
 		return 3;
@@ -401,6 +412,13 @@ START_TEST(who_is_attached_is_told_to_whom_it_concerns)
 	ck_assert_int_eq(held_of(a, 1), 0);
 	ck_assert_int_eq(held_of(a, 2), -ENOENT);
 	ck_assert_int_eq(held_of(a, 0), -ENOENT);
+	/* Of the heap that nobody may read, too. */
+	close(attach("reading", 0, 0, &m, NULL));
+	while (!receipt_after(b, 0))
+		usleep(1000);
+	ck_assert_uint_eq(receipt_after(b, 1), 0);
+	ck_assert_uint_eq(receipt_after(a, 0), 0);
+	ck_assert_uint_eq(receipt_after(b, UINT64_MAX), 0);
 	run_as_nobody("who_is_attached_is_told_to_whom_it_concerns", nobody_is_told_of_its_own, NOBODY);
 	close(a);
 	close(b);

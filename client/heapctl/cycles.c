@@ -18,8 +18,6 @@
 #include "table.h"
 #include "verbs.h"
 
-#define TRIGGER_DEATH 4u /* its place in trigger_words */
-
 const char *cycle_trigger(uint32_t trigger)
 {
 	static const char *const words[] = {
@@ -76,8 +74,7 @@ static void cycle_row(struct table *t, const struct heapd_cycle_record *r)
 
 static bool is_wanted(const struct heapd_cycle_record *r, uint64_t which)
 {
-	return which == CYCLES_ALL || r->cycle == which ||
-	       (which == CYCLES_DEATH && r->trigger == TRIGGER_DEATH);
+	return which == CYCLES_ALL || r->cycle == which;
 }
 
 int cycles_print(const struct ctl *ctl, const char *name, uint64_t which)

@@ -34,7 +34,7 @@ static const struct verb verbs[] = {
 	{ "log", "", "Past collections", verb_log, 0, 0, false, false },
 	{ "trace", "", "Past collections as a Chrome trace", verb_trace, 0, 0, false, false },
 	{ "verify", "", "Check the heap's invariants", verb_verify, 0, 0, false, false },
-	{ "receipts", "", "What the dead left", verb_receipts, 0, 0, false, false },
+	{ "receipts", "[PID]", "What the dead left", verb_receipts, 0, 1, false, false },
 	{ "stat", "[SECONDS [COUNT]]", "Figures line by line, as vmstat", verb_stat, 0, 2, false, true },
 	{ "top", "[SECONDS]", "Classes, live, as slabtop", verb_top, 0, 1, false, true },
 	{ "events", "", "Follow what happens", verb_events, 0, 0, false, true },

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * state.c - owns the verbs that show what the daemon has: status, list, roots, receipts.
+ * state.c - owns the verbs that show what the daemon has: status, list, roots.
  *
  * Figures stand in the directory, each read once, and trouble nobody; only who is attached has to be asked for.
  */
@@ -9,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cycles.h"
 #include "heapd/message.h"
 #include "table.h"
 #include "verbs.h"
@@ -150,14 +149,4 @@ int verb_roots(struct ctl *ctl)
 		table_number(&t, HEAPD_READ_ONCE(root->version));
 	}
 	return status == CTL_OK ? table_print(&t) : status;
-}
-
-/* The daemon keeps no account of each dead process; cycles that a death brought about are the nearest. */
-int verb_receipts(struct ctl *ctl)
-{
-	if (ctl->json == CTL_JSON_OFF && !ctl->no_legend)
-		printf("%" PRIu64
-		       " sessions ended without a detach; collections that a death brought about:\n",
-		       GET(deaths));
-	return cycles_print(ctl, "receipts", CYCLES_DEATH);
 }

@@ -11,9 +11,10 @@
 int verb_status(struct ctl *ctl);
 int verb_list(struct ctl *ctl);
 int verb_roots(struct ctl *ctl);
-int verb_receipts(struct ctl *ctl);
 /* clients.c */
 int verb_clients(struct ctl *ctl);
+/* receipts.c */
+int verb_receipts(struct ctl *ctl);
 /* memory.c */
 int verb_classes(struct ctl *ctl);
 int verb_types(struct ctl *ctl);

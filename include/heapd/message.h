@@ -39,6 +39,7 @@ enum heapd_op {
 	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
 	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
 	HEAPD_OP_SAMPLED, /* sampled: somebody keeps a sample of these objects -> sampled; for those who administer the heap */
+	HEAPD_OP_RECEIPT,     /* receipt: the next one of this heap's; for the same as SESSION */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_ROOM,        /* room: for more thread records or pins -> room */
 	HEAPD_OP_COUNT,
@@ -178,6 +179,32 @@ struct heapd_held {
 	uint64_t words[HEAPD_HELD_PAGE];
 };
 
+/* What a client left that died. Objects and bytes: those that only its roots kept. */
+#define HEAPD_RECEIPT_WAITING 0u /* for a collection that begins after its death */
+#define HEAPD_RECEIPT_COUNTED 1u
+#define HEAPD_RECEIPT_PARTLY  2u /* at least so many: to count them all would have taken too long */
+#define HEAPD_RECEIPT_UNCOUNTED \
+	3u /* collection was off, too many died at once, or there was no memory for it */
+#define HEAPD_RECEIPT_CLASSES 12u
+struct heapd_receipt_class {
+	uint32_t class, unused;
+	uint64_t objects, bytes;
+};
+struct heapd_receipt {
+	uint64_t number; /* asked: the next one after it; in a reply 0: there is none */
+	uint64_t session;
+	uint64_t died; /* CLOCK_REALTIME, ns */
+	uint32_t pid, uid;
+	uint32_t state; /* HEAPD_RECEIPT_* */
+	uint32_t cycle; /* the collection that gave them back; 0: none has yet */
+	uint64_t took;  /* ns from its death to the end of that */
+	uint64_t objects, bytes;
+	uint64_t freed_objects, freed_bytes; /* by that collection, whosever they were */
+	uint32_t nclasses, unused;
+	struct heapd_receipt_class classes[HEAPD_RECEIPT_CLASSES]; /* the largest */
+	char client[HEAPD_NAME_MAX];                               /* what it called itself */
+};
+
 #define HEAPD_SAMPLED_PAGE 93u
 struct heapd_sampled {
 	uint32_t count, unused;
@@ -211,6 +238,7 @@ struct heapd_message {
 		struct heapd_session_info session;
 		struct heapd_held held;
 		struct heapd_sampled sampled;
+		struct heapd_receipt receipt;
 		uint64_t address;
 		char path[752];   /* reply to PATH */
 		char report[300]; /* of NOTE_REPORT */

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * receipts.c - owns the verb receipts: what the dead left, as the daemon counted it before it was given back.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "heapd/message.h"
+#include "spans.h"
+#include "table.h"
+#include "verbs.h"
+
+static const char *state_word(uint32_t state)
+{
+	static const char *const words[] = { "waiting", "counted", "at least", "not counted" };
+
+	return state < sizeof(words) / sizeof(words[0]) ? words[state] : "unknown";
+}
+
+static const char *time_text(uint64_t ns, char text[40])
+{
+	time_t seconds = (time_t)(ns / 1000000000u);
+	struct tm tm;
+	size_t n = localtime_r(&seconds, &tm) ? strftime(text, 40, "%F %T", &tm) : 0;
+
+	snprintf(text + n, 40 - n, ".%03u", (unsigned)(ns / 1000000u % 1000u));
+	return text;
+}
+
+static void who_cells(struct table *t, struct heapd_receipt *r)
+{
+	r->client[sizeof(r->client) - 1] = 0;
+	table_row(t);
+	table_number(t, r->session);
+	table_number(t, r->pid);
+	table_number(t, r->uid);
+	table_text(t, r->client);
+}
+
+static void receipt_row(const struct ctl *ctl, struct table *t, struct heapd_receipt *r)
+{
+	char text[40];
+
+	(void)ctl;
+	who_cells(t, r);
+	table_text(t, time_text(r->died, text));
+	table_text(t, state_word(r->state));
+	table_number(t, r->objects);
+	table_number(t, r->bytes);
+	table_number(t, r->cycle);
+	table_number(t, r->took);
+	table_number(t, r->freed_objects);
+	table_number(t, r->freed_bytes);
+}
+
+/* The largest classes, and one row more for the rest. */
+static void class_rows(const struct ctl *ctl, struct table *t, struct heapd_receipt *r)
+{
+	uint64_t objects = r->objects, bytes = r->bytes;
+
+	for (uint32_t i = 0; i < r->nclasses && i < HEAPD_RECEIPT_CLASSES; i++) {
+		who_cells(t, r);
+		table_text(t, class_name(ctl, r->classes[i].class).text);
+		table_number(t, r->classes[i].objects);
+		table_number(t, r->classes[i].bytes);
+		objects -= r->classes[i].objects;
+		bytes -= r->classes[i].bytes;
+	}
+	if (!objects || r->nclasses < HEAPD_RECEIPT_CLASSES)
+		return;
+	who_cells(t, r);
+	table_text(t, "(others)");
+	table_number(t, objects);
+	table_number(t, bytes);
+}
+
+static int rows(const struct ctl *ctl, struct table *t, uint64_t pid,
+		void (*row)(const struct ctl *ctl, struct table *t, struct heapd_receipt *r))
+{
+	struct heapd_message m = { 0 };
+	int r;
+
+	for (;;) {
+		m.op = HEAPD_OP_RECEIPT;
+		r = request_call(ctl->heap, &m, NULL, NULL);
+		if (r < 0)
+			return ctl_failed(r);
+		if (!m.receipt.number)
+			return CTL_OK;
+		if (!pid || m.receipt.pid == pid)
+			row(ctl, t, &m.receipt);
+	}
+}
+
+int verb_receipts(struct ctl *ctl)
+{
+	static const struct table_column all[] = {
+		{ "SESSION", TABLE_COUNT }, { "PID", TABLE_COUNT },   { "UID", TABLE_COUNT },
+		{ "NAME", TABLE_TEXT },     { "DIED", TABLE_TEXT },   { "STATE", TABLE_TEXT },
+		{ "OBJECTS", TABLE_COUNT }, { "BYTES", TABLE_BYTES }, { "CYCLE", TABLE_COUNT },
+		{ "TOOK", TABLE_NS },       { "FREED", TABLE_COUNT }, { "FREED BYTES", TABLE_BYTES },
+	};
+	static const struct table_column classes[] = {
+		{ "SESSION", TABLE_COUNT }, { "PID", TABLE_COUNT }, { "UID", TABLE_COUNT },
+		{ "NAME", TABLE_TEXT },     { "TYPE", TABLE_TEXT }, { "OBJECTS", TABLE_COUNT },
+		{ "BYTES", TABLE_BYTES },
+	};
+	struct table t;
+	uint64_t pid = 0;
+	int status;
+
+	if (ctl->nargs && (!ctl_number(ctl->args[0], &pid) || !pid))
+		return ctl_say(CTL_USAGE, "usage: heapctl receipts [PID]");
+	status = pid ? TABLE_BEGIN(&t, ctl, "receipts", classes) : TABLE_BEGIN(&t, ctl, "receipts", all);
+	if (status != CTL_OK)
+		return status;
+	status = rows(ctl, &t, pid, pid ? class_rows : receipt_row);
+	if (status == CTL_OK)
+		return table_print(&t);
+	table_free(&t);
+	return status;
+}
