@@ -31,6 +31,7 @@
 
 struct events {
 	_Atomic bool asked;
+	_Atomic bool every; /* the descriptor is written whatever woke the agent */
 	_Atomic int fd;
 	_Atomic uint32_t kinds; /* bit: HEAPD_EVENT_*, but for DEAD */
 	_Atomic uint64_t dead[TYPE_WORDS];
@@ -110,7 +111,7 @@ void events_look(struct heapd_heap *heap)
 	events->finished_seen = finished;
 	events->low_seen = low;
 	events->away_seen = away;
-	if (news)
+	if (news || atomic_load(&events->every))
 		eventfd_write(atomic_load(&events->fd), 1);
 }
 
@@ -187,6 +188,18 @@ int heapd_event_fd(heapd_heap *heap)
 	int r = events_ask(heap);
 
 	return r < 0 ? r : atomic_load(&heap->events->fd);
+}
+
+int events_watch(struct heapd_heap *heap)
+{
+	struct heapd_message m = { .op = HEAPD_OP_WATCH_CLIENTS };
+	int fd = heapd_event_fd(heap), r;
+
+	if (fd < 0)
+		return fd;
+	atomic_store(&heap->events->every, true);
+	r = request_call(heap, &m, NULL, NULL);
+	return r < 0 ? r : fd;
 }
 
 static bool kind_take(struct events *events, int kind)

@@ -177,6 +177,7 @@ void clients_reconnect(struct heap *heap, unsigned index, int notify, int socket
 
 static void forget(struct clients *c, struct client *client)
 {
+	HEAPD_WRITE_ONCE(c->watchers, c->watchers - client->watches);
 	*client = (struct client){ 0 };
 	c->used--;
 	clients_changed(c);
@@ -324,6 +325,26 @@ void clients_notify_events(struct heap *heap)
 	for (unsigned i = 0; i < c->n; i++)
 		if (c->slots[i].live && HEAPD_READ_ONCE(c->slots[i].memory->events))
 			send(c->slots[i].notify, &note, sizeof(note), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+void clients_watch(struct heap *heap, unsigned index)
+{
+	struct clients *c = heap->clients;
+
+	heap_lock(heap);
+	HEAPD_WRITE_ONCE(c->watchers, c->watchers + !c->slots[index].watches);
+	c->slots[index].watches = true;
+	heap_unlock(heap);
+}
+
+void clients_notify_watchers(struct heap *heap)
+{
+	static const struct heapd_message note = { .op = HEAPD_NOTE_EVENT };
+	const struct clients *c = heap->clients;
+
+	for (unsigned i = 0; c->watchers && i < c->n; i++)
+		if (c->slots[i].live && c->slots[i].watches)
+			send_note(&c->slots[i], &note);
 }
 
 int client_read(const struct client *client, uint64_t at, uint64_t *words, uint64_t n)

@@ -36,6 +36,7 @@ struct client {
 	uint64_t in_flight;   /* an object whose address is on its way to the client in a reply, or 0 */
 	bool sent;            /* ... and the reply is: not before that can it have arrived */
 	uint32_t debug;       /* HEAPD_HELLO_DEBUG: what it asked to be told of */
+	bool watches;         /* it asked to be told of the others, and of what is wrong */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };
@@ -49,6 +50,7 @@ struct clients {
 	struct ledger_session *records; /* the ledger's, by place: what is known of them after our own death */
 	uint64_t low_told; /* CLOCK_MONOTONIC, ns: when clients last heard that memory is short */
 	uint64_t version;  /* counts the changes of slots; read without the lock */
+	uint32_t watchers; /* slots that watch; read without the lock, too */
 };
 
 /* With heap->lock held, after a change of a slot: the collector's next look sees it. */
@@ -99,6 +101,12 @@ void clients_notify(struct heap *heap, const struct heapd_message *note);
 
 /* The same, with heap->lock held, to those that asked for events. */
 void clients_notify_events(struct heap *heap);
+
+/* The client at that place is to be told of all that clients_notify_watchers() is called for. Takes heap->lock. */
+void clients_watch(struct heap *heap, unsigned index);
+
+/* The same note to those. With heap->lock held; costs nothing where nobody watches. */
+void clients_notify_watchers(struct heap *heap);
 
 /* To live ones that asked for such notes (HEAPD_HELLO_DEBUG). With heap->lock held. */
 void clients_notify_debug(struct heap *heap, uint32_t debug, const struct heapd_message *note);

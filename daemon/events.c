@@ -12,9 +12,24 @@
 
 #define LOW_NS UINT64_C(100000000) /* between two notes */
 
+void events_clients(struct heap *heap)
+{
+	if (!HEAPD_READ_ONCE(heap->clients->watchers))
+		return;
+	heap_lock(heap);
+	clients_notify_watchers(heap);
+	heap_unlock(heap);
+}
+
+void events_fault(struct heap *heap)
+{
+	clients_notify_watchers(heap);
+}
+
 void events_low(struct heap *heap, uint64_t now)
 {
 	HEAPD_COUNT(heap->t.directory->cycle.low, 1u);
+	events_fault(heap);
 	if (now - heap->clients->low_told < LOW_NS)
 		return;
 	heap->clients->low_told = now;

@@ -22,6 +22,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "events.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "heapd/step.h"
@@ -107,6 +108,7 @@ static void report_double(struct supply *supply, uint32_t first, uint32_t k, uin
 		"heap %s: double free of %llu object(s) of %llu bytes, the first at 0x%llx; nothing was harmed",
 		heap->name, (unsigned long long)n, (unsigned long long)span->elemsize,
 		(unsigned long long)address);
+	events_fault(heap);
 }
 
 static void judge(struct supply *supply, uint32_t slab, uint64_t bits)
@@ -255,13 +257,19 @@ static void release_batch(struct supply *supply, const struct heapd_batch *batch
 	}
 }
 
+static void corrupt(struct heap *heap)
+{
+	HEAPD_COUNT(heap->t.directory->stats.corrupt, 1u);
+	events_fault(heap);
+}
+
 static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 {
 	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->handback_tail),
 		 head = HEAPD_READ_ONCE(thread->handback_head);
 
 	if (tail - head > HEAPD_HANDBACK_COUNT) {
-		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
+		corrupt(supply->heap);
 		head = tail;
 	}
 	for (; head != tail; head++) {
@@ -271,7 +279,7 @@ static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 		if (batch.class < HEAPD_CLASS_MAX && held_batch_valid(supply->heap, &batch))
 			release_batch(supply, &batch);
 		else
-			HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
+			corrupt(supply->heap);
 	}
 	HEAPD_STORE_RELEASE(&thread->handback_head, head);
 }

@@ -236,6 +236,13 @@ static int answer_held(struct session *session, struct heapd_message *m, struct 
 	return listing_held(session, &m->held, why);
 }
 
+static int answer_watch_clients(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	(void)m, (void)why;
+	clients_watch(session->heap, session->index);
+	return 0;
+}
+
 static int answer_receipt(struct session *session, struct heapd_message *m, struct refusal *why)
 {
 	(void)why;
@@ -270,6 +277,7 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_PATH] = { answer_path, false, true },
 	[HEAPD_OP_SESSION] = { answer_session, false, false },
 	[HEAPD_OP_HELD] = { answer_held, false, false },
+	[HEAPD_OP_WATCH_CLIENTS] = { answer_watch_clients, false, false },
 	[HEAPD_OP_RECEIPT] = { answer_receipt, false, false },
 	[HEAPD_OP_SAMPLED] = { answer_sampled, false, false },
 	[HEAPD_OP_WATCH_DEAD] = { answer_watch_dead, true, false },

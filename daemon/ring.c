@@ -23,6 +23,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "events.h"
 #include "heapd/mutant.h"
 #include "marks.h"
 #include "poison.h"
@@ -84,6 +85,7 @@ void ring_note_taken(struct supply *supply, uint32_t class, uint64_t now)
 		return;
 	if (head < ring->head || head > ring->tail) {
 		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
+		events_fault(supply->heap);
 		HEAPD_STORE_RELEASE(shared, ring->head);
 		return;
 	}

@@ -18,6 +18,7 @@
 
 #include "collection.h"
 #include "deads.h"
+#include "events.h"
 #include "heapd/atomic.h"
 #include "heapd/probes.h"
 #include "heapd/session.h"
@@ -293,6 +294,7 @@ static void count_in(struct session *session)
 	session->sessions->count++;
 	HEAPD_COUNT(stats->sessions, 1);
 	HEAPD_COUNT(stats->sessions_ever, 1);
+	events_clients(session->heap);
 }
 
 static void count_out(struct session *session, bool died)
@@ -305,6 +307,7 @@ static void count_out(struct session *session, bool died)
 	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions - 1);
 	if (died)
 		HEAPD_COUNT(stats->deaths, 1);
+	events_clients(session->heap);
 }
 
 static struct session *session_new(struct sessions *sessions, struct heap *heap,

@@ -21,6 +21,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "events.h"
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/rseq.h"
@@ -91,6 +92,7 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 		HEAPD_COUNT(supply->heap->t.directory->stats.withdrawals, 1u);
 	} else {
 		HEAPD_COUNT(supply->heap->t.directory->stats.corrupt, 1u);
+		events_fault(supply->heap);
 	}
 }
 

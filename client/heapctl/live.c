@@ -2,22 +2,24 @@
 /*
  * live.c - owns the verbs that go on: stat, top, events. They read the directory and ask the daemon nothing.
  */
+#include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "client/event.h"
 #include "cycles.h"
 #include "memory.h"
 #include "table.h"
 #include "verbs.h"
 
 #define HEADER_EVERY 20u
-#define LOOK_MS      50
 #define CLEAR        "\033[H\033[2J"
 
 #define GET(word) HEAPD_READ_ONCE(ctl_directory(ctl)->stats.word)
@@ -256,11 +258,25 @@ static void events_tell(const struct ctl *ctl, struct seen *s, const struct seen
 	event_grown(ctl, "corrupt", s->corrupt, now->corrupt);
 }
 
+/* What happened before the descriptor was read is told after it. */
+static void events_wait(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	eventfd_t count;
+
+	while (poll(&p, 1, -1) < 0 && errno == EINTR)
+		;
+	eventfd_read(fd, &count);
+}
+
 int verb_events(struct ctl *ctl)
 {
 	struct seen seen = seen_now(ctl), now;
 	struct heapd_cycle_record r;
+	int fd = events_watch(ctl->heap);
 
+	if (fd < 0)
+		return ctl_failed(fd);
 	/* The next one: the last is told only if it is not over. */
 	if (cycle_read(ctl, seen.cycle, &r) || !seen.cycle)
 		seen.cycle++;
@@ -269,7 +285,7 @@ int verb_events(struct ctl *ctl)
 		events_tell(ctl, &seen, &now);
 		now.cycle = seen.cycle;
 		seen = now;
-		sleep_ms(LOOK_MS);
+		events_wait(fd);
 	}
 	event_say(ctl, "daemon-away", 0, "");
 	return CTL_NO_DAEMON;

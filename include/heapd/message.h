@@ -39,6 +39,7 @@ enum heapd_op {
 	HEAPD_OP_SESSION, /* session: the next one of this heap; of all users for an operator, else of the peer's own */
 	HEAPD_OP_HELD, /* held: words that a session holds as roots; for the same */
 	HEAPD_OP_SAMPLED, /* sampled: somebody keeps a sample of these objects -> sampled; for those who administer the heap */
+	HEAPD_OP_WATCH_CLIENTS, /* send HEAPD_NOTE_EVENT, too, when clients come or go, and when something is wrong -> status */
 	HEAPD_OP_RECEIPT,     /* receipt: the next one of this heap's; for the same as SESSION */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_ROOM,        /* room: for more thread records or pins -> room */
