@@ -46,7 +46,8 @@ __attribute__((noinline)) static void drop_nodes(unsigned n)
 		ck_assert_ptr_nonnull(heapd_new(nodes, struct node));
 }
 
-/* In lots, so that slabs go back and forth between this process and the daemon. */
+/* Its name is one that a C++ compiler makes. In lots, so that slabs go back and forth between this process and the daemon. */
+static void free_nodes(unsigned n) __asm__("_ZN4shop10free_nodesEj");
 __attribute__((noinline)) static void free_nodes(unsigned n)
 {
 	static struct node *lot[1024];
@@ -138,10 +139,10 @@ static void sum_line(const char *line, void *arg)
 	ck_assert_ptr_nonnull(number);
 	n = strtod(number, NULL);
 	ck_assert_msg(!sums->within || strstr(line, sums->within), "no '%s' in %s", sums->within, line);
-	*(strstr(line, ";keep_nodes ")   ? &sums->kept
-	  : strstr(line, ";drop_nodes ") ? &sums->dropped
-	  : strstr(line, ";free_nodes ") ? &sums->freed
-					 : &sums->other) += n;
+	*(strstr(line, ";keep_nodes ")                       ? &sums->kept
+	  : strstr(line, ";drop_nodes ")                     ? &sums->dropped
+	  : strstr(line, ";shop::free_nodes(unsigned int) ") ? &sums->freed
+							     : &sums->other) += n;
 }
 
 /* That many bytes, as well as so many samples can know it. Each stands for a slab and more. */

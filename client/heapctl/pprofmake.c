@@ -114,7 +114,7 @@ static int64_t text(struct maker *m, const char *what)
 	return entry->index;
 }
 
-static uint64_t function(struct maker *m, int64_t name, int64_t source)
+static uint64_t function(struct maker *m, int64_t name, int64_t linkage, int64_t source)
 {
 	struct named key = { name, source, 0 }, *entry, **found = tfind(&key, &m->functions, compare_named);
 	Pprof__Profile *p = m->profile;
@@ -131,7 +131,8 @@ static uint64_t function(struct maker *m, int64_t name, int64_t source)
 	}
 	pprof__function__init(f);
 	f->id = p->n_function + 1;
-	f->name = f->system_name = name;
+	f->name = name;
+	f->system_name = linkage;
 	f->filename = source;
 	p->function[p->n_function++] = f;
 	*entry = (struct named){ name, source, f->id };
@@ -151,7 +152,8 @@ static void line_add(struct maker *m, Pprof__Location *l, const struct frame *fr
 		return;
 	}
 	pprof__line__init(line);
-	line->function_id = function(m, text(m, symbol.function), text(m, symbol.source));
+	line->function_id =
+		function(m, text(m, symbol.function), text(m, symbol.linkage), text(m, symbol.source));
 	line->line = symbol.line;
 	l->line[0] = line;
 	l->n_line = 1;

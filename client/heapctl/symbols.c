@@ -12,11 +12,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "demangle.h"
+
 struct symbols {
 	const struct processes *processes;
 	Dwfl **dwfls;          /* by file */
 	Dwfl_Module **modules; /* NULL: it is no ELF file that can be read */
 	bool *looked;
+	struct demangler demangler;
 };
 
 static const Dwfl_Callbacks callbacks = {
@@ -34,6 +37,7 @@ struct symbols *symbols_new(const struct processes *processes)
 		return NULL;
 	unsetenv("DEBUGINFOD_URLS");
 	s->processes = processes;
+	demangler_init(&s->demangler);
 	s->dwfls = calloc(n, sizeof(Dwfl *));
 	s->modules = calloc(n, sizeof(Dwfl_Module *));
 	s->looked = calloc(n, sizeof(*s->looked));
@@ -53,6 +57,7 @@ void symbols_free(struct symbols *s)
 	free(s->dwfls);
 	free(s->modules);
 	free(s->looked);
+	demangler_deinit(&s->demangler);
 	free(s);
 }
 
@@ -97,6 +102,7 @@ static void symbol_unnamed(const struct symbols *s, uint32_t file, uint64_t offs
 
 	snprintf(symbol->function, sizeof(symbol->function), "%.120s+0x%" PRIx64,
 		 name ? name + 1 : "[unknown]", offset);
+	snprintf(symbol->linkage, sizeof(symbol->linkage), "%.200s", symbol->function);
 }
 
 /* Copies that the compiler made of a function for some of its callers are that function. */
@@ -112,6 +118,13 @@ static void clones_strip(char *name)
 	}
 }
 
+static void symbol_named(const struct symbols *s, const char *name, struct symbol *symbol)
+{
+	snprintf(symbol->linkage, sizeof(symbol->linkage), "%s", name);
+	clones_strip(symbol->linkage);
+	demangle(&s->demangler, symbol->linkage, symbol->function, sizeof(symbol->function));
+}
+
 struct symbol symbol_find(struct symbols *s, uint32_t file, uint64_t offset)
 {
 	Dwfl_Module *module = file < s->processes->nfiles ? module_open(s, file) : NULL;
@@ -121,9 +134,7 @@ struct symbol symbol_find(struct symbols *s, uint32_t file, uint64_t offset)
 	struct symbol symbol = { .line = 0 };
 
 	if (name)
-		snprintf(symbol.function, sizeof(symbol.function), "%s", name);
-	if (name)
-		clones_strip(symbol.function);
+		symbol_named(s, name, &symbol);
 	else
 		symbol_unnamed(s, file, offset, &symbol);
 	if (line)

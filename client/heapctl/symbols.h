@@ -10,7 +10,8 @@
 struct symbols;
 
 struct symbol {
-	char function[160]; /* "file+0x12" if it has no name */
+	char function[512]; /* as it was written; "file+0x12" if it has no name */
+	char linkage[256];  /* as the linker knows it */
 	char source[256];   /* "": not known */
 	int line;
 };
