@@ -236,7 +236,7 @@ UNIT_FLAGS := $(PROG_FLAGS)
 # So that the stack of a sampled allocation leads back to its caller: slow paths alone.
 FRAMED := refill sample large probes
 # And in the test of that, to its caller's.
-FRAMED += check_profile
+FRAMED += check_profile check_leaks
 $(foreach f,$(FRAMED),$(eval CFLAGS_$f := -fno-omit-frame-pointer))
 
 $(O)/%.o: %.c $(O)/.flags

@@ -67,30 +67,6 @@ static const char *state_word(char state)
 	}
 }
 
-/* What the root reaches, in bytes. `seen` has the number of the last root that reached each node. */
-static uint64_t reached_bytes(const struct graph *g, uint32_t root, uint32_t *seen, uint32_t *queue)
-{
-	uint32_t head = 0, tail = 0;
-	uint64_t bytes = 0;
-
-	queue[tail++] = root;
-	seen[root] = root;
-	while (head < tail) {
-		uint32_t at = queue[head++];
-
-		bytes += graph_node(g, at).size;
-		for (uint64_t e = g->offsets[at]; e < g->offsets[at + 1]; e++) {
-			uint32_t to = g->edges[e];
-
-			if (seen[to] == root)
-				continue;
-			seen[to] = root;
-			queue[tail++] = to;
-		}
-	}
-	return bytes;
-}
-
 static int kept_count(struct walk *w)
 {
 	const struct graph *g = &w->g;
@@ -108,7 +84,7 @@ static int kept_count(struct walk *w)
 		if (!g->roots[i].session)
 			continue;
 		w->kept[i].alone = w->t.retained[w->t.number[1 + i]];
-		w->kept[i].reached = reached_bytes(g, 1 + i, seen, seen + g->n);
+		w->kept[i].reached = tree_reached(g, 1 + i, seen, seen + g->n);
 		progress_step(&progress, i + 1u, g->nroots);
 	}
 	progress_end(&progress);

@@ -15,7 +15,7 @@ _heapctl() {
 		return ;;
 	esac
 	if [[ $cur == -* ]]; then
-		verbs="--heap= --socket= --json=short --json=pretty --json=off --no-legend --no-pager --allocated --folded --profile= --live --age --bytes --no-gc --top=
+		verbs="--heap= --socket= --json=short --json=pretty --json=off --no-legend --no-pager --allocated --folded --profile= --live --age --bytes --by=type --by=root --by=site --no-gc --top=
 			--output= --help --version"
 	elif [[ $verb == config ]]; then
 		verbs=$(heapctl --no-legend --no-pager config 2>/dev/null | cut -d ' ' -f 1)

@@ -35,6 +35,7 @@ struct ctl {
 	bool live;           /* --live: only what roots lead to */
 	bool age;            /* --age: by age, too */
 	bool bytes;          /* --bytes: what each keeps alive */
+	const char *by;      /* --by: what to go by */
 	bool no_gc;          /* --no-gc: no collection before a walk */
 	bool folded;         /* --folded: stacks for flame graphs */
 	bool allocated;      /* --allocated: what was allocated, not what of it lives */

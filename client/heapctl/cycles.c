@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * cycles.c - owns the verbs gc, log, trace and leaks: collections that were, or that are asked for.
+ * cycles.c - owns the verbs gc, log and trace: collections that were, or that are asked for.
  *
  * The directory remembers the last ones; how a record is read, and what a trace looks like, cycletrace.c knows.
  */
@@ -14,7 +14,6 @@
 #include <time.h>
 
 #include "bpf/cycletrace.h"
-#include "memory.h"
 #include "table.h"
 #include "verbs.h"
 
@@ -149,89 +148,4 @@ int verb_trace(struct ctl *ctl)
 	if ((f == stdout ? fflush(f) : fclose(f)) != 0)
 		return ctl_say(CTL_TROUBLE, "cannot write the trace: %s", strerror(errno));
 	return CTL_OK;
-}
-
-struct growth {
-	uint64_t first, last;
-	unsigned rises;
-	bool fell;
-};
-
-static int growth_sample(struct ctl *ctl, struct usage *usages, struct growth *g, bool first)
-{
-	int r = heapd_collect(ctl->heap), status;
-
-	if (r < 0)
-		return ctl_failed(r);
-	status = usage_load(ctl, true, usages);
-	for (uint32_t i = 0; status == CTL_OK && i < HEAPD_TYPE_MAX; i++) {
-		uint64_t now = usages[i].used_bytes;
-
-		if (first)
-			g[i].first = now;
-		else {
-			g[i].rises += now > g[i].last;
-			g[i].fell |= now < g[i].last;
-		}
-		g[i].last = now;
-	}
-	return status;
-}
-
-static int growth_print(struct ctl *ctl, const struct growth *g, unsigned cycles)
-{
-	static const struct table_column columns[] = { { "TYPE", TABLE_TEXT },   { "BEFORE", TABLE_BYTES },
-						       { "AFTER", TABLE_BYTES }, { "GREW", TABLE_BYTES },
-						       { "RISES", TABLE_COUNT }, { "STEADY", TABLE_BOOL } };
-	bool any = false;
-	struct table t;
-	int status = TABLE_BEGIN(&t, ctl, "leaks", columns);
-
-	for (uint32_t i = 0; status == CTL_OK && i < HEAPD_TYPE_MAX; i++) {
-		char name[HEAPD_NAME_MAX];
-
-		if (g[i].last <= g[i].first)
-			continue;
-		memcpy(name, ctl->heap->t.types[i].name, sizeof(name));
-		name[sizeof(name) - 1] = 0;
-		table_row(&t);
-		table_text(&t, name);
-		table_number(&t, g[i].first);
-		table_number(&t, g[i].last);
-		table_number(&t, g[i].last - g[i].first);
-		table_number(&t, g[i].rises);
-		table_number(&t, !g[i].fell && g[i].rises + 1 >= cycles);
-		any |= !g[i].fell && g[i].rises + 1 >= cycles;
-	}
-	if (status == CTL_OK)
-		status = table_print(&t);
-	return status == CTL_OK && any ? CTL_FOUND : status;
-}
-
-int verb_leaks(struct ctl *ctl)
-{
-	uint64_t cycles = 5, seconds = 1;
-	struct usage *usages;
-	struct growth *growth;
-	int status = CTL_OK;
-
-	if ((ctl->nargs > 0 && !ctl_number(ctl->args[0], &cycles)) ||
-	    (ctl->nargs > 1 && !ctl_number(ctl->args[1], &seconds)) || cycles < 2 || cycles > 1000 ||
-	    seconds > 3600)
-		return ctl_say(CTL_USAGE, "usage: heapctl leaks [CYCLES [SECONDS]], with 2 to 1000 cycles");
-	usages = malloc(HEAPD_CLASS_MAX * sizeof(*usages));
-	growth = calloc(HEAPD_TYPE_MAX, sizeof(*growth));
-	if (!usages || !growth)
-		status = ctl_say(CTL_TROUBLE, "out of memory");
-	for (uint64_t i = 0; status == CTL_OK && i < cycles; i++) {
-		struct timespec pause = { .tv_sec = i ? (time_t)seconds : 0 };
-
-		nanosleep(&pause, NULL);
-		status = growth_sample(ctl, usages, growth, i == 0);
-	}
-	if (status == CTL_OK)
-		status = growth_print(ctl, growth, (unsigned)cycles);
-	free(usages);
-	free(growth);
-	return status;
 }

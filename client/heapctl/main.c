@@ -48,8 +48,7 @@ static const struct verb verbs[] = {
 	{ "who", "ADDRESS", "The roots and processes that reach an object", verb_who, 1, 1, false, false },
 	{ "dot", "ADDRESS [STEPS]", "What is around an object, for graphviz", verb_dot, 1, 2, false, false },
 	{ "map", "", "A picture of the heap", verb_map, 0, 0, false, false },
-	{ "leaks", "[CYCLES [SECONDS]]", "What grows from cycle to cycle, by type", verb_leaks, 0, 2, false,
-	  true },
+	{ "leaks", "[CYCLES [SECONDS]]", "What grows from cycle to cycle", verb_leaks, 0, 2, false, true },
 };
 #define NVERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -61,6 +60,7 @@ enum key {
 	KEY_LIVE,
 	KEY_AGE,
 	KEY_BYTES,
+	KEY_BY,
 	KEY_NO_GC,
 	KEY_TOP,
 	KEY_FOLDED,
@@ -77,6 +77,7 @@ static const struct argp_option argp_options[] = {
 	{ "live", KEY_LIVE, NULL, 0, "Count only what roots lead to (histo)", 3 },
 	{ "age", KEY_AGE, NULL, 0, "By age in collections, too (histo)", 3 },
 	{ "bytes", KEY_BYTES, NULL, 0, "What each keeps alive: walks through the heap (clients)", 3 },
+	{ "by", KEY_BY, "type|root|site", 0, "What to go by (leaks)", 3 },
 	{ "no-gc", KEY_NO_GC, NULL, 0, "Run no collection before a walk", 3 },
 	{ "folded", KEY_FOLDED, NULL, 0, "Print stacks for flame graphs (profile, diff)", 3 },
 	{ "allocated", KEY_ALLOCATED, NULL, 0,
@@ -140,6 +141,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case KEY_BYTES:
 		ctl->bytes = true;
+		return 0;
+	case KEY_BY:
+		ctl->by = arg;
 		return 0;
 	case KEY_NO_GC:
 		ctl->no_gc = true;

@@ -189,3 +189,26 @@ int tree_dominate(struct tree *t, const struct graph *g)
 	store_free(&w.store);
 	return CTL_OK;
 }
+
+uint64_t tree_reached(const struct graph *g, uint32_t root, uint32_t *seen, uint32_t *queue)
+{
+	uint32_t head = 0, tail = 0;
+	uint64_t bytes = 0;
+
+	queue[tail++] = root;
+	seen[root] = root;
+	while (head < tail) {
+		uint32_t at = queue[head++];
+
+		bytes += graph_node(g, at).size;
+		for (uint64_t e = g->offsets[at]; e < g->offsets[at + 1]; e++) {
+			uint32_t to = g->edges[e];
+
+			if (seen[to] == root)
+				continue;
+			seen[to] = root;
+			queue[tail++] = to;
+		}
+	}
+	return bytes;
+}

@@ -23,4 +23,10 @@ int tree_walk(struct tree *t, const struct graph *g);
 int tree_dominate(struct tree *t, const struct graph *g);
 void tree_free(struct tree *t);
 
+/*
+ * What the root, which is not node 0, reaches, in bytes. `seen` and `queue` have room for all nodes; all of `seen` is 0 at
+ * first, and is left to the next call for another root.
+ */
+uint64_t tree_reached(const struct graph *g, uint32_t root, uint32_t *seen, uint32_t *queue);
+
 #endif

@@ -26,6 +26,7 @@ int verb_verify(struct ctl *ctl);
 int verb_gc(struct ctl *ctl);
 int verb_log(struct ctl *ctl);
 int verb_trace(struct ctl *ctl);
+/* leaks.c */
 int verb_leaks(struct ctl *ctl);
 /* live.c */
 int verb_stat(struct ctl *ctl);
