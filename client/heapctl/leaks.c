@@ -336,6 +336,7 @@ int verb_leaks(struct ctl *ctl)
 	    (ctl->nargs > 1 && !ctl_number(ctl->args[1], &l.seconds)) || l.cycles < 2 || l.cycles > 1000 ||
 	    l.seconds > 3600)
 		return ctl_say(CTL_USAGE, "usage: heapctl leaks [CYCLES [SECONDS]], with 2 to 1000 cycles");
+	ctl->no_gc = true; /* a walk comes after a collection of ours */
 	if (by == BY_SITE)
 		status = sampler_start(&l.sampler, ctl);
 	if (status == CTL_OK)
