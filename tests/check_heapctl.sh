@@ -90,7 +90,12 @@ check_verbs() {
 	for verb in "trace" "snapshot"; do
 		h $verb | python3 -m json.tool >/dev/null || complain "$verb is no JSON"
 	done
-	for verb in "stat" "top" "map" "leaks 2 0" "stat 0.05 3"; do
+	for verb in "--age histo" "--age --live histo" "--bytes clients" "receipts 1"; do
+		h --json=short $verb | python3 -m json.tool >/dev/null || complain "$verb --json=short is no JSON"
+		[[ $verb == receipts* ]] || (($(h --no-legend $verb 2>&1 | wc -l) == $(h $verb | wc -l) - 1)) ||
+			[[ $(h $verb) == "no "* ]] || complain "$verb: no table"
+	done
+	for verb in "stat" "top" "map" "leaks 2 0" "--by=root leaks 2 0" "stat 0.05 3"; do
 		h $verb >"$dir/out" 2>&1 || complain "$verb: exit status $?"
 		[[ -s $dir/out ]] || complain "$verb says nothing"
 	done
@@ -216,6 +221,11 @@ check_completion() {
 		COMP_WORDS=(heapctl ret); COMP_CWORD=1; _heapctl; echo "${COMPREPLY[*]}"
 		COMP_WORDS=(heapctl -H te); COMP_CWORD=2; _heapctl; echo "${COMPREPLY[*]}"')
 	[[ $out == $'retained\ntest' ]] || complain "completion says: $out"
+	for out in $("$build/heapctl" --help | grep -oE -- '^  .*' | grep -oE -- '--[a-z][a-z-]*' | sort -u); do
+		grep -q -- "$out\b" client/heapctl/completion.bash || [[ $out == --usage ]] ||
+			complain "bash's completion does not know $out"
+		grep -q -- "$out\b" completion/zsh/_heapctl || complain "zsh's completion does not know $out"
+	done
 	for verb in $("$build/heapctl" --help | sed -n '/^Verbs:/,/^$/s/^  \([a-z]*\) .*/\1/p'); do
 		grep -qw "$verb" <(sed -n '/verbs="/,/"$/p' client/heapctl/completion.bash) || complain "bash's completion does not know $verb"
 		grep -q "'$verb:" completion/zsh/_heapctl || complain "zsh's completion does not know $verb"

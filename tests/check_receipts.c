@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define OWN    1000u
@@ -375,6 +376,72 @@ START_TEST(the_last_are_kept)
 }
 END_TEST
 
+static uint64_t draw(uint64_t *seed)
+{
+	*seed ^= *seed << 13;
+	*seed ^= *seed >> 7;
+	*seed ^= *seed << 17;
+	return *seed;
+}
+
+/* What a client says of itself may be anything: counts beyond all bounds, words that lead anywhere. */
+static void scribble(int fd, uint64_t *seed)
+{
+	uint64_t n = HEAPD_SESSION_CORE / 8, pins = HEAPD_SESSION_PIN_AT / 8,
+		 *words = mmap(NULL, HEAPD_SESSION_CORE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct heapd_session *head = (struct heapd_session *)(void *)words;
+
+	ck_assert_ptr_ne(words, MAP_FAILED);
+	for (unsigned i = 0; i < 4000; i++)
+		words[pins + draw(seed) % (n - pins)] = heap->t.base + draw(seed) % heap->t.size;
+	for (unsigned i = 0; i < 8; i++) {
+		struct heapd_thread *t =
+			(struct heapd_thread *)(void *)(words + HEAPD_SESSION_THREAD_AT / 8) + i;
+
+		t->published_count = draw(seed) % 2 ? draw(seed) : draw(seed) % 100000;
+		t->published_cycle = (uint32_t)draw(seed);
+	}
+	head->npins = (uint32_t)draw(seed) | 1u << 19;
+	head->ranges_count = draw(seed) % 2 ? draw(seed) : draw(seed) % 100000;
+	head->ranges_cycle = 1;
+	head->nthreads = (uint32_t)draw(seed);
+	munmap(words, HEAPD_SESSION_CORE);
+}
+
+START_TEST(whatever_it_says_of_itself)
+{
+	uint64_t seed = fixture_seed() | 1;
+	struct fixture_fds fds;
+	struct heapd_message m;
+	const char *row;
+	char *json;
+
+	ck_call(heapd_root_set(heap, "shared", list_make(SHARED)));
+	for (unsigned i = 0; i < 6; i++) {
+		int fd = fixture_attach(&fixture, FIXTURE_HEAP, 0, &m, &fds);
+
+		ck_assert_int_ge(fd, 0);
+		list_make(OWN); /* garbage, into which its words may lead */
+		scribble(fds.fd[3], &seed);
+		fixture_close(&fds);
+		close(fd);
+	}
+	/* It goes by the roots that are left, and every death is accounted for. */
+	do {
+		collect();
+		json = receipts("receipts", getpid(), &row);
+		ck_assert_uint_le(rows_of(json), 6);
+		if (rows_of(json) == 6 && !tool_next(json, "state", "waiting"))
+			break;
+		free(json);
+	} while (true);
+	for (row = json; (row = tool_next(row, "state", "counted")) != NULL;)
+		ck_assert_uint_le(tool_number(row, "objects"), 6 * OWN);
+	free(json);
+	ck_assert_ptr_nonnull(heapd_root_get(heap, "shared", NULL));
+}
+END_TEST
+
 START_TEST(without_collection_nothing_is_counted)
 {
 	victim_holds(&victims[0], 'o');
@@ -406,6 +473,7 @@ int main(void)
 	tcase_add_test(tcase, who_dies_in_a_cycle_is_counted_by_the_next);
 	tcase_add_test(tcase, much_is_counted_for_a_while);
 	tcase_add_test(tcase, the_last_are_kept);
+	tcase_add_test(tcase, whatever_it_says_of_itself);
 	tcase_add_test(off, without_collection_nothing_is_counted);
 	suite_add_tcase(suite, off);
 	return attached_run(tcase, suite);

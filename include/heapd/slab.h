@@ -25,9 +25,9 @@ static inline uint64_t heapd_slab_valid(const struct heapd_span *s, uint32_t k)
 /*
  * What tools ask of objects, and nothing else goes by: the daemon writes it, under heap->lock. Bit i of age[0], [1] and
  * [2] together are a number: how many collections have found slot i's object reachable since it was given out, one in
- * whose course it was made perhaps among them; HEAPD_AGE_MAX stands for as many or more. sampled: somebody keeps a sample of the object. All
- * begins anew when the slot is given out, before its bit of out[] is set: so a sample whose bits of both are set
- * is of an object that was not given back since. Of what a client frees and allocates again out of one slab that
+ * whose course it was made perhaps among them; HEAPD_AGE_MAX stands for as many or more. sampled: somebody keeps a
+ * sample of the object. All begins anew when the slot is given out, before its bit of out[] is set: so a sample whose
+ * bits of both are set is of an object that was not given back since. Of what a client frees and allocates again out of one slab that
  * it holds all the while nobody hears. To count on costs the sweep about a nanosecond a slab.
  */
 struct heapd_slab_past {
