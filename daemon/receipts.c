@@ -35,18 +35,18 @@
 #include "marks.h"
 #include "supply.h"
 
-#define PIECE_WORDS 1024u                /* of a session, read at once */
-#define PIECE_SLABS 16384u               /* looked at without letting go of the lock */
-#define CHARGE      (UINT64_C(64) << 10) /* for the memory of a session that is kept for its receipt, about */
+#define PIECE_WORDS 1024u  /* of a session, read at once */
+#define PIECE_SLABS 16384u /* looked at without letting go of the lock */
 #define LINES       100u
 #define NAMED       3u /* classes in the log's line */
 
 struct place {
 	struct heapd_receipt receipt;
 	uint64_t died; /* CLOCK_MONOTONIC, ns */
-	uint64_t in_flight;
-	int fd;      /* of its session's memory, while it waits; -1 */
-	bool during; /* it died while a cycle was under way, which keeps what it held */
+	uint64_t in_flight, charged;
+	uint32_t threads, pins; /* at most what it was given */
+	int fd;                 /* of its session's memory, while it waits; -1 */
+	bool during;            /* it died while a cycle was under way, which keeps what it held */
 	bool counted;
 };
 
@@ -94,7 +94,7 @@ static void place_close(struct heap *heap, struct place *place)
 		return;
 	close(place->fd);
 	place->fd = -1;
-	heap_refund(heap, CHARGE);
+	heap_refund(heap, place->charged);
 }
 
 void receipts_deinit(struct heap *heap)
@@ -117,15 +117,15 @@ void receipts_deinit(struct heap *heap)
 
 /* The beginning ---------------------------------------------------------------------------------------------------- */
 
-static int memory_keep(struct heap *heap, int fd)
+static int memory_keep(struct heap *heap, int fd, uint64_t bytes)
 {
 	int copy;
 
-	if (!collection_is_on(heap) || heap_charge(heap, CHARGE) < 0)
+	if (!collection_is_on(heap) || heap_charge_minor(heap, bytes) < 0)
 		return -1;
 	copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 	if (copy < 0)
-		heap_refund(heap, CHARGE);
+		heap_refund(heap, bytes);
 	return copy;
 }
 
@@ -154,7 +154,10 @@ void receipts_add(struct heap *heap, const struct receipt_of *of)
 			     .uid = of->uid },
 		.died = clock_ns(),
 		.in_flight = of->in_flight,
-		.fd = memory_keep(heap, of->fd),
+		.charged = of->charged,
+		.threads = of->threads,
+		.pins = of->pins,
+		.fd = memory_keep(heap, of->fd, of->charged),
 		.during = collection_is_active(heap),
 	};
 	place->receipt.state = place->fd >= 0 ? HEAPD_RECEIPT_WAITING : HEAPD_RECEIPT_UNCOUNTED;
@@ -201,18 +204,18 @@ static void shade_thread(struct count *c, uint32_t index)
 	      HEAPD_PUBLISHED_BYTES / 8, true);
 }
 
-static void shade_roots(struct count *c, uint64_t in_flight)
+static void shade_roots(struct count *c, const struct place *place)
 {
 	struct heapd_session head;
 
-	marker_shade(c->receipts->marker, in_flight);
+	marker_shade(c->receipts->marker, place->in_flight);
 	if (client_read(&c->client, 0, (uint64_t *)(void *)&head, sizeof(head) / 8) < 0)
 		return;
-	shade(c, HEAPD_SESSION_PIN_AT, head.npins < HEAPD_PIN_MAX ? head.npins : HEAPD_PIN_MAX, HEAPD_PIN_MAX,
+	shade(c, HEAPD_SESSION_PIN_AT, head.npins < place->pins ? head.npins : place->pins, HEAPD_PIN_MAX,
 	      false);
 	if (head.ranges_cycle)
 		shade(c, HEAPD_SESSION_RANGES_AT, head.ranges_count, HEAPD_RANGES_BYTES / 8, false);
-	for (uint32_t i = 0; i < head.nthreads && i < HEAPD_THREAD_MAX && !is_late(c); i++)
+	for (uint32_t i = 0; i < head.nthreads && i < place->threads && !is_late(c); i++)
 		shade_thread(c, i);
 }
 
@@ -286,10 +289,10 @@ static void classes_note(struct count *c)
 		r->classes[r->nclasses++] = classes[i];
 }
 
-static void count_one(struct count *c, uint64_t in_flight)
+static void count_one(struct count *c, const struct place *place)
 {
 	memset(c->receipts->classes, 0, sizeof(c->receipts->classes));
-	shade_roots(c, in_flight);
+	shade_roots(c, place);
 	mark(c);
 	for (uint64_t page = 0; page != UINT64_MAX;) {
 		heap_lock(c->heap);
@@ -384,7 +387,7 @@ static void count_all(struct count *c, struct place *place)
 		c->receipt = &place->receipt;
 		c->client.fd = place->fd;
 		if (ready && !is_late(c))
-			count_one(c, place->in_flight);
+			count_one(c, place);
 		else
 			place->receipt.state = HEAPD_RECEIPT_UNCOUNTED;
 		place_close(c->heap, place);

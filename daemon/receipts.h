@@ -17,11 +17,15 @@
 
 #define HEAPD_RECEIPTS_KEPT 64u
 
-/* Who died. fd: its session's memory, which stays the caller's. */
+/*
+ * Who died. fd: its session's memory, which stays the caller's; charged: what is charged for that; threads and pins: so
+ * many it was given room for.
+ */
 struct receipt_of {
 	pid_t pid;
 	uid_t uid;
-	uint64_t session, in_flight;
+	uint64_t session, in_flight, charged;
+	uint32_t threads, pins;
 	const char *client;
 	int fd;
 };

@@ -255,11 +255,15 @@ static int join_heap(struct session *session)
 /* With heap->lock held. */
 static void receipt_begin(const struct session *session)
 {
+	const struct client *client = &session->heap->clients->slots[session->index];
 	const struct receipt_of of = {
 		.pid = session->pid,
 		.uid = session->uid,
 		.session = session->id,
-		.in_flight = session->heap->clients->slots[session->index].in_flight,
+		.in_flight = client->in_flight,
+		.charged = session->charged,
+		.threads = client_room(client, HEAPD_ROOM_THREADS, HEAPD_THREAD_MAX),
+		.pins = client_room(client, HEAPD_ROOM_PINS, HEAPD_PIN_MAX),
 		.client = session->client,
 		.fd = session->memory.fd,
 	};
