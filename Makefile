@@ -55,7 +55,8 @@ WARNINGS   := -Wall -Wextra -Wshadow -Wconversion
 C_WARNINGS := $(WARNINGS) -Wstrict-prototypes -Wmissing-prototypes
 BASE       := -D_GNU_SOURCE -Iinclude -iquote . $(MACHINE_FLAGS) -pthread
 # gcc says of each fence that ThreadSanitizer does not see it.
-NO_WTSAN   := $(if $(and $(filter thread,$(SAN)),$(findstring gcc,$(CC))),-Wno-tsan)
+NO_WTSAN_GCC := $(if $(findstring gcc,$(CC)),-Wno-tsan)
+NO_WTSAN   := $(if $(filter thread,$(SAN)),$(NO_WTSAN_GCC))
 SANITIZE   := $(if $(SAN),-fsanitize=$(SAN) -fno-sanitize-recover=all -fno-omit-frame-pointer) $(NO_WTSAN)
 
 # Initial-exec TLS keeps the barrier to one load. No lazy binding: a signal handler must not meet the resolver.
@@ -139,7 +140,7 @@ FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 CRASH_BIN  := $(addprefix $(O)/crash/,$(call names,$(CRASH_SRC)))
-FUZZ_OBJ   := $(call objects,$(filter-out $(FUZZ_SRC) %/replay.c,$(FUZZ_ALL)))
+FUZZ_OBJ   := $(call objects,$(filter-out $(FUZZ_SRC) %/replay.c %/reads.c,$(FUZZ_ALL)))
 FUZZ_BIN   := $(addprefix $(O)/fuzz/,$(call names,$(FUZZ_SRC)))
 
 SOURCES := $(wildcard $(foreach d,include include/heapd client client/demo client/heapctl daemon bpf tests tests/service tests/stress tests/crash \
@@ -197,7 +198,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
-tests: all $(TEST_BIN) $(CRASH_BIN) $(FUZZ_BIN) ## build the test programs
+tests: all $(TEST_BIN) $(CRASH_BIN) $(FUZZ_BIN) $(if $(SAN),,$(O)/fuzz/reads) ## build the test programs
 
 stress-build: all $(STRESS_BIN)
 
@@ -345,6 +346,16 @@ $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 # With FUZZER=1, by clang: libFuzzer has the main.
 $(FUZZ_BIN): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(FUZZ_OBJ) $(if $(FUZZER),,$(O)/tests/fuzz/replay.o) $(FIXTURE) $(LIBHEAPDD) $(LIBHEAPD) | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS) $(if $(FUZZER),-fsanitize=fuzzer),/..,$(DAEMON_LIBS)))
+
+# The daemon once more, with a call at each of its loads, which reads.c has: no ThreadSanitizer is in it.
+TRACED_OBJ := $(patsubst $(O)/%,$(O)/traced/%,$(DAEMON_OBJ))
+
+$(O)/traced/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CC,$(CC) $(ALL_CFLAGS) $(PROG_FLAGS) -O1 -fno-inline -fsanitize=thread $(NO_WTSAN_GCC) $(werror) -MMD -MP -c -o $@ $< $(lax))
+
+$(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/memory.o $(O)/tests/fuzz/machine.o $(TRACED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/fuzz/
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o

@@ -34,6 +34,11 @@ void machine_fail(const char *format, ...)
 	abort();
 }
 
+__attribute__((weak)) void machine_turn(const struct machine *m)
+{
+	(void)m;
+}
+
 static void must(int r, const char *what)
 {
 	if (r < 0)
@@ -66,7 +71,7 @@ static void configure(struct machine *m)
 {
 	static const char *const settings[] = {
 		"heap.one.Size=64M",        "heap.two.Size=64M",      "heap.one.HugePages=never",
-		"heap.two.HugePages=never", "heap.one.Limit=16M",     "heap.two.Limit=16M",
+		"heap.two.HugePages=never", "heap.one.Limit=48M",     "heap.two.Limit=48M",
 		"heap.one.GCPercent=100",   "heap.two.GCPercent=off", "heap.one.Mode=0777",
 		"heap.two.Mode=0777",
 	};
@@ -171,6 +176,7 @@ static void sessions_restore(struct machine *m, struct heap *heap)
 	for (unsigned i = 0; i < heap->ledger->head->sessions_high; i++)
 		if (heap->clients->records[i].id)
 			must(session_restore(&m->sessions, heap, i, &session), "session");
+	machine_turn(m);
 	heap_lock(heap);
 	harvest_handback(heap->supply, true);
 	heap_unlock(heap);
@@ -196,6 +202,7 @@ void machine_heap_reborn(struct machine *m, unsigned i)
 	heap_destroy(heap);
 	m->account.taken = 0;
 	must(heap_create(&plan, &m->heaps[i]), "heap");
+	machine_turn(m);
 	heap_make_tables(m->heaps[i]);
 	must(recover_run(m->heaps[i]), "recovery");
 	sessions_restore(m, m->heaps[i]);
@@ -223,6 +230,7 @@ static void heap_is_sound(struct heap *heap)
 
 void machine_is_sound(const struct machine *m)
 {
+	machine_turn(NULL);
 	for (size_t i = 0; i < m->sessions.nheaps; i++)
 		heap_is_sound(m->heaps[i]);
 }

@@ -41,6 +41,12 @@ void machine_heap_reborn(struct machine *m, unsigned i);
 /* No fault is left once what clients seem to hold is cleared: the daemon's truth was never theirs. */
 void machine_is_sound(const struct machine *m);
 
+/*
+ * Called before each command that makes the daemon work, and when its memory has moved; NULL: what follows is the end, and the
+ * client is gone. Does nothing, unless a program has its own.
+ */
+void machine_turn(const struct machine *m);
+
 _Noreturn void machine_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* What a target reads its commands from: 0 beyond the end. */

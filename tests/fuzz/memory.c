@@ -7,11 +7,11 @@
  * born again. In the end the heap has to be sound.
  */
 #include <errno.h>
-#include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "daemon/clock.h"
@@ -32,8 +32,7 @@ struct target {
 	struct heapd_session *session; /* a mapping of its own, as a client has one */
 	char *objects;
 	struct heapd_batch batches[BATCHES];
-	pthread_t answerer;
-	_Atomic bool answered; /* the cycle has ended, and with it the answering */
+	uint64_t shade; /* entries that its barrier rings grow by in a cycle */
 };
 
 /* The client ----------------------------------------------------------------------------------------------------------- */
@@ -112,47 +111,49 @@ static void free_bits(struct target *t, const struct heapd_batch *batch, uint64_
 	}
 }
 
-/* Its threads go on, whatever stands there, until the cycle has ended: a client that does not answer is not what is tried here. */
-static void *answer(void *arg)
+/* Its threads go on, whatever stands there: a client that does not answer is not what is tried here. */
+static void answer(struct target *t)
 {
-	struct target *t = arg;
-	const uint64_t *now = &t->heap->t.directory->cycle.now;
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&t->heap->t.directory->cycle.now);
+	uint32_t n = HEAPD_READ_ONCE(t->session->nthreads);
 
-	while (!t->answered) {
-		uint64_t word = HEAPD_LOAD_ACQUIRE(now);
+	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++) {
+		struct heapd_thread *thread =
+			(struct heapd_thread *)(void *)((char *)t->session + HEAPD_SESSION_THREAD_AT) + i;
 
-		for (unsigned i = 0; i < HEAPD_THREAD_MAX && i < HEAPD_READ_ONCE(t->session->nthreads); i++) {
-			struct heapd_thread *thread =
-				(struct heapd_thread *)(void *)((char *)t->session +
-								HEAPD_SESSION_THREAD_AT) +
-				i;
-
-			if (heapd_now_phase(word) == HEAPD_PHASE_BARRIER &&
-			    HEAPD_READ_ONCE(thread->gate.inside) % 2)
-				__atomic_fetch_add(&thread->gate.inside, 1, __ATOMIC_RELEASE);
-			if (heapd_now_phase(word) == HEAPD_PHASE_SCAN)
-				HEAPD_STORE_RELEASE(&thread->scanned, heapd_now_cycle(word));
-		}
-		if (heapd_now_phase(word) == HEAPD_PHASE_SCAN)
-			HEAPD_STORE_RELEASE(&t->session->ranges_cycle, heapd_now_cycle(word));
-		usleep(20);
+		if (heapd_now_phase(now) == HEAPD_PHASE_BARRIER && thread->gate.inside % 2)
+			thread->gate.inside++;
+		if (heapd_now_phase(now) != HEAPD_PHASE_SCAN)
+			continue;
+		thread->barrier_tail += t->shade;
+		thread->scanned = heapd_now_cycle(now);
 	}
-	return NULL;
+	if (heapd_now_phase(now) == HEAPD_PHASE_SCAN)
+		t->session->ranges_cycle = heapd_now_cycle(now);
 }
 
-static void collect(struct target *t)
+static struct target *answering;
+
+/* In place of libc's: while the daemon sleeps, its client goes on; and then no time has to pass. */
+int nanosleep(const struct timespec *time, struct timespec *left)
+{
+	(void)time, (void)left;
+	if (answering)
+		answer(answering);
+	return 0;
+}
+
+static void collect(struct target *t, uint8_t which)
 {
 	struct cycle cycle;
 	int r;
 
 	if (cycle_init(&cycle, t->heap, 1) < 0)
 		machine_fail("cycle");
-	t->answered = false;
-	if (pthread_create(&t->answerer, NULL, answer, t) != 0)
-		machine_fail("pthread_create");
+	t->shade = which == UINT8_MAX ? UINT64_MAX : which;
+	answering = t;
 	r = cycle_run(&cycle, TRIGGER_REQUEST);
-	t->answered = true;
-	pthread_join(t->answerer, NULL);
+	answering = NULL;
 	cycle_deinit(&cycle);
 	if (r < 0 && r != -EAGAIN && r != -EINTR)
 		machine_fail("a cycle ends with %s", strerror(-r));
@@ -313,6 +314,7 @@ static bool command(struct target *t, struct input *in)
 {
 	uint8_t what = input_byte(in), which;
 
+	machine_turn(&t->machine);
 	if (what % 16 < 8) {
 		write_word(t, in);
 		return in->at < in->end;
@@ -329,14 +331,16 @@ static bool command(struct target *t, struct input *in)
 		hand_back_spoilt(t, which, in);
 		break;
 	case 11:
-		demand(t, which);
+		demand(t, which % 128);
+		if (which >= 128) /* a second has passed */
+			t->heap->supply->last_tick = 0;
 		supply_round(t->heap);
 		break;
 	case 12:
 		supply_sync(t->heap);
 		break;
 	case 13:
-		collect(t);
+		collect(t, which);
 		break;
 	case 14:
 		which % 2 ? verify(t) : ask_path(t, in);
@@ -362,11 +366,17 @@ static void prepare(struct target *t)
 	t->session->npins = 16;
 	for (unsigned i = 0; i < THREADS; i++)
 		thread_of(t, i)->state = HEAPD_THREAD_ONLINE;
+	supply_round(t->heap); /* in its first, a second has passed */
+	for (unsigned i = 0; i < BATCHES; i++) {
+		demand(t, classes[i % 3]);
+		supply_round(t->heap);
+		take(t, classes[i % 3], &t->batches[i]);
+		if (!t->batches[i].entry)
+			machine_fail("class %u is not supplied", classes[i % 3]);
+	}
 	for (unsigned i = 0; i < 3; i++)
 		demand(t, classes[i]);
 	supply_round(t->heap);
-	take(t, classes[0], &t->batches[0]);
-	take(t, classes[1], &t->batches[1]);
 	thread_of(t, 0)->spares[0] = t->batches[1];
 }
 
