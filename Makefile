@@ -343,6 +343,10 @@ $(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
 $(foreach s,$(CRASH_SRC),$(eval $(call program,$s,crash,$(CRASH_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 
+$(O)/crash/fail.so: tests/crash/interpose/fail.c tests/crash/interpose/fail.h $(O)/.flags | $(O)/crash/
+	$(call run,LD,$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes $(werror) -fPIC -shared $(to) $< $(whole))
+$(O)/crash/shortage: | $(O)/crash/fail.so $(HEAPD)
+
 # With FUZZER=1, by clang: libFuzzer has the main.
 $(FUZZ_BIN): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(FUZZ_OBJ) $(if $(FUZZER),,$(O)/tests/fuzz/replay.o) $(FIXTURE) $(LIBHEAPDD) $(LIBHEAPD) | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS) $(if $(FUZZER),-fsanitize=fuzzer),/..,$(DAEMON_LIBS)))
@@ -392,7 +396,11 @@ TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 	       $(filter %/check_$t %/check_$t.sh,$(TESTS_BUILT)),$(error there is no test "$t"))),$(TESTS_BUILT))
 
-test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) ## build and run tests, no other check; T="pages spans" picks
+# What scripts among the tests run.
+needs = $(if $(if $T,$(filter $1 check_$1,$T),all),$2)
+TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN))
+
+test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) $(TESTS_NEED) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests
@@ -432,7 +440,8 @@ crash: ## any client killed at every instruction of every operation, the daemon 
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		$(O)/crash/kill --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		tests/crash/gaps $(O)/libheapd.so $(O)/crash/covered $(CRASH_GAPS) && \
-		$(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults
+		$(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults && \
+		$(O)/crash/shortage
 
 # SECONDS for each target; what is new goes to build/libfuzzer/found/TARGET, what fails to build/libfuzzer.
 FUZZ_ONLY ?= $(call names,$(FUZZ_SRC))

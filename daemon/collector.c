@@ -28,7 +28,8 @@
 #include "pacer.h"
 
 #define SECOND_NS    UINT64_C(1000000000)
-#define VOIDS_IN_ROW 8u /* then a rest, as long as the last one took, is between them */
+#define VOIDS_IN_ROW 8u                 /* then a rest, as long as the last one took, is between them, ... */
+#define VOID_REST_NS UINT64_C(10000000) /* ... and no shorter than that */
 #define LINES        100u
 #define LOW_PERCENT  90u /* of the limit, in live objects: programs are told */
 
@@ -392,6 +393,9 @@ static void rest_from_voids(const struct collector *c)
 {
 	uint64_t ns = c->cycle.result.total < SECOND_NS / 2 ? c->cycle.result.total : SECOND_NS / 2;
 
+	/* Where memory for our own tables is short for long, cycles end as they begin. */
+	if (ns < VOID_REST_NS)
+		ns = VOID_REST_NS;
 	if (c->voids > VOIDS_IN_ROW)
 		nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
 }

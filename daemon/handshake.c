@@ -46,6 +46,7 @@
 
 #define NAP_FIRST_NS  20000u
 #define NAP_LAST_NS   1000000u
+#define NOTIFY_NS     UINT64_C(200000000) /* who has not answered is told once more */
 #define SECOND_NS     UINT64_C(1000000000)
 #define STALL_NS      SECOND_NS        /* after which a stall is spoken of */
 #define STALL_LINE_NS (60 * SECOND_NS) /* and how often it is said again */
@@ -389,21 +390,34 @@ static uint64_t newest_of(const struct clients_view *view)
 	return newest;
 }
 
-int handshake_scan(struct handshake *h)
+/* Again from time to time: a note is lost if the kernel has no memory for it just then. Who has seen it sees nothing new. */
+static void notify(struct handshake *h)
 {
 	static const struct heapd_message note = { .op = HEAPD_NOTE_HANDSHAKE };
+	uint64_t now = clock_ns();
+
+	if (h->notified && now - h->notified < NOTIFY_NS)
+		return;
+	h->notified = now;
+	clients_notify(h->heap, &note);
+}
+
+int handshake_scan(struct handshake *h)
+{
 	uint64_t ns = NAP_FIRST_NS, newest;
 	const struct client *stalled;
 	int r;
 
 	begin(h, 2);
 	fence_all(h->heap);
-	clients_notify(h->heap, &note);
+	h->notified = 0;
+	notify(h);
 	r = clients_look(h->heap, h->view);
 	newest = newest_of(h->view);
 	while (r == 0 && !MUTANT(no_scan) && (stalled = unanswered(h, newest))) {
 		stall_look(h, stalled, "has not been scanned");
 		r = nap(h, &ns);
+		notify(h);
 	}
 	/* Who came meanwhile may have a forked child's publication. */
 	if (r == 0)

@@ -21,6 +21,7 @@ struct handshake {
 	struct handshake_counts *counts;
 	uint64_t begin;       /* of the present handshake */
 	uint64_t told, acted; /* when a stall was logged last, and answered */
+	uint64_t notified;    /* when clients were told last that they are to be scanned */
 	struct pending *list; /* threads that were inside an operation */
 	uint32_t n, room;
 };

@@ -338,8 +338,10 @@ int heap_create(const struct heap_plan *plan, struct heap **heap)
 	struct heap *new = heap_new(plan);
 	int r;
 
-	if (!new)
+	if (!new) {
+		log_err(plan->log, "heap '%s' cannot be made: out of memory", plan->config->name);
 		return -ENOMEM;
+	}
 	r = build(new, plan);
 	if (r < 0) {
 		heap_destroy(new);

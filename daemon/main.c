@@ -168,16 +168,21 @@ int main(int argc, char **argv)
 {
 	struct arguments arguments = { .source.file = CONFIG_FILE, .argv = daemon_arguments(argc, argv) };
 	struct daemon_source *source = &arguments.source;
-	int status = EXIT_CONFIG;
+	int status = EXIT_CONFIG, r;
 	struct config config;
 	struct log log;
 
 	argp_err_exit_status = EXIT_CONFIG;
 	log_init(&log, STDERR_FILENO, LOG_TARGET_AUTO, LOG_INFO);
-	if (!arguments.argv)
+	if (!arguments.argv) {
+		log_err(&log, "out of memory");
 		return EXIT_FAILURE;
-	argp_parse(&argp, argc, argv, 0, NULL, &arguments);
-	if (daemon_configure(source, &config, &log) == 0)
+	}
+	/* Mistakes it has told and ended for: what is left is memory, without which nothing of the line would hold. */
+	r = argp_parse(&argp, argc, argv, 0, NULL, &arguments);
+	if (r)
+		log_err(&log, "cannot read the command line: %s", strerror(r));
+	else if (daemon_configure(source, &config, &log) == 0)
 		status = exit_status(act(&arguments, &config, &log));
 	for (size_t i = 0; i < source->noverrides; i++)
 		free(source->overrides[i]);
