@@ -109,7 +109,7 @@ void machine_start(struct machine *m, unsigned n)
 	if (m->log_fd < 0)
 		machine_fail("/dev/null");
 	log_init(&m->log, m->log_fd, LOG_TARGET_CONSOLE, LOG_DEBUG);
-	m->account.maximum = UINT64_C(4) << 30;
+	m->account.maximum = m->account.minor = UINT64_C(4) << 30;
 	must(store_init(&m->store, &m->log), "store");
 	configure(m);
 	sessions_init(&m->sessions, &m->log, &m->config, &m->store);
