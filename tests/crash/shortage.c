@@ -15,6 +15,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,34 +85,47 @@ static int ended(pid_t pid)
 	return status;
 }
 
+/* It has its socket before it is: a connection alone says nothing. */
+static bool is_ready(const struct run *run)
+{
+	char *text = fixture_log(&run->fixture);
+	bool ready = strstr(text, "ready: ");
+
+	free(text);
+	return ready;
+}
+
+static void has_said_why(const struct run *run, int status)
+{
+	char *text = fixture_log(&run->fixture);
+
+	if (!WIFEXITED(status) || !WEXITSTATUS(status) || !*text)
+		fault(run, "it does not start, and does not say why", status);
+	free(text);
+}
+
 /* False: it could not start, and said so. */
 static bool daemon_start(struct run *run)
 {
 	uint64_t end = fixture_now_ns() + BOUND_S * UINT64_C(1000000000);
-	int fd, status;
-	char *text;
+	int status;
 
 	unlink(run->fixture.socket);
+	unlink(run->fixture.log);
 	run->fixture.daemon = fork();
 	if (run->fixture.daemon == 0)
 		daemon_exec(run);
-	while ((fd = fixture_connect(&run->fixture)) < 0) {
-		if (waitpid(run->fixture.daemon, &status, WNOHANG) == run->fixture.daemon)
-			break;
+	while (!is_ready(run)) {
+		if (waitpid(run->fixture.daemon, &status, WNOHANG) == run->fixture.daemon) {
+			has_said_why(run, status);
+			run->unstarted++;
+			return false;
+		}
 		if (fixture_now_ns() > end)
 			fault(run, "it neither starts nor ends", 0);
 		usleep(500);
 	}
-	if (fd >= 0) {
-		close(fd);
-		return true;
-	}
-	text = fixture_log(&run->fixture);
-	if (!WIFEXITED(status) || !WEXITSTATUS(status) || !*text)
-		fault(run, "it does not start, and does not say why", status);
-	free(text);
-	run->unstarted++;
-	return false;
+	return true;
 }
 
 static void daemon_end(struct run *run)
