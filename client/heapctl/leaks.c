@@ -223,10 +223,10 @@ static int pass(struct leaks *l)
 
 static int look(struct leaks *l, const struct by *by)
 {
-	int r = heapd_collect(l->ctl->heap), status;
+	int status = ctl_collect(l->ctl);
 
-	if (r < 0)
-		return ctl_failed(r);
+	if (status != CTL_OK)
+		return status;
 	l->look++;
 	status = by->look(l);
 	growths_compare(l);
