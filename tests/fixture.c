@@ -8,6 +8,7 @@
  */
 #include "fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -168,11 +169,16 @@ bool fixture_logged(const struct fixture *f, const char *wanted)
 	return found;
 }
 
+/* Whatever tests have put there. */
 static void remove_files(const struct fixture *f)
 {
-	unlink(f->socket);
-	unlink(f->config);
-	unlink(f->log);
+	DIR *dir = opendir(f->dir);
+	const struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL)
+		unlinkat(dirfd(dir), entry->d_name, 0);
+	if (dir)
+		closedir(dir);
 	rmdir(f->dir);
 }
 
