@@ -386,6 +386,7 @@ void worker_candidate(struct worker *w, uint64_t word)
 void worker_clear(struct worker *w)
 {
 	out_flush(w);
+	workpool_put(w->pool, w->in + w->in_at, w->nin - w->in_at);
 	w->head = w->asked = w->tail;
 	w->nbatch = w->nin = w->in_at = 0;
 	w->counts = (struct marker_counts){ 0 };

@@ -60,7 +60,10 @@ struct worker {
 int worker_init(struct worker *w, uint64_t room);
 void worker_deinit(struct worker *w);
 
-/* Forgets what a cycle that was given up left; what of it was on its way to the pool is put there. */
+/*
+ * Forgets what a cycle that was given up left. What of it was on its way to the pool or from there is put there, so that
+ * the pool is seen not to be empty: a word of a slab that stayed set would keep the slab out of the pool for good.
+ */
 void worker_clear(struct worker *w);
 
 /* Takes any word for a candidate; it becomes grey with worker_settle() at the latest. */

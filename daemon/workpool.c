@@ -62,7 +62,10 @@ void workpool_deinit(struct workpool *pool)
 
 void workpool_clear(struct workpool *pool)
 {
-	/* What a drain left is nothing; only a cycle that was given up leaves words that are not 0. */
+	/*
+	 * What a drain left is nothing; only a cycle that was given up leaves words that are not 0, and then entries, too:
+	 * the workers have put theirs back (worker_clear()).
+	 */
 	if (pool->head != pool->tail)
 		madvise(pool->grey, pool->grey_bytes, MADV_DONTNEED);
 	if (pool->high > KEEP_ENTRIES)

@@ -166,6 +166,35 @@ START_TEST(many_short_drains_come_to_their_end)
 }
 END_TEST
 
+/*
+ * Given up after a portion, when some objects are left: in the pool, on their way there, or on their way from it. How
+ * many there are left grows from graph to graph.
+ */
+START_TEST(what_a_cycle_that_is_given_up_had_in_hand_is_marked_by_the_next)
+{
+	struct sort two = sort_fixed("two", 64, 0x3);
+	uint64_t seed = testheap_seed(), n;
+	unsigned given_up = 0;
+
+	marker_anew(1, MARKER_QUEUE_MIN);
+	for (unsigned i = 0; i < 7000; i++)
+		make(&two);
+	for (uint64_t range = 4000; range < nobjects; range += 10) {
+		for (uint64_t i = 0; i < range; i++)
+			for (unsigned w = 0; w < 2; w++)
+				objects[i].words[w] = word_of(objects[testheap_random(&seed) % range].words);
+		n = mark_from(objects[0].words)->objects;
+		marks_clear();
+		marker_begin(marker);
+		marker_shade(marker, word_of(objects[0].words));
+		given_up += !marker_drain(marker);
+		marker_give_up(marker);
+		ck_assert_uint_eq(mark_from(objects[0].words)->objects, n);
+	}
+	ck_assert_uint_gt(given_up, 10);
+}
+END_TEST
+
 /* The second piece of an array leads to a long list. Whoever takes it, the drain ends with the list. */
 START_TEST(a_drain_does_not_end_while_another_thread_has_work)
 {
@@ -225,6 +254,7 @@ int main(void)
 	tcase_add_test(whole, two_threads_mark_what_one_does);
 	tcase_add_test(whole, many_threads_with_small_queues_mark_what_one_does);
 	tcase_add_test(whole, many_short_drains_come_to_their_end);
+	tcase_add_test(whole, what_a_cycle_that_is_given_up_had_in_hand_is_marked_by_the_next);
 	tcase_add_test(whole, a_drain_does_not_end_while_another_thread_has_work);
 	tcase_add_test(whole, garbage_is_harmless);
 	suite_add_tcase(suite, whole);
