@@ -142,7 +142,7 @@ between bytes 1024 $((235 << 20)) $((277 << 20))
 # At full speed a thousand would be sampled; as they are thinned out, about one in three milliseconds.
 between samples 4096 1 $(($(cat "$dir/fast") * 10 / 12 + 25))
 says gcpause "^@longest_us\[default, load, $worker\]: [0-9]+"
-says gcpause '^\[.*\) +[1-9][0-9]* \|@'
+says gcpause '^\[[0-9]+(\]|, [0-9KM]+\)) +[1-9][0-9]* \|@'
 says gccycle '^[0-9:]{8} +default +[1-9][0-9]* +[1-9][0-9]* +[0-9]+ +[1-9][0-9]* .* [1-9][0-9]*$'
 says allocsites 'allocating_here'
 says allocsites '^@by_size\[default, 64\]: [1-9][0-9]{5}'
