@@ -4,8 +4,9 @@
  *
  * client NAME SECONDS: keeps lists under the root NAME, whose nodes carry sums of themselves; takes from one end what
  * it puts in at the other, reads a list through now and then, and forks now and then a child that reads it, too. Any
- * error of the library, and any byte that is not what was written, ends it with status 1. At the end it says how much it
- * did, and the longest time that one allocation took: "ops=12345 longest_ms=1.2".
+ * error of the library, and any byte that is not what was written, ends it with status 1. Its first object is told with the time of
+ * day in microseconds, "served=1234567"; at the end it says how much it did, and the longest time that one allocation took:
+ * "ops=12345 longest_ms=1.2", and before that each of those that took a millisecond or more: "wait=1.2".
  *
  * client NAME 0 kept: fails if the list is not there. client NAME 0 fill: takes memory until there is no more, which has to be
  * said by ENOMEM, and says how much it was: "filled=123", in MiB.
@@ -25,6 +26,8 @@
 #define LENGTH  2000u
 #define PAYLOAD 24u
 #define PIECE   4096u
+#define WAITS   65536u
+#define WAIT_NS 1000000u /* what takes less is no wait for a daemon */
 #define FORK_NS \
 	400000000u /* between children: deaths make lines in the log, of which there may not be too many */
 
@@ -53,6 +56,14 @@ static uint64_t now_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static uint64_t day_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000u + (uint64_t)t.tv_nsec / 1000;
 }
 
 static void fail(const char *what)
@@ -103,17 +114,35 @@ static void list_check(struct list *list)
 		fail("the list has another length than it should have");
 }
 
-/* The longest wait is what an application sees of a daemon that is away. */
-static struct node *node_new(heapd_type *nodes, uint64_t *longest)
+/* What an application sees of a daemon that is away. */
+static struct {
+	uint64_t longest;
+	double all[WAITS]; /* ms */
+	unsigned n;
+} waits;
+
+static void wait_note(uint64_t ns)
 {
-	uint64_t begin = now_ns(), took;
+	if (ns > waits.longest)
+		waits.longest = ns;
+	if (ns >= WAIT_NS && waits.n < WAITS)
+		waits.all[waits.n++] = (double)ns / 1e6;
+}
+
+static void waits_print(void)
+{
+	for (unsigned i = 0; i < waits.n; i++)
+		printf("wait=%.1f\n", waits.all[i]);
+}
+
+static struct node *node_new(heapd_type *nodes)
+{
+	uint64_t begin = now_ns();
 	struct node *node = heapd_new(nodes, struct node);
 
 	if (!node)
 		fail("no object");
-	took = now_ns() - begin;
-	if (took > *longest)
-		*longest = took;
+	wait_note(now_ns() - begin);
 	return node;
 }
 
@@ -188,7 +217,7 @@ static bool asked(int argc, char **argv, const char *what)
 
 int main(int argc, char **argv)
 {
-	uint64_t end, forked = now_ns(), ops = 0, longest = 0;
+	uint64_t end, forked = now_ns(), ops = 0;
 	heapd_heap *heap;
 
 	if (argc < 3 || argc > 4)
@@ -210,7 +239,9 @@ int main(int argc, char **argv)
 	if (asked(argc, argv, "kept") && !list->to)
 		fail("the list is gone");
 	do {
-		list_append(list, node_new(nodes, &longest));
+		list_append(list, node_new(nodes));
+		if (!ops)
+			printf("served=%llu\n", (unsigned long long)day_us());
 		if (list->to - list->from > LENGTH)
 			list_drop(list);
 		if (++ops % LENGTH != 0)
@@ -222,7 +253,8 @@ int main(int argc, char **argv)
 		}
 	} while (!ended && now_ns() < end);
 	list_check(list);
-	printf("ops=%llu longest_ms=%.1f\n", (unsigned long long)ops, (double)longest / 1e6);
+	waits_print();
+	printf("ops=%llu longest_ms=%.1f\n", (unsigned long long)ops, (double)waits.longest / 1e6);
 	heapd_detach(heap);
 	return 0;
 }
