@@ -83,10 +83,10 @@ struct heapd_thread {
 	uint64_t pauses;
 	uint64_t pause_last_ns; /* the last one: written before `scanned`, */
 	uint32_t pause_cycle;   /* and of this cycle */
-	uint32_t unused1;
-	uint64_t barrier_slow; /* operations that found the barrier on */
-	uint64_t wait_ns;      /* for supply */
-	uint32_t freed;        /* 1: it has freed by hand, as others that had the record before may have */
+	uint32_t slow;          /* the thread's: allocations that took the slow way */
+	uint64_t barrier_slow;  /* operations that found the barrier on */
+	uint64_t wait_ns;       /* for supply */
+	uint32_t freed;         /* 1: it has freed by hand, as others that had the record before may have */
 
 	uint64_t barrier_tail __attribute__((aligned(64))); /* the thread's: entries ever logged */
 	uint64_t barrier_filter[4];                         /* logged a moment ago */
