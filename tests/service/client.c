@@ -159,17 +159,12 @@ static void list_append(struct list *list, struct node *node)
 	list->to++;
 }
 
-/*
- * The link of what goes is cleared: a word that was left on some stack would keep, by way of one node, all that were dropped
- * after it.
- */
 static void list_drop(struct list *list)
 {
 	struct node *first = heapd_load(&list->first);
 
 	node_check(first, list->from);
 	heapd_store(&list->first, heapd_load(&first->next));
-	heapd_store(&first->next, NULL);
 	list->from++;
 }
 
