@@ -2,13 +2,17 @@
 /*
  * Owns the count of bytes that wait for scrapers to read them. Who asks and does not read has a page of memory for some
  * seconds; many who do so would have all there is. So there is a bound for all together, and beyond it the oldest gives way:
- * one that reads is done long before it is the oldest.
+ * one that reads is done long before it is the oldest. What the kernel holds of an answer does not count, and so is bounded
+ * for each: left to itself it takes megabytes, a whole page, for somebody who does not read.
  */
 #include "answers.h"
 
+#include <event2/bufferevent.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
-#define BYTES_MAX (32u << 20)
+#define BYTES_MAX    (32u << 20)
+#define SOCKET_BYTES (128 << 10)
 
 struct answer_under_way {
 	TAILQ_ENTRY(answer_under_way) link;
@@ -53,6 +57,14 @@ static void bound_keep(struct answers *answers, const struct answer_under_way *n
 		evhttp_connection_free(oldest->connection);
 }
 
+/* A failure leaves what the kernel thinks right: nothing that a scraper could not do without. */
+static void socket_bound(struct evhttp_connection *connection)
+{
+	int fd = bufferevent_getfd(evhttp_connection_get_bufferevent(connection));
+
+	setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &(int){ SOCKET_BYTES }, sizeof(int));
+}
+
 void answers_send(struct answers *answers, struct evhttp_request *request, const char *type,
 		  struct evbuffer *page)
 {
@@ -67,6 +79,7 @@ void answers_send(struct answers *answers, struct evhttp_request *request, const
 		.connection = evhttp_request_get_connection(request),
 		.bytes = evbuffer_get_length(page),
 	};
+	socket_bound(a->connection);
 	TAILQ_INSERT_TAIL(&answers->all, a, link);
 	answers->bytes += a->bytes;
 	evhttp_request_set_on_complete_cb(request, on_read, a);
