@@ -1,38 +1,49 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * frag.c - how much memory a long mix of objects takes, against what was asked for.
+ * frag.c - how much memory a long mix of objects takes, against what was asked for, and where the rest of it is.
  *
- * frag malloc OPERATIONS [of whatever library is preloaded], or frag heapd OPERATIONS SOCKET HEAP DAEMON-PID.
+ * frag malloc OPERATIONS SECONDS [of whatever library is preloaded], or
+ * frag heapd|gc OPERATIONS SECONDS SOCKET HEAP DAEMON-PID: with frees, or with the heap's collector and none.
  * Objects of random size and age: most are small, a few have some KiB; each operation replaces one of them. Every phase has
- * a quarter of the operations and another mix of sizes; the last one frees three quarters of all and goes on with the rest.
+ * a quarter of the operations and another mix of sizes; the fourth frees three quarters of all and goes on with the rest. In a
+ * fifth, so many seconds long, there is one operation in a millisecond: what is given back to the system, is by then.
  * Prints for each phase "frag NAME PHASE live-MiB used-MiB ns": what is asked for at its end; what is in
- * use for it more than at the beginning, metadata and all; time of an operation.
+ * use for it more than at the beginning, metadata and all; time of an operation. Of a heap also "fragpart NAME PHASE PART MiB",
+ * which together are what is used.
  *
  * In use of a malloc: resident memory of the process. Of heapd: the same, and what the daemon has: its own, and
  * what lies in its memory files.
  */
-#include <dirent.h>
-#include <fcntl.h>
 #include <heapd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cell.h"
+#include "footprint.h"
+#include "heapd/sizeclass.h"
 
 #define OBJECTS 400000u
 #define PHASES  4u
+#define PARTS   13u
+
+struct part {
+	const char *name;
+	double bytes;
+};
 
 struct frag {
 	heapd_heap *heap; /* NULL: malloc() */
-	const char *daemon;
+	bool collects;    /* nothing is freed */
+	const char *name, *daemon;
 	void **objects;
 	uint32_t *sizes;
-	uint64_t live; /* bytes asked for */
+	uint64_t live;  /* bytes asked for */
+	uint64_t slots; /* heapd: what they have with rounding */
 	uint64_t random;
+	struct part before[PARTS];
 };
 
 static uint64_t random_next(struct frag *f)
@@ -53,16 +64,22 @@ static uint32_t size_draw(struct frag *f, unsigned phase)
 	return 16 + (uint32_t)(r % base);
 }
 
+static uint64_t slot_size(uint32_t size)
+{
+	return heapd_sizeclass_size(heapd_sizeclass_of(size));
+}
+
 static void put(struct frag *f, size_t i)
 {
 	if (!f->objects[i])
 		return;
-	if (f->heap)
+	if (f->heap && !f->collects)
 		heapd_free(f->objects[i]);
-	else
+	else if (!f->heap)
 		free(f->objects[i]);
 	f->objects[i] = NULL;
 	f->live -= f->sizes[i];
+	f->slots -= slot_size(f->sizes[i]);
 }
 
 static void get(struct frag *f, size_t i, uint32_t size)
@@ -77,76 +94,56 @@ static void get(struct frag *f, size_t i, uint32_t size)
 	f->objects[i] = object;
 	f->sizes[i] = size;
 	f->live += size;
+	f->slots += slot_size(size);
 }
 
-static double anonymous(const char *pid)
+static void parts(const struct frag *f, struct part *part)
 {
-	char path[64], line[128];
-	unsigned long kib = 0;
-	FILE *file;
+	struct footprint_heap h = footprint_heap(f->heap);
+	const char *d = f->daemon;
+	double tables = footprint_files(d, "directory") + footprint_files(d, "ledger") +
+			footprint_files(d, "control");
+	struct part all[PARTS] = {
+		{ "asked-for", (double)f->live },
+		{ "rounding", (double)f->slots - (double)f->live },
+		{ f->collects ? "garbage" : "freed", h.given - (double)f->slots },
+		{ "current-slabs", h.current },
+		{ "rings", h.rings },
+		{ "free-slots", h.slots },
+		{ "free-pages", h.pages },
+		{ "directory", footprint_files(d, "directory") },
+		{ "ledger", footprint_files(d, "ledger") },
+		{ "control", footprint_files(d, "control") },
+		{ "sessions", footprint_files(d, "") - footprint_files(d, "heap") - tables },
+		{ "daemon", footprint_own(d) },
+		{ "process", footprint_own("self") },
+	};
 
-	snprintf(path, sizeof(path), "/proc/%s/status", pid);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file))
-		if (sscanf(line, "RssAnon: %lu", &kib) == 1)
-			break;
-	if (file)
-		fclose(file);
-	return (double)kib * 1024;
-}
-
-/* What lies in the memory files that the daemon has open, each counted once. */
-static double files_of(const char *pid)
-{
-	ino_t seen[256];
-	size_t n = 0;
-	double bytes = 0;
-	char path[300];
-	struct dirent *entry;
-	DIR *folder;
-
-	snprintf(path, sizeof(path), "/proc/%s/fd", pid);
-	folder = opendir(path);
-	while (folder && (entry = readdir(folder))) {
-		char link[128] = "";
-		struct stat st;
-		bool known = false;
-
-		snprintf(path, sizeof(path), "/proc/%s/fd/%s", pid, entry->d_name);
-		if (readlink(path, link, sizeof(link) - 1) < 0 || strncmp(link, "/memfd:", 7) != 0 ||
-		    stat(path, &st))
-			continue;
-		for (size_t i = 0; i < n; i++)
-			known |= seen[i] == st.st_ino;
-		if (!known && n < sizeof(seen) / sizeof(seen[0])) {
-			seen[n++] = st.st_ino;
-			bytes += (double)st.st_blocks * 512;
-		}
-	}
-	if (folder)
-		closedir(folder);
-	return bytes;
+	memcpy(part, all, sizeof(all));
 }
 
 static double used(const struct frag *f)
 {
-	double bytes = anonymous("self");
+	double bytes = footprint_own("self");
 
-	return f->daemon ? bytes + anonymous(f->daemon) + files_of(f->daemon) : bytes;
+	return f->daemon ? bytes + footprint_own(f->daemon) + footprint_files(f->daemon, "") : bytes;
+}
+
+static void replace(struct frag *f, unsigned phase)
+{
+	size_t objects = phase == PHASES - 1 ? OBJECTS / 4 : OBJECTS, i = (random_next(f) >> 16) % objects;
+
+	put(f, i);
+	get(f, i, size_draw(f, phase));
 }
 
 static void phase_run(struct frag *f, unsigned phase, uint64_t operations)
 {
-	size_t objects = phase == PHASES - 1 ? OBJECTS / 4 : OBJECTS;
-
-	for (size_t i = objects; i < OBJECTS; i++)
-		put(f, i);
-	for (uint64_t n = 0; n < operations; n++) {
-		size_t i = (random_next(f) >> 16) % objects;
-
-		put(f, i);
-		get(f, i, size_draw(f, phase));
-	}
+	if (phase == PHASES - 1)
+		for (size_t i = OBJECTS / 4; i < OBJECTS; i++)
+			put(f, i);
+	for (uint64_t n = 0; n < operations; n++)
+		replace(f, phase);
 }
 
 static void room_make(struct frag *f)
@@ -166,39 +163,64 @@ static int heap_attach(struct frag *f, char **argv)
 {
 	struct heapd_options options = heapd_options_default();
 
-	options.socket = argv[3];
-	f->daemon = argv[5];
-	if (heapd_attach(&f->heap, argv[4], &options) >= 0)
+	options.socket = argv[4];
+	f->daemon = argv[6];
+	f->collects = strcmp(argv[1], "gc") == 0;
+	if (heapd_attach(&f->heap, argv[5], &options) >= 0)
 		return 0;
 	fprintf(stderr, "bench: frag: %s\n", heapd_error());
 	return 1;
+}
+
+/* At a phase's end. */
+static void print(const struct frag *f, unsigned phase, double before, double ns)
+{
+	struct part part[PARTS];
+
+	printf("frag %s %u %.2f %.2f %.2f\n", f->name, phase, (double)f->live / (1 << 20),
+	       (used(f) - before) / (1 << 20), ns);
+	if (!f->heap)
+		return;
+	parts(f, part);
+	for (unsigned i = 0; i < PARTS; i++)
+		printf("fragpart %s %u %s %.2f\n", f->name, phase, part[i].name,
+		       (part[i].bytes - f->before[i].bytes) / (1 << 20));
+}
+
+static void phases_run(struct frag *f, uint64_t operations, unsigned seconds)
+{
+	double before = used(f);
+
+	if (f->heap)
+		parts(f, f->before);
+	for (unsigned phase = 0; phase < PHASES; phase++) {
+		uint64_t begin = bench_now();
+
+		phase_run(f, phase, operations);
+		print(f, phase + 1, before, (double)(bench_now() - begin) / (double)operations);
+	}
+	for (unsigned i = 0; i < seconds * 1000; i++) {
+		usleep(1000);
+		replace(f, PHASES - 1);
+	}
+	print(f, PHASES + 1, before, 0);
 }
 
 int main(int argc, char **argv)
 {
 	struct frag f = { .random = 0x9e3779b97f4a7c15ull };
 	const char *name = getenv("BENCH_NAME");
-	bool with_heapd = argc == 6 && !strcmp(argv[1], "heapd");
-	uint64_t operations;
-	double before;
+	bool with_heapd = argc == 7 && (!strcmp(argv[1], "heapd") || !strcmp(argv[1], "gc"));
 
-	if (!with_heapd && (argc != 3 || strcmp(argv[1], "malloc") != 0)) {
-		fprintf(stderr, "usage: frag malloc OPERATIONS | heapd OPERATIONS SOCKET HEAP DAEMON-PID\n");
+	if (!with_heapd && (argc != 4 || strcmp(argv[1], "malloc") != 0)) {
+		fprintf(stderr,
+			"usage: frag malloc OPERATIONS SECONDS | heapd|gc OPERATIONS SECONDS SOCKET HEAP DAEMON-PID\n");
 		return 2;
 	}
-	operations = strtoull(argv[2], NULL, 10) / PHASES;
+	f.name = name ? name : argv[1];
 	if (with_heapd && heap_attach(&f, argv))
 		return 1;
 	room_make(&f);
-	before = used(&f);
-	for (unsigned phase = 0; phase < PHASES; phase++) {
-		uint64_t begin = bench_now();
-
-		phase_run(&f, phase, operations);
-		begin = bench_now() - begin;
-		printf("frag %s %u %.2f %.2f %.2f\n", name ? name : argv[1], phase + 1,
-		       (double)f.live / (1 << 20), (used(&f) - before) / (1 << 20),
-		       (double)begin / (double)operations);
-	}
+	phases_run(&f, strtoull(argv[2], NULL, 10) / PHASES, (unsigned)strtoul(argv[3], NULL, 10));
 	return 0;
 }

@@ -41,12 +41,26 @@ function goals_of_work(	k, n, kind) {
 	}
 }
 function goals_of_memory(	p) {
-	for (p = 1; p <= 4; p++)
-		goal("memory used for the same objects, phase " p ", heapd / jemalloc", 0, 1, used["heapd", p] && used["jemalloc", p], quotient(used["heapd", p], used["jemalloc", p]))
-	goal("an idle daemon with three heaps, % of a processor", 0, 0.1, "all" in idlecpu, idlecpu["all"])
+	for (p = 1; p <= 5; p++)
+		goal("memory used for the same objects, " phase_name[p] ", heapd / jemalloc", 0, 1, used["heapd", p] && used["jemalloc", p], quotient(used["heapd", p], used["jemalloc", p]))
+	goal("an idle daemon with three heaps, % of a processor", 0, 0.1, nidle, nidle ? idlecpu["all"] : 0)
+}
+# Where a heap's memory is: rows are parts, their sum is what is used.
+function table_of_parts(who,	n, a, i, p, sum) {
+	n = split(parts_of[who], a, " ")
+	print "\nWhere it is, MiB, " who ":\n\n| | phase 1 | 2 | 3 | 4 | rest |\n|---|--:|--:|--:|--:|--:|"
+	for (i = 1; i <= n; i++) {
+		printf "| %s |", a[i]
+		for (p = 1; p <= 5; p++) { printf " %.1f |", part_at[who, p, a[i]]; sum[p] += part_at[who, p, a[i]] }
+		print ""
+	}
+	printf "| together |"; for (p = 1; p <= 5; p++) printf " %.1f |", sum[p]
+	printf "\n| measured |"; for (p = 1; p <= 5; p++) printf " %.1f |", used[who, p]
+	print "\n\nasked-for: by the program; rounding: to slot sizes; freed, garbage: not taken back yet; current-slabs: free, with processors; rings: free, ready to be taken; free-slots: in spans; free-pages: in no span, committed; the rest: tables, and what daemon and process have of their own."
 }
 function heading(text) { print "\n## " text "\n" }
 
+BEGIN { split("phase 1;phase 2;phase 3;phase 4;after a rest", phase_name, ";") }
 FNR == 1 { file = FILENAME; sub(/.*\//, "", file) }
 file == "results.md" { if (/^## Goals/) ingoals = 1; else if (/^## /) ingoals = 0; if (ingoals && /^goal:/) goals[++ngoals] = $0
 	if (FNR > 1 && /^## /) body = 1; if (!body && FNR > 2) machine[++nmachine] = $0; else if (FNR > 2 && !ingoals) results[++nresults] = $0; next }
@@ -55,6 +69,7 @@ file == "share.txt" && $1 == "share" {
 	nodes = $3; build[$2] = build[$2] " " $4; use[$2] = use[$2] " " $5; walk[$2] = walk[$2] " " $6; again[$2] = again[$2] " " $7; mib[$2] = mib[$2] " " $8; next
 }
 file == "frag.txt" && $1 == "frag" { if (!($2 in frags)) { frags[$2]; frag[++nfrags] = $2 } live[$3] = $4; used[$2, $3] = $5; cost[$2, $3] = $6; next }
+file == "frag.txt" && $1 == "fragpart" { if (!(($2, $4) in parted)) { parted[$2, $4]; parts_of[$2] = parts_of[$2] " " $4 } part_at[$2, $3, $4] = $5; next }
 file == "restart.txt" && $1 == "restart" {
 	if (!($2 in sizes)) { sizes[$2]; size[++nsizes] = $2 }
 	through[$2] = through[$2] " " $3; longest[$2] = longest[$2] " " $4; answered[$2] = answered[$2] " " $5; next
@@ -107,14 +122,17 @@ END {
 	if (nfrags) {
 		heading("Memory used against memory asked for")
 		figure("frag.svg", "fragmentation")
-		print "Objects of 16 bytes to some KiB replaced at random, in four phases, each with another mix of sizes; the fourth with a quarter of the objects. Used / asked for at the end of each phase, and ns an operation, of one run. heapd: with all that its daemon has, and what it keeps ready; mallocs: resident memory.\n"
+		print "Objects of 16 bytes to some KiB replaced at random, in four phases, each with another mix of sizes; the fourth with a quarter of the objects. Then a rest, with an operation in a millisecond: what goes back to the system has gone by then. Used / asked for at the end of each phase, and ns an operation, of one run. heapd: with all that its daemon has, and what it keeps ready; heapd-gc: nothing is freed, the heap collects (GCPercent=100), and garbage counts; mallocs: resident memory.\n"
 		printf "| |"; for (p = 1; p <= 4; p++) printf " phase %d: %.0f MiB asked for | ns |", p, live[p]
-		print "\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+		printf " rest: %.0f MiB |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n", live[5]
 		for (i = 1; i <= nfrags; i++) {
 			printf "| %s |", frag[i]
-			for (p = 1; p <= 4; p++) printf " %.2f | %.0f |", used[frag[i], p] / live[p], cost[frag[i], p]
-			print ""
+			for (p = 1; p <= 4; p++) printf " %.2f | %.0f |", quotient(used[frag[i], p], live[p]), cost[frag[i], p]
+			printf " %.2f |\n", quotient(used[frag[i], 5], live[5])
 		}
+		for (i = 1; i <= nfrags; i++)
+			if (frag[i] in parts_of)
+				table_of_parts(frag[i])
 		if (missing["frag.txt"] != "") print "\nMissing: " missing["frag.txt"]
 	}
 	if (nsizes) {
