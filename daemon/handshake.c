@@ -10,7 +10,8 @@
  * field's old value while a thread whose barrier was off stored there unlogged; the first one's store then wipes
  * out, unlogged, what the second one stored. So a second round waits for the end of every operation that had begun
  * when the first round ended: from then on none is under way that began while any barrier was off. Those of clients that
- * attached in the first round's time, too, with their barrier on from the first: so each round looks at the clients anew.
+ * attached in the first round's time, too, with their barrier on from the first: so the second round looks at the clients anew.
+ * (That the first one does, too, is not needed, as the model shows: NEWCOMERS_UNSEEN and FIRST_UNSEEN in tests/model/cycle.pml.)
  *
  * Handshake 2. `now` says SCAN; membarrier; then all who are attached have to answer (session.h): each thread for
  * itself, the agent for those that are offline and for registered ranges. Who registers later holds nothing. A

@@ -26,9 +26,16 @@
  *            take .. done           client/refill.c
  *            release                client/free.c
  *            come                   client/thread.c (attaching), client/offline.c (coming back)
+ *            detach                 client/thread.c (thread_release)
  *   scan()                          client/answer.c, by handler, safepoint or agent
  *   collector                       daemon/cycle.c, with handshake.c, holds.c, shades.c, sweeper.c
+ *            look                   daemon/clients.c (clients_look)
  *   supplier                        daemon/supplier.c, harvest.c, visit.c
+ *
+ * Who there is. The collector knows of a process what it saw when it last looked: it switches on, waits for, reads the words of
+ * and the rings of those alone. A process connects (the daemon's main thread makes its session) before its thread shows itself,
+ * at any moment; its thread may detach and another take its record, in the same cycle, too. A process that
+ * leaves in good order is one whose threads have detached, and which then is no more, as `killer` has it.
  *
  * Not in here: overflows and void cycles, ranges, edits, forked children, the marker's own threads, batches of several
  * slabs, the filter of a barrier ring, numbers that go round.
@@ -68,6 +75,10 @@
 #define NO_BORN_BLACK     30 /* no mark bits are set at note P2 */
 #define PLAIN_OVERWRITE   31 /* a private object's field is overwritten plainly */
 #define RINGS_EARLY       32 /* the last pass over the rings begins with grey objects left */
+#define NEWCOMERS_UNSEEN  33 /* handshake 1's second round does not look who has come since the first */
+#define PASS_UNSEEN       34 /* a pass over the rings does not look who has come since all were scanned */
+#define DETACHED_RING     35 /* a detached thread's barrier ring goes with it */
+#define DETACHED_EARLY    36 /* a detached thread's record is free before its spare is shown as handed back */
 
 /* Other ways to keep a rule: each of these has to hold. */
 #define PUT_FIRST         40 /* a hand-back is shown before the spare is cleared, and looked at with the spares */
@@ -76,6 +87,9 @@
 #define NOTES_UNREAD      43 /* notes of installing are not held */
 #define FENCE_ONLY        44 /* the threads' fence without the membarrier between `now` and the look at them */
 #define MEMBARRIER_ONLY   45 /* that membarrier without the fence */
+#define FIRST_UNSEEN      46 /* handshake 1's first round waits for those whose barriers were switched on, and no others */
+
+#define NEVER             99 /* no mutant */
 
 #define M(x) c_expr { mutant == x }
 
@@ -98,17 +112,19 @@ static int setting(const char *name) { const char *v = getenv(name); return v ? 
 #define COME   512  /* come back, or attach */
 #define LAZY   1024 /* switch its barrier off after a cycle */
 #define REFILL 2048 /* get a slab when the current one is used up */
+#define DETACH 4096 /* end, as a thread of this heap */
 #define MAY(op) c_expr { menu[Pmutator->me] & op }
 
 /* How it begins: bits of START. The runner reads these lines. */
 #define S_LIST    1  /* root -> 1 -> 2 */
 #define S_OFFLINE 2  /* thread 1 is offline */
-#define S_NEW     4  /* thread 1 is not attached yet */
+#define S_NEW     4  /* thread 1 is not attached yet, its process not connected */
 #define S_PIN     8  /* 3 is in thread 1's pin */
 #define S_CURRENT 16 /* slot 3 is free in the current slab */
 #define S_SHARED  32 /* root -> 1 -> 3, and slot 2 is free in the current slab */
 #define S_HELD    64 /* 3 is in a register of thread 1 */
 #define S_SKIPPED 128 /* and handshake 1 leaves `on` of offline threads as it is: they see to it as they come back */
+#define S_MINE    256 /* 3 is in a register of thread 0 */
 #define BEGINS(x) c_expr { start & x }
 
 #define ALL     14 /* the bits of slots 1 to 3; 0 is NULL */
@@ -133,6 +149,7 @@ static int setting(const char *name) { const char *v = getenv(name); return v ? 
 #define FREE    0
 #define OFFLINE 1
 #define ONLINE  2
+#define CLAIMED 3 /* on its way down */
 #define UNSURE  255
 
 /* The directory: `now`, and the ring's entry as the set of slots in it. */
@@ -142,6 +159,8 @@ byte field[6];
 /* Sessions, a thread each. `log` is its barrier ring; `waited`: was inside when the collector looked, and still is. */
 byte on[2], scanned[2], log[2], published[2], state[2], spare[2], note[2], back[2];
 bool inside[2], waited[2], dead[2];
+/* Processes that are connected, and those of them that the collector saw when it last looked: bits 0 and 1. */
+byte sessions, view;
 /* Control. */
 byte cur, freed;
 /* The threads' own: what they hold; what they alone can see; stores that are not visible yet; operations left. */
@@ -211,6 +230,8 @@ inline pick(x, set)
 }
 
 #define LIVE      (!dead[me])
+#define CONNECTED(m) (sessions & BIT(m))
+#define DOWN(m)   (state[m] == FREE || state[m] == OFFLINE)
 #define UP        (LIVE && !over && (state[me] == ONLINE || online_late[me]))
 #define READY     (UP && left[me])
 #define enter     inside_late[me] = !M(NOT_INSIDE)
@@ -296,14 +317,24 @@ next:	if
 		left[me]--; enter; b = on[me]; goto release
 	   }
 	:: atomic { READY && MAY(LEAVE) -> flush(me); left[me]--; state[me] = OFFLINE; goto next }
-	:: atomic { LIVE && !over && MAY(COME) && state[me] != ONLINE && !online_late[me] ->
+	:: atomic { LIVE && !over && MAY(COME) && !CONNECTED(me) -> sessions = sessions | BIT(me); goto next }
+	:: atomic { LIVE && !over && MAY(COME) && CONNECTED(me) && DOWN(me) && !online_late[me] ->
 		enter; online_late[me] = true; c = (state[me] == FREE);
 		on[me] = (c -> UNSURE : on[me]); b = on[me];
+		scanned[me] = (c -> 0 : scanned[me]);
 		if
 		:: !M(NO_FENCE) && !M(MEMBARRIER_ONLY) -> flush(me)
 		:: else
 		fi;
 		goto come
+	   }
+	:: atomic { READY && MAY(DETACH) ->
+		flush(me); left[me]--; held[me] = 0; state[me] = CLAIMED;
+		if
+		:: M(DETACHED_RING) -> log[me] = 0
+		:: else
+		fi;
+		goto detach
 	   }
 	:: atomic { READY && MAY(LAZY) && on[me] && !HAS_BARRIER(phase) -> b = on[me]; goto off }
 	fi;
@@ -387,6 +418,21 @@ release: atomic { LIVE ->
 		held[me] = held[me] & ~BIT(t);
 		leave; t = 0; b = 0; goto next
 	};
+
+	/* Going down: the spare is handed back, or freed where there is no place; the record is free last. */
+detach:	atomic { LIVE ->
+		v = spare[me]; spare[me] = 0;
+		if
+		:: M(DETACHED_EARLY) -> state[me] = FREE
+		:: else
+		fi
+	};
+	atomic { LIVE ->
+		freed = (back[me] -> freed | v : freed);
+		back[me] = (back[me] -> back[me] : v);
+		v = 0; mine[me] = 0
+	};
+	atomic { LIVE -> state[me] = FREE; goto next };
 
 	/* Coming up; c: as a new thread, which holds nothing. t and v: the phase and the cycle of one read of `now`. */
 come:	atomic { LIVE ->
@@ -474,23 +520,31 @@ end:	do
 	od
 }
 
-#define MUST_ANSWER(m)  (!dead[m] && state[m] != FREE && scanned[m] != cycle)
-#define CAN_ANSWER(m)   (MUST_ANSWER(m) && (state[m] == OFFLINE || !(inside[m] || inside_late[m])))
+#define MUST_ANSWER(m)  (SEEN(m) && !dead[m] && state[m] != FREE && scanned[m] != cycle)
+#define CAN_ANSWER(m)   (MUST_ANSWER(m) && \
+			 (state[m] == OFFLINE || (state[m] == ONLINE && !(inside[m] || inside_late[m]))))
 #define ALL_ANSWERED    (!MUST_ANSWER(0) && !MUST_ANSWER(1))
 #define ONE_ANSWERED    (!MUST_ANSWER(0) || !MUST_ANSWER(1))
 #define HAS_LEFT(m)     (!waited[m] || dead[m])
+#define SEEN(m)         (view & BIT(m))
 
 inline scan(m)
 {
 	published[m] = published[m] | held[m]; scanned[m] = cycle
 }
+/* The code writes to free records, too; a thread that comes up in one writes over it, later, then reads the phase. */
 inline switch_on(m)
 {
-	on[m] = (!dead[m] && (state[m] == ONLINE || (state[m] == OFFLINE && !BEGINS(S_SKIPPED))) -> cycle : on[m])
+	on[m] = (SEEN(m) && !dead[m] && state[m] != FREE && !(state[m] == OFFLINE && BEGINS(S_SKIPPED)) -> cycle : on[m])
 }
 inline switch_off(m)
 {
-	on[m] = (on[m] == cycle -> 0 : on[m])
+	on[m] = (SEEN(m) && on[m] == cycle -> 0 : on[m])
+}
+inline rings_empty()
+{
+	log[0] = (SEEN(0) -> 0 : log[0]);
+	log[1] = (SEEN(1) -> 0 : log[1])
 }
 inline membarrier()
 {
@@ -499,13 +553,18 @@ inline membarrier()
 	:: else
 	fi
 }
-inline round()
+inline look()
 {
-	d_step { membarrier() };
-	d_step { waited[0] = inside[0] };
-	d_step { waited[1] = inside[1] };
+	view = sessions
+}
+inline all_leave()
+{
+	d_step { waited[0] = inside[0] && SEEN(0) };
+	d_step { waited[1] = inside[1] && SEEN(1) };
 	(HAS_LEFT(0) && HAS_LEFT(1))
 }
+/* A macro: its argument is a mutant, which an inline cannot have. */
+#define round(unseen) d_step { membarrier() }; d_step { view = (M(unseen) -> view : sessions) }; all_leave()
 inline gather(m)
 {
 	d_step { hold = hold | spare[m] };
@@ -519,7 +578,7 @@ inline shade_all(set)
 }
 inline shade_published(m)
 {
-	h = (M(DEAD_PUBLISHED) && dead[m] -> 0 : published[m]);
+	h = (!SEEN(m) || (M(DEAD_PUBLISHED) && dead[m]) -> 0 : published[m]);
 	shade_all(h)
 }
 inline mark_one()
@@ -533,9 +592,17 @@ inline mark_one()
 	grey = grey & ~BIT(i);
 	shade_all(OBJ(field[i]))
 }
+inline shade_pin(m)
+{
+	h = (SEEN(m) -> OBJ(field[PIN(m)]) : 0);
+	shade_all(h)
+}
 inline pass(m)
 {
-	d_step { shade_all(log[m]); news = news | h; log[m] = 0 }
+	d_step {
+		h = (SEEN(m) -> log[m] : 0);
+		shade_all(h); news = news | h; log[m] = (SEEN(m) -> 0 : log[m])
+	}
 }
 inline sweep(slab)
 {
@@ -556,7 +623,13 @@ begin:	atomic {
 		h = (back[0] | back[1] | freed) & out & ~ring; back[0] = 0; back[1] = 0; freed = 0; give(h);
 		taken = 0; hold = 0; under_way = true; holding = true
 	};
-	d_step { log[0] = (M(EMPTY_LATE) -> log[0] : 0); log[1] = (M(EMPTY_LATE) -> log[1] : 0) };
+	d_step { look() };
+	d_step {
+		if
+		:: !M(EMPTY_LATE) -> rings_empty()
+		:: else
+		fi
+	};
 
 	/* 2: handshake 1. */
 	d_step { cycle++; phase = BARRIER };
@@ -564,9 +637,10 @@ begin:	atomic {
 	:: !M(NO_FENCE) && !M(FENCE_ONLY) -> d_step { membarrier() }
 	:: else
 	fi;
+	d_step { look() };
 	d_step { switch_on(0) };
 	if
-	:: M(SCAN_EARLY) -> round();
+	:: M(SCAN_EARLY) -> round(NEVER);
 		if
 		:: d_step { CAN_ANSWER(0) -> scan(0) }
 		:: !MUST_ANSWER(0)
@@ -575,14 +649,19 @@ begin:	atomic {
 	fi;
 	d_step { switch_on(1) };
 	if
-	:: !M(NO_ROUND) -> round()
+	:: !M(NO_ROUND) -> round(FIRST_UNSEEN)
 	:: else -> d_step { membarrier() }
 	fi;
 	if
-	:: !M(NO_ROUND) && !M(ONE_ROUND) -> round()
+	:: !M(NO_ROUND) && !M(ONE_ROUND) -> round(NEWCOMERS_UNSEEN)
 	:: else
 	fi;
-	d_step { log[0] = (M(EMPTY_LATE) -> 0 : log[0]); log[1] = (M(EMPTY_LATE) -> 0 : log[1]) };
+	d_step {
+		if
+		:: M(EMPTY_LATE) -> rings_empty()
+		:: else
+		fi
+	};
 
 	/* 3: what threads hold free, in the direction in which it moves. */
 	if
@@ -591,7 +670,7 @@ begin:	atomic {
 	:: else -> gather(0); gather(1); d_step { hold = hold | cur }
 	fi;
 	if
-	:: M(THIRD_ROUND) -> round()
+	:: M(THIRD_ROUND) -> round(NEVER)
 	:: else
 	fi;
 	if
@@ -599,8 +678,9 @@ begin:	atomic {
 	:: else
 	fi;
 
-	/* 4: handshake 2. */
+	/* 4: handshake 2. Who is not seen now will read SCAN or later as its thread comes up, and is not waited for. */
 	d_step { phase = SCAN };
+	d_step { look() };
 	do
 	:: d_step { CAN_ANSWER(0) -> scan(0) }
 	:: d_step { CAN_ANSWER(1) -> scan(1) }
@@ -620,9 +700,9 @@ begin:	atomic {
 		mark = (M(NO_BORN_BLACK) -> 0 : mark);
 		holding = false
 	};
-	d_step { shade_published(0); shade_published(1) };
-	d_step { shade_all(OBJ(field[PIN(0)])) };
-	d_step { shade_all(OBJ(field[PIN(1)])) };
+	d_step { look(); shade_published(0); shade_published(1) };
+	d_step { shade_pin(0) };
+	d_step { shade_pin(1) };
 	d_step { grey = grey | BIT(ROOT) };
 	d_step { phase = (M(MARK_EARLY) -> SCAN : MARK) };
 
@@ -631,8 +711,9 @@ marking: do
 	:: atomic { grey -> mark_one() }
 	:: d_step { M(MARK_EARLY) && CAN_ANSWER(0) -> scan(0); shade_published(0) }
 	:: d_step { M(MARK_EARLY) && CAN_ANSWER(1) -> scan(1); shade_published(1) }
-	:: (!grey || M(RINGS_EARLY)) && ALL_ANSWERED -> break
+	:: (!grey || M(RINGS_EARLY)) && (!M(MARK_EARLY) || ALL_ANSWERED) -> break
 	od;
+	atomic { view = (M(PASS_UNSEEN) -> view : sessions) };
 	pass(0);
 	pass(1);
 	if
@@ -645,7 +726,7 @@ marking: do
 	od;
 
 	/* 7: barriers go off, the sweep. */
-	atomic { phase = SWEEP };
+	atomic { phase = SWEEP; look() };
 	d_step { switch_off(0) };
 	d_step { switch_off(1) };
 	sweep(SLAB_A);
@@ -676,6 +757,7 @@ init
 	}
 	atomic {
 		state[0] = ONLINE;
+		sessions = (BEGINS(S_NEW) -> BIT(0) : BIT(0) | BIT(1));
 		state[1] = (BEGINS(S_OFFLINE) -> OFFLINE : (BEGINS(S_NEW) -> FREE : ONLINE));
 		if
 		:: BEGINS(S_LIST) -> out = SLAB_A; objects = SLAB_A; field[ROOT] = 1; field[1] = 2
@@ -686,6 +768,7 @@ init
 		:: BEGINS(S_PIN) -> out = out | SLAB_B; objects = objects | SLAB_B; field[PIN(1)] = 3
 		:: BEGINS(S_CURRENT) -> out = out | SLAB_B; cur = cur | SLAB_B
 		:: BEGINS(S_HELD) -> out = out | SLAB_B; objects = objects | SLAB_B; held[1] = SLAB_B
+		:: BEGINS(S_MINE) -> out = out | SLAB_B; objects = objects | SLAB_B; held[0] = SLAB_B
 		:: else
 		fi;
 		run collector(); run supplier(); run mutator(0); run mutator(1);
