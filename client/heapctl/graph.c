@@ -5,6 +5,9 @@
  * Right because every number in it is made here: a word of the heap becomes an edge only if it leads into a span that
  * was checked (spans.c), to a slot that is given out, and nothing else that the heap holds is used for an index. Objects
  * are read through the mapping: spans are committed memory, and where one has been given back meanwhile zeroes are read.
+ * Spans go, too, and others are cut from their pages: a span's record is compared with the directory's whenever an address
+ * leads into it and when an object of it is read, and the pages of those that have gone are looked up anew. A node of one
+ * stays, since edges lead to it, but has no size: no two nodes with one lie in the same place.
  * A node's edges are appended when its turn comes, in the order of their numbers, so they lie one after the other.
  */
 #include "graph.h"
@@ -47,12 +50,25 @@ static int edge_add(struct graph *g, uint32_t to, uint64_t word)
 	return CTL_OK;
 }
 
+static void span_leave(struct graph *g, uint32_t place)
+{
+	struct span_copy *s = &g->spans.list[place];
+
+	s->gone = true;
+	for (uint32_t i = 0; i < s->span.npages; i++)
+		if (g->pages[s->page + i] == place + 1)
+			g->pages[s->page + i] = 0;
+}
+
 static void span_enter(struct graph *g, uint32_t place)
 {
 	const struct span_copy *s = &g->spans.list[place];
 
-	for (uint32_t i = 0; i < s->span.npages; i++)
+	for (uint32_t i = 0; i < s->span.npages; i++) {
+		if (g->pages[s->page + i])
+			span_leave(g, g->pages[s->page + i] - 1);
 		g->pages[s->page + i] = place + 1;
+	}
 }
 
 /* Place of the span at the address, or GRAPH_NONE; looks again where there was none. */
@@ -62,6 +78,8 @@ static uint32_t span_place(struct graph *g, uint64_t address)
 
 	if (address - g->ctl->heap->t.base >= g->ctl->heap->t.size)
 		return GRAPH_NONE;
+	if (g->pages[page] && !span_stands(g->ctl, &g->spans.list[g->pages[page] - 1]))
+		span_leave(g, g->pages[page] - 1);
 	if (!g->pages[page]) {
 		/* Or all words that look like addresses would be looked up in the directory for ever. */
 		if (g->spans.n >= UINT32_MAX || !spans_look(g->ctl, &g->spans, page) ||
@@ -147,6 +165,10 @@ static int object_read(struct graph *g, uint32_t node)
 	const uint64_t *words = (const uint64_t *)(uintptr_t)g->address[node];
 	const struct layout *l = &g->layouts[s.class];
 
+	if (!span_stands(g->ctl, &g->spans.list[g->span[node]])) {
+		span_leave(g, g->span[node]);
+		return CTL_OK;
+	}
 	for (uint64_t i = 0; !l->none && i < s.elemsize / 8; i++) {
 		uint64_t word = layout_has(l, i) ? HEAPD_READ_ONCE(words[i]) : 0;
 		uint32_t to = word ? graph_meet(g, word) : GRAPH_NONE;
@@ -348,7 +370,7 @@ struct graph_node graph_node(const struct graph *g, uint32_t node)
 	if (node < g->base)
 		return (struct graph_node){ 0 };
 	s = &g->spans.list[g->span[node]];
-	return (struct graph_node){ s, g->address[node], s->span.elemsize };
+	return (struct graph_node){ s, g->address[node], s->gone ? 0 : s->span.elemsize };
 }
 
 struct graph_text graph_text(const struct graph *g, uint32_t node)

@@ -3,9 +3,14 @@
  * graph.h - the objects of a heap and the pointers between them, as a walk found them.
  *
  * Nobody is stopped for it. So it is consistent with no one moment: each word is what it was when it was read. The
- * walk goes from the roots along the pointers and reads an object when it comes to it, so what hangs on an object that
- * was made a moment ago is met all the same; missed is what was moved meanwhile from a place not yet read to one that
- * had been. What did not change is exact. Roots: the named ones, and for each session that this user may know of its
+ * walk goes from the roots along the pointers, by breadth, and reads an object once, when it comes to it.
+ *
+ * So an object to which a way leads, from a root on, of which no word changes from the walk's begin to its end, is met: by
+ * induction along that way. Its own words that did not change either are its edges. Such an object is never given up
+ * meanwhile, nor is the span that it lies in; so its address, size and class are right. Missed may be what was moved from a
+ * place not yet read to one that had been, and what hangs on it alone; seen may be what became garbage meanwhile. Where
+ * its place was given out anew, the node is the old object until it is read, and the new one from then on; where its
+ * whole span has gone, it has no size any more. Roots: the named ones, and for each session that this user may know of its
  * pins, and its registered ranges and its threads' stacks as the last collection found them.
  *
  * Node 0 is the root of all; then come one node for each named root, one for each session, and then the objects as
@@ -54,7 +59,7 @@ uint32_t graph_find(struct graph *g, uint64_t address);
 
 struct graph_node {
 	const struct span_copy *span; /* NULL: a root */
-	uint64_t address, size;
+	uint64_t address, size;       /* 0: it has gone since it was met */
 };
 struct graph_node graph_node(const struct graph *g, uint32_t node);
 

@@ -96,7 +96,7 @@ static int count_live(struct histo *h)
 	for (uint32_t v = 1; status == CTL_OK && v <= t.n; v++) {
 		struct graph_node node = graph_node(&g, t.node[v]);
 
-		if (node.span)
+		if (node.size)
 			count_node(h, &node);
 	}
 	tree_free(&t);

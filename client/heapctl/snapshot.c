@@ -3,7 +3,7 @@
  * snapshot.c - owns the .heapsnapshot format of Chrome's DevTools: written node by node and edge by edge, never held.
  *
  * Only what the roots lead to is in it, in the order of the walk. Node ids are odd, as V8's are, and follow from the
- * address, so that two snapshots of one heap can be compared. Strings: one for each class, one for each root.
+ * address, so that two snapshots of one heap can be compared; those of objects that went meanwhile lie beyond all others. Strings: one for each class, one for each root.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -17,7 +17,8 @@
 #define NODE_FIELDS  7u
 #define STRING_ROOT  0u
 #define STRING_EMPTY 1u
-#define STRING_CLASS 2u /* the first of classes, then those of roots */
+#define STRING_CLASS 2u    /* the first of classes, then those of roots */
+#define FIRST_OBJECT 4096u /* of ids: objects are 8 bytes apart at the least, and roots are few */
 
 enum { NODE_OBJECT = 3, NODE_SYNTHETIC = 9, EDGE_ELEMENT = 1 };
 
@@ -47,8 +48,8 @@ static void node_write(FILE *f, const struct graph *g, const struct tree *t, uin
 
 	if (n.span) {
 		name = STRING_CLASS + n.span->span.class;
-		/* Objects are 8 bytes apart at the least, and roots are few. */
-		id = ((n.address - g->ctl->heap->t.base) / 8 + 4096) * 2 + 1;
+		id = n.size ? ((n.address - g->ctl->heap->t.base) / 8 + FIRST_OBJECT) * 2 + 1
+			    : (g->ctl->heap->t.size / 8 + FIRST_OBJECT + node) * 2 + 1;
 	}
 	fprintf(f, "%s%u,%u,%" PRIu64 ",%" PRIu64 ",%" PRIu64 ",0,0", v > 1 ? ",\n" : "",
 		n.span ? NODE_OBJECT : NODE_SYNTHETIC, name, id, n.size, edges);

@@ -227,6 +227,17 @@ const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, u
 	return &spans->list[spans->n - 1];
 }
 
+bool span_stands(const struct ctl *ctl, const struct span_copy *s)
+{
+	const struct heapd_span *now = &ctl->heap->t.spans[s->page];
+
+	return HEAPD_LOAD_ACQUIRE(&ctl->heap->t.page_span[s->page]) == s->page + 1 &&
+	       HEAPD_READ_ONCE(now->elemsize) == s->span.elemsize &&
+	       HEAPD_READ_ONCE(now->npages) == s->span.npages &&
+	       HEAPD_READ_ONCE(now->nslots) == s->span.nslots &&
+	       HEAPD_READ_ONCE(now->slab0) == s->span.slab0 && HEAPD_READ_ONCE(now->class) == s->span.class;
+}
+
 bool spans_awake(const struct ctl *ctl, struct spans *spans, uint32_t place)
 {
 	struct span_copy *s = &spans->list[place];

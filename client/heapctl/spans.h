@@ -14,6 +14,7 @@ struct span_copy {
 	uint32_t page;  /* its first */
 	uint32_t slabs; /* 0: nobody has ever given out a slot of it */
 	uint64_t first; /* place of its first slot among all slots of all spans */
+	bool gone;      /* its pages have become another's since (graph.c) */
 };
 
 struct spans {
@@ -36,6 +37,9 @@ void spans_free(struct spans *spans);
  * the list's end. NULL: there is none, or its record makes no sense.
  */
 const struct span_copy *spans_look(const struct ctl *ctl, struct spans *spans, uint64_t page);
+
+/* Whether the directory still has that span; it asks the memory, so only of one that was read. */
+bool span_stands(const struct ctl *ctl, const struct span_copy *s);
 
 /* Looks again whether slots of a span that had no slabs have been given out since: from then on it has them. */
 bool spans_awake(const struct ctl *ctl, struct spans *spans, uint32_t place);
