@@ -26,6 +26,7 @@
 
 #include "answers.h"
 #include "callsites.h"
+#include "handover.h"
 #include "metrics.h"
 #include "tracing.h"
 
@@ -34,6 +35,8 @@
 #define BODY_BYTES    1024
 #define PAGE_MS       100
 #define FILES         8192u
+#define UPGRADED      75 /* exit status: EX_TEMPFAIL; heapd-exporter.service knows it */
+#define LOOKS         5u /* for answers under way to be read before that */
 
 /* What was written last, in one of the two forms. */
 struct page {
@@ -57,6 +60,11 @@ struct exporter {
 	struct metrics metrics;
 	struct loader *loader;
 	struct tracing *tracing;
+	struct handover handover;
+	struct installed installed;
+	struct event *look; /* whether it is still what is installed */
+	unsigned looks_left;
+	int status;
 };
 
 static const struct argp_option options[] = {
@@ -210,12 +218,11 @@ static void accept_failed(struct evconnlistener *listener, void *arg)
 
 static struct evhttp_bound_socket *socket_open(struct exporter *e)
 {
-	int n = sd_listen_fds(1);
+	int fd = e->handover.socket;
 
-	if (n > 0)
-		return evutil_make_socket_nonblocking(SD_LISTEN_FDS_START) < 0
-			       ? NULL
-			       : evhttp_accept_socket_with_handle(e->http, SD_LISTEN_FDS_START);
+	if (fd >= 0)
+		return evutil_make_socket_nonblocking(fd) < 0 ? NULL
+							      : evhttp_accept_socket_with_handle(e->http, fd);
 	return evhttp_bind_socket_with_handle(e->http, "127.0.0.1", e->port);
 }
 
@@ -247,6 +254,51 @@ static void end(evutil_socket_t fd, short what, void *arg)
 	event_base_loopbreak(arg);
 }
 
+/* Upgrades -------------------------------------------------------------------------------------------------------- */
+
+static void upgrade_say(struct exporter *e)
+{
+	e->metrics.stale = true;
+	printf("heapd-exporter: %s or %s was upgraded since the start: %s\n", e->daemon, e->library,
+	       e->handover.is_served ? "another exporter is to look at the new one, too"
+				     : "of the new one nothing is seen; start heapd-exporter again");
+	fflush(stdout);
+}
+
+/* Who comes now waits in the socket's queue, where systemd has made the socket; who was answered may read for a moment. */
+static void make_way(struct exporter *e)
+{
+	evconnlistener_disable(e->listener);
+	if (e->looks_left-- && !TAILQ_EMPTY(&e->answers.all))
+		return;
+	e->status = UPGRADED;
+	event_base_loopbreak(e->base);
+}
+
+/* To attach takes capabilities, which it has no more. So it ends, and systemd starts another: where there is no systemd it stays. */
+static void look(evutil_socket_t fd, short what, void *arg)
+{
+	struct exporter *e = arg;
+	enum installed_change change = installed_look(&e->installed);
+
+	(void)fd, (void)what;
+	if (change != INSTALLED_SAME && !e->metrics.stale)
+		upgrade_say(e);
+	if (e->handover.is_served && (change == INSTALLED_SETTLED || e->looks_left < LOOKS))
+		make_way(e);
+}
+
+static int look_start(struct exporter *e)
+{
+	static const struct timeval second = { .tv_sec = 1 };
+
+	e->looks_left = LOOKS;
+	if (e->no_bpf)
+		return 0;
+	e->look = event_new(e->base, -1, EV_PERSIST, look, e);
+	return e->look ? event_add(e->look, &second) : -1;
+}
+
 /* Starting -------------------------------------------------------------------------------------------------------- */
 
 /* The bounding set needs one capability more than the unit has, and whoever has none gains nothing by it: it may stay. */
@@ -260,12 +312,14 @@ static bool capabilities_drop(void)
 static int bpf_start(struct exporter *e)
 {
 	const char *how = "none";
-	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, e->daemon, e->library, e->links, &how);
+	int r = e->no_bpf ? -ENOSYS : loader_start(&e->loader, &e->installed, e->links, &how);
 
 	if (r == 0)
 		printf("heapd-exporter: BPF programs attached by %s\n", how);
 	else if (!e->no_bpf)
 		printf("heapd-exporter: goes on without BPF: %s\n", strerror(-r));
+	if (r == 0)
+		handover_keep(&e->handover, &e->installed);
 	e->metrics.loader = e->loader;
 	e->metrics.how = how;
 	if (capabilities_drop())
@@ -318,7 +372,7 @@ int main(int argc, char *argv[])
 		.doc = "Exports metrics of heapd's heaps to Prometheus.",
 	};
 	struct exporter e = {
-		.metrics = { .version = EXPORTER_VERSION, .heaps = &e.heaps },
+		.metrics = { .version = EXPORTER_VERSION, .heaps = &e.heaps, .installed = &e.installed },
 		.daemon = EXPORTER_DAEMON,
 		.library = EXPORTER_LIBRARY,
 		.port = 9469,
@@ -330,11 +384,13 @@ int main(int argc, char *argv[])
 	argp_parse(&argp, argc, argv, 0, NULL, &e);
 	signal(SIGPIPE, SIG_IGN);
 	raise_file_limit();
+	installed_init(&e.installed, e.daemon, e.library);
+	handover_take(&e.handover, &e.installed);
 	if (bpf_start(&e) < 0)
 		return 1;
 	e.base = event_base_new();
 	e.http = e.base ? evhttp_new(e.base) : NULL;
-	if (!e.http || heaps_start(&e.heaps, e.base) < 0)
+	if (!e.http || heaps_start(&e.heaps, e.base) < 0 || look_start(&e) < 0)
 		return 1;
 	if (e.otlp)
 		e.tracing = tracing_start(e.base, e.otlp, &e.heaps);
@@ -344,8 +400,11 @@ int main(int argc, char *argv[])
 	for (unsigned i = 0; i < 2; i++)
 		if (e.pages[i].text)
 			evbuffer_free(e.pages[i].text);
+	if (e.look)
+		event_free(e.look);
 	heaps_deinit(&e.heaps);
 	event_base_free(e.base);
 	loader_stop(e.loader);
-	return r < 0;
+	installed_deinit(&e.installed);
+	return r < 0 ? 1 : e.status;
 }

@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -37,8 +38,11 @@ struct link_create {
 struct loader {
 	struct heapd_bpf *skeleton;
 	int cpus;
-	int fds[PROGRAMS];                /* of uprobe_multi links; -1 */
-	struct bpf_link *links[PROGRAMS]; /* of libbpf's; NULL */
+	struct link {
+		int fd;                /* of an uprobe_multi link; -1 */
+		struct bpf_link *perf; /* of libbpf's; NULL */
+	} links[PROGRAMS * INSTALLED_GENERATIONS];
+	unsigned n;
 };
 
 static int multi_attach(struct bpf_program *program, const char *path, const struct note *note)
@@ -65,38 +69,55 @@ static int perf_attach(struct bpf_program *program, const char *path, const stru
 	return *link ? 0 : -errno;
 }
 
-static int attach_one(struct loader *loader, unsigned i, struct bpf_program *program, const char *path,
-		      bool multi)
+/* A path names a file that was opened, whatever has its place now. */
+static int attach_one(struct loader *loader, struct bpf_program *program, int fd, bool multi)
 {
+	struct link *link = &loader->links[loader->n];
 	struct note note;
-	int r = note_find(path, bpf_program__name(program), &note);
+	char path[32];
+	int r;
 
+	if (fd < 0)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = note_find(path, bpf_program__name(program), &note);
 	if (r < 0)
 		return r;
-	if (!multi)
-		return perf_attach(program, path, &note, &loader->links[i]);
-	loader->fds[i] = multi_attach(program, path, &note);
-	return loader->fds[i] < 0 ? loader->fds[i] : 0;
+	*link = (struct link){ .fd = -1 };
+	if (multi)
+		r = link->fd = multi_attach(program, path, &note);
+	else
+		r = perf_attach(program, path, &note, &link->perf);
+	if (r < 0)
+		return r;
+	loader->n++;
+	return 0;
 }
 
-static int attach(struct loader *loader, const char *daemon, const char *library, bool multi)
+/* What is installed now must have each probe; what was before an upgrade is looked at as far as it has them. */
+static int attach(struct loader *loader, const struct installed *installed, bool multi)
 {
 	const struct heapd_bpf *s = loader->skeleton;
 	struct {
 		struct bpf_program *program;
-		const char *path;
+		enum installed_which which;
 	} all[PROGRAMS] = {
-		{ s->progs.pause, library },
-		{ s->progs.handshake__end, daemon },
-		{ s->progs.phase__end, daemon },
-		{ s->progs.alloc__slow__end, library },
-		{ s->progs.supply__wait__end, library },
-		{ s->progs.sample, library },
+		{ s->progs.pause, INSTALLED_LIBRARY },
+		{ s->progs.handshake__end, INSTALLED_DAEMON },
+		{ s->progs.phase__end, INSTALLED_DAEMON },
+		{ s->progs.alloc__slow__end, INSTALLED_LIBRARY },
+		{ s->progs.supply__wait__end, INSTALLED_LIBRARY },
+		{ s->progs.sample, INSTALLED_LIBRARY },
 	};
 	int r = 0;
 
-	for (unsigned i = 0; r == 0 && i < PROGRAMS; i++)
-		r = attach_one(loader, i, all[i].program, all[i].path, multi);
+	for (unsigned i = 0; r == 0 && i < PROGRAMS; i++) {
+		const struct installed_file *file = &installed->files[all[i].which];
+
+		r = attach_one(loader, all[i].program, file->fds[0], multi);
+		for (unsigned old = 1; r == 0 && old < file->n; old++)
+			attach_one(loader, all[i].program, file->fds[old], multi);
+	}
 	return r;
 }
 
@@ -120,8 +141,6 @@ static struct loader *loader_new(void)
 {
 	struct loader *loader = calloc(1, sizeof(*loader));
 
-	for (unsigned i = 0; loader && i < PROGRAMS; i++)
-		loader->fds[i] = -1;
 	if (loader)
 		loader->cpus = libbpf_num_possible_cpus();
 	return loader;
@@ -131,16 +150,16 @@ void loader_stop(struct loader *loader)
 {
 	if (!loader)
 		return;
-	for (unsigned i = 0; i < PROGRAMS; i++) {
-		if (loader->fds[i] >= 0)
-			close(loader->fds[i]);
-		bpf_link__destroy(loader->links[i]);
+	for (unsigned i = 0; i < loader->n; i++) {
+		if (loader->links[i].fd >= 0)
+			close(loader->links[i].fd);
+		bpf_link__destroy(loader->links[i].perf);
 	}
 	heapd_bpf__destroy(loader->skeleton);
 	free(loader);
 }
 
-static int start(struct loader **loader, const char *daemon, const char *library, bool multi)
+static int start(struct loader **loader, const struct installed *installed, bool multi)
 {
 	int r;
 
@@ -149,7 +168,7 @@ static int start(struct loader **loader, const char *daemon, const char *library
 		return -ENOMEM;
 	r = load(*loader, multi);
 	if (r == 0)
-		r = attach(*loader, daemon, library, multi);
+		r = attach(*loader, installed, multi);
 	if (r == 0)
 		return 0;
 	loader_stop(*loader);
@@ -163,7 +182,7 @@ static int quiet(enum libbpf_print_level level, const char *format, va_list args
 	return 0;
 }
 
-int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+int loader_start(struct loader **loader, const struct installed *installed, enum loader_links links,
 		 const char **how)
 {
 	int r = -ENOSYS;
@@ -171,10 +190,10 @@ int loader_start(struct loader **loader, const char *daemon, const char *library
 	libbpf_set_print(quiet);
 	*how = "uprobe_multi";
 	if (links != LOADER_PERF)
-		r = start(loader, daemon, library, true);
+		r = start(loader, installed, true);
 	if (r < 0 && r != -ENOENT && links != LOADER_MULTI) {
 		*how = "perf";
-		r = start(loader, daemon, library, false);
+		r = start(loader, installed, false);
 	}
 	if (r < 0)
 		*how = "none";

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 
 #include "distributions.h"
+#include "installed.h"
 
 struct loader;
 
@@ -29,10 +30,10 @@ struct loader_site {
 };
 
 /*
- * Attaches to all present and future processes that run these two files. 0, or -errno and why; *how then is what kind
- * of link was used.
+ * Attaches to all present and future processes that run these files: the newest of each, and those of before as far as
+ * they have the probes. 0, or -errno and why; *how then is what kind of link was used.
  */
-int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+int loader_start(struct loader **loader, const struct installed *installed, enum loader_links links,
 		 const char **how);
 void loader_stop(struct loader *loader);
 

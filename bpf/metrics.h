@@ -13,6 +13,8 @@ struct metrics {
 	struct heaps *heaps;
 	const struct loader *loader; /* NULL: no BPF */
 	const char *how;             /* it is attached */
+	const struct installed *installed;
+	bool stale; /* another file is installed than those that it is attached to */
 	const char *version;
 };
 

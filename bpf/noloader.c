@@ -7,10 +7,10 @@
 
 #include "loader.h"
 
-int loader_start(struct loader **loader, const char *daemon, const char *library, enum loader_links links,
+int loader_start(struct loader **loader, const struct installed *installed, enum loader_links links,
 		 const char **how)
 {
-	(void)daemon, (void)library, (void)links;
+	(void)installed, (void)links;
 	*loader = NULL;
 	*how = "none";
 	return -ENOSYS;

@@ -78,6 +78,7 @@ curl -s "localhost:$port/metrics" >"$dir/first" || complain "no answer"
 for name in 'heapd_gc_cycles_total{heap="idle",trigger="death"} 0' 'heapd_gc_pause_seconds_count{heap="default"} 0' \
 	'heapd_gc_phase_seconds_count{heap="idle",phase="mark"} 0' 'heapd_sampled_alloc_bytes_total{heap="default",size="16"} 0' \
 	'heapd_up{heap="default"} 1' 'heapd_up{heap="idle"} 1' 'heapd_allocated_bytes_total{heap="idle"} 0' 'heapd_freed_bytes_total{heap="idle"} 0' \
+	'heapd_exporter_bpf_stale 0' "heapd_exporter_bpf_files{file=\"library\"} $([[ $bpf ]] && echo 1 || echo 0)" \
 	"heapd_build_info{version=\"$("$build/heapd" --version | sed 's/.* //')\"} 1"; do
 	grep -qxF "$name" "$dir/first" || complain "not there from the start: $name"
 done
@@ -189,7 +190,7 @@ import re, sys
 first, rest = ({l.rsplit(' ', 1)[0] for l in open(f) if not l.startswith('#')} for f in sys.argv[1:])
 assert first == rest and len(first) > 500, first ^ rest
 labels = {l for s in rest for l in re.findall(r'(\w+)="', s)}
-assert labels == {'heap', 'trigger', 'phase', 'handshake', 'size', 'layout', 'le', 'version', 'attach'}, labels
+assert labels == {'heap', 'trigger', 'phase', 'handshake', 'size', 'layout', 'le', 'version', 'attach', 'file'}, labels
 PY
 
 # What was ever handed out, less what came back, is what there is; read while the daemon may be at work, so more than once.

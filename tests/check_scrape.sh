@@ -165,6 +165,31 @@ has "$(page)" '^heapd_exporter_bpf_up 0$' || complain "without capabilities BPF 
 [[ $(curl -s -o /dev/null -w '%{http_code}' "localhost:$port/callsites") == 503 ]] || complain "call sites without BPF"
 exporter_end "the one without capabilities"
 
+# An upgrade, where no service manager is there to start another: it says so, and stays with what it has. tests/service has the
+# other case. A file that comes later is one, too; one that goes is not.
+mkdir "$dir/up"
+cp "$build/heapd" "$build/libheapd.so.0" "$dir/up"
+exporter_start upgraded -- --daemon="$dir/up/heapd" --library="$dir/up/libheapd.so.0"
+upgrade_wait() { sleep 1.3; }
+rm "$dir/up/heapd"
+upgrade_wait
+text=$(page)
+has "$text" '^heapd_exporter_bpf_stale 0$' && has "$text" "^heapd_exporter_bpf_up $([[ $bpf ]] && echo 1 || echo 0)\$" ||
+	complain "a file that is gone: $(grep bpf_ <<<"$text")"
+cp "$build/heapd" "$dir/up"
+soon "after an upgrade of the daemon" '^heapd_exporter_bpf_stale 1$'
+has "$(page)" '^heapd_exporter_bpf_up 0$' || complain "upgraded, and up"
+upgrade_wait
+grep -q 'was upgraded since the start: of the new one nothing is seen' "$dir/upgraded" || complain "it says nothing of an upgrade: $(cat "$dir/upgraded")"
+[[ $(grep -c 'was upgraded' "$dir/upgraded") == 1 ]] || complain "it says so again and again"
+exporter_end "the one of an upgrade"
+rm "$dir/up/libheapd.so.0"
+exporter_start late -- --daemon="$dir/up/heapd" --library="$dir/up/libheapd.so.0"
+grep -q 'goes on without BPF: No such file' "$dir/late" || complain "without a library: $(cat "$dir/late")"
+cp "$build/libheapd.so.0" "$dir/up/new" && mv "$dir/up/new" "$dir/up/libheapd.so.0"
+soon "a library that came later" '^heapd_exporter_bpf_stale 1$'
+exporter_end "the one that had no library"
+
 # Built where there is nothing to build BPF programs with.
 unset MAKELEVEL MFLAGS MAKEFLAGS
 if make -s --no-print-directory O="$dir/nobpf" HAVE_BPF= "$dir/nobpf/heapd-exporter" >"$dir/make" 2>&1; then
