@@ -75,7 +75,7 @@ static const struct argp_option options[] = {
 	{ "daemon", 'd', "FILE", 0, "The daemon's program, for its probes (" EXPORTER_DAEMON ")", 0 },
 	{ "library", 'l', "FILE", 0, "The library, for its probes (" EXPORTER_LIBRARY ")", 0 },
 	{ "no-bpf", 'n', NULL, 0, "Do without BPF", 0 },
-	{ "links", 'L', "KIND", 0, "Attach BPF programs by uprobe_multi or by perf (by what the kernel has)",
+	{ "links", 'L', "KIND", 0, "Attach BPF programs by uprobe_multi or by usdt (by what the kernel has)",
 	  0 },
 	{ "otlp", 'o', "URL", 0, "Send each collection as a trace there (http://127.0.0.1:4318/v1/traces)",
 	  0 },
@@ -97,10 +97,10 @@ static void links_parse(struct argp_state *state, const char *text, enum loader_
 {
 	if (!strcmp(text, "uprobe_multi"))
 		*links = LOADER_MULTI;
-	else if (!strcmp(text, "perf"))
-		*links = LOADER_PERF;
+	else if (!strcmp(text, "usdt"))
+		*links = LOADER_USDT;
 	else
-		argp_error(state, "\"%s\" is neither uprobe_multi nor perf", text);
+		argp_error(state, "\"%s\" is neither uprobe_multi nor usdt", text);
 }
 
 static error_t option_parse(int key, char *value, struct argp_state *state)

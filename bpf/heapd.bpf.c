@@ -11,9 +11,11 @@
  */
 #include <linux/bpf.h>
 #include <linux/ptrace.h>
+#include <stdbool.h>
 
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
+#include <bpf/usdt.bpf.h> /* libbpf wants its maps there, to attach where there is no uprobe_multi */
 
 #include "distributions.h"
 

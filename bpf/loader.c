@@ -3,8 +3,9 @@
  * Owns the BPF programs' file descriptors and links: all end with the process, however it ends.
  *
  * Two kinds of link. uprobe_multi (kernel 6.6) needs CAP_BPF and CAP_PERFMON alone; libbpf 1.1 does not know it, so the
- * system call is made here, with the kernel's structure written out. Else one perf event a probe, as libbpf makes it. Both
- * are told where the semaphore is, and the kernel counts it up in every process that maps the file, whenever it does.
+ * system call is made here, with the kernel's structure written out. Else libbpf's USDT, which makes a perf event for each
+ * probe. Both are told where the semaphore is, and the kernel counts it up in every process that maps the file, whenever it
+ * does. Neither has to know where arguments lie: a site is the first instruction of a function, which is called with them.
  *
  * Once attached, reading maps by descriptors that are open needs no capability.
  */
@@ -40,32 +41,33 @@ struct loader {
 	int cpus;
 	struct link {
 		int fd;                /* of an uprobe_multi link; -1 */
-		struct bpf_link *perf; /* of libbpf's; NULL */
+		struct bpf_link *usdt; /* of libbpf's; NULL */
 	} links[PROGRAMS * INSTALLED_GENERATIONS];
 	unsigned n;
 };
 
-static int multi_attach(struct bpf_program *program, const char *path, const struct note *note)
+static int multi_attach(struct bpf_program *program, const char *path, int *link)
 {
+	struct note note;
 	struct link_create attr = {
 		.prog_fd = (uint32_t)bpf_program__fd(program),
 		.attach_type = TRACE_UPROBE_MULTI,
 		.path = (uint64_t)(uintptr_t)path,
-		.offsets = (uint64_t)(uintptr_t)&note->site,
-		.ref_ctr_offsets = (uint64_t)(uintptr_t)&note->semaphore,
+		.offsets = (uint64_t)(uintptr_t)&note.site,
+		.ref_ctr_offsets = (uint64_t)(uintptr_t)&note.semaphore,
 		.count = 1,
 	};
-	long fd = syscall(SYS_bpf, LINK_CREATE, &attr, sizeof(attr));
+	int r = note_find(path, bpf_program__name(program), &note);
 
-	return fd < 0 ? -errno : (int)fd;
+	if (r < 0)
+		return r;
+	*link = (int)syscall(SYS_bpf, LINK_CREATE, &attr, sizeof(attr));
+	return *link < 0 ? -errno : 0;
 }
 
-static int perf_attach(struct bpf_program *program, const char *path, const struct note *note,
-		       struct bpf_link **link)
+static int usdt_attach(struct bpf_program *program, const char *path, struct bpf_link **link)
 {
-	LIBBPF_OPTS(bpf_uprobe_opts, opts, .ref_ctr_offset = note->semaphore);
-
-	*link = bpf_program__attach_uprobe_opts(program, -1, path, note->site, &opts);
+	*link = bpf_program__attach_usdt(program, -1, path, "heapd", bpf_program__name(program), NULL);
 	return *link ? 0 : -errno;
 }
 
@@ -73,25 +75,17 @@ static int perf_attach(struct bpf_program *program, const char *path, const stru
 static int attach_one(struct loader *loader, struct bpf_program *program, int fd, bool multi)
 {
 	struct link *link = &loader->links[loader->n];
-	struct note note;
 	char path[32];
 	int r;
 
 	if (fd < 0)
 		return -ENOENT;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r = note_find(path, bpf_program__name(program), &note);
-	if (r < 0)
-		return r;
 	*link = (struct link){ .fd = -1 };
-	if (multi)
-		r = link->fd = multi_attach(program, path, &note);
-	else
-		r = perf_attach(program, path, &note, &link->perf);
-	if (r < 0)
-		return r;
-	loader->n++;
-	return 0;
+	r = multi ? multi_attach(program, path, &link->fd) : usdt_attach(program, path, &link->usdt);
+	if (r == 0)
+		loader->n++;
+	return r;
 }
 
 /* What is installed now must have each probe; what was before an upgrade is looked at as far as it has them. */
@@ -153,7 +147,7 @@ void loader_stop(struct loader *loader)
 	for (unsigned i = 0; i < loader->n; i++) {
 		if (loader->links[i].fd >= 0)
 			close(loader->links[i].fd);
-		bpf_link__destroy(loader->links[i].perf);
+		bpf_link__destroy(loader->links[i].usdt);
 	}
 	heapd_bpf__destroy(loader->skeleton);
 	free(loader);
@@ -189,10 +183,10 @@ int loader_start(struct loader **loader, const struct installed *installed, enum
 
 	libbpf_set_print(quiet);
 	*how = "uprobe_multi";
-	if (links != LOADER_PERF)
+	if (links != LOADER_USDT)
 		r = start(loader, installed, true);
 	if (r < 0 && r != -ENOENT && links != LOADER_MULTI) {
-		*how = "perf";
+		*how = "usdt";
 		r = start(loader, installed, false);
 	}
 	if (r < 0)

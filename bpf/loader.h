@@ -13,7 +13,7 @@
 struct loader;
 
 /* How programs are attached: by the first of these two that the kernel has, or by this one. */
-enum loader_links { LOADER_ANY, LOADER_MULTI, LOADER_PERF };
+enum loader_links { LOADER_ANY, LOADER_MULTI, LOADER_USDT };
 
 /* One of a stack's frames, innermost first: a file's build id and an offset in it; or, without an id, an address. */
 struct loader_frame {

@@ -68,7 +68,7 @@ for ((i = 0; i < 50; i++)); do [[ -s $dir/traces.port ]] && break; sleep 0.1; do
 exporter_start exporter --otlp="http://127.0.0.1:$(cat "$dir/traces.port")/v1/traces"
 main=$exporter mainport=$port
 bpf=yes
-grep -qE 'attached by (uprobe_multi|perf)' "$dir/exporter" || { bpf=; echo "no BPF here: $(head -n 1 "$dir/exporter")"; }
+grep -qE 'attached by (uprobe_multi|usdt)' "$dir/exporter" || { bpf=; echo "no BPF here: $(head -n 1 "$dir/exporter")"; }
 if [[ $bpf ]]; then
 	grep -q '^CapEff:[[:space:]]*0*$' "/proc/$main/status" || complain "the exporter keeps capabilities"
 fi

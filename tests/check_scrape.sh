@@ -79,33 +79,58 @@ total() { number heapd_allocated_bytes_total; }
 
 bpf=
 multi=
-perf=
+usdt=
 exporter_start first -- --links=uprobe_multi
 grep -q 'attached by uprobe_multi' "$dir/first" && multi=yes
 exporter_end "the first"
-exporter_start second -- --links=perf
-grep -q 'attached by perf' "$dir/second" && perf=yes
+exporter_start second -- --links=usdt
+grep -q 'attached by usdt' "$dir/second" && usdt=yes
 exporter_end "the second"
-[[ ! $multi && ! $perf ]] || bpf=yes
+[[ ! $multi && ! $usdt ]] || bpf=yes
 [[ $bpf ]] || echo "no BPF here: $(head -n 1 "$dir/first") $(head -n 1 "$dir/second")"
+
+# Who looks at a probe counts up its semaphore in each process, and down again. $1: process, $2: probe, $3: how many look
+looked_at() {
+	local at base
+	at=$(readelf -n "$build/libheapd.so" | awk -v probe="$2" '/Name:/ { name = $2 } /Semaphore:/ && name == probe { print $NF; exit }')
+	base=$(awk '/libheapd.so/ && $3 == "00000000" { split($1, a, "-"); print "0x" a[1]; exit }' "/proc/$1/maps")
+	[[ $at && $base ]] && /usr/bin/python3 - "$1" $((base + at)) "$3" <<'PY'
+import sys
+pid, at, n = sys.argv[1:]
+with open(f'/proc/{pid}/mem', 'rb', buffering=0) as f:
+    f.seek(int(at))
+    sys.exit(int.from_bytes(f.read(2), 'little') != int(n))
+PY
+}
+client_start() {
+	local i
+	"$dir/load" default work 600 &
+	client=$!
+	pids+=($client)
+	for ((i = 0; i < 100; i++)); do
+		grep -q "/libheapd.so" "/proc/$client/maps" && return
+		sleep 0.1
+	done
+	complain "the load does not come up"
+}
+client_end() {
+	kill -KILL "$client"
+	wait "$client" 2>/dev/null
+}
 
 # What a scrape says of samples, pauses and slow allocations. $1: kind of link
 kind_check() {
 	local text sites id
 	# A client that is there already, and before it any other of this kind.
-	"$dir/load" default work 600 &
-	present=$!
-	pids+=($present)
-	attached=
-	for ((i = 0; i < 100; i++)); do
-		grep -q "/libheapd.so" "/proc/$present/maps" && attached=yes && break
-		sleep 0.1
-	done
-	[[ $attached ]] || complain "the load does not come up"
+	client_start
+	looked_at $client pause 0 || complain "$1: somebody looks at the probes already"
 	exporter_start "$1" -- --links="$1"
 	soon "$1: a client that was there before the exporter" '^heapd_client_pause_seconds_count\{heap="default"\} [1-9]'
-	kill -KILL $present
-	wait $present 2>/dev/null
+	for name in pause alloc__slow__end supply__wait__end sample; do
+		looked_at $client $name 1 || complain "$1: nobody looks at $name"
+	done
+	looked_at $client double__free 0 || complain "$1: somebody looks at double__free"
+	client_end
 	sleep 0.2 # a page is kept for half of that, and the last one is of before its end
 	before=$(total) slots=$(number heapd_heap_supplied_slots_total)
 	"$dir/load" default amount 0 || complain "the load failed"
@@ -145,10 +170,34 @@ for stack, n in lines:
         if file == id and at <= int(offset, 16) <= at + size: found += int(n); break
 assert found > 200 << 20, found
 PY
+	client_start
+	looked_at $client sample 1 || complain "$1: nobody looks at a client that came later"
 	exporter_end "$1"
+	looked_at $client sample 0 && looked_at $client pause 0 || complain "$1: the exporter has ended, and somebody looks still"
+	client_end
 }
 [[ ! $multi ]] || kind_check uprobe_multi
-[[ ! $perf ]] || kind_check perf
+[[ ! $usdt ]] || kind_check usdt
+
+# Without being told, it takes what the kernel has.
+if [[ $usdt ]]; then
+	gcc -O2 -D_GNU_SOURCE -shared -fPIC -x c -o "$dir/older.so" tests/older.c.in || exit 1
+	exporter_start older env LD_PRELOAD="$dir/older.so" --
+	grep -q 'attached by usdt' "$dir/older" || complain "a kernel without uprobe_multi: $(cat "$dir/older")"
+	"$dir/load" default work 2 || complain "the load failed"
+	text=$(page)
+	has "$text" 'attach="usdt"\} 1$' && has "$text" '^heapd_client_pause_seconds_count\{heap="default"\} [1-9]' &&
+		has "$text" '^heapd_gc_phase_seconds_count\{heap="default",phase="sweep"\} [1-9]' || complain "an older kernel: nothing is seen"
+	exporter_end "the one on an older kernel"
+	exporter_start never env LD_PRELOAD="$dir/older.so" -- --links=uprobe_multi
+	grep -q 'goes on without BPF: Invalid argument' "$dir/never" || complain "no uprobe_multi, and it says: $(cat "$dir/never")"
+	exporter_end "the one that was to have uprobe_multi alone"
+fi
+if [[ $multi ]]; then
+	exporter_start any --
+	grep -q 'attached by uprobe_multi' "$dir/any" || complain "a kernel with uprobe_multi: $(cat "$dir/any")"
+	exporter_end "the one that takes what there is"
+fi
 
 # Two capabilities are enough where there is uprobe_multi, and it has them no more when it serves.
 if [[ $multi ]]; then
