@@ -78,37 +78,86 @@ bool cycletrace_read(const struct heapd_directory *directory, uint64_t cycle,
 
 /* Chrome ---------------------------------------------------------------------------------------------------------- */
 
-static void chrome_event(FILE *out, const char *name, uint64_t begin, uint64_t ns, const char *comma)
+/*
+ * Times are microseconds since the first cycle. Who reads them takes them for double precision, in which the time of day has
+ * quarters of a microsecond: parts would overlap, and their nesting be lost. That moment stands in the file's other data.
+ *
+ * What lies in what is said by times alone, and of two that begin at the same time the first lies outside: so a handshake
+ * comes right behind its phase.
+ */
+struct chrome {
+	FILE *out;
+	uint64_t origin; /* CLOCK_REALTIME, ns */
+};
+
+/* The clock may have been set back since. */
+static void chrome_time(const struct chrome *c, const char *key, uint64_t at)
 {
-	fprintf(out,
-		"%s{\"name\":\"%s\",\"cat\":\"gc\",\"ph\":\"X\",\"pid\":1,\"tid\":1,"
-		"\"ts\":%" PRIu64 ".%03u,\"dur\":%" PRIu64 ".%03u",
-		comma, name, begin / 1000, (unsigned)(begin % 1000), ns / 1000, (unsigned)(ns % 1000));
+	bool before = at < c->origin;
+	uint64_t ns = before ? c->origin - at : at - c->origin;
+
+	fprintf(c->out, ",\"%s\":%s%" PRIu64 ".%03u", key, before ? "-" : "", ns / 1000,
+		(unsigned)(ns % 1000));
 }
 
-static void chrome_cycle(FILE *out, const struct heapd_cycle_record *r)
+static void chrome_span(const struct chrome *c, const char *name, const struct span *span)
+{
+	fprintf(c->out, ",\n{\"name\":\"%s\",\"cat\":\"gc\",\"ph\":\"X\",\"pid\":1,\"tid\":1", name);
+	chrome_time(c, "ts", span->begin);
+	fprintf(c->out, ",\"dur\":%" PRIu64 ".%03u", span->ns / 1000, (unsigned)(span->ns % 1000));
+}
+
+static void chrome_counter(const struct chrome *c, const char *name, uint64_t at, uint64_t bytes)
+{
+	fprintf(c->out, ",\n{\"name\":\"%s\",\"ph\":\"C\",\"pid\":1", name);
+	chrome_time(c, "ts", at);
+	fprintf(c->out, ",\"args\":{\"bytes\":%" PRIu64 "}}", bytes);
+}
+
+static void chrome_parts(const struct chrome *c, const struct span spans[SPANS])
+{
+	for (unsigned i = 1; i <= PHASES; i++) {
+		chrome_span(c, spans[i].name, &spans[i]);
+		fputs("}", c->out);
+		for (unsigned k = PHASES + 1; k < SPANS; k++)
+			if (spans[k].parent == i) {
+				chrome_span(c, spans[k].name, &spans[k]);
+				fputs("}", c->out);
+			}
+	}
+}
+
+static void chrome_cycle(const struct chrome *c, const struct heapd_cycle_record *r)
 {
 	struct span spans[SPANS];
-	uint64_t end;
 	char name[64];
 
 	spans_make(r, spans);
-	end = r->began + spans[0].ns;
 	snprintf(name, sizeof(name), "gc %" PRIu64 "%s", r->cycle, r->is_void ? " (void)" : "");
-	chrome_event(out, name, r->began, spans[0].ns, ",\n");
-	fprintf(out,
+	chrome_span(c, name, &spans[0]);
+	fprintf(c->out,
 		",\"args\":{\"trigger\":\"%s\",\"before\":%" PRIu64 ",\"live\":%" PRIu64 ",\"freed\":%" PRIu64
 		",\"threads\":%u,\"clients\":%u,\"pause_max_ns\":%" PRIu64 "}}",
 		trigger_name(r->trigger), r->before, r->marked, r->freed, r->threads, r->sessions,
 		r->pause_max);
-	for (unsigned i = 1; i < SPANS; i++) {
-		chrome_event(out, spans[i].name, spans[i].begin, spans[i].ns, ",\n");
-		fputs("}", out);
-	}
-	fprintf(out,
-		",\n{\"name\":\"heap\",\"ph\":\"C\",\"pid\":1,\"ts\":%" PRIu64
-		".%03u,\"args\":{\"live\":%" PRIu64 "}}",
-		end / 1000, (unsigned)(end % 1000), r->marked);
+	chrome_parts(c, spans);
+	chrome_counter(c, "allocated", r->began, r->before);
+	if (!r->is_void)
+		chrome_counter(c, "live", r->began + spans[0].ns, r->marked);
+}
+
+static void chrome_name(const struct chrome *c, const char *what, const char *name, const char *comma)
+{
+	fprintf(c->out, "%s{\"name\":\"%s\",\"ph\":\"M\",\"pid\":1,\"tid\":1,\"args\":{\"name\":\"%s\"}}",
+		comma, what, name);
+}
+
+static void chrome_end(const struct chrome *c, const char *heap)
+{
+	fprintf(c->out,
+		"\n],\"displayTimeUnit\":\"ns\",\"otherData\":{\"heap\":\"%s\",\"began_unix_ns\":\"%" PRIu64
+		"\"}}\n",
+		heap, c->origin);
 }
 
 void cycletrace_write_chrome(const struct heapd_directory *directory, const char *heap, FILE *out)
@@ -116,15 +165,19 @@ void cycletrace_write_chrome(const struct heapd_directory *directory, const char
 	uint64_t last = heapd_now_cycle(HEAPD_READ_ONCE(directory->cycle.now));
 	uint64_t first = last > HEAPD_CYCLES_KEPT ? last - HEAPD_CYCLES_KEPT + 1 : 1;
 	struct heapd_cycle_record record;
+	struct chrome c = { .out = out };
+	char process[HEAPD_NAME_MAX + 16];
 
-	fprintf(out,
-		"{\"displayTimeUnit\":\"ns\",\"traceEvents\":[\n"
-		"{\"name\":\"process_name\",\"ph\":\"M\",\"pid\":1,\"args\":{\"name\":\"heapd: %s\"}}",
-		heap);
+	snprintf(process, sizeof(process), "heapd: %s", heap);
+	fputs("{\"traceEvents\":[\n", out);
+	chrome_name(&c, "process_name", process, "");
+	chrome_name(&c, "thread_name", "collections", ",\n");
 	for (uint64_t cycle = first; cycle <= last; cycle++)
-		if (cycletrace_read(directory, cycle, &record))
-			chrome_cycle(out, &record);
-	fputs("\n]}\n", out);
+		if (cycletrace_read(directory, cycle, &record)) {
+			c.origin = c.origin ? c.origin : record.began;
+			chrome_cycle(&c, &record);
+		}
+	chrome_end(&c, heap);
 }
 
 /* OpenTelemetry --------------------------------------------------------------------------------------------------- */

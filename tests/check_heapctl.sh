@@ -124,6 +124,57 @@ print(sum(d['nodes'][3::f]))") || complain "the snapshot does not add up"
 	[[ ${marked#* } == "$found" ]] || complain "the snapshot has $found bytes, of ${marked#* } live"
 }
 
+# The trace as Perfetto reads it: times as doubles, into whole nanoseconds; on a thread, what begins while another goes on lies within
+# it, or is thrown away. It says the same as the log, and when that was.
+check_trace() {
+	local before
+	before=$(date +%s)
+	h gc >/dev/null
+	h gc >/dev/null
+	h trace >"$dir/trace.json"
+	h -o "$dir/trace.again" trace && cmp -s "$dir/trace.json" "$dir/trace.again" || complain "trace -o: another trace"
+	h --json=short log >"$dir/log.json"
+	/usr/bin/python3 - "$dir/trace.json" "$dir/log.json" "$before" <<-'P' || complain "the trace is not what happened"
+		import json, sys, time
+		d, log = (json.load(open(f)) for f in sys.argv[1:3])
+		assert set(d) == {'traceEvents', 'displayTimeUnit', 'otherData'} and d['displayTimeUnit'] == 'ns', set(d)
+		assert d['otherData']['heap'] == 'test', d['otherData']
+		names, spans, counters = {}, [], {}
+		for e in d['traceEvents']:
+		    assert e['pid'] == 1, e
+		    if e['ph'] == 'M': names[e['name']] = e['pid'], e['tid'], e['args']['name']
+		    elif e['ph'] == 'C': counters.setdefault(e['name'], []).append((round(float(e['ts']) * 1000), e['args']['bytes']))
+		    else:
+		        assert e['ph'] == 'X' and e['tid'] == 1 and e['cat'] == 'gc' and e['dur'] >= 0, e
+		        spans.append((round(float(e['ts']) * 1000), round(float(e['dur']) * 1000), e))
+		assert names == {'process_name': (1, 1, 'heapd: test'), 'thread_name': (1, 1, 'collections')}, names
+		open_, cycles = [], []
+		for at, ns, e in sorted(spans, key=lambda s: s[0]): # stable: of two at one time the first in the file lies outside
+		    while open_ and open_[-1][0] + open_[-1][1] <= at: open_.pop()
+		    assert not open_ or at + ns <= open_[-1][0] + open_[-1][1], f'{e} overlaps {open_[-1]}'
+		    assert ns == 0 or len(open_) == (0 if e['name'].startswith('gc ') else 2 if e['name'].startswith('handshake: ') else 1), (e, open_)
+		    if ns and len(open_) == 2: assert e['name'] == 'handshake: ' + open_[-1][2]['name'], (e, open_[-1])
+		    if e['name'].startswith('gc '): cycles.append((at, ns, e, {}))
+		    else: cycles[-1][3][e['name']] = ns
+		    open_.append((at, ns, e))
+		log = log['cycles']
+		assert len(cycles) == len(log) >= 2, (len(cycles), len(log))
+		origin = int(d['otherData']['began_unix_ns'])
+		assert cycles[0][0] == 0 and int(sys.argv[3]) * 10**9 <= origin + cycles[-1][0] <= time.time_ns(), (origin, cycles[-1][0])
+		for (at, ns, e, part), row in zip(cycles, log):
+		    assert e['name'] == f"gc {row['cycle']}" + ' (void)' * (row['void'] != 0), (e, row)
+		    a = e['args']
+		    assert a['trigger'] == row['trigger'] and a['live'] == row['live'] and a['freed'] == row['freed'], (a, row)
+		    assert a['threads'] == row['threads'] and a['clients'] == row['clients'] and a['pause_max_ns'] == row['pause'], (a, row)
+		    assert ns == sum(n for p, n in part.items() if ':' not in p) and len(part) == 8, (ns, part)
+		    for p in 'gather', 'roots', 'mark', 'sweep': assert part[p] == row[p], (p, part, row)
+		    for p in 'barrier', 'scan': assert part['handshake: ' + p] == min(row[p], part[p]), (p, part, row)
+		whole = [(at, ns, e['args']) for at, ns, e, _ in cycles if '(void)' not in e['name']]
+		assert counters['live'] == [(at + ns, a['live']) for at, ns, a in whole], counters
+		assert counters['allocated'] == [(at, e['args']['before']) for at, _, e, _ in cycles], counters
+	P
+}
+
 check_objects() {
 	local object last
 	object=$(h --json=short --top 500 retained | json "print([r['object'].split()[-1] for r in d['retained'] if 'posting' in r['object']][0])")
@@ -311,6 +362,7 @@ start
 fill
 check_verbs
 check_figures
+check_trace
 check_objects
 check_settings
 check_statuses
