@@ -2,15 +2,20 @@
 /*
  * filter.c - runs the daemon with no system calls but those of heapd.service: any other kills it.
  *
- * tests/check_syscalls.sh makes CALLS, the list, and PROGRAM, and builds it. Where the unit answers EPERM, this
+ * tests/check_syscalls.sh makes CALLS, the list, PROGRAM and PRELOAD, and builds it. Where the unit answers EPERM, this
  * kills: a call that is missed and whose failure nobody looks at would go unnoticed else.
+ *
+ * heapd --keep stands for the service manager and is not confined: it runs as it is, with this file as a library beside it
+ * (PRELOAD), which confines the daemons that it starts. Those have FDSTORE in their environment.
  */
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -43,16 +48,39 @@ static int filter(void)
 	return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0 ? -errno : 0;
 }
 
-int main(int argc, char **argv)
+static void confine(void)
 {
 	int r = filter();
 
+	if (r == 0)
+		return;
+	fprintf(stderr, "no filter: %s\n", strerror(-r));
+	_exit(77);
+}
+
+#ifdef PRELOAD
+static bool is_keeper(char **argv)
+{
+	while (*argv && strcmp(*argv, "--keep") != 0)
+		argv++;
+	return *argv;
+}
+
+int main(int argc, char **argv)
+{
 	(void)argc;
-	if (r < 0) {
-		fprintf(stderr, "no filter: %s\n", strerror(-r));
-		return 77;
-	}
+	if (!is_keeper(argv))
+		confine();
+	else
+		setenv("LD_PRELOAD", PRELOAD, 1);
 	execv(PROGRAM, argv);
 	fprintf(stderr, "%s: %s\n", PROGRAM, strerror(errno));
 	return 1;
 }
+#else
+static __attribute__((constructor)) void begin(void)
+{
+	if (getenv("FDSTORE"))
+		confine();
+}
+#endif
