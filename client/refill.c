@@ -23,11 +23,9 @@
 #include "refill.h"
 
 #include <errno.h>
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "answer.h"
+#include "bell.h"
 #include "clock.h"
 #include "current.h"
 #include "freed.h"
@@ -39,23 +37,12 @@
 #include "reconnect.h"
 #include "report.h"
 #include "sample.h"
+#include "share.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
 #define SPARES_LEFT  2u /* places for spares that freed slots do not take */
 #define SPARES_BYTES \
 	(1ul << 20) /* and with so much, freed slots make no other spare: about a processor's cache */
-
-static void futex_wake(uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
-
-static void futex_wait(const uint32_t *word, uint32_t expected, uint64_t ns)
-{
-	struct timespec ts = clock_timespec(ns);
-
-	syscall(SYS_futex, word, FUTEX_WAIT, expected, &ts, NULL, 0);
-}
 
 /* Whose memory it is may write it now: what is read means nothing. */
 static __attribute__((noinline, no_sanitize("thread"))) void touch(uint64_t address)
@@ -83,23 +70,6 @@ static void prefault(struct heapd_heap *heap, uint64_t start, uint64_t bytes)
 		touch(heap->t.base + (block << HEAPD_PREFAULT_SHIFT));
 		atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
 	}
-}
-
-/* Tells the daemon that this class is wanted; `empty`: somebody waits, so wake it even from a nap. */
-static void bell_ring(struct heapd_heap *heap, uint32_t class, bool empty)
-{
-	struct heapd_control *control = heap->t.control;
-	uint64_t bit = 1ull << (class % 64);
-
-	if (!(HEAPD_READ_ONCE(control->demand[class / 64]) & bit))
-		__atomic_fetch_or(&control->demand[class / 64], bit, __ATOMIC_RELAXED);
-	/* Pairs with the supplier's fence between setting the bell and looking at demand: one of the two is seen. */
-	HEAPD_FENCE();
-	uint32_t bell = HEAPD_READ_ONCE(control->bell);
-	if ((bell == HEAPD_BELL_SLEEP || (empty && bell == HEAPD_BELL_NAP)) &&
-	    __atomic_compare_exchange_n(&control->bell, &bell, HEAPD_BELL_AWAKE, false, __ATOMIC_ACQ_REL,
-					__ATOMIC_RELAXED))
-		futex_wake(&control->bell);
 }
 
 static struct heapd_batch *spare_find(struct heapd_thread *self, uint32_t class)
@@ -238,6 +208,7 @@ static bool ring_take(struct heapd_heap *heap, struct heapd_thread *self, uint32
 
 	DELAY(16);
 	batch_copy(place, &batch);
+	share_note(heap, &batch);
 	counter_add(&current_counters(heap)->taken_slabs,
 		    (uint64_t)__builtin_popcount(heapd_entry_present(batch.entry)));
 	if (tail - at - 1 < HEAPD_READ_ONCE(ring->low))
@@ -372,6 +343,8 @@ static int supply_failed(struct heapd_heap *heap, int error)
 {
 	if (error == ENOMEM)
 		return failed_at_limit(heap);
+	if (error == EDQUOT)
+		return share_failed(heap);
 	if (atomic_load(&heap->away)) {
 		report_away(heap);
 		return error_set(
@@ -394,37 +367,56 @@ static void wait_count(struct heapd_heap *heap, struct heapd_thread *self, uint6
 	self->wait_ns += ns;
 }
 
-/*
- * Asks for supply and waits a while for the ring to change. 0: look again (and ask again: a bell can be
- * lost with whoever rang it). ENOMEM and EAGAIN as supply_failed() has them.
- */
-static int ring_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t deadline)
+static bool ring_is_empty(const struct heapd_heap *heap, uint32_t class)
+{
+	return HEAPD_LOAD_ACQUIRE(&heap->t.heads[class].head) >=
+	       HEAPD_LOAD_ACQUIRE(&heap->t.rings[class].tail);
+}
+
+/* 0: look again. ENOMEM: the heap is at its limit. */
+static int ring_wait(struct heapd_heap *heap, uint32_t class, uint64_t ns)
 {
 	struct heapd_ring *ring = &heap->t.rings[class];
 	uint32_t event = HEAPD_LOAD_ACQUIRE(&ring->event), refused = HEAPD_READ_ONCE(ring->refused);
-	uint64_t begin = clock_now(), left = begin < deadline ? deadline - begin : 0;
 
-	if (HEAPD_LOAD_ACQUIRE(&heap->t.heads[class].head) < HEAPD_LOAD_ACQUIRE(&ring->tail))
+	if (!ring_is_empty(heap, class))
 		return 0;
-	if (atomic_load(&heap->away) == AWAY_LOST)
-		return EAGAIN;
 	bell_ring(heap, class, true);
-	if (!left)
+	if (!ns)
 		return EAGAIN;
-	gate_leave(self);
-	futex_wait(&ring->event, event, left < WAIT_STEP_NS ? left : WAIT_STEP_NS);
-	gate_enter(self);
-	begin = clock_now() - begin;
-	wait_count(heap, self, begin);
+	bell_wait(&ring->event, event, ns);
 	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
 }
 
-/* A batch of the class, in a spare of this thread: NULL if the ring is empty. */
+/*
+ * Asks for supply and waits a while for there being some. 0: look again (and ask again: a bell can be
+ * lost with whoever rang it). EDQUOT: this user may have no more. ENOMEM and EAGAIN as supply_failed() has them.
+ */
+static int supply_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t deadline)
+{
+	uint64_t begin = clock_now(), left = begin < deadline ? deadline - begin : 0;
+	bool full = share_is_full(heap);
+	int error;
+
+	left = left < WAIT_STEP_NS ? left : WAIT_STEP_NS;
+	if (!full && !ring_is_empty(heap, class))
+		return 0;
+	if (atomic_load(&heap->away) == AWAY_LOST)
+		return EAGAIN;
+	gate_leave(self);
+	error = full ? share_wait(heap, left) : ring_wait(heap, class, left);
+	gate_enter(self);
+	if (left)
+		wait_count(heap, self, clock_now() - begin);
+	return full && error == ENOMEM ? EDQUOT : error;
+}
+
+/* A batch of the class, in a spare of this thread: NULL if the ring is empty, or not to be taken from. */
 static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class)
 {
 	struct heapd_batch *spare = spare_find(self, class);
 
-	if (!spare && ring_take(heap, self, class))
+	if (!spare && !share_is_full(heap) && ring_take(heap, self, class))
 		spare = spare_find(self, class);
 	return spare;
 }
@@ -460,7 +452,7 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struc
 			refill->waited = clock_now();
 			HEAPD_PROBE(supply__wait__begin, heap->name, refill->class);
 		}
-		error = ring_wait(heap, self, refill->class, deadline);
+		error = supply_wait(heap, self, refill->class, deadline);
 	}
 	/* One wait, of however many steps. */
 	if (refill->waited)

@@ -77,6 +77,7 @@ void adoption_run(struct heap *heap, const struct config_heap *new)
 		heap_set_limit(heap, new->limit);
 		collection_wake(heap);
 	}
+	heap_set_share(heap, new);
 	adopt_settings(heap, old, new);
 	tell_what_waits(heap, old, new);
 }

@@ -73,6 +73,12 @@ static unsigned free_place(const struct clients *c)
 	return i;
 }
 
+/* Nobody's is full until that is counted: also not that of one that the last daemon told so. */
+static void share_begin(const struct client *client)
+{
+	client->memory->share = (struct heapd_share){ .taker = client->taker };
+}
+
 int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 {
 	struct clients *c = heap->clients;
@@ -84,6 +90,7 @@ int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 	c->slots[i].live = true;
 	c->slots[i].ring = HEAPD_BARRIER_RING;
 	HEAPD_WRITE_ONCE(client->memory->barrier_ring, HEAPD_BARRIER_RING);
+	share_begin(client);
 	c->used++;
 	if (i == c->n)
 		c->n++;
@@ -114,6 +121,7 @@ int clients_restore(struct heap *heap, const struct client *client, unsigned ind
 	c->slots[index] = *client;
 	c->slots[index].live = true;
 	c->slots[index].ring = ring_of(client);
+	share_begin(client);
 	c->slots[index].in_flight = c->records[index].in_flight;
 	c->slots[index].room = c->records[index].room;
 	c->used++;

@@ -35,8 +35,11 @@ struct client {
 	uint32_t ring;        /* entries of its barrier rings; the collector's thread changes it */
 	uint64_t in_flight;   /* an object whose address is on its way to the client in a reply, or 0 */
 	bool sent;            /* ... and the reply is: not before that can it have arrived */
-	uint32_t debug;       /* HEAPD_HELLO_DEBUG: what it asked to be told of */
-	bool watches;         /* it asked to be told of the others, and of what is wrong */
+	uint32_t taker;       /* heapd_taker() of its user; 0: it only reads */
+	bool share_full, share_waits; /* takers.c: what it was told; it has asked for more */
+	uint32_t share_event, share_refused;
+	uint32_t debug; /* HEAPD_HELLO_DEBUG: what it asked to be told of */
+	bool watches;   /* it asked to be told of the others, and of what is wrong */
 	bool live, gone;
 	bool dropped; /* a reader that did not answer: no handshake waits for it any more */
 };

@@ -29,6 +29,7 @@
 #define CONFIG_PERCENT_MAX 10000
 #define CONFIG_SECONDS_MAX 86400
 #define CONFIG_MARKERS_MAX 64
+#define CONFIG_SHARE_MAX   50         /* percent: more cannot be kept for two */
 #define CONFIG_NOBODY      UINT32_MAX /* an owner or group that is nobody's */
 
 enum config_section { CONFIG_DAEMON, CONFIG_HEAP };
@@ -60,6 +61,7 @@ struct config_heap {
 	mode_t mode;
 	struct config_ids allow, readonly;
 	unsigned gc_percent;           /* 0: collection is off */
+	unsigned user_share;           /* percent of the limit that is kept for each user; 0: none is */
 	uint64_t memory_limit;         /* bytes that the collector tries to keep below; 0: the limit */
 	unsigned memory_limit_percent; /* of limit; 0: memory_limit was given in bytes */
 	unsigned gc_interval;          /* seconds; 0: never for that reason */

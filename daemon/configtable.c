@@ -177,6 +177,30 @@ static void print_memory_limit(const struct config_option *o, const void *object
 		fputs("auto", f);
 }
 
+static int parse_percent_or_off(const struct config_option *o, const char *text, void *object,
+				struct value_error *err)
+{
+	unsigned percent = 0;
+	int r = strcmp(text, "off") == 0 ? 0 : value_percent(text, &percent, err);
+
+	if (r < 0)
+		return r;
+	if (percent > o->max)
+		return value_fail(err, "more than %" PRIu64 "%%; write a smaller one, or off", o->max);
+	*(unsigned *)field_of(o, object) = percent;
+	return 0;
+}
+
+static void print_percent_or_off(const struct config_option *o, const void *object, FILE *f)
+{
+	unsigned percent = *(const unsigned *)field_in(o, object);
+
+	if (percent)
+		fprintf(f, "%u%%", percent);
+	else
+		fputs("off", f);
+}
+
 static int parse_count_or_off(const struct config_option *o, const char *text, void *object,
 			      struct value_error *err)
 {
@@ -343,6 +367,8 @@ static const struct config_option options[] = {
 	  .print = print_size, .min = HEAPD_SIZE_MIN, .max = HEAPD_SIZE_MAX },
 	{ HEAP(limit), .key = "Limit", .standard = "50%", .example = "512M", .parse = parse_limit,
 	  .print = print_limit, .min = HEAPD_CHUNK_SIZE, .max = HEAPD_SIZE_MAX },
+	{ HEAP(user_share), .key = "UserShare", .standard = "10%", .example = "25%",
+	  .parse = parse_percent_or_off, .print = print_percent_or_off, .max = CONFIG_SHARE_MAX },
 	{ HEAP(base), .key = "Base", .standard = "auto", .example = "0x110000000000", .parse = parse_base,
 	  .print = print_base, .min = HEAPD_BASE_MIN, .max = HEAPD_BASE_MAX },
 	{ HEAP(huge), .key = "HugePages", .standard = "auto", .example = "never", .parse = parse_word,

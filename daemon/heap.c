@@ -254,6 +254,7 @@ static int write_head(struct heap *heap)
 	d->geometry = heap->geometry;
 	d->huge = huge[heap->config->huge];
 	heap_set_limit(heap, heap->config->limit);
+	heap_set_share(heap, heap->config);
 	return 0;
 }
 
@@ -262,6 +263,7 @@ static void adopt_head(struct heap *heap)
 {
 	HEAPD_WRITE_ONCE(heap->t.directory->stats.overhead, 0);
 	heap_set_limit(heap, heap->config->limit);
+	heap_set_share(heap, heap->config);
 }
 
 /* Control's rows, which every processor that runs a client touches, and an estimate of the rest. */
@@ -383,6 +385,12 @@ void heap_destroy(struct heap *heap)
 void heap_set_limit(struct heap *heap, uint64_t limit)
 {
 	HEAPD_WRITE_ONCE(heap->t.directory->stats.limit, limit);
+}
+
+void heap_set_share(struct heap *heap, const struct config_heap *config)
+{
+	HEAPD_WRITE_ONCE(heap->user_share, config->user_share);
+	HEAPD_WRITE_ONCE(heap->newcomers, config_others_may_write(config));
 }
 
 uint64_t heap_limit(const struct heap *heap)

@@ -42,7 +42,9 @@ struct heap {
 	pthread_mutex_t lock;
 	struct log_limit faults, settings_set, refused; /* lines that requests cause */
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
-	uint32_t waiting;     /* threads in heap_lock(); atomic */
+	uint32_t user_share; /* percent of the limit that is kept for a user; by heap_set_share(), as the next */
+	uint32_t newcomers;                       /* for so many besides those who are there */
+	uint32_t waiting;                         /* threads in heap_lock(); atomic */
 	struct beat supply_beat, collection_beat; /* of the supplier; of the collector */
 	struct beat walk_beat; /* of whoever goes through the whole heap with its lock held; only counts */
 	struct clients *clients;
@@ -91,6 +93,8 @@ uint64_t heap_next_base(const struct heap *heap);
 /* What the heap may commit: stats.limit of the directory. Written by the main thread, read by any. */
 void heap_set_limit(struct heap *heap, uint64_t limit);
 uint64_t heap_limit(const struct heap *heap);
+/* What is kept of that for each user, as the configuration says. The main thread's; any may read. */
+void heap_set_share(struct heap *heap, const struct config_heap *config);
 /* What keeps it from so many bytes more: the option that would have to be raised, and what may be committed, of this heap or of all. */
 const char *heap_bound(const struct heap *heap, uint64_t more, uint64_t *bytes);
 

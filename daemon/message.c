@@ -21,6 +21,7 @@
 #include "samples.h"
 #include "settings.h"
 #include "supply.h"
+#include "takers.h"
 #include "types.h"
 #include "verify.h"
 
@@ -75,6 +76,7 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 	struct heapd_large_request *large = &m->large;
 	struct heap *heap = session->heap;
 	bool zeroed = false;
+	struct taken taken;
 	const char *option;
 	uint64_t most;
 	int r;
@@ -91,6 +93,14 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 			      " of the %" PRIu64 " that there may be; free some, or raise %s",
 			      large->bytes, heap->name, HEAPD_READ_ONCE(heap->t.directory->stats.committed),
 			      most, option);
+	}
+	if (r == -EDQUOT) {
+		taken = takers_taken(heap, session->index);
+		return refuse(why, -ENOMEM,
+			      "no room for %" PRIu64 " bytes: user %u has %" PRIu64
+			      " of heap '%s', and others leave it no more than %" PRIu64
+			      "; free some, or raise Limit=, or lower UserShare=",
+			      large->bytes, session->uid, taken.bytes, heap->name, taken.most);
 	}
 	if (r < 0)
 		return refuse(why, r, "heap '%s': no large object: %s; look at the daemon's log", heap->name,

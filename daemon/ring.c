@@ -149,6 +149,13 @@ static void slab_unborn(const struct supply *supply, uint32_t first, uint32_t k)
 		     heapd_slab_valid(span, k) & ~supply->ledger.out[span->slab0 + k]);
 }
 
+/* Half of it or more is anybody's: it is nobody's until somebody takes it. */
+static void taker_forget(struct supply *supply, const struct heapd_span *span, uint32_t k, uint64_t given)
+{
+	if (supply_is_most(span, k, given))
+		HEAPD_WRITE_ONCE(supply->heap->t.taker[span->slab0 + k], 0);
+}
+
 /* The chosen slabs' free slots become out, and are what their supplied[] says. Returns their number. */
 static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, uint32_t present)
 {
@@ -166,6 +173,7 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 		slab_flag_set(state->used, slab);
 		spans_slab_ringed(&supply->spans, first, slab, true);
 		HEAPD_WRITE_ONCE(supply->heap->t.supplied[span->slab0 + slab], given);
+		taker_forget(supply, span, slab, given);
 		slots += (uint64_t)__builtin_popcountll(given);
 	}
 	return slots;
@@ -263,6 +271,7 @@ int ring_fill(struct supply *supply, uint32_t class)
 		r = ring_put(supply, class, most, &bytes);
 		state->bytes += bytes;
 		supply->ring_bytes += bytes;
+		supply->given += bytes;
 	}
 	HEAPD_WRITE_ONCE(supply->heap->t.directory->stats.in_rings, supply->ring_bytes);
 	uint64_t entries = ring->tail - ring->head;

@@ -222,6 +222,11 @@ static void room_write(struct session *session, const uint32_t room[2])
 	}
 }
 
+static uint32_t taker_of(const struct session *session)
+{
+	return session->read_only ? 0 : heapd_taker(session->uid);
+}
+
 /* The head is complete before anybody, client or supplier, can look at it. */
 static int join_heap(struct session *session)
 {
@@ -233,6 +238,7 @@ static int join_heap(struct session *session)
 		.notify = session->notify,
 		.pidfd = -1,
 		.id = session->id,
+		.taker = taker_of(session),
 		.debug = session->debug,
 	};
 	int r;
@@ -449,6 +455,7 @@ static int rejoin_heap(struct session *session)
 		.pidfd = -1,
 		.pid = session->pid,
 		.id = session->id,
+		.taker = taker_of(session),
 		.debug = session->debug,
 	};
 

@@ -142,6 +142,7 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		/* A late double free of what lay here before must not free what will. */
 		HEAPD_WRITE_ONCE(t->freed[record.slab0 + i], 0);
 		HEAPD_WRITE_ONCE(t->owner[record.slab0 + i], 0);
+		HEAPD_WRITE_ONCE(t->taker[record.slab0 + i], 0);
 		HEAPD_WRITE_ONCE(t->lent[record.slab0 + i], UINT64_MAX);
 	}
 	/* The record and its words before what names it, for whoever comes after us. */

@@ -34,6 +34,7 @@
 #include "events.h"
 #include "heapd/probes.h"
 #include "supply.h"
+#include "takers.h"
 #include "visit.h"
 
 #define NAP_NS        1000000u /* between looks while something is being taken, at most */
@@ -312,6 +313,7 @@ static uint64_t work(struct supply *supply)
 
 	supply->nap = NAP_NS;
 	serve_all(supply, now);
+	takers_round(supply, now);
 	now = clock_ns(); /* never before a time that was noted on the way */
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
 	if (busy && now - supply->last_harvest > HARVEST_NS)
@@ -321,6 +323,8 @@ static uint64_t work(struct supply *supply)
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
 	look_at_pace(supply);
+	if (takers_busy(supply))
+		return NAP_MIN_NS;
 	if (busy)
 		return supply->nap < NAP_MIN_NS ? NAP_MIN_NS : supply->nap;
 	return anything_active(supply) ? SUPPLY_SECOND_NS : SLEEP_NS;
@@ -476,12 +480,15 @@ int supply_init(struct heap *heap)
 	r = spans_init(&supply->spans, heap, &supply->ledger, &supply->pages);
 	if (r < 0)
 		goto out_pages;
-	r = visit_init(supply);
+	r = takers_init(supply);
+	if (r == 0)
+		r = visit_init(supply);
 	if (r < 0)
-		goto out_spans;
+		goto out_takers;
 	supply_publish(heap, supply);
 	return 0;
-out_spans:
+out_takers:
+	takers_deinit(supply);
 	spans_deinit(&supply->spans);
 out_pages:
 	pages_deinit(&supply->pages);
@@ -533,6 +540,7 @@ void supply_stop(struct heap *heap)
 		thread_stop(supply);
 	log_limit_flush(heap->log, &supply->double_free_limit, LOG_WARNING);
 	visit_deinit(supply);
+	takers_deinit(supply);
 	spans_deinit(&supply->spans);
 	pages_deinit(&supply->pages);
 	held_deinit(&supply->held);
@@ -548,19 +556,23 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	uint32_t first;
 	int r;
 
+	takers_settle(heap, bytes);
 	heap_lock(heap);
-	r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	if (r < 0) {
+	r = takers_allow(supply, client, bytes);
+	if (r == 0)
+		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
+	if (r == -ENOMEM) {
 		scrape_together(supply, HEAPD_CLASS_MAX);
 		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
 	}
 	if (r == 0) {
 		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
+		takers_note(supply, client, first);
 		heap->clients->slots[client].in_flight = *address;
 		heap->clients->slots[client].sent = false;
 		clients_changed(heap->clients);
 		HEAPD_STORE_RELEASE(&heap->clients->records[client].in_flight, *address);
-	} else {
+	} else if (r == -ENOMEM) {
 		refused(heap, class, bytes);
 	}
 	heap_unlock(heap);

@@ -46,6 +46,7 @@ struct supply {
 	struct supply_class classes[HEAPD_CLASS_MAX];
 	uint64_t active[HEAPD_CLASS_MAX / 64]; /* classes with a target or entries in their ring */
 	uint64_t ring_bytes;                   /* of all rings */
+	uint64_t given;                        /* bytes ever put into them */
 	struct held held;
 	struct freed_word *freed; /* a pass's harvest before it is judged */
 	uint32_t freed_count, freed_room;
@@ -61,10 +62,17 @@ struct supply {
 	uint64_t nap;     /* nanoseconds until the next look */
 	struct log_limit double_free_limit;
 	struct visit *visit;
+	struct takers *takers;
 	pthread_t thread;
 	bool started, running;
 	bool stop;
 };
+
+/* Slots of slab k: half of all that it has, or more. */
+static inline bool supply_is_most(const struct heapd_span *span, uint32_t k, uint64_t slots)
+{
+	return 2 * __builtin_popcountll(slots) >= __builtin_popcountll(heapd_slab_valid(span, k));
+}
 
 /* Makes the heap's ledger, pages and spans; starts the supplier thread; or both. */
 int supply_init(struct heap *heap);

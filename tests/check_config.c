@@ -194,6 +194,8 @@ static const struct {
 	{ "[Heap a]\nGCPercent=100%", "heapd.conf:2: err: GCPercent=100%: neither off", { NULL } },
 	{ "[Heap a]\nGCPercent=Off", "heapd.conf:2: err: GCPercent=Off: neither off", { NULL } },
 	{ "[Heap a]\nGCPercent=1\n[Heap b]\nGCPercent=10000\n[Heap c]\nGCPercent=off", NULL, { NULL } },
+	{ "[Heap a]\nUserShare=51%", "heapd.conf:2: err: UserShare=51%: more than 50%", { "off" } },
+	{ "[Heap a]\nUserShare=0%", "heapd.conf:2: err: UserShare=0%: not a percentage", { NULL } },
 	{ "[Heap a]\nMemoryLimit=1M", "heapd.conf:2: err: MemoryLimit=1M: too small", { "2M" } },
 	{ "[Heap a]\nMemoryLimit=0%", "heapd.conf:2: err: MemoryLimit=0%: not a percentage", { NULL } },
 	{ "[Heap a]\nMemoryLimit=off", "heapd.conf:2: err: MemoryLimit=off: not a size", { "75%" } },

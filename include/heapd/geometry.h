@@ -62,6 +62,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->freed_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->owner_at = heapd_geometry_place(&end, g->slabs * 2);
 	g->lent_at = heapd_geometry_place(&end, g->slabs * 8);
+	g->taker_at = heapd_geometry_place(&end, g->slabs * 4);
 	g->control_at = g->directory_at + g->directory_size;
 	g->control_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 	g->total = g->control_at + g->control_size;
@@ -92,6 +93,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		offsetof(struct heapd_thread, barrier_tail),
 		offsetof(struct heapd_directory, cycle),
 		offsetof(struct heapd_directory, stats),
+		offsetof(struct heapd_session, share),
 		HEAPD_PAGE_SHIFT,
 		HEAPD_SIZECLASS_TOTAL,
 		HEAPD_CLASS_MAX,
@@ -125,6 +127,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.freed_at,
 		g.owner_at,
 		g.lent_at,
+		g.taker_at,
 		g.control_size,
 	};
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -159,7 +162,8 @@ struct heapd_tables {
 	uint64_t *freed_dirty;
 	uint64_t *freed;
 	uint16_t *owner;
-	uint64_t *lent; /* by slab: slots free in the ledger, in rings and in spares; a hint */
+	uint64_t *lent;  /* by slab: slots free in the ledger, in rings and in spares; a hint */
+	uint32_t *taker; /* by slab: whose it is; a hint */
 };
 
 /* directory and control are where the two are mapped: the daemon may have them anywhere. */
@@ -194,6 +198,7 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.freed = (uint64_t *)(void *)(c + g->freed_at),
 		.owner = (uint16_t *)(void *)(c + g->owner_at),
 		.lent = (uint64_t *)(void *)(c + g->lent_at),
+		.taker = (uint32_t *)(void *)(c + g->taker_at),
 	};
 }
 

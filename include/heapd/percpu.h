@@ -24,11 +24,20 @@
  * a slot, and by a thread before a slot is a spare of its. So a free slot stands in a current slab, in lent[] or in
  * freed[], or is in somebody's hands just now. Both are hints: they serve to recognise a broken program, and the
  * daemon never uses what they say.
+ *
+ * taker[slab]: heapd_taker() of the user whose process took it from the ring, or 0. The daemon writes 0 when it supplies half of
+ * the slab's slots or more, and who takes a slab that is nobody's writes its own: so a slab stays with whoever took most of it.
+ * It is what a user's share of the heap is counted by; the writers of a heap trust each other so far.
  */
 #ifndef HEAPD_PERCPU_H
 #define HEAPD_PERCPU_H
 
 #include "heapd/layout.h"
+
+static inline uint32_t heapd_taker(uint32_t uid)
+{
+	return uid + 1; /* there is no user UINT32_MAX */
+}
 
 struct heapd_current {
 	uint64_t base; /* address of slot 0, plus HEAPD_CURRENT_ZEROED */

@@ -128,6 +128,21 @@ struct heapd_range {
 	uint32_t unused;
 };
 
+/*
+ * Of the session's user in the heap. While it has all that others leave to it, nothing is to be taken from supply rings: a thread
+ * that would sets `asked`, wakes the supplier, and waits for `event` to change: then the user has less than that, or it has not,
+ * also after a collection, and `refused` has changed.
+ */
+struct heapd_share {
+	uint32_t taker; /* heapd_taker() of the user */
+	uint32_t full;  /* the daemon's, as all that follows but for `asked` */
+	uint32_t asked; /* the daemon clears it before it looks */
+	uint32_t event; /* futex */
+	uint32_t refused;
+	uint32_t unused;
+	uint64_t bytes, most; /* what the user has, and may have; for people */
+};
+
 struct heapd_session {
 	uint64_t magic;
 	uint64_t id;       /* the daemon's number for it, never reused */
@@ -159,7 +174,7 @@ struct heapd_session {
 	 * looks at nothing beyond them; more is had by HEAPD_OP_ROOM.
 	 */
 	uint32_t room[2];
-	uint32_t unused[13];
+	struct heapd_share share;
 };
 _Static_assert(sizeof(struct heapd_session) <= 4096, "the session's head has one page");
 
