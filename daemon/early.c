@@ -55,9 +55,11 @@ static void report(struct early *early, const struct reach *reach, const struct 
 {
 	struct heap *heap = reach->heap;
 	char path[PATH_MAX_TEXT];
-	struct journal_event event = {
-		.id = EVENT_FREED_EARLY, .heap = heap->name, .address = heap->t.base + step->start, .count = 1
-	};
+	struct journal_event event = { .id = EVENT_FREED_EARLY,
+				       .heap = heap->name,
+				       .address = heap->t.base + step->start,
+				       .has_count = true,
+				       .count = 1 };
 
 	HEAPD_PROBE(early__free, heap->name, heap->t.base + step->start, 1);
 	path_write(reach, step, path, sizeof(path));

@@ -98,7 +98,7 @@ static void report_double(struct supply *supply, uint32_t first, uint32_t k, uin
 			   (uint64_t)__builtin_ctzll(bits) * span->elemsize;
 	uint64_t n = (uint64_t)__builtin_popcountll(bits);
 	struct journal_event event = {
-		.id = EVENT_DOUBLE_FREE, .heap = heap->name, .address = address, .count = n
+		.id = EVENT_DOUBLE_FREE, .heap = heap->name, .address = address, .has_count = true, .count = n
 	};
 
 	HEAPD_COUNT(heap->t.directory->stats.double_frees, n);

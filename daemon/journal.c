@@ -58,7 +58,8 @@ static size_t put_fields(char out[FIELDS_MAX], int priority, const struct journa
 		n += (size_t)sprintf(out + n, "HEAPD_UID=%u\n", event->uid);
 	n += put_number(out + n, "HEAPD_SESSION", "%" PRIu64, event->session);
 	n += put_number(out + n, "HEAPD_ADDRESS", "0x%" PRIx64, event->address);
-	n += put_number(out + n, "HEAPD_COUNT", "%" PRIu64, event->count);
+	if (event->has_count)
+		n += (size_t)sprintf(out + n, "HEAPD_COUNT=%" PRIu64 "\n", event->count);
 	return n;
 }
 

@@ -25,7 +25,7 @@
 #define EVENT_HEAP_ADOPTED   "94ad881bb41f4468b221dc085c0626d3"
 #define EVENT_CLIENT_RECEIPT "61719001ae6a4764915e3cdb3021cb21"
 
-/* What an event is about. Fields that are 0 or NULL are left out. */
+/* What an event is about. Fields that are 0 or NULL are left out, but for a user and a count. heapd(8) says which has which. */
 struct journal_event {
 	const char *id;   /* one of the above */
 	const char *heap; /* HEAPD_HEAP= */
@@ -34,6 +34,7 @@ struct journal_event {
 	uid_t uid;        /* HEAPD_UID= */
 	uint64_t session; /* HEAPD_SESSION= */
 	uint64_t address; /* HEAPD_ADDRESS= */
+	bool has_count;   /* whether this is one of those that count; 0 is a number, too */
 	uint64_t count;   /* HEAPD_COUNT= */
 };
 

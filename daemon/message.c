@@ -149,7 +149,7 @@ static int answer_verify(struct session *session, struct heapd_message *m, struc
 {
 	struct heapd_verify_reply reply = { 0 };
 	struct heap *heap = session->heap;
-	struct journal_event event = { .id = EVENT_CORRUPTION, .heap = heap->name };
+	struct journal_event event = { .id = EVENT_CORRUPTION, .heap = heap->name, .has_count = true };
 	int r;
 
 	if (!session->administers)

@@ -436,6 +436,7 @@ static void receipt_log(struct heap *heap, const struct heapd_receipt *r)
 		.has_uid = true,
 		.uid = r->uid,
 		.session = r->session,
+		.has_count = true,
 		.count = r->objects,
 	};
 	char classes[256];

@@ -191,9 +191,9 @@ int recover_run(struct heap *heap)
 
 void recover_tell(struct heap *heap, unsigned sessions, uint64_t ns)
 {
-	const struct journal_event event = { .id = EVENT_HEAP_ADOPTED,
-					     .heap = heap->name,
-					     .count = sessions };
+	const struct journal_event event = {
+		.id = EVENT_HEAP_ADOPTED, .heap = heap->name, .has_count = true, .count = sessions
+	};
 	struct log_limit limit = { .what = "heaps adopted" };
 
 	HEAPD_COUNT(heap->t.directory->stats.adoptions, 1u);

@@ -423,6 +423,22 @@ START_TEST(events_have_fields_in_the_journal)
 }
 END_TEST
 
+/* A client that left nothing has left 0 objects. */
+START_TEST(events_that_count_have_a_count_of_nothing_too)
+{
+	struct journal_event event = { .id = EVENT_CLIENT_RECEIPT, .heap = "shop", .has_count = true };
+
+	ck_assert_ptr_nonnull(
+		strstr(entry_of(&event, "none"), "\nHEAPD_HEAP=shop\nHEAPD_COUNT=0\nMESSAGE=none\n"));
+	event.has_count = false;
+	ck_assert_ptr_null(strstr(entry_of(&event, "none"), "HEAPD_COUNT"));
+	event = (struct journal_event){
+		.id = EVENT_CLIENT_RECEIPT, .has_uid = true, .has_count = true, .count = 77
+	};
+	ck_assert_ptr_nonnull(strstr(entry_of(&event, "root's"), "\nHEAPD_UID=0\nHEAPD_COUNT=77\n"));
+}
+END_TEST
+
 START_TEST(events_cannot_be_given_fields_by_text)
 {
 	struct journal_event event = { .id = EVENT_CLIENT_DIED };
@@ -500,6 +516,7 @@ static Suite *log_suite(void)
 	tcase_add_test(lines, one_write_per_line);
 	tcase_add_test(lines, threads_do_not_mix_lines);
 	tcase_add_test(lines, events_have_fields_in_the_journal);
+	tcase_add_test(lines, events_that_count_have_a_count_of_nothing_too);
 	tcase_add_test(lines, events_cannot_be_given_fields_by_text);
 	tcase_add_test(lines, events_are_lines_without_a_journald);
 	tcase_add_test(lines, events_are_limited);
