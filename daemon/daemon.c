@@ -109,8 +109,7 @@ static void heap_close(struct heap *heap)
 	if (!heap)
 		return;
 	collector_stop(heap);
-	if (!scavenger_stop(heap))
-		return;
+	scavenger_stop(heap);
 	supply_stop(heap);
 	roots_deinit(heap);
 	deads_deinit(heap);

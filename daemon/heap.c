@@ -325,12 +325,14 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->refused = (struct log_limit){ .what = "refusals of memory", .burst = 1 };
 	heap->faults.what = "verifications that found faults";
 	heap->settings_set.what = "settings changed";
+	heap->held.what = "memory files that clients hold";
 	heap->account = plan->account;
 	heap->geometry = plan->geometry;
 	heap->adopted = plan->files;
 	heap->ledger_bytes = heapd_align_up(plan->ledger_bytes, 4096);
 	heap->heap_fd = heap->heap_ro_fd = heap->directory_fd = heap->directory_ro_fd = -1;
 	heap->control_fd = heap->ledger_fd = -1;
+	punch_init(&heap->punch);
 	pthread_mutex_init(&heap->lock, NULL);
 	return heap;
 }
@@ -378,6 +380,7 @@ void heap_destroy(struct heap *heap)
 	close_file(heap->directory_ro_fd);
 	close_file(heap->control_fd);
 	close_file(heap->ledger_fd);
+	punch_deinit(&heap->punch);
 	pthread_mutex_destroy(&heap->lock);
 	free(heap);
 }

@@ -21,6 +21,7 @@
 #include "config.h"
 #include "heapd/geometry.h"
 #include "log.h"
+#include "punch.h"
 
 struct heap {
 	char name[HEAPD_NAME_MAX];
@@ -38,9 +39,11 @@ struct heap {
 	uint64_t ledger_bytes;
 	uint64_t charged; /* taken from the account by heap_create() */
 	bool adopted;     /* its memory was there before this daemon was */
+	struct punch punch;
 
 	pthread_mutex_t lock;
 	struct log_limit faults, settings_set, refused; /* lines that requests cause */
+	struct log_limit held;                          /* the scavenger's: a client holds the memory file */
 	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
 	uint32_t user_share; /* percent of the limit that is kept for a user; by heap_set_share(), as the next */
 	uint32_t newcomers;                       /* for so many besides those who are there */

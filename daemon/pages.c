@@ -296,6 +296,12 @@ void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched)
 	publish(pages);
 }
 
+void pages_idle_keep(struct pages *pages, uint64_t chunk)
+{
+	if (runmap_claim(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) == 0)
+		pages->punched += HEAPD_CHUNK_PAGES;
+}
+
 void pages_idle_note(struct pages *pages)
 {
 	for (uint64_t c = 0; c < pages->chunks; c++)

@@ -46,6 +46,8 @@ bool pages_commit_ahead(struct pages *pages);
  */
 bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk);
 void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched);
+/* One that was taken before the daemon was born: it is given as any other. */
+void pages_idle_keep(struct pages *pages, uint64_t chunk);
 /* Notes which chunks are free now. */
 void pages_idle_note(struct pages *pages);
 

@@ -2,7 +2,8 @@
 /*
  * Owns nothing; makes again what the daemon derives, and mends what its predecessor left half done. It died at some store.
  *
- *   pages    What is committed and what is dirty stands in the ledger. A chunk that was being given back is taken for gone.
+ *   pages    What is committed and what is dirty stands in the ledger. A chunk that was being given back is taken for gone; if
+ *            a process of the last daemon's may still punch it, it is left out until that has ended (punch.h).
  *   spans    A span is there if its record, its numbers' owner and each of its pages say so. One that is there in part was
  *            being made, or being freed: nothing of it was out, and no address leads to an object of it. It is freed.
  *   giving   The note in the ledger says what was on its way into a ring. Before the private tail moved nobody can have
@@ -98,13 +99,26 @@ static void chunk_forget(struct pages *pages, uint64_t chunk)
 	pages->huge[chunk / 64] &= ~(1ull << (chunk % 64));
 }
 
+/* The chunk that was on its way to the system. */
+static void punching_settle(struct pages *pages)
+{
+	uint64_t chunk = pages->head->punching - 1;
+
+	if (!pages->head->punching)
+		return;
+	if (pages->heap->punch.late) {
+		pages_idle_keep(pages, chunk);
+		return;
+	}
+	chunk_forget(pages, chunk);
+	HEAPD_STORE_RELEASE(&pages->head->punching, 0);
+}
+
 static void pages_count(struct pages *pages)
 {
 	struct heapd_stats *stats = &pages->heap->t.directory->stats;
 
-	if (pages->head->punching)
-		chunk_forget(pages, pages->head->punching - 1);
-	HEAPD_STORE_RELEASE(&pages->head->punching, 0);
+	punching_settle(pages);
 	for (uint64_t w = 0; w < heapd_align_up(pages->chunks, 64) / 64; w++) {
 		pages->committed_chunks += (uint64_t)__builtin_popcountll(pages->committed[w]);
 		pages->huge_chunks += (uint64_t)__builtin_popcountll(pages->huge[w]);

@@ -162,7 +162,7 @@ int recover_store(struct store *store, struct heap *heap)
 	return r;
 }
 
-int recover_lock(const struct heap *heap)
+int recover_lock(struct heap *heap)
 {
 	static const struct timespec moment = { .tv_nsec = 5000000 };
 	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
@@ -176,6 +176,7 @@ int recover_lock(const struct heap *heap)
 		}
 		nanosleep(&moment, NULL);
 	}
+	punch_open(&heap->punch, heap->ledger_fd);
 	return 0;
 }
 

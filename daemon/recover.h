@@ -18,8 +18,8 @@ int recover_find(struct store *store, const char *name, struct heap_plan *plan, 
 /* The heap is made: from now on its files are stored. -ENOSPC, logged: they cannot be. */
 int recover_store(struct store *store, struct heap *heap);
 
-/* Locks the ledger against every other daemon, as long as this process lives. -EBUSY, logged. */
-int recover_lock(const struct heap *heap);
+/* Locks the ledger against every other daemon, as long as this process lives; sees who of the last one punches still. -EBUSY, logged. */
+int recover_lock(struct heap *heap);
 
 /* Of an adopted heap, before anybody looks at it: what the daemon derives. */
 int recover_run(struct heap *heap);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the thread that punches.
+ * Owns the thread that gives memory back.
  *
- * To punch a memfd takes its inode's lock, which a client can keep busy with calls of its own on the same file. So
- * this is the only thread that does it; it holds no lock of ours meanwhile, and nobody waits for it: the chunk that it is at
- * is taken out of the page map before and put back after (pages.c). Should it never come back from the kernel,
- * the heap is one chunk smaller, and at the daemon's end it is left, with the heap that it works on, to the
- * process's exit.
+ * To punch a memfd takes its inode's lock, which a client can keep busy with calls of its own on the same file, or hold. So
+ * it is done by a process of its own (punch.c), one chunk at a time; no lock of ours is held meanwhile, and nobody waits for
+ * it, this thread but for a moment: the chunk is taken out of the page map before and put back after (pages.c). Should the
+ * process never come back from the kernel, the heap is one chunk smaller, and no more memory is given back until it does.
  *
  * Only whole chunks are given back, so that huge pages stay whole, and what is committed ahead of need stays.
  */
@@ -24,39 +23,66 @@
 #include "pages.h"
 #include "spans.h"
 
-#define PATIENCE_NS UINT64_C(2000000000) /* for the thread's end */
-
 struct scavenger {
 	struct heap *heap;
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
-	bool stop, ended;
+	bool stop;
 };
 
-static bool punch(const struct heap *heap, uint64_t chunk)
+static void give_back(struct heap *heap, uint64_t chunk, bool punched)
 {
-	char *at = (char *)(uintptr_t)heap->t.base + (chunk << HEAPD_CHUNK_SHIFT);
-
-	return madvise(at, HEAPD_CHUNK_SIZE, MADV_REMOVE) == 0;
+	heap_lock(heap);
+	pages_idle_give(heap->pages, chunk, punched);
+	heap_unlock(heap);
 }
 
-/* False: there is no chunk to give back. */
+/* What was begun by us, or by the daemon before us. False: it is not over. */
+static bool is_settled(struct heap *heap, uint64_t ns)
+{
+	uint64_t chunk = heap->ledger->head->punching - 1;
+	bool was_late = heap->punch.late;
+	int r = punch_is_late(&heap->punch) ? -ETIMEDOUT : punch_wait(&heap->punch, ns);
+
+	if (r == -ETIMEDOUT)
+		return false;
+	if (r >= 0)
+		give_back(heap, chunk, r);
+	else if (was_late && heap->ledger->head->punching)
+		give_back(heap, chunk, true);
+	return true;
+}
+
+static void tell_held(struct heap *heap)
+{
+	log_limited(
+		heap->log, &heap->held, LOG_WARNING,
+		"heap '%s': a client keeps the kernel busy with the heap's memory file, so that nothing can be given "
+		"back to the system: see which of them waits in a system call on it (heapctl clients), and end it",
+		heap->name);
+}
+
+/* False: there is no chunk to give back, or it cannot be. */
 static bool give_one(struct heap *heap, uint64_t *from)
 {
 	uint64_t chunk;
-	bool found, punched;
+	bool found;
 
 	heap_lock(heap);
 	found = pages_idle_take(heap->pages, from, &chunk);
 	heap_unlock(heap);
 	if (!found)
 		return false;
-	punched = punch(heap, chunk);
-	heap_lock(heap);
-	pages_idle_give(heap->pages, chunk, punched);
-	heap_unlock(heap);
-	return true;
+	if (punch_begin(&heap->punch, (char *)(uintptr_t)heap->t.base + (chunk << HEAPD_CHUNK_SHIFT),
+			HEAPD_CHUNK_SIZE) < 0) {
+		give_back(heap, chunk, false);
+		return false;
+	}
+	if (is_settled(heap, PUNCH_PATIENCE_NS))
+		return true;
+	tell_held(heap);
+	return false;
 }
 
 static void note_idle(struct heap *heap)
@@ -85,7 +111,7 @@ uint64_t scavenger_look(struct heap *heap)
 {
 	uint64_t from = 0, n = 0;
 
-	while (give_one(heap, &from))
+	while (is_settled(heap, 0) && give_one(heap, &from))
 		n++;
 	note_idle(heap);
 	return n;
@@ -98,14 +124,10 @@ static void *scavenge(void *arg)
 	while (rest(s, SCAVENGER_PERIOD_NS)) {
 		uint64_t from = 0;
 
-		while (give_one(s->heap, &from) && rest(s, SCAVENGER_CHUNK_NS))
+		while (is_settled(s->heap, 0) && give_one(s->heap, &from) && rest(s, SCAVENGER_CHUNK_NS))
 			;
 		note_idle(s->heap);
 	}
-	pthread_mutex_lock(&s->mutex);
-	s->ended = true;
-	pthread_cond_signal(&s->cond);
-	pthread_mutex_unlock(&s->mutex);
 	return NULL;
 }
 
@@ -152,37 +174,19 @@ int scavenger_start(struct heap *heap)
 	return r;
 }
 
-static bool ends(struct scavenger *s)
-{
-	uint64_t until = clock_ns() + PATIENCE_NS;
-	struct timespec t = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
-	bool ended;
-
-	pthread_mutex_lock(&s->mutex);
-	s->stop = true;
-	pthread_cond_signal(&s->cond);
-	while (!s->ended && clock_ns() < until)
-		pthread_cond_timedwait(&s->cond, &s->mutex, &t);
-	ended = s->ended;
-	pthread_mutex_unlock(&s->mutex);
-	return ended;
-}
-
-bool scavenger_stop(struct heap *heap)
+void scavenger_stop(struct heap *heap)
 {
 	struct scavenger *s = heap->scavenger;
 
 	if (!s)
-		return true;
-	if (!ends(s)) {
-		log_warning(heap->log, "heap '%s': a client keeps the kernel busy with its memory file",
-			    heap->name);
-		return false;
-	}
+		return;
+	pthread_mutex_lock(&s->mutex);
+	s->stop = true;
+	pthread_cond_signal(&s->cond);
+	pthread_mutex_unlock(&s->mutex);
 	heap->scavenger = NULL;
 	pthread_join(s->thread, NULL);
 	pthread_cond_destroy(&s->cond);
 	pthread_mutex_destroy(&s->mutex);
 	free(s);
-	return true;
 }

@@ -12,8 +12,7 @@
 
 /* After supply_start(). */
 int scavenger_start(struct heap *heap);
-/* False: its thread is in the kernel and does not come back; the heap must not be destroyed. */
-bool scavenger_stop(struct heap *heap);
+void scavenger_stop(struct heap *heap);
 
 /* One look: gives back what was free at the last one, and has been since. Chunks given back. */
 uint64_t scavenger_look(struct heap *heap);

@@ -11,6 +11,7 @@
 #include "daemon/rebuild.h"
 #include "daemon/recover.h"
 #include "daemon/roots.h"
+#include "daemon/scavenger.h"
 #include "daemon/session.h"
 #include "testheap.h"
 
@@ -71,11 +72,10 @@ static void adopt_memory(void)
 	ck_assert_int_eq(heap_create(&plan, &t.heap), 0);
 }
 
-static void adopt(void)
+static void adopt_tables(void)
 {
 	unsigned index;
 
-	adopt_memory();
 	ck_assert_int_eq(types_init(t.heap), 0);
 	ck_assert_int_eq(collection_init(t.heap), 0);
 	ck_assert_int_eq(marks_init(t.heap), 0);
@@ -85,6 +85,12 @@ static void adopt(void)
 	ck_assert_int_eq(supply_init(t.heap), 0);
 	ck_assert_int_eq(rebuild_run(t.heap), 0);
 	testheap_is_clean(&t);
+}
+
+static void adopt(void)
+{
+	adopt_memory();
+	adopt_tables();
 }
 
 /* Some slabs of a class are taken, half of them freed; with a large object beside them. */
@@ -410,6 +416,42 @@ START_TEST(punching)
 	adopt();
 	ck_assert_uint_eq(stats_now().committed, committed - HEAPD_CHUNK_SIZE);
 	ck_assert_uint_eq(t.heap->ledger->head->punching, 0);
+}
+END_TEST
+
+/* One that the last daemon's process may punch still is left out until it is over, and is gone then. */
+START_TEST(punching_late)
+{
+	struct heapd_batch batch;
+	struct ledger ledger;
+	struct punch last;
+	uint64_t committed, chunk = 0;
+
+	testheap_start(&t);
+	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
+	forget();
+	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
+	committed = stats_now().committed;
+	while (ledger.committed[0] >> (chunk + 1) & 1)
+		chunk++;
+	ledger.head->punching = chunk + 1;
+	punch_init(&last);
+	punch_open(&last, t.heap->ledger_fd);
+	ck_assert(!punch_is_late(&last));
+	adopt_memory();
+	punch_open(&t.heap->punch, t.heap->ledger_fd);
+	ck_assert(punch_is_late(&t.heap->punch));
+	adopt_tables();
+	ck_assert_uint_eq(stats_now().committed, committed);
+	ck_assert_uint_eq(t.heap->pages->punched, HEAPD_CHUNK_PAGES);
+	ck_assert(!runmap_is_free(&t.heap->pages->free, chunk * HEAPD_CHUNK_PAGES));
+	ck_assert_uint_eq(scavenger_look(t.heap), 0);
+	ck_assert_uint_eq(t.heap->ledger->head->punching, chunk + 1);
+	punch_deinit(&last);
+	scavenger_look(t.heap);
+	ck_assert_uint_eq(t.heap->ledger->head->punching, 0);
+	ck_assert_uint_eq(t.heap->pages->punched, 0);
+	ck_assert_uint_eq(stats_now().committed, committed - HEAPD_CHUNK_SIZE);
 }
 END_TEST
 
@@ -766,6 +808,7 @@ static Suite *recover_suite(void)
 	tcase_add_loop_test(tc, span_half_made, 0, 2);
 	tcase_add_test(tc, large_half_made);
 	tcase_add_test(tc, punching);
+	tcase_add_test(tc, punching_late);
 	tcase_add_test(tc, freed_words);
 	tcase_add_test(tc, handed_back_twice);
 	tcase_add_loop_test(tc, class_half_made, 0, 2);

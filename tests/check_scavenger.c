@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 
 #include "daemon/scavenger.h"
+#include "stuck.h"
 #include "suite.h"
 
 static struct testheap t;
@@ -115,11 +116,105 @@ START_TEST(beside_supply_and_a_busy_inode)
 }
 END_TEST
 
+#define FAR ((off_t)(200 * MIB)) /* where nothing lies */
+
+/* A client that holds the lock for good: supply goes on, the look comes to its end, and the next one after that makes it good. */
+START_TEST(beside_a_held_inode)
+{
+	pid_t holder = stuck_start("beside_a_held_inode", t.heap->heap_fd, FAR);
+	uint64_t most, begin;
+
+	if (!holder)
+		return;
+	come_and_go(16);
+	most = committed();
+	ck_assert_uint_eq(scavenger_look(t.heap), 0);
+	begin = clock_ns();
+	ck_assert_uint_eq(scavenger_look(t.heap), 0);
+	ck_assert_uint_lt(clock_ns() - begin, 3 * PUNCH_PATIENCE_NS);
+	ck_assert(testheap_logged(&t, "keeps the kernel busy"));
+	/* It is not waited for again. */
+	begin = clock_ns();
+	for (unsigned i = 0; i < 20; i++) {
+		ck_assert_uint_eq(scavenger_look(t.heap), 0);
+		come_and_go(16);
+		verify();
+	}
+	ck_assert_uint_lt(clock_ns() - begin, 20 * PUNCH_PATIENCE_NS);
+	ck_assert_uint_ge(committed(), most);
+	stuck_end(holder);
+	for (begin = clock_ns(); !scavenger_look(t.heap); usleep(1000))
+		ck_assert_uint_lt(clock_ns() - begin, 10000000000u);
+	ck_assert_uint_lt(committed(), most);
+	verify();
+}
+END_TEST
+
+static _Noreturn void look_and_say(int tell)
+{
+	scavenger_look(t.heap);
+	if (write(tell, "s", 1) == 1)
+		pause();
+	_exit(1);
+}
+
+static bool ends_within(pid_t pid, uint64_t ns)
+{
+	uint64_t end = clock_ns() + ns;
+
+	while (clock_ns() < end)
+		if (waitpid(pid, NULL, WNOHANG) == pid)
+			return true;
+		else
+			usleep(1000);
+	return false;
+}
+
+/*
+ * Whoever looks, as the daemon does, can be killed while a client holds the lock; and the next one knows that the chunk may still
+ * be emptied, until it cannot any more.
+ */
+START_TEST(death_beside_a_held_inode)
+{
+	pid_t holder = stuck_start("death_beside_a_held_inode", t.heap->heap_fd, FAR), daemon;
+	struct punch next;
+	int pair[2];
+	char word;
+
+	if (!holder)
+		return;
+	ck_assert_int_eq(pipe2(pair, O_CLOEXEC), 0);
+	come_and_go(16);
+	ck_assert_uint_eq(scavenger_look(t.heap), 0);
+	heap_lock(t.heap);
+	daemon = fork();
+	heap_unlock(t.heap);
+	if (daemon == 0) {
+		punch_open(&t.heap->punch, t.heap->ledger_fd);
+		look_and_say(pair[1]);
+	}
+	close(pair[1]);
+	ck_assert_int_eq(read(pair[0], &word, 1), 1);
+	kill(daemon, SIGKILL);
+	ck_assert_msg(ends_within(daemon, 1000000000u), "a client keeps the daemon from dying");
+	/* Nothing of it is left open but what says that it punches. */
+	ck_assert_int_eq(read(pair[0], &word, 1), 0);
+	punch_init(&next);
+	punch_open(&next, t.heap->ledger_fd);
+	ck_assert(punch_is_late(&next));
+	stuck_end(holder);
+	for (uint64_t begin = clock_ns(); punch_is_late(&next); usleep(1000))
+		ck_assert_uint_lt(clock_ns() - begin, 10000000000u);
+	punch_deinit(&next);
+	close(pair[0]);
+}
+END_TEST
+
 START_TEST(starts_and_stops)
 {
 	ck_assert_int_eq(scavenger_start(t.heap), 0);
 	ck_assert_ptr_nonnull(t.heap->scavenger);
-	ck_assert(scavenger_stop(t.heap));
+	scavenger_stop(t.heap);
 	ck_assert_ptr_null(t.heap->scavenger);
 }
 END_TEST
@@ -133,6 +228,8 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, what_two_looks_find_free_goes);
 	tcase_add_test(tests, beside_supply_and_a_busy_inode);
+	tcase_add_test(tests, beside_a_held_inode);
+	tcase_add_test(tests, death_beside_a_held_inode);
 	tcase_add_test(tests, starts_and_stops);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
