@@ -174,34 +174,46 @@ static void held_text(const struct graph *g, uint32_t from, uint32_t node, char 
 		snprintf(text, 64, "-");
 }
 
+/* The profile of --profile, and which of its samples are of an object. */
+struct allocators {
+	Pprof__Profile *profile; /* NULL: there is none */
+	struct pprof_objects objects;
+};
+
+static int allocators_load(struct allocators *a, const struct ctl *ctl)
+{
+	int status = ctl->profile ? pprof_read(&a->profile, ctl->profile) : CTL_OK;
+
+	return status == CTL_OK && a->profile ? pprof_objects_find(&a->objects, a->profile) : status;
+}
+
+static void allocators_free(struct allocators *a)
+{
+	pprof_objects_free(&a->objects);
+	pprof_free(a->profile);
+}
+
 /*
  * Who allocated the object, if the profile has a sample of it. The daemon keeps the mark of a sample until the slot is given
  * out again, so a sample of an object that was there before is not taken for it.
  */
-static void allocated_text(const struct ctl *ctl, const Pprof__Profile *profile, uint64_t address,
+static void allocated_text(const struct ctl *ctl, const struct allocators *a, uint64_t address,
 			   char text[512])
 {
+	const Pprof__Sample *sample = pprof_objects_at(&a->objects, address);
 	struct slot_state state;
-	int64_t label;
+	int64_t pid = 0, cycle = 0;
+	char *stack;
 
 	snprintf(text, 512, "-");
-	if (!profile || !slot_look(ctl, address, &state) || !state.out || !state.sampled)
+	if (!sample || !slot_look(ctl, address, &state) || !state.out || !state.sampled)
 		return;
-	for (size_t i = 0; i < profile->n_sample; i++) {
-		const Pprof__Sample *s = profile->sample[i];
-		int64_t pid = 0, cycle = 0;
-		char *stack;
-
-		if (!pprof_label(profile, s, "address", &label) || (uint64_t)label != address)
-			continue;
-		pprof_label(profile, s, "pid", &pid);
-		pprof_label(profile, s, "cycle", &cycle);
-		stack = site_stack(profile, s);
-		snprintf(text, 512, "%.400s (process %lld, in cycle %lld)", stack ? stack : "?",
-			 (long long)pid, (long long)cycle);
-		free(stack);
-		return;
-	}
+	pprof_label(a->profile, sample, "pid", &pid);
+	pprof_label(a->profile, sample, "cycle", &cycle);
+	stack = site_stack(a->profile, sample);
+	snprintf(text, 512, "%.400s (process %lld, in cycle %lld)", stack ? stack : "?", (long long)pid,
+		 (long long)cycle);
+	free(stack);
 }
 
 /* The path backwards becomes the path forwards: next[at] is the one behind it. The first one after node 0. */
@@ -216,7 +228,7 @@ static uint32_t path_turn(const uint32_t *from, uint32_t *next, uint32_t node)
 
 /* `from` as paths_find() left it, and the room behind it. */
 static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *from, uint32_t node,
-		      const Pprof__Profile *profile)
+		      const struct allocators *allocators)
 {
 	static const struct table_column columns[] = { { "OBJECT", TABLE_TEXT },
 						       { "SIZE", TABLE_BYTES },
@@ -226,7 +238,7 @@ static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *fr
 	char held[64], allocated[512];
 	struct table t;
 	/* The last column is for those who have a profile. */
-	int status = table_begin(&t, ctl, "path", columns, profile ? 4 : 3);
+	int status = table_begin(&t, ctl, "path", columns, allocators->profile ? 4 : 3);
 
 	if (status != CTL_OK)
 		return status;
@@ -236,7 +248,7 @@ static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *fr
 		table_text(&t, graph_text(g, at).text);
 		table_number(&t, graph_node(g, at).size);
 		table_text(&t, held);
-		allocated_text(ctl, profile, graph_node(g, at).address, allocated);
+		allocated_text(ctl, allocators, graph_node(g, at).address, allocated);
 		table_text(&t, allocated);
 	}
 	return table_print(&t);
@@ -244,11 +256,11 @@ static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *fr
 
 int verb_why(struct ctl *ctl)
 {
-	Pprof__Profile *profile = NULL;
+	struct allocators allocators = { 0 };
 	struct store store = { .fd = -1 };
 	uint32_t node, *from = NULL;
 	struct graph g = { 0 };
-	int status = ctl->profile ? pprof_read(&profile, ctl->profile) : CTL_OK;
+	int status = allocators_load(&allocators, ctl);
 
 	if (status == CTL_OK)
 		status = object_load(&g, ctl, &node);
@@ -256,11 +268,11 @@ int verb_why(struct ctl *ctl)
 		from = store_make(&store, g.n * 8ull);
 		if (from)
 			paths_find(&g, node, from);
-		status = from ? path_print(ctl, &g, from, node, profile) : no_room();
+		status = from ? path_print(ctl, &g, from, node, &allocators) : no_room();
 		graph_free(&g);
 	}
 	store_free(&store);
-	pprof_free(profile);
+	allocators_free(&allocators);
 	return status;
 }
 

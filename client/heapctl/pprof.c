@@ -118,3 +118,42 @@ bool pprof_label(const Pprof__Profile *p, const Pprof__Sample *sample, const cha
 	}
 	return false;
 }
+
+static int compare_objects(const void *a, const void *b)
+{
+	const struct pprof_object *x = a, *y = b;
+
+	return x->address < y->address ? -1 : x->address > y->address;
+}
+
+int pprof_objects_find(struct pprof_objects *objects, const Pprof__Profile *profile)
+{
+	*objects = (struct pprof_objects){ .list = calloc(profile->n_sample + 1, sizeof(*objects->list)) };
+	if (!objects->list)
+		return ctl_say(CTL_TROUBLE, "out of memory");
+	for (size_t i = 0; i < profile->n_sample; i++) {
+		int64_t address;
+
+		if (pprof_label(profile, profile->sample[i], "address", &address))
+			objects->list[objects->n++] =
+				(struct pprof_object){ (uint64_t)address, profile->sample[i] };
+	}
+	qsort(objects->list, objects->n, sizeof(*objects->list), compare_objects);
+	return CTL_OK;
+}
+
+void pprof_objects_free(struct pprof_objects *objects)
+{
+	free(objects->list);
+	*objects = (struct pprof_objects){ 0 };
+}
+
+const Pprof__Sample *pprof_objects_at(const struct pprof_objects *objects, uint64_t address)
+{
+	struct pprof_object key = { .address = address }, *found;
+
+	if (!objects->n)
+		return NULL;
+	found = bsearch(&key, objects->list, objects->n, sizeof(key), compare_objects);
+	return found ? found->sample : NULL;
+}

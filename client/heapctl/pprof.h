@@ -41,4 +41,20 @@ int64_t pprof_value(const Pprof__Sample *sample, enum pprof_value value);
 bool pprof_label(const Pprof__Profile *profile, const Pprof__Sample *sample, const char *key,
 		 int64_t *number);
 
+/* The samples that are of one object, by its address. */
+struct pprof_object {
+	uint64_t address;
+	const Pprof__Sample *sample;
+};
+struct pprof_objects {
+	struct pprof_object *list;
+	size_t n;
+};
+
+/* An exit status; the profile must outlive them. */
+int pprof_objects_find(struct pprof_objects *objects, const Pprof__Profile *profile);
+void pprof_objects_free(struct pprof_objects *objects);
+/* NULL: there is none of that object. */
+const Pprof__Sample *pprof_objects_at(const struct pprof_objects *objects, uint64_t address);
+
 #endif
