@@ -137,6 +137,8 @@ DEMO      := $(if $(DEMO_SRC),$(O)/heapd-demo)
 HEAPCTL   := $(if $(CTL_SRC),$(O)/heapctl)
 EXPORTER  := $(if $(EXPORTER_SRC),$(O)/heapd-exporter)
 FIXTURE   := $(if $(FIXTURE_SRC),$(O)/tests/libfixture.a)
+# An archive: some of it needs the library's insides, which not all of the programs are linked with.
+STRESS    := $(if $(STRESS_OBJ),$(O)/stress/libstress.a)
 TEST_BIN  := $(addprefix $(O)/tests/,$(call names,$(TEST_SRC)))
 STRESS_BIN := $(addprefix $(O)/stress/,$(call names,$(STRESS_SRC)))
 CRASH_BIN  := $(addprefix $(O)/crash/,$(call names,$(CRASH_SRC)))
@@ -217,7 +219,7 @@ $(O)/.flags: FORCE | $(O)/
 	$(call keep,$(FLAGS))
 
 $(O)/.sources: FORCE | $(O)/
-	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(CTL_SRC) | $(EXPORTER_SRC) | $(FIXTURE_SRC))
+	$(call keep,$(LIB_SRC) | $(DAEMON_SRC) | $(DEMO_SRC) | $(CTL_SRC) | $(EXPORTER_SRC) | $(FIXTURE_SRC) | $(STRESS_ALL))
 
 $(O)/:
 	@mkdir -p $@
@@ -273,7 +275,8 @@ $(O)/inject/libheapd.so: $(INJECT_OBJ) $(O)/inject/libheapd.map $(O)/.sources
 $(INNER): $(LIB_OBJ)
 $(LIBHEAPDD): $(DAEMON_OBJ)
 $(FIXTURE): $(FIXTURE_OBJ)
-$(INNER) $(LIBHEAPDD) $(FIXTURE): $(O)/.sources
+$(STRESS): $(STRESS_OBJ) | $(O)/stress/
+$(INNER) $(LIBHEAPDD) $(FIXTURE) $(STRESS): $(O)/.sources
 	$(call run,AR,rm -f $@ && $(AR) rcs $@ $(filter %.o,$^))
 
 # $(call link,compiler and flags,where the library lies from here,last words): the objects and archives of the rule
@@ -339,7 +342,7 @@ endef
 comma := ,
 
 $(foreach s,$(TEST_SRC),$(eval $(call program,$s,tests)))
-$(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS_OBJ))))
+$(foreach s,$(STRESS_SRC),$(eval $(call program,$s,stress,$(STRESS))))
 $(foreach s,$(CRASH_SRC),$(eval $(call program,$s,crash,$(CRASH_OBJ))))
 $(foreach s,$(BENCH_SRC),$(eval $(call program,$s,bench,$(BENCH_OBJ))))
 

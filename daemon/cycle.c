@@ -154,9 +154,13 @@ static int gather(struct cycle *cycle)
 /* Step 4. */
 static int scan_threads(struct cycle *cycle)
 {
+	int r;
+
 	publish(cycle, HEAPD_PHASE_SCAN);
 	DELAY(4);
-	return handshake_scan(&cycle->handshake);
+	r = handshake_scan(&cycle->handshake);
+	STEP(scanned);
+	return r;
 }
 
 /* Words from an offset of the session; count is what a client wrote. -EAGAIN: there are more than fit. */

@@ -10,9 +10,10 @@
  *
  * Back: the word is taken first, the ledger says free afterwards; a death in between leaves the slab to
  * the next cycle. Both under one holding of heap->lock: the collector's step 3 (holds.c), which looks at current slabs
- * under it, sees the slab here or in the ledger, never on its way. (Were it on its way while a cycle sweeps, its slots would be
- * given back twice. Today the second time finds them in the ledger, and harms nothing, since nobody supplies but the thread that
- * is on this visit: with a second supplier it would be a slot given to two, as tests/model shows.) A CPU that this process may not run on (cpuset, offline) is left alone.
+ * under it, sees the slab here or in the ledger, never on its way. Were it on its way while a cycle runs, that would take its slots
+ * back, and the visit once more: from a span that is gone by then, or is another's, so that a client's fault is reported where
+ * there is none (tests/stress/movingslabs.c), and with a second supplier a slot is given to two (tests/model).
+ * A CPU that this process may not run on (cpuset, offline) is left alone.
  */
 #include "visit.h"
 
@@ -25,6 +26,7 @@
 #include "heapd/delay.h"
 #include "heapd/mutant.h"
 #include "heapd/rseq.h"
+#include "heapd/step.h"
 
 struct visit {
 	struct heapd_current *rseq_seen; /* by row, class and way: what was there at the last look */
@@ -84,8 +86,10 @@ static void give_back(struct supply *supply, uint32_t class, const struct heapd_
 	if (MUTANT(withdrawn_unlocked)) {
 		pthread_mutex_unlock(&supply->heap->lock);
 		DELAY(1);
-		pthread_mutex_lock(&supply->heap->lock);
 	}
+	STEP(withdrawn);
+	if (MUTANT(withdrawn_unlocked))
+		pthread_mutex_lock(&supply->heap->lock);
 	ring_note_taken(supply, class, clock_ns()); /* it left the ring before it became current */
 	if (held_resolve(supply->heap, class, taken->base, &first, &k)) {
 		harvest_release(supply, first, k, taken->bits & ~harvest_ringed(supply, first, k));

@@ -17,7 +17,9 @@
 	S(nap)           \
 	S(barriers_up)   \
 	S(gathered)      \
+	S(scanned)       \
 	S(hands)         \
+	S(withdrawn)     \
 	S(harvest)
 
 #ifdef HEAPD_INJECT

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Directed scenarios of stores, and of a free, that come late: what one thread writes wipes out what another had written, or hides
+ * what only it led to, after the thread that still holds it was scanned.
+ */
+#include <unistd.h>
+
+#include "client/gate.h"
+#include "client/thread.h"
+#include "node.h"
+#include "scene.h"
+
+/* The main thread, until it was scanned in this cycle; or until that waits for the end of handshake 1 for good. */
+static void await_scan(struct scene *s)
+{
+	const struct heapd_thread *self = heapd_self;
+	uint32_t cycle = heapd_now_cycle(now_of(s)), naps = passed(s, STEP_nap);
+	uint64_t end = fixture_now_ns() + SCENE_GUARD_NS;
+
+	while (HEAPD_LOAD_ACQUIRE(&self->scanned) != cycle) {
+		if (heapd_now_phase(now_of(s)) == HEAPD_PHASE_BARRIER && passed(s, STEP_nap) - naps > 10)
+			return;
+		if (fixture_now_ns() > end)
+			miss("the thread was not scanned");
+		nap();
+	}
+}
+
+static void store_one(struct scene *s)
+{
+	struct cell *b = cell_new(s, 1);
+
+	atomic_store(&s->other->tid, (uint32_t)gettid());
+	await_flag(&s->other->go, "another thread is to store");
+	heapd_store(&s->root->next, b);
+	atomic_store(&s->other->done, 1);
+}
+
+static void *store_main(void *arg)
+{
+	store_one((struct scene *)arg);
+	return NULL;
+}
+
+/* The same from a process that attaches when it is told to. */
+int newcomers_unseen_other(void *arg)
+{
+	struct scene *s = (struct scene *)arg;
+
+	await_flag(&s->other->go, "another process is to attach");
+	must(heapd_attach(&s->heap, FIXTURE_HEAP, NULL));
+	shapes_define(s);
+	store_one(s);
+	must(heapd_detach(s->heap));
+	return 0;
+}
+
+static __attribute__((noinline)) void store_unlogged(struct scene *s, uintptr_t disguised)
+{
+	HEAPD_STORE_RELEASE((uintptr_t *)(void *)(uintptr_t)&s->root->next, ~disguised);
+}
+
+/* To the end of its store, and of the collection; then what this thread has read must live. */
+static void late_store_ends(struct scene *s)
+{
+	struct cell *volatile held;
+
+	await_scan(s);
+	held = heapd_load(&s->root->next);
+	if (held->id != SCENE_ID)
+		miss("the other one has stored already");
+	release(s, STEP_store);
+	await_flag(&s->other->done, "the store ends");
+	collect_end(s);
+	check_alive(s, held);
+}
+
+/*
+ * This thread's store begins with its barrier off, and ends while the other's, which began with its barrier on, is under way. So
+ * what it stored is wiped out by one who never saw it; in between, and scanned by then, this thread reads it.
+ */
+static void wiped_out(struct scene *s, bool newcomer)
+{
+	uintptr_t disguised = cell_hidden(s, false);
+	pthread_t thread;
+
+	if (!newcomer) {
+		if (pthread_create(&thread, NULL, store_main, s))
+			miss("no thread");
+		await_flag(&s->other->tid, "a thread attaches");
+	}
+	stack_wipe();
+	uint64_t inside = heapd_gate_enter_(heapd_gate_);
+	if (heapd_gate_on_(heapd_gate_))
+		miss("the barrier is on");
+	want(s, STEP_nap, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_nap);
+	want(s, STEP_store, STEP_ANYBODY);
+	atomic_store(&s->other->go, 1);
+	await(s, STEP_store);
+	store_unlogged(s, disguised);
+	stack_wipe();
+	heapd_gate_leave_(heapd_gate_, inside);
+	release(s, STEP_nap);
+	late_store_ends(s);
+	if (!newcomer)
+		pthread_join(thread, NULL);
+}
+
+void one_round(struct scene *s)
+{
+	wiped_out(s, false);
+}
+
+void newcomers_unseen(struct scene *s)
+{
+	wiped_out(s, true);
+}
+
+/* What the other's store removes was logged before handshake 1 ended, and is removed after this thread's scan. */
+void rings_emptied_late(struct scene *s)
+{
+	pthread_t thread;
+
+	cell_hidden(s, true);
+	if (pthread_create(&thread, NULL, store_main, s))
+		miss("no thread");
+	await_flag(&s->other->tid, "a thread attaches");
+	stack_wipe();
+	want(s, STEP_barriers_up, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_barriers_up);
+	want(s, STEP_store, STEP_ANYBODY);
+	atomic_store(&s->other->go, 1);
+	await(s, STEP_store);
+	release(s, STEP_barriers_up);
+	late_store_ends(s);
+	pthread_join(thread, NULL);
+}
+
+/* o, behind the root, leads to an object that nothing else knows. It stands where the current slab is another by now. */
+static __attribute__((noinline)) void chain_hide(struct scene *s)
+{
+	struct cell *o = cell_new(s, 0), *x;
+
+	cell_hidden(s, true); /* the one with SCENE_ID */
+	x = heapd_load(&s->root->next);
+	heapd_init(&o->next, x);
+	heapd_store(&s->root->next, o);
+	for (unsigned i = 0; i < SCENE_MANY; i++)
+		cell_new(s, 0);
+}
+
+/* Until that slot is given out again, which clears it, or it is plain that it will not be in this cycle. */
+static __attribute__((noinline)) void take_again(struct scene *s, uintptr_t disguised)
+{
+	for (unsigned i = 0; i < SCENE_MANY; i++)
+		if ((uintptr_t)cell_new(s, 0) == ~disguised)
+			return;
+}
+
+/*
+ * This thread is scanned, then takes x out of o, and frees o, which the barrier has logged: o is still what leads the marker to x.
+ * It is cleared as soon as somebody has it again.
+ */
+void push_in_cycle(struct scene *s)
+{
+	struct cell *volatile held;
+	struct cell *o;
+	uintptr_t disguised;
+
+	pin_to_first();
+	must(heapd_collect(s->heap)); /* so that none begins by itself now */
+	chain_hide(s);
+	stack_wipe();
+	want(s, STEP_scanned, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_scanned);
+	o = heapd_load(&s->root->next);
+	held = heapd_load(&o->next);
+	heapd_store(&s->root->next, (struct cell *)NULL);
+	must(heapd_free(o));
+	disguised = ~(uintptr_t)o;
+	take_again(s, disguised);
+	release(s, STEP_scanned);
+	collect_end(s);
+	check_alive(s, held);
+}
