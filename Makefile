@@ -443,7 +443,7 @@ crash: ## any client killed at every instruction of every operation, the daemon 
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --cas --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		$(O)/crash/kill --cover $(O)/crash/covered $(CRASH_ARGS) && \
 		tests/crash/gaps $(O)/libheapd.so $(O)/crash/covered $(CRASH_GAPS) && \
-		$(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults && \
+		$(O)/crash/kill --hardened $(CRASH_ARGS) && $(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && $(O)/crash/faults && \
 		$(O)/crash/shortage
 
 # SECONDS for each target; what is new goes to build/libfuzzer/found/TARGET, what fails to build/libfuzzer.

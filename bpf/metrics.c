@@ -79,6 +79,8 @@ static const struct row rows[] = {
 	COUNTER(refusals, "heapd_alloc_refusals", "Allocations refused at the limit."),
 	COUNTER(rings_found_empty, "heapd_supply_empty", "Times that the supply of a class was found empty."),
 	COUNTER(double_frees, "heapd_double_frees", "Double frees that the daemon found."),
+	COUNTER(overwrites, "heapd_overwrites",
+		"Of hardened heaps: slots that were written to while free, or past their end, as the daemon found."),
 	COUNTER(corrupt, "heapd_corrupt_words", "Words of clients that made no sense."),
 	SECONDS(commit_ns, "heapd_commit_seconds", "Time spent on having memory from the system."),
 	SECONDS(supply_ns, "heapd_supply_cpu_seconds", "Processor time of the supplier."),

@@ -15,6 +15,7 @@
 
 #include "current.h"
 #include "fork.h"
+#include "hardened.h"
 #include "refill.h"
 #include "sample.h"
 #include "thread.h"
@@ -63,6 +64,8 @@ static __attribute__((noinline, cold)) void *class_refill(struct heapd_heap *hea
 	bool away;
 
 	SAMPLE_FRAME();
+	if (unlikely(heap->hardened))
+		return hardened_alloc(heap, class);
 	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
 		return slot_finish(heap, popped, elemsize);
 	if (thread_enter(heap, &away))
@@ -102,6 +105,12 @@ static inline __attribute__((always_inline)) void *class_alloc_sized(struct heap
 void *class_alloc(struct heapd_heap *heap, uint32_t class)
 {
 	return class_alloc_sized(heap, class, heap->t.classes[class].slot_size);
+}
+
+/* Of this very class: its alignment is asked for, and in a hardened heap there is room for the canary in it. */
+static void *class_alloc_exact(struct heapd_heap *heap, uint32_t class)
+{
+	return heap->hardened ? hardened_alloc_exact(heap, class) : class_alloc(heap, class);
 }
 
 static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_heap *heap)
@@ -163,10 +172,11 @@ void *heapd_alloc_aligned(heapd_heap *heap, size_t bytes, size_t align)
 		return error_null(
 			EINVAL, "heapd_alloc_aligned: alignment %zu is no power of two up to 2 MiB: use one",
 			align);
-	if (bytes <= HEAPD_SMALL_MAX && align <= HEAPD_PAGE_SIZE)
-		for (uint32_t c = heapd_sizeclass_of(bytes); c < HEAPD_SIZECLASS_COUNT; c++)
+	if (bytes <= HEAPD_SMALL_MAX - hardened_reserve(heap) && align <= HEAPD_PAGE_SIZE)
+		for (uint32_t c = heapd_sizeclass_of(bytes + hardened_reserve(heap));
+		     c < HEAPD_SIZECLASS_COUNT; c++)
 			if (heapd_sizeclass_size(c) % align == 0)
-				return class_alloc(heap, HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + c);
+				return class_alloc_exact(heap, HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + c);
 	return large_alloc(heap, HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE,
 			   bytes ? bytes : 1, align);
 }

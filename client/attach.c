@@ -310,6 +310,8 @@ void attach_sequences(struct heapd_heap *heap)
 	heap->zero_wide = zero_is_wide();
 	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
 	heap->collect_cpus = heap->t.directory->cycle.special ? 0 : heap->rseq_cpus;
+	heap->hardened = heap->t.directory->cycle.debug & HEAPD_DEBUG_HARDENED;
+	heap->alloc_cpus = heap->hardened ? 0 : heap->rseq_cpus;
 }
 
 /* With attach_lock held: attaches by way of the connected socket, which is the heap's from now on. */

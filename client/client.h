@@ -50,6 +50,8 @@ struct heapd_heap {
 	uint32_t path;                /* HEAPD_PATH_RSEQ or HEAPD_PATH_CAS; set once at attach */
 	uint32_t rseq_cpus;           /* rows for the fast paths: as many as CPUs; by the other path none */
 	uint32_t collect_cpus; /* the same for frees: none, too, where they are not prompt, or debugged */
+	uint32_t alloc_cpus;   /* ... and for the fast path of allocations: none, too, in a hardened heap */
+	bool hardened;         /* see hardened.h */
 	bool zero_wide;        /* small slots are cleared by 32 bytes at a time (zero.h) */
 	uint32_t read_only;
 	_Atomic uint32_t away; /* reconnect.h: AWAY_*; the daemon's sockets have ended */

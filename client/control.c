@@ -45,9 +45,11 @@ static int sized_copy(void *to, const void *from, size_t known, const char *call
 static void info_counters(const struct heapd_heap *heap, struct heapd_info *info)
 {
 	info->double_frees = HEAPD_READ_ONCE(heap->t.directory->stats.double_frees);
+	info->overwrites = HEAPD_READ_ONCE(heap->t.directory->stats.overwrites);
 	for (uint64_t i = 0; i < heap->t.cpus && !heap->read_only; i++) {
 		info->double_frees += HEAPD_READ_ONCE(heap->t.counters[i].double_frees);
 		info->bad_frees += HEAPD_READ_ONCE(heap->t.counters[i].bad_frees);
+		info->overwrites += HEAPD_READ_ONCE(heap->t.counters[i].overwrites);
 	}
 }
 

@@ -29,21 +29,28 @@ hidden enum current_push current_push_cas(struct heapd_heap *heap, uint32_t clas
 					  uint64_t index);
 hidden bool current_install_cas(struct heapd_heap *heap, uint32_t class, uint64_t base, uint64_t bits);
 
-/* A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no slab of the class to allocate from. */
+/*
+ * A free slot's address, plus HEAPD_CURRENT_ZEROED; 0 if this CPU has no slab of the class to allocate from, and where all
+ * take the slow way (alloc_cpus).
+ */
 static inline uint64_t current_pop_rseq(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
 #if HEAPD_HAVE_RSEQ
-	return heapd_rseq_pop(current_column(heap, class), heapd_rseq_area, heap->rseq_cpus, elemsize);
+	return heapd_rseq_pop(current_column(heap, class), heapd_rseq_area, heap->alloc_cpus, elemsize);
 #else
-	return current_pop_cas(heap, class, elemsize);
+	return heap->hardened ? 0 : current_pop_cas(heap, class, elemsize);
 #endif
 }
 
-/* The same, by the path that this process uses. */
+/* The same, by the path that this process uses, in any heap. */
 static inline uint64_t current_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 {
-	return likely(heap->path == HEAPD_PATH_RSEQ) ? current_pop_rseq(heap, class, elemsize)
-						     : current_pop_cas(heap, class, elemsize);
+#if HEAPD_HAVE_RSEQ
+	if (likely(heap->path == HEAPD_PATH_RSEQ))
+		return heapd_rseq_pop(current_column(heap, class), heapd_rseq_area, heap->rseq_cpus,
+				      elemsize);
+#endif
+	return current_pop_cas(heap, class, elemsize);
 }
 
 /* Sets a slot's bit, if its slab is current here: heapd_rseq_push() says when. */

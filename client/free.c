@@ -27,6 +27,7 @@
 #include "fork.h"
 #include "freed.h"
 #include "gate.h"
+#include "hardened.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "place.h"
@@ -246,6 +247,40 @@ static void collecting_make_room(struct heapd_heap *heap, struct heapd_thread *s
 }
 #endif
 
+static int free_end(struct heapd_heap *heap, const struct target *to, void *object, enum current_push pushed)
+{
+	if (pushed == CURRENT_PUSHED)
+		return 0;
+	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
+}
+
+/* In a hardened heap: of what has been found to be an object that is not free. */
+static int free_hardened(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to,
+			 void *object)
+{
+	enum current_push pushed = CURRENT_ELSEWHERE;
+	struct place place;
+	uint64_t seen;
+
+	if (!place_find(heap, object, &place))
+		return free_bad(heap, object, "no object lies there");
+	if (!hardened_check(heap, &place, &seen))
+		return free_double(heap, object);
+	gate_enter(self);
+	uint32_t on = barrier_on(heap, self);
+	if (!on && !is_checked(heap)) {
+		pushed = CURRENT_DOUBLE;
+		if (hardened_claim(heap, &place, seen))
+			pushed = current_push(heap, to->class, to->slab, to->base, to->index);
+		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
+			pushed = CURRENT_PUSHED;
+	}
+	gate_leave(self);
+	if (on)
+		answer_poll(heap);
+	return free_end(heap, to, object, pushed);
+}
+
 static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const struct target *to,
 		       void *object)
 {
@@ -258,6 +293,8 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 							: free_bad(heap, object, "no object lies there");
 	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
 	HEAPD_WRITE_ONCE(self->freed, 1);
+	if (heap->hardened)
+		return free_hardened(heap, self, to, object);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
 	if ((!on || MUTANT(push_in_cycle)) && !is_checked(heap)) {
@@ -269,9 +306,7 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	gate_leave(self);
 	if (on)
 		answer_poll(heap);
-	if (pushed == CURRENT_PUSHED)
-		return 0;
-	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
+	return free_end(heap, to, object, pushed);
 }
 
 /* Where the short way does not lead: a large object, or what is none. */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "hardened.h"
 #include "heapd/probes.h"
 #include "sample.h"
 #include "thread.h"
@@ -20,6 +21,7 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	if (heap->read_only)
 		return error_null(EROFS, "heap '%s' is attached read-only: attach it for writing",
 				  heap->name);
+	bytes += hardened_reserve(heap);
 	m.large = (struct heapd_large_request){ .bytes = bytes, .align = align, .class = class };
 	if (request_call(heap, &m, NULL, NULL) < 0) {
 		HEAPD_PROBE(alloc__refused, heap->name, class, bytes, (uint64_t)errno);
@@ -28,9 +30,9 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	if (HEAPD_PROBED(sample))
 		sample_take(heap, class, bytes, m.large.address, bytes);
 	void *object = (void *)(uintptr_t)m.large.address;
-	/* All that heapd_size() will say it has. */
+	/* All that heapd_size() will say it has; behind that, in a hardened heap, stands the canary, by the daemon. */
 	if (!m.large.zeroed)
-		memset(object, 0, heapd_align_up(bytes, HEAPD_PAGE_SIZE));
+		memset(object, 0, heapd_align_up(bytes, HEAPD_PAGE_SIZE) - hardened_reserve(heap));
 	return object;
 }
 

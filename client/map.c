@@ -332,7 +332,7 @@ void map_orphan(struct heapd_heap *heap)
 	heap->orphan = region_map(heap, &r[REGION_DIRECTORY], &at) >= 0;
 	heap->t.cpus = 0;
 	heap->path = HEAPD_PATH_RSEQ;
-	heap->rseq_cpus = heap->collect_cpus = 0;
+	heap->rseq_cpus = heap->collect_cpus = heap->alloc_cpus = 0;
 }
 
 void map_drop(struct heapd_heap *heap)

@@ -8,20 +8,31 @@
 
 #include "client.h"
 #include "fork.h"
-#include "place.h"
+#include "hardened.h"
 #include "thread.h"
+
+/* Bytes of the object there; in a hardened heap its slot has a canary behind them. */
+static uint64_t place_usable(const struct heapd_heap *heap, const struct place *place)
+{
+	return place->span->elemsize - hardened_reserve(heap);
+}
 
 size_t heapd_size(const void *object)
 {
+	uint64_t usable = 0, before = 0;
 	struct place place;
 
-	if (!heapd_process || !place_find(heapd_process, object, &place))
+	if (heapd_process && place_find(heapd_process, object, &place)) {
+		usable = place_usable(heapd_process, &place);
+		before = (uint64_t)(uintptr_t)object - place.start;
+	}
+	if (before >= usable)
 		return error_set(
 			       EINVAL,
 			       "heapd_size(%p): no object of the heap lies there: give the address of one, or one inside it",
 			       object),
 		       0;
-	return place.span->elemsize - ((uint64_t)(uintptr_t)object - place.start);
+	return usable - before;
 }
 
 void *heapd_start_of(const void *inside)
@@ -88,26 +99,25 @@ static void *alloc_alike(struct heapd_heap *heap, const struct place *place, siz
 }
 
 /* Whether `bytes` still fit the slot, and fill enough of it that moving would gain nothing. */
-static bool fits_in_place(const struct place *place, size_t bytes)
+static bool fits_in_place(size_t usable, size_t bytes)
 {
-	return bytes <= place->span->elemsize &&
-	       (bytes > place->span->elemsize / 2 || place->span->elemsize <= 16);
+	return bytes <= usable && (bytes > usable / 2 || usable <= 16);
 }
 
 /* What is cut off may come back by the next heapd_realloc(): it is zero then. Its pointers are taken out as any are. */
-static void tail_zero(const struct place *place, size_t bytes)
+static void tail_zero(const struct place *place, size_t usable, size_t bytes)
 {
 	char *tail = (char *)(uintptr_t)place->start + bytes,
 	     *word = (char *)(uintptr_t)place->start + heapd_align_up(bytes, 8);
 
 	memset(tail, 0, (size_t)(word - tail));
-	heapd_zero_sym(word, (place->span->elemsize - heapd_align_up(bytes, 8)) / 8);
+	heapd_zero_sym(word, (usable - heapd_align_up(bytes, 8)) / 8);
 }
 
 /* Into an object that nobody has seen yet. */
-static void content_move(void *to, const struct place *from, size_t bytes)
+static void content_move(void *to, const struct place *from, size_t usable, size_t bytes)
 {
-	uint64_t n = bytes < from->span->elemsize ? bytes : from->span->elemsize;
+	uint64_t n = bytes < usable ? bytes : usable;
 
 	heapd_move_sym(to, (const void *)(uintptr_t)from->start, n / 8);
 	memcpy((char *)to + (n & ~7ul), (const char *)(uintptr_t)from->start + (n & ~7ul), n & 7);
@@ -116,6 +126,7 @@ static void content_move(void *to, const struct place *from, size_t bytes)
 static void *realloc_online(struct heapd_heap *heap, void *object, size_t bytes)
 {
 	struct place place;
+	size_t usable;
 	void *new;
 
 	if (!place_find(heap, object, &place) || place.start != (uint64_t)(uintptr_t)object)
@@ -126,14 +137,15 @@ static void *realloc_online(struct heapd_heap *heap, void *object, size_t bytes)
 	if (heap->read_only)
 		return error_null(EROFS, "heap '%s' is attached read-only: attach it for writing",
 				  heap->name);
-	if (fits_in_place(&place, bytes)) {
-		tail_zero(&place, bytes);
+	usable = place_usable(heap, &place);
+	if (fits_in_place(usable, bytes)) {
+		tail_zero(&place, usable, bytes);
 		return object;
 	}
 	new = alloc_alike(heap, &place, bytes);
 	if (!new)
 		return NULL;
-	content_move(new, &place, bytes);
+	content_move(new, &place, usable, bytes);
 	if (heapd_free(object) == 0)
 		return new;
 	/* It was free already: said by heapd_free(). */

@@ -260,12 +260,15 @@ static int class_ask(struct heapd_type *type, enum heapd_kind kind, uint32_t siz
 	return (int)m.class.class;
 }
 
-/* From the handle, else from the record, which other processes' requests fill, else from the daemon. */
+/*
+ * From the handle, else from the record, which other processes' requests fill, else from the daemon. In a hardened heap it
+ * is the next larger size class's, with room for a canary, that the handle keeps for this one.
+ */
 int type_class(struct heapd_type *type, enum heapd_kind kind, uint32_t sizeclass)
 {
 	const struct heapd_type_record *r = &type->heap->t.types[type->index];
-	const uint16_t *shown = kind == HEAPD_KIND_FLEX ? &r->flex_class[sizeclass]
-							: &r->array_class[sizeclass];
+	uint32_t room = sizeclass + (type->heap->hardened && sizeclass < HEAPD_SIZECLASS_LARGE);
+	const uint16_t *shown = kind == HEAPD_KIND_FLEX ? &r->flex_class[room] : &r->array_class[room];
 	uint16_t *known = kind == HEAPD_KIND_FLEX ? &type->flex_class[sizeclass]
 						  : &type->array_class[sizeclass];
 	int class;
@@ -281,7 +284,7 @@ int type_class(struct heapd_type *type, enum heapd_kind kind, uint32_t sizeclass
 		return -EINVAL;
 	class = HEAPD_LOAD_ACQUIRE(shown);
 	if (!class)
-		class = class_ask(type, kind, sizeclass);
+		class = class_ask(type, kind, room);
 	if (class > 0)
 		HEAPD_STORE_RELEASE(known, (uint16_t) class);
 	return class;

@@ -53,10 +53,11 @@ static void tell_what_waits(const struct heap *heap, const struct config_heap *o
 			    "heap '%s': Size=, Base= and HugePages= change when heapd is restarted",
 			    heap->name);
 	if ((new->free_mode == CONFIG_FREE_CHECKED) != (cycle->free_mode == HEAPD_FREE_CHECKED) ||
-	    new->marker_threads != heap->collection->threads || new->debug != cycle->debug)
-		log_warning(heap->log,
-			    "heap '%s': Free=, MarkerThreads= and Debug= change when heapd is restarted",
-			    heap->name);
+	    new->marker_threads != heap->collection->threads || config_heap_debug(new) != cycle->debug)
+		log_warning(
+			heap->log,
+			"heap '%s': Free=, MarkerThreads=, Debug= and Hardened= change when heapd is restarted",
+			heap->name);
 }
 
 void adoption_run(struct heap *heap, const struct config_heap *new)

@@ -39,7 +39,7 @@ static void settings_init(struct collection *c, const struct config_heap *config
 }
 
 /*
- * Free= and Debug= stay what they are as long as the heap lives: its clients go by them. Where collection was off, they are
+ * Free=, Debug= and Hardened= stay what they are as long as the heap lives: its clients go by them. Where collection was off, they are
  * asked to take part from now on.
  */
 static void directory_adopt(struct collection *c, struct heap *heap)
@@ -66,7 +66,7 @@ static void directory_init(struct heapd_directory *directory, const struct confi
 	directory->sample_bytes = HEAPD_SAMPLE_BYTES;
 	directory->cycle.free_mode = config->free_mode == CONFIG_FREE_CHECKED ? HEAPD_FREE_CHECKED
 									      : HEAPD_FREE_PROMPT;
-	directory->cycle.debug = config->debug;
+	directory->cycle.debug = config_heap_debug(config);
 	directory->cycle.collecting = config->gc_percent != 0;
 }
 

@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "heapd/phase.h"
+
 static int set_defaults(enum config_section section, void *object)
 {
 	const struct config_option *o;
@@ -102,6 +104,11 @@ int config_assign(const struct config_option *o, const char *key, const char *te
 			 strlen(text) > 60 ? "..." : "", why.text, key, o->example,
 			 comment ? "; a comment needs a line of its own" : "");
 	return r;
+}
+
+unsigned config_heap_debug(const struct config_heap *heap)
+{
+	return heap->debug | (heap->hardened ? HEAPD_DEBUG_HARDENED : 0);
 }
 
 static void dump_section(enum config_section section, const void *object, FILE *f)

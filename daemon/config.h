@@ -69,7 +69,8 @@ struct config_heap {
 	enum config_stall stall_action;
 	unsigned marker_threads;
 	enum config_free free_mode;
-	unsigned debug; /* HEAPD_DEBUG_* of phase.h */
+	unsigned debug;    /* HEAPD_DEBUG_* of phase.h, but for ... */
+	unsigned hardened; /* ... HEAPD_DEBUG_HARDENED: whether it is */
 	struct config_place set[CONFIG_OPTIONS_MAX];
 };
 
@@ -130,6 +131,8 @@ unsigned config_heap_rights(const struct config_heap *heap, uid_t uid, const gid
 bool config_others_may_write(const struct config_heap *heap);
 /* Whether this process may end all that write the heap: those of other users only with CAP_KILL. */
 bool config_may_evict(const struct config_heap *heap);
+/* All of HEAPD_DEBUG_*. */
+unsigned config_heap_debug(const struct config_heap *heap);
 const struct config_heap *config_find_heap(const struct config *cfg, const char *name);
 
 /* One row of the table. */

@@ -49,6 +49,12 @@ const struct value_word config_debug_words[] = {
 	{ NULL, 0 },
 };
 
+static const struct value_word yes_words[] = {
+	{ "no", 0 },
+	{ "yes", 1 },
+	{ NULL, 0 },
+};
+
 static void *field_of(const struct config_option *o, void *object)
 {
 	return (char *)object + o->offset;
@@ -390,6 +396,8 @@ static const struct config_option options[] = {
 	  .print = print_word, .words = config_free_words },
 	{ HEAP(debug), .key = "Debug", .standard = "", .example = "stress poison", .parse = parse_words,
 	  .print = print_words, .words = config_debug_words, .is_list = true },
+	{ HEAP(hardened), .key = "Hardened", .standard = "no", .example = "yes", .parse = parse_word,
+	  .print = print_word, .words = yes_words },
 	{ HEAP(owner), .key = "Owner", .standard = "", .example = "alice", .parse = parse_owner,
 	  .print = print_one },
 	{ HEAP(group), .key = "Group", .standard = "", .example = "staff", .parse = parse_group,

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "events.h"
+#include "hardened.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "heapd/step.h"
@@ -51,11 +52,15 @@ static void freed_clear(struct supply *supply, uint32_t slab, uint64_t bits)
 
 void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask)
 {
-	uint32_t class = supply->heap->t.spans[first].class;
-	uint64_t freed = spans_slots_free(&supply->spans, first, k, mask);
+	const struct heapd_span *span = &supply->heap->t.spans[first];
+	uint32_t class = span->class;
 	struct heapd_stats *stats = &supply->heap->t.directory->stats;
-	uint64_t n = (uint64_t)__builtin_popcountll(freed);
+	uint64_t freed, n;
 
+	if (hardened_is_on(supply->heap))
+		hardened_close(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
+	freed = spans_slots_free(&supply->spans, first, k, mask);
+	n = (uint64_t)__builtin_popcountll(freed);
 	if (freed && poison_is_on(supply->heap))
 		poison_slots(&supply->spans, first, k, freed);
 	HEAPD_COUNT(stats->harvested_slots, n);

@@ -323,6 +323,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->config = plan->config;
 	heap->log = plan->log;
 	heap->refused = (struct log_limit){ .what = "refusals of memory", .burst = 1 };
+	heap->overwritten = (struct log_limit){ .what = "overwritten slots" };
 	heap->faults.what = "verifications that found faults";
 	heap->settings_set.what = "settings changed";
 	heap->held.what = "memory files that clients hold";
@@ -367,6 +368,7 @@ void heap_destroy(struct heap *heap)
 		return;
 	log_limit_flush(heap->log, &heap->faults, LOG_ERR);
 	log_limit_flush(heap->log, &heap->refused, LOG_WARNING);
+	log_limit_flush(heap->log, &heap->overwritten, LOG_WARNING);
 	log_limit_flush(heap->log, &heap->settings_set, LOG_NOTICE);
 	if (heap->charged)
 		heap_refund(heap, heap->charged);

@@ -42,9 +42,9 @@ struct heap {
 	struct punch punch;
 
 	pthread_mutex_t lock;
-	struct log_limit faults, settings_set, refused; /* lines that requests cause */
-	struct log_limit held;                          /* the scavenger's: a client holds the memory file */
-	uint64_t heavy_until; /* the main thread's: when requests that cost much are answered again */
+	struct log_limit faults, settings_set, refused, overwritten; /* lines that requests cause */
+	struct log_limit held; /* the scavenger's: a client holds the memory file */
+	uint64_t heavy_until;  /* the main thread's: when requests that cost much are answered again */
 	uint32_t user_share; /* percent of the limit that is kept for a user; by heap_set_share(), as the next */
 	uint32_t newcomers;                       /* for so many besides those who are there */
 	uint32_t waiting;                         /* threads in heap_lock(); atomic */

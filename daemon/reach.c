@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 
 #include "clients.h"
+#include "hardened.h"
 #include "heapd/atomic.h"
 #include "marks.h"
 #include "roots.h"
@@ -102,7 +103,7 @@ const struct heapd_type_record *reach_type(const struct heap *heap, const struct
 
 uint64_t reach_words(const struct heap *heap, const struct reach_slot *slot)
 {
-	return heap->t.spans[slot->first].elemsize / 8;
+	return heap->t.spans[slot->first].elemsize / 8 - hardened_words(heap);
 }
 
 uint64_t reach_read(const struct heap *heap, const struct reach_slot *slot, uint64_t word)

@@ -6,6 +6,7 @@
  */
 #include "shape.h"
 
+#include "hardened.h"
 #include "types.h"
 
 static uint64_t low_bits(uint64_t n)
@@ -77,7 +78,7 @@ bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
 		return false;
 	type = &heap->t.types[c->type];
 	*shape = (struct shape){
-		.words = c->slot_size / 8,
+		.words = c->slot_size ? c->slot_size / 8 - (uint32_t)hardened_words(heap) : 0,
 		.type = c->type,
 		.known = true,
 		.flex = SHAPE_NO_WORD,

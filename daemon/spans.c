@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "hardened.h"
 #include "heapd/probes.h"
 #include "marks.h"
 
@@ -130,7 +131,9 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 		free(state);
 		return -ENOMEM;
 	}
-	state->zeroed = zeroed && record.elemsize >= HEAPD_CLEAN_SLOT_MIN;
+	if (hardened_is_on(spans->heap))
+		hardened_cut(spans->heap, first, &record);
+	state->zeroed = zeroed && !hardened_is_on(spans->heap) && record.elemsize >= HEAPD_CLEAN_SLOT_MIN;
 	state->next = state->prev = SPAN_NONE;
 	spans->states[first] = state;
 	HEAPD_STORE_RELEASE(&spans->ledger->head->numbers_high, spans->numbers.high);
@@ -223,6 +226,7 @@ int spans_cut_large(struct spans *spans, uint32_t class, uint64_t bytes, uint64_
 		pages_give(spans->pages, at, npages);
 		return r;
 	}
+	*zeroed &= !hardened_is_on(spans->heap);
 	spans_slots_out(spans, (uint32_t)at, 0, 1);
 	HEAPD_WRITE_ONCE(spans->heap->t.lent[spans->heap->t.spans[at].slab0], 0);
 	*first = (uint32_t)at;

@@ -15,6 +15,7 @@
 
 #include "clock.h"
 #include "collection.h"
+#include "hardened.h"
 #include "heapd/delay.h"
 #include "marks.h"
 #include "poison.h"
@@ -76,7 +77,7 @@ static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_count
 static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_counts *counts)
 {
 	uint64_t high = heap->pages->free.high;
-	uint32_t slabs = 0, most = poison_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE;
+	uint32_t slabs = 0, most = poison_is_on(heap) || hardened_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE;
 
 	while (page < high && slabs < most) {
 		uint32_t first = heap->t.page_span[page];

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hardened.h"
 #include "heapd/atomic.h"
 #include "typedefinition.h"
 
@@ -233,7 +234,8 @@ static int type_room(const struct heap *heap, const struct typedefinition *def, 
 static int type_make(struct heap *heap, const struct typedefinition *def, struct heapd_type_reply *reply,
 		     struct refusal *why)
 {
-	uint64_t slot = types_slot_size(def->size, def->align);
+	/* In a hardened heap with room for the canary. */
+	uint64_t slot = types_slot_size(def->size + 8 * (uint32_t)hardened_words(heap), def->align);
 	uint32_t type = heap->t.directory->ntypes, class = 0;
 	struct heapd_type_record *t = &heap->t.types[type];
 	int r;

@@ -29,6 +29,7 @@
  *     its birth (a thread that had been scanned may have got the object out of another cell just now).
  *   - One in a span that was cut since the walk began: made by a scanned thread, so as the one before. It may stay
  *     touched, which keeps its object in the next cycle, and no longer.
+ *   - A free slot that is poison is left as it is: in a hardened heap whoever is given it looks for that.
  *   - A free slot, or one that is just being allocated, has stale words. To revive for one is to keep something for a
  *     cycle. To clear one is a swap from the stale word: whoever allocates the slot zeroes it and stores its own word, and the swap
  *     succeeds after that only if the new word is the stale one; but then its object is held by the cell's maker, so marked.
@@ -82,7 +83,7 @@ static void look_touched(struct weaks *weaks, struct heapd_weak_cell *cell)
 {
 	uint64_t word = HEAPD_LOAD_ACQUIRE(&cell->word), object = word & ~(uint64_t)HEAPD_WEAK_TOUCHED;
 
-	if (word == object)
+	if (word == object || word == HEAPD_POISON_WORD)
 		return;
 	__atomic_compare_exchange_n(&cell->word, &word, object, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	revive(weaks, object);
@@ -93,7 +94,7 @@ static void look_dead(struct weaks *weaks, struct heapd_weak_cell *cell)
 	uint64_t word = HEAPD_LOAD_ACQUIRE(&cell->word), object = word & ~(uint64_t)HEAPD_WEAK_TOUCHED;
 	enum fate fate;
 
-	if (!object)
+	if (!object || word == HEAPD_POISON_WORD)
 		return;
 	fate = fate_of(weaks->heap, object);
 	if (fate == STAYS)

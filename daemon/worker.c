@@ -26,6 +26,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "hardened.h"
 #include "heapd/atomic.h"
 #include "slots.h"
 
@@ -271,7 +272,8 @@ INLINE void scan_next(struct worker *w)
 static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 {
 	uint64_t piece = __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
-	uint64_t n = w->heap->t.spans[entry_offset(entry) >> HEAPD_PAGE_SHIFT].elemsize / 8;
+	uint64_t n = w->heap->t.spans[entry_offset(entry) >> HEAPD_PAGE_SHIFT].elemsize / 8 -
+		     hardened_words(w->heap);
 	uint64_t to = piece * PIECE_WORDS;
 
 	if (!piece)

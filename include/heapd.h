@@ -132,6 +132,7 @@ typedef struct heapd_arena heapd_arena;
 #define HEAPD_REPORT_SIGNAL      4 /* a thread blocks our signal, or its handler was replaced */
 #define HEAPD_REPORT_CORRUPT     5 /* shared memory holds what no client may write */
 #define HEAPD_REPORT_RULE        6 /* a rule for pointers was broken; looked for if HEAPD_DEBUG asks for it */
+#define HEAPD_REPORT_OVERWRITTEN 7 /* of a hardened heap: what was free, or an object's end, was written to */
 
 struct heapd_options {
 	size_t size;                /* sizeof(struct heapd_options) */
@@ -297,6 +298,9 @@ HEAPD_API HEAPD_MUST_USE_ void *heapd_memdup(heapd_heap *heap, const void *bytes
  * supply ring, another thread's hands) the call says 0; the daemon, or whoever takes the slot next, finds it
  * if the slot is still free then, drops it and counts it (heapd_info.double_frees). Once the slot has been
  * given out again, a double free frees the new owner's object, as with any allocator.
+ *
+ * In a hardened heap (Hardened= of heapd.conf(5)) a double free is EALREADY wherever the slot is by then, as long as it is free; and an object
+ * whose end was overwritten is reported (HEAPD_REPORT_OVERWRITTEN) and freed.
  */
 HEAPD_API int heapd_free(void *object);
 
@@ -602,6 +606,7 @@ struct heapd_info {
 	uint64_t pause_max_ns; /* in the longest */
 	uint64_t barrier_slow; /* stores and frees that found the barrier on: some nanoseconds each */
 	uint64_t wait_ns;      /* for supply, on empty rings and at the limit */
+	uint64_t overwrites; /* of a hardened heap: writes to what was free, or past an object's end, that were found */
 };
 /* Fills what info->size has room for. */
 HEAPD_API int heapd_get_info(heapd_heap *heap, struct heapd_info *info);

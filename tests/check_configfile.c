@@ -185,7 +185,7 @@ START_TEST(dump_reads_back_to_the_same)
 		"[Daemon]\nSocket=/x\nSocketMode=0\nLogLevel=warning\nLogTarget=journal\n[Heap a]\nSize=100M\n"
 		"Limit=2097153\nUserShare=off\nBase=0x100000000\nAllowUsers=daemon 7\nReadOnlyUsers=*\nGCPercent=off\n"
 		"MemoryLimit=2097152\nGCInterval=7200\nStallTimeout=90\nStallAction=evict\nMarkerThreads=8\n"
-		"Debug=poison stress\nOwner=7\nMode=640\n[Heap b]\nLimit=1%\nUserShare=50%\nFree=checked\nGCInterval=off\nStallTimeout=60s\n");
+		"Debug=poison stress\nHardened=yes\nOwner=7\nMode=640\n[Heap b]\nLimit=1%\nUserShare=50%\nFree=checked\nGCInterval=off\nStallTimeout=60s\n");
 	first = dump(&cfg);
 	ck_assert_ptr_eq(
 		strstr(first, "[Daemon]\nSocket=/x\nSocketMode=0000\nLogLevel=warning\nLogTarget=journal\n"),
@@ -194,7 +194,7 @@ START_TEST(dump_reads_back_to_the_same)
 		first,
 		"\n[Heap a]\nSize=128M\nLimit=2097153\nUserShare=off\nBase=0x100000000\nHugePages=auto\n"
 		"GCPercent=off\nMemoryLimit=2M\nGCInterval=2h\nStallTimeout=90s\nStallAction=evict\n"
-		"MarkerThreads=8\nFree=prompt\nDebug=stress poison\nOwner=7\nGroup=\nMode=0640\n"
+		"MarkerThreads=8\nFree=prompt\nDebug=stress poison\nHardened=yes\nOwner=7\nGroup=\nMode=0640\n"
 		"AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
 	ck_assert_ptr_nonnull(strstr(first,
 				     "\nGCPercent=100\nMemoryLimit=auto\nGCInterval=off\nStallTimeout=1min\n"

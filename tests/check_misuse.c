@@ -33,10 +33,8 @@
 static const struct mode {
 	const char *setting, *env;
 } modes[] = {
-	{ NULL, NULL },
-	{ "heap.test.Free=checked", NULL },
-	{ "heap.test.Debug=stress,poison", NULL },
-	{ NULL, "dangling" },
+	{ NULL, NULL },       { "heap.test.Free=checked", NULL }, { "heap.test.Debug=stress,poison", NULL },
+	{ NULL, "dangling" }, { "heap.test.Hardened=yes", NULL },
 };
 enum { MODES = sizeof(modes) / sizeof(modes[0]), COLUMNS = MODES + 1 };
 

@@ -191,7 +191,7 @@ static bool logged_by_now(const char *text)
 	return found;
 }
 
-#define RESTART "heap 'a': Free=, MarkerThreads= and Debug= change when heapd is restarted"
+#define RESTART "heap 'a': Free=, MarkerThreads=, Debug= and Hardened= change when heapd is restarted"
 
 START_TEST(reload_changes_what_has_changed)
 {

@@ -196,7 +196,7 @@ int verb_top(struct ctl *ctl)
 }
 
 struct seen {
-	uint64_t cycle, sessions_ever, sessions, deaths, refusals, double_frees, corrupt;
+	uint64_t cycle, sessions_ever, sessions, deaths, refusals, double_frees, corrupt, overwrites;
 };
 
 static struct seen seen_now(const struct ctl *ctl)
@@ -205,7 +205,7 @@ static struct seen seen_now(const struct ctl *ctl)
 
 	cycles_first(ctl, &last);
 	return (struct seen){ last,          GET(sessions_ever), GET(sessions), GET(deaths),
-			      GET(refusals), GET(double_frees),  GET(corrupt) };
+			      GET(refusals), GET(double_frees),  GET(corrupt),  GET(overwrites) };
 }
 
 static void event_say(const struct ctl *ctl, const char *event, uint64_t number, const char *more)
@@ -256,6 +256,7 @@ static void events_tell(const struct ctl *ctl, struct seen *s, const struct seen
 	event_grown(ctl, "refused", s->refusals, now->refusals);
 	event_grown(ctl, "double-free", s->double_frees, now->double_frees);
 	event_grown(ctl, "corrupt", s->corrupt, now->corrupt);
+	event_grown(ctl, "overwritten", s->overwrites, now->overwrites);
 }
 
 /* What happened before the descriptor was read is told after it. */

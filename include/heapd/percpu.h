@@ -67,9 +67,10 @@ struct heapd_cpu_counters {
 	uint64_t waits;        /* for an empty ring */
 	uint64_t wait_ns;
 	uint64_t double_frees;
-	uint64_t bad_frees; /* foreign, interior, wild */
-	uint64_t aborts;    /* sequences that were restarted, where the path knows */
-	uint64_t unused[8];
+	uint64_t bad_frees;  /* foreign, interior, wild */
+	uint64_t aborts;     /* sequences that were restarted, where the path knows */
+	uint64_t overwrites; /* of a hardened heap: see canary.h */
+	uint64_t unused[7];
 };
 _Static_assert(sizeof(struct heapd_cpu_counters) == 128, "no two CPUs share a line");
 

@@ -54,6 +54,8 @@ _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
 
 #define HEAPD_DEBUG_STRESS 1u /* cycles back to back */
 #define HEAPD_DEBUG_POISON 2u /* free slots are filled with words that are no addresses */
+/* ... and looked at again before they are given out; slots end in a canary (canary.h). Hardened= of the configuration. */
+#define HEAPD_DEBUG_HARDENED 4u
 
 #define HEAPD_POISON_WORD 0xdeadbeefdeadbeefull /* no machine with 48 or 57 address bits can use it for one */
 

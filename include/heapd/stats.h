@@ -60,7 +60,8 @@ struct heapd_stats {
 	uint64_t adoptions; /* by daemons that were started after the one that made the heap */
 	/* Bytes that have ever become out, and those of them that are not any more: given - taken = out. */
 	uint64_t given, taken;
-	uint64_t unused[39];
+	uint64_t overwrites; /* of a hardened heap: free slots, and ends of slots, that were written to */
+	uint64_t unused[38];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 

@@ -65,8 +65,8 @@ static const struct samples *best_malloc(const struct list *l, unsigned procs)
 	for (unsigned i = 0; i < l->r->nentrants; i++) {
 		const struct entrant *e = &l->r->entrants[i];
 		const struct samples *s = results_at(l->r, e, BENCH_PAIR, 64);
-		bool is_malloc = strcmp(e->name, "heapd") && strcmp(e->name, "boost") &&
-				 strncmp(e->name, "bare", 4);
+		bool is_malloc = strcmp(e->name, "heapd") && strcmp(e->name, "hardened") &&
+				 strcmp(e->name, "boost") && strncmp(e->name, "bare", 4);
 
 		if (is_malloc && e->procs == procs && !e->zero && s->n &&
 		    (!best || spread_ns(s).median < spread_ns(best).median))

@@ -30,7 +30,7 @@ static const struct peer {
 #define NPEERS (sizeof(peers) / sizeof(peers[0]))
 
 /* Words of BENCH_ONLY, in groups: a cell is measured if each group is unnamed or names it. */
-static const char *const names[] = { "heapd", "mimalloc", "jemalloc", "tcmalloc",
+static const char *const names[] = { "heapd", "hardened", "mimalloc", "jemalloc", "tcmalloc",
 				     "glibc", "boost",    "bare",     NULL };
 static const char *const extras[] = { "touch", "attach", NULL };
 
@@ -125,7 +125,7 @@ int plan_read(struct plan *plan)
 	for (word = strtok_r(copy, SEPARATORS, &state); word; word = strtok_r(NULL, SEPARATORS, &state)) {
 		if (!word_known(word)) {
 			fprintf(stderr,
-				"bench: BENCH_ONLY=%s: \"%s\" is none of heapd mimalloc jemalloc tcmalloc glibc "
+				"bench: BENCH_ONLY=%s: \"%s\" is none of heapd hardened mimalloc jemalloc tcmalloc glibc "
 				"boost bare, pair alloc burst pass larson xmalloc scratch, 16 64 256 1024 4096 mix, touch attach\n",
 				only, word);
 			return -EINVAL;
@@ -179,20 +179,21 @@ static void processes_add(struct plan *plan, struct results *results, const char
 		entrant_add(plan, results, &e);
 }
 
-static void heapd_add(struct plan *plan, struct results *results)
+/* name: of the contender, and of its heap. */
+static void heapd_add(struct plan *plan, struct results *results, char *name, char *heap)
 {
-	char program[512], heap[] = "bench", procs[] = "8", socket[128], daemon[16];
+	char program[512], procs[] = "8", socket[128], daemon[16];
 	char *argv[] = { program, socket, heap, procs, daemon, NULL };
 
 	if (!plan->socket) {
-		missing_add(plan, "heapd", "there is no daemon");
+		missing_add(plan, name, "there is no daemon");
 		return;
 	}
 	snprintf(program, sizeof(program), "%s/heapd", plan->programs);
 	snprintf(socket, sizeof(socket), "%s", plan->socket);
 	snprintf(daemon, sizeof(daemon), "%s", plan->daemon);
-	if (contender_add(plan, "heapd", argv, NULL))
-		processes_add(plan, results, "heapd", true);
+	if (contender_add(plan, name, argv, NULL))
+		processes_add(plan, results, name, true);
 }
 
 static void boost_add(struct plan *plan, struct results *results)
@@ -294,8 +295,12 @@ static void malloc_add(struct plan *plan, struct results *results, const struct 
 
 void plan_start(struct plan *plan, struct results *results)
 {
-	if (name_wanted(plan, "heapd"))
-		heapd_add(plan, results);
+	static char heapd[] = "heapd", bench[] = "bench", hardened[] = "hardened";
+
+	if (name_wanted(plan, heapd))
+		heapd_add(plan, results, heapd, bench);
+	if (name_wanted(plan, hardened))
+		heapd_add(plan, results, hardened, hardened);
 	for (size_t i = 0; i < NPEERS; i++)
 		if (name_wanted(plan, peers[i].name))
 			malloc_add(plan, results, &peers[i]);

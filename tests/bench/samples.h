@@ -5,7 +5,7 @@
 
 #include "cell.h"
 
-#define BENCH_ENTRANTS 72
+#define BENCH_ENTRANTS 76
 #define BENCH_ROUNDS   101
 
 /* Who is compared: an allocator, its processes, and how its memory is zeroed. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--all] [--fresh] [--stop] [--cover FILE]
+ * [--hardened] [--all] [--fresh] [--stop] [--cover FILE]
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -9,6 +9,9 @@
  *
  * With --stop it is not killed but stopped there, for the time of some collections, one of which is asked for; others go
  * on meanwhile; then it goes on to its end, and what it stores so late harms nobody.
+ *
+ * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
+ * they were overwritten.
  *
  * Seeds: HEAPD_TEST_SEED says which places are taken where not all are.
  */
@@ -40,6 +43,7 @@ struct options {
 	unsigned barriers; /* bits of enum barrier */
 	bool stop;         /* each is stopped there, while the others go on, and goes on itself */
 	bool by_cas;
+	bool hardened;
 	bool all;          /* none is left out for being much like another */
 	bool fresh;        /* only instructions that nobody was killed at yet */
 	const char *cover; /* a file that keeps what was covered from run to run */
@@ -309,17 +313,12 @@ static void kill_operation(struct run *run, const struct operation *operation)
 static void read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "every", required_argument, NULL, 'e' },
-		{ "most", required_argument, NULL, 'm' },
-		{ "operation", required_argument, NULL, 'o' },
-		{ "barrier", required_argument, NULL, 'B' },
-		{ "batch", required_argument, NULL, 'b' },
-		{ "cas", no_argument, NULL, 'c' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "fresh", no_argument, NULL, 'f' },
-		{ "stop", no_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'C' },
-		{ 0 },
+		{ "every", required_argument, NULL, 'e' },     { "most", required_argument, NULL, 'm' },
+		{ "operation", required_argument, NULL, 'o' }, { "barrier", required_argument, NULL, 'B' },
+		{ "batch", required_argument, NULL, 'b' },     { "cas", no_argument, NULL, 'c' },
+		{ "hardened", no_argument, NULL, 'h' },        { "all", no_argument, NULL, 'a' },
+		{ "fresh", no_argument, NULL, 'f' },           { "stop", no_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'C' },     { 0 },
 	};
 	int c;
 
@@ -344,6 +343,9 @@ static void read_options(struct options *o, int argc, char **argv)
 		case 'c':
 			o->by_cas = true;
 			break;
+		case 'h':
+			o->hardened = true;
+			break;
 		case 'a':
 			o->all = true;
 			break;
@@ -366,10 +368,15 @@ static void read_options(struct options *o, int argc, char **argv)
 
 static void begin(struct run *run)
 {
-	static const char *const settings[] = { "heap.test.GCPercent=10000", "daemon.LogLevel=warning",
-						"daemon.MaxSessions=400", "daemon.MaxSessionsPerUser=400",
-						NULL };
+	const char *settings[] = { "heap.test.GCPercent=10000",
+				   "daemon.LogLevel=warning",
+				   "daemon.MaxSessions=400",
+				   "daemon.MaxSessionsPerUser=400",
+				   NULL,
+				   NULL };
 
+	if (run->options.hardened)
+		settings[4] = "heap.test.Hardened=yes";
 	run->seed = fixture_seed() | 1;
 	fixture_start(&run->fixture, settings);
 	scene_init(&run->scene, run->options.by_cas ? HEAPD_ATTACH_NO_RSEQ : 0);
@@ -384,8 +391,19 @@ static void begin(struct run *run)
 	atexit(on_exit_say);
 }
 
+static void none_overwritten(struct run *run)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	if (heapd_get_info(run->scene.heap, &info) < 0)
+		errx(1, "%s", heapd_error());
+	if (info.overwrites)
+		errx(1, "%llu slots are said to have been overwritten", (unsigned long long)info.overwrites);
+}
+
 static void finish(struct run *run)
 {
+	none_overwritten(run);
 	run->scene.board->stop = 1;
 	fixture_wait(run->witness, 0);
 	if (heapd_detach(run->scene.heap) < 0)
@@ -395,7 +413,7 @@ static void finish(struct run *run)
 	text_free(&run->program);
 }
 
-/* By compare-and-swap only what allocates and frees is another operation. */
+/* By compare-and-swap, and in a hardened heap, only what allocates and frees is another operation. */
 static bool is_wanted(const struct run *run, const struct operation *o)
 {
 	static const char *const differ[] = {
@@ -404,7 +422,7 @@ static bool is_wanted(const struct run *run, const struct operation *o)
 
 	if (run->options.only)
 		return strcmp(run->options.only, o->name) == 0;
-	if (!run->options.by_cas)
+	if (!run->options.by_cas && !run->options.hardened)
 		return true;
 	for (size_t i = 0; i < sizeof(differ) / sizeof(differ[0]); i++)
 		if (strncmp(o->name, differ[i], strlen(differ[i])) == 0)
