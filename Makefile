@@ -377,7 +377,7 @@ endif
 
 # Checks --------------------------------------------------------------------------------------------------------------
 
-.PHONY: shaken check check-run test lint san model service demo bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
+.PHONY: shaken check check-run test lint san model service demo noprobes bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
 # What the scripts that check sources and library need to know.
 checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
@@ -476,16 +476,21 @@ bench-build: all $(BENCH_BIN)
 	$(if $(PEERS_MISSING),@echo 'bench: left out because they are missing: $(PEERS_MISSING) (try "make deps-bench")')
 
 # With BENCH_ONLY or BENCH_ARGS, which pick among them: the allocators alone.
-bench: bench-build ## all comparisons: build/bench/bench.md and plots; BENCH_SHORT=1: minutes; BENCH_PARTS="share work", BENCH_ROUNDS=9, BENCH_ONLY="pair 64" pick
+# The same without probes: what the comparison of probes runs.
+NOPROBES := heapd libheapd.so bench/probes
+NOPROBES_WANTED = $(if $(BENCH_ONLY)$(BENCH_ARGS),,$(if $(BENCH_PARTS),$(filter probes,$(BENCH_PARTS)),yes))
+noprobes:
+	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no $(NOPROBES:%=$(O)/noprobes/%)
+
+bench: bench-build $(if $(NOPROBES_WANTED),noprobes) ## all comparisons: build/bench/bench.md and plots; BENCH_SHORT=1: minutes; BENCH_PARTS="share work", BENCH_ROUNDS=9, BENCH_ONLY="pair 64" pick
 	@BENCH_ONLY='$(or $(BENCH_ARGS),$(BENCH_ONLY))' tests/bench/page-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short) \
 		$(or $(BENCH_PARTS),$(if $(BENCH_ONLY)$(BENCH_ARGS),allocators))
 
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
 
-bench-probes: bench-build ## what probes cost: compiled out, idle, exporter attached, scripts running; BENCH_ROUNDS=7
-	$(SUBMAKE) $(JOBS) O=$(O)/noprobes PROBES=no bench-build
-	@tests/bench/probes-run $(abspath $(O)) $(abspath $(O))/noprobes $(or $(BENCH_ROUNDS),7)
+bench-probes: all noprobes $(O)/bench/probes ## what probes cost: compiled out, idle, exporter attached, scripts running: under 4 minutes; BENCH_SECONDS=200
+	@BENCH_SECONDS=$(BENCH_SECONDS) tests/bench/page-run $(abspath $(O))/bench probes
 
 bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 8 minutes; BENCH_SHORT=1: one
 	@tests/bench/pause-run $(abspath $(O))/bench $(if $(BENCH_SHORT),short)

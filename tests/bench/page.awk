@@ -58,6 +58,24 @@ function table_of_parts(who,	n, a, i, p, sum) {
 	printf "\n| measured |"; for (p = 1; p <= 5; p++) printf " %.1f |", used[who, p]
 	print "\n\nasked-for: by the program; rounding: to slot sizes; freed, garbage: not taken back yet; current-slabs: free, with processors; rings: free, ready to be taken; free-slots: in spans; free-pages: in no span, committed; the rest: tables, and what daemon and process have of their own."
 }
+# Noise of more than 1 % hides what is asked for.
+function verdict(noise, inside, outside) { return outside ? "missed" : inside && noise <= 1 ? "met" : "not decided by so few starts, or on so restless a machine" }
+function looked(loop, who) { return sprintf("%+.2f %% (%+.2f .. %+.2f)", change[loop, who], low[loop, who], high[loop, who]) }
+function goals_of_probes(	k, n, loop, noise) {
+	n = split("pair garbage", loop)
+	for (k = 1; k <= n; k++) {
+		if (!((loop[k], "idle") in change)) {
+			print "- probes, " loop[k] ": not measured"
+			continue
+		}
+		noise = high[loop[k], "again"] > -low[loop[k], "again"] ? high[loop[k], "again"] : -low[loop[k], "again"]
+		printf "- probes compiled in and idle, %s, throughput: within noise, %.2f %%; measured %s: %s\n", loop[k], noise, looked(loop[k], "idle"),
+			verdict(noise, change[loop[k], "idle"] >= -noise, high[loop[k], "idle"] < -noise)
+		if ((loop[k], "exporter") in change)
+			printf "- exporter attached, %s, throughput: at most 1 %% less; measured %s: %s\n", loop[k], looked(loop[k], "exporter"),
+				verdict(0, low[loop[k], "exporter"] >= -1, high[loop[k], "exporter"] < -1)
+	}
+}
 function heading(text) { print "\n## " text "\n" }
 
 BEGIN { split("phase 1;phase 2;phase 3;phase 4;after a rest", phase_name, ";") }
@@ -75,6 +93,10 @@ file == "restart.txt" && $1 == "restart" {
 	through[$2] = through[$2] " " $3; longest[$2] = longest[$2] " " $4; answered[$2] = answered[$2] " " $5; next
 }
 file == "idle.txt" && $1 == "idle" { idlecpu[$2] = $3; woken[$2] = $4; if ($2 != "all") idle[++nidle] = $2; next }
+file == "probes.txt" && $1 == "probes" {
+	probed[++nprobed] = $2 " " $3; mops[$2, $3] = $4; base[$2, $3] = $5; change[$2, $3] = $6; low[$2, $3] = $7; high[$2, $3] = $8
+	starts = $9; runs = $10; next
+}
 $1 == "missing" { sub(/^missing /, ""); missing[file] = missing[file] (missing[file] ? "; " : "") $0; next }
 file == "mark.txt" { if ($3 + 0) quicker[$1] = $3; mark[++nmark] = $0; next }
 file == "work.txt" && $1 == "work" {
@@ -97,6 +119,7 @@ END {
 	goals_of_marking()
 	goals_of_work()
 	goals_of_memory()
+	goals_of_probes()
 
 	heading("Allocation")
 	figure("pair.svg", "pair"); figure("burst.svg", "burst"); figure("pass.svg", "pass")
@@ -149,6 +172,17 @@ END {
 		for (i = 1; i <= nidle; i++)
 			printf "| %s | %.4f | %.2f |\n", idle[i], idlecpu[idle[i]], woken[idle[i]]
 		printf "| all | %.4f | %.2f |\n", idlecpu["all"], woken["all"]
+	}
+	if (nprobed) {
+		heading("What looking costs")
+		print "64-byte objects; `pair`: allocated and freed, `garbage`: allocated, and taken back by the collector. One thread on a processor of its own, by the processor time it took; " starts " starts, each the median of " runs " runs, or a third as many with the exporter, and each compared with runs that were its neighbours. `again` is `without` a second time: what is noise between two processes. `exporter` is the very process of `idle`, with the exporter attached and scraped; `scripts` another, with all six bpftrace scripts. In brackets: 95 % confidence.\n"
+		print "| loop | looking | M/s | compared with | throughput |\n|---|---|--:|---|--:|"
+		for (i = 1; i <= nprobed; i++) {
+			split(probed[i], key, " ")
+			w = base[key[1], key[2]] != "-"
+			printf "| %s | %s | %.1f | %s | %s |\n", key[1], key[2], mops[key[1], key[2]], w ? base[key[1], key[2]] : "", w ? looked(key[1], key[2]) : ""
+		}
+		if (missing["probes.txt"] != "") print "\nMissing: " missing["probes.txt"]
 	}
 	if (nmark) {
 		heading("Marking")
