@@ -19,7 +19,7 @@ hidden void sample_take(struct heapd_heap *heap, uint32_t class, uint64_t size, 
 			uint64_t bytes);
 
 /* Whether this slow allocation, if it waits for nobody, is the one of SAMPLE_SLOW that is shown. */
-#define SAMPLE_SLOW 1024u
+#define SAMPLE_SLOW 4096u
 hidden bool sample_slow(void);
 
 #endif

@@ -230,7 +230,7 @@ for size in '512', '1024': expect('allocsites: by stack', bytes_of[size] in stac
 
 agree('allocslow', 'slow_ns', stats('slows'), 1, lambda k: k + ', load')
 weights, slow = numbers(truth, 'slow_sum'), numbers(read('allocslow.out'), 'slow')
-for heap in set(weights) & REST: expect('allocslow: slow', slow.get(heap + ', load') == weights[heap] > 0 == weights[heap] % 1024, heap, slow, weights)
+for heap in set(weights) & REST: expect('allocslow: slow', slow.get(heap + ', load') == weights[heap] > 0 == weights[heap] % 4096, heap, slow, weights)
 agree('allocslow', 'wait_us', stats('waits'), 1000, lambda k: k + ', load')
 
 agree('stalls', 'handshake_us', {k + ', barrier': v for k, v in stats('barriers').items()}, 1000)

@@ -143,7 +143,7 @@ kind_check() {
 	has "$text" '^heapd_exporter_bpf_up 1$' && has "$text" "attach=\"$1\"" || complain "$1: it does not say that it is attached"
 	has "$text" '^heapd_client_pause_seconds_count\{heap="default"\} [1-9]' || complain "$1: no pauses"
 	has "$text" '^heapd_gc_handshake_seconds_count\{heap="default",handshake="scan"\} [1-9]' || complain "$1: no handshakes"
-	# Each takes a slab, which has 64 slots at most; one in 1024 is seen and stands for all of them.
+	# Each takes a slab, which has 64 slots at most; one in 4096 is seen and stands for all of them.
 	slots=$(($(number heapd_heap_supplied_slots_total) - slots))
 	(($(number heapd_alloc_slow_seconds_count) > slots / 64 / 4)) || complain "$1: few slow allocations: $(number heapd_alloc_slow_seconds_count) for $slots slots"
 	# What of the time was no waiting: at least ten nanoseconds for each.
