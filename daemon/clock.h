@@ -19,6 +19,15 @@ static inline uint64_t clock_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* Processor time of the calling thread: other programs' share of the machine is not in it. */
+static inline uint64_t clock_cpu_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
 /* Sleeps while *word is `expected`, at most ns nanoseconds; may return early. */
 static inline void futex_wait(const uint32_t *word, uint32_t expected, uint64_t ns)
 {

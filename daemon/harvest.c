@@ -76,7 +76,7 @@ void harvest_unused_span(struct supply *supply, uint32_t first)
 	if (!spans_is_unused(&supply->spans, first))
 		return;
 	/* The last span of a class in use stays: its next refill needs no cutting. */
-	if (supply->classes[class].target && supply->spans.ready[class] == first &&
+	if (supply->classes[class].target && spans_ready(&supply->spans, class) == first &&
 	    span_state_of(&supply->spans, first)->next == SPAN_NONE)
 		return;
 	spans_free(&supply->spans, first);
@@ -88,7 +88,8 @@ void harvest_unused_spans(struct supply *supply, uint32_t class)
 
 	if (collection_is_active(supply->heap))
 		return;
-	for (uint32_t at = supply->spans.ready[class]; at != SPAN_NONE; at = next) {
+	/* They are among the emptiest. */
+	for (uint32_t at = supply->spans.ready[SPAN_QUARTERS - 1][class]; at != SPAN_NONE; at = next) {
 		next = span_state_of(&supply->spans, at)->next;
 		if (spans_is_unused(&supply->spans, at))
 			spans_free(&supply->spans, at);
@@ -317,12 +318,14 @@ void harvest_handback(struct supply *supply, bool whole)
 
 void harvest_some(struct supply *supply, uint64_t now)
 {
+	uint64_t began;
+
 	if (now < supply->harvest_end + 3 * supply->harvest_took || STEP_IS_OFF(harvest))
 		return;
 	supply->last_harvest = now;
-	now = clock_ns();
+	began = clock_cpu_ns();
 	harvest_handback(supply, false);
 	harvest_freed(supply, false);
 	supply->harvest_end = clock_ns();
-	supply->harvest_took = supply->harvest_end - now;
+	supply->harvest_took = clock_cpu_ns() - began;
 }

@@ -172,6 +172,16 @@ static int commit_run(struct pages *pages, uint64_t first, uint64_t n)
 	return r;
 }
 
+/* Not enough lay ahead: as with rings, twice as much will, up to an eighth of what is committed, and to 64 MiB. */
+static void reserve_raise(struct pages *pages)
+{
+	uint64_t most = pages->committed_chunks / 8 < RESERVE_MAX ? pages->committed_chunks / 8 : RESERVE_MAX,
+		 twice = pages->reserve * 2 + 1;
+
+	pages->reserve = twice < most ? twice : most;
+	pages->was_short = true;
+}
+
 static bool run_is_zero(const struct pages *pages, uint64_t first, uint64_t n)
 {
 	for (uint64_t i = first; i < first + n; i++)
@@ -182,13 +192,16 @@ static bool run_is_zero(const struct pages *pages, uint64_t first, uint64_t n)
 
 int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first, bool *zeroed)
 {
-	uint64_t at;
+	uint64_t at, before;
 	int r;
 
 	r = runmap_take(&pages->free, n, align, &at);
 	if (r < 0)
 		return -ENOMEM;
+	before = pages->committed_chunks;
 	r = commit_run(pages, at, n);
+	if (pages->committed_chunks != before)
+		reserve_raise(pages);
 	if (r < 0) {
 		runmap_give(&pages->free, at, n);
 		return r;
@@ -213,13 +226,16 @@ void pages_give(struct pages *pages, uint64_t first, uint64_t n)
 	publish(pages);
 }
 
-/* What lies ahead grows with what was committed, an eighth of it, up to 64 MiB. */
 static uint64_t reserve_pages(const struct pages *pages)
 {
-	uint64_t chunks = pages->committed_chunks / 8;
+	return (1 + pages->reserve) * HEAPD_CHUNK_PAGES;
+}
 
-	chunks = chunks < 1 ? 1 : chunks > RESERVE_MAX ? RESERVE_MAX : chunks;
-	return chunks * HEAPD_CHUNK_PAGES;
+void pages_calm(struct pages *pages)
+{
+	if (!pages->was_short)
+		pages->reserve /= 2;
+	pages->was_short = false;
 }
 
 bool pages_commit_ahead(struct pages *pages)

@@ -21,6 +21,8 @@ struct pages {
 	uint64_t committed_chunks;
 	uint64_t huge_chunks;
 	uint64_t in_spans;       /* pages */
+	uint64_t reserve;        /* chunks that are committed ahead of need, less one */
+	bool was_short;          /* that was not enough, since pages_calm() */
 	uint64_t punched;        /* pages that are taken, in no span: on their way back to the system */
 	bool collapse_fails;     /* huge pages were refused lately: small ones are used */
 	uint32_t until_collapse; /* commits until huge pages are tried again */
@@ -38,6 +40,8 @@ void pages_give(struct pages *pages, uint64_t first, uint64_t n);
 
 /* Commits at most one chunk ahead of need: true if there is more to do. */
 bool pages_commit_ahead(struct pages *pages);
+/* Once a second: what lies ahead is halved unless it was short meanwhile. */
+void pages_calm(struct pages *pages);
 
 /*
  * Giving back to the system, a chunk at a time. Taking: a chunk, from number *from on, that is committed, wholly

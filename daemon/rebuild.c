@@ -168,6 +168,7 @@ static void span_count(struct supply *supply, uint32_t first, struct span_state 
 		uint64_t out = supply->ledger.out[span->slab0 + k];
 
 		state->busy += out != 0;
+		state->out += (uint32_t)__builtin_popcountll(out);
 		slots += (uint64_t)__builtin_popcountll(out);
 		if (heapd_slab_valid(span, k) & ~out)
 			slab_flag_set(state->ready, k);

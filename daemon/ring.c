@@ -211,7 +211,7 @@ static bool may_cut(const struct supply *supply, uint32_t class)
 /* A span of the class with ready slabs; a new one if there is none. -EAGAIN: not now, the ring has something. */
 static int span_ready(struct supply *supply, uint32_t class, uint32_t *first)
 {
-	*first = supply->spans.ready[class];
+	*first = spans_ready(&supply->spans, class);
 	if (*first != SPAN_NONE)
 		return 0;
 	return may_cut(supply, class) ? spans_cut(&supply->spans, class, first) : -EAGAIN;

@@ -6,6 +6,9 @@
  * once. Making: record, then ledger (owner of the slab numbers, nothing out), then page_span of every
  * page (release). Freeing: page_span cleared first, then the rest; nothing of the span is out then, so
  * no client that keeps the rules can be looking, and one that does not sees "no object lies there".
+ *
+ * A class is supplied from its fullest spans first, by quarters: so those with little in them run empty, and
+ * their pages go back. From whichever came last, what is alive would stay thinly spread over all spans there ever were.
  */
 #include "spans.h"
 
@@ -17,7 +20,7 @@
 #include "heapd/probes.h"
 #include "marks.h"
 
-#define SPAN_GROW_SHIFT 3 /* a span may be as large as an eighth of what its class has */
+#define SPAN_GROW_SHIFT 5 /* a span may be as large as a 32nd of what its class has */
 #define SPAN_BYTES_MAX  (1ul << 18)
 
 int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, struct pages *pages)
@@ -33,7 +36,8 @@ int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, st
 	if (spans->states == MAP_FAILED)
 		return -ENOMEM;
 	for (uint32_t c = 0; c < HEAPD_CLASS_MAX; c++)
-		spans->ready[c] = SPAN_NONE;
+		for (uint32_t quarter = 0; quarter < SPAN_QUARTERS; quarter++)
+			spans->ready[quarter][c] = SPAN_NONE;
 	/* Clients copy HEAPD_BATCH_MAX masks at once: the last numbers are never given, so that they stay inside. */
 	r = runmap_init(&spans->numbers, heap->geometry.slabs / HEAPD_SLAB_UNIT - 2);
 	if (r < 0)
@@ -52,10 +56,13 @@ void spans_deinit(struct spans *spans)
 void spans_list(struct spans *spans, uint32_t first)
 {
 	struct span_state *state = spans->states[first];
-	uint32_t *head = &spans->ready[spans->heap->t.spans[first].class];
+	const struct heapd_span *span = &spans->heap->t.spans[first];
+	uint32_t *head;
 
 	if (state->listed)
 		return;
+	state->quarter = spans_quarter(state->out, span->nslots);
+	head = &spans->ready[state->quarter][span->class];
 	state->listed = true;
 	state->prev = SPAN_NONE;
 	state->next = *head;
@@ -76,7 +83,7 @@ void spans_unlist(struct spans *spans, uint32_t first)
 	if (state->prev != SPAN_NONE)
 		spans->states[state->prev]->next = state->next;
 	else
-		spans->ready[spans->heap->t.spans[first].class] = state->next;
+		spans->ready[state->quarter][spans->heap->t.spans[first].class] = state->next;
 }
 
 /* A class that has much gets larger spans: fewer records, and batches of neighbouring slabs. */
@@ -250,10 +257,10 @@ static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
 		slab_flag_clear(state->ready, k);
 	for (unsigned i = 0; i < SPAN_SLABS_MAX / 64; i++)
 		any |= state->ready[i];
+	if (!any || spans_quarter(state->out, spans->heap->t.spans[first].nslots) != state->quarter)
+		spans_unlist(spans, first);
 	if (any)
 		spans_list(spans, first);
-	else
-		spans_unlist(spans, first);
 }
 
 static void count_out(struct spans *spans, const struct heapd_span *span, int64_t slots)
@@ -280,6 +287,7 @@ uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64
 	if (!change)
 		return 0;
 	spans->states[first]->busy += *out == 0;
+	spans->states[first]->out += (uint32_t)__builtin_popcountll(change);
 	heapd_past_begin(&spans->heap->t.past[span->slab0 + k], change);
 	*out |= change;
 	count_out(spans, span, __builtin_popcountll(change));
@@ -298,6 +306,7 @@ uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint6
 	*out &= ~change;
 	marks_back(spans->heap, span->slab0 + k, change);
 	spans->states[first]->busy -= *out == 0;
+	spans->states[first]->out -= (uint32_t)__builtin_popcountll(change);
 	count_out(spans, span, -__builtin_popcountll(change));
 	slab_update(spans, first, k);
 	return change;

@@ -13,14 +13,19 @@
 
 #define SPAN_SLABS_MAX 256u
 #define SPAN_NONE      UINT32_MAX
+#ifndef SPAN_QUARTERS
+#define SPAN_QUARTERS 4u
+#endif
 
 /* What the daemon keeps beside the record of a span: derived, rebuilt from the ledger. */
 struct span_state {
 	uint64_t ready[SPAN_SLABS_MAX / 64];  /* slabs with free slots that lie in no ring */
 	uint64_t ringed[SPAN_SLABS_MAX / 64]; /* slabs that lie in a ring */
 	uint64_t used[SPAN_SLABS_MAX / 64];   /* slabs that were ever supplied */
-	uint32_t next, prev;                  /* in its class's list of spans with ready slabs */
+	uint32_t next, prev;                  /* in its class's list of spans with ready slabs, by quarter */
 	uint32_t busy;                        /* slabs of which something is out */
+	uint32_t out;                         /* slots that are out */
+	uint8_t quarter;                      /* 0: more than three quarters of its slots are out ... */
 	bool listed;
 	bool zeroed; /* its pages were all zero when it was cut */
 };
@@ -29,9 +34,10 @@ struct spans {
 	struct heap *heap;
 	struct ledger *ledger;
 	struct pages *pages;
-	struct runmap numbers;           /* slab numbers, in units of HEAPD_SLAB_UNIT */
-	struct span_state **states;      /* by first page; sparse */
-	uint32_t ready[HEAPD_CLASS_MAX]; /* first span with ready slabs, or SPAN_NONE */
+	struct runmap numbers;      /* slab numbers, in units of HEAPD_SLAB_UNIT */
+	struct span_state **states; /* by first page; sparse */
+	uint32_t ready[SPAN_QUARTERS]
+		      [HEAPD_CLASS_MAX]; /* first span with ready slabs, or SPAN_NONE; the fullest first */
 };
 
 int spans_init(struct spans *spans, struct heap *heap, struct ledger *ledger, struct pages *pages);
@@ -64,6 +70,24 @@ static inline bool spans_is_unused(const struct spans *spans, uint32_t first)
 
 void spans_list(struct spans *spans, uint32_t first);
 void spans_unlist(struct spans *spans, uint32_t first);
+
+/* The span that the class is supplied from next: one of the fullest that have ready slabs, or SPAN_NONE. */
+static inline uint32_t spans_ready(const struct spans *spans, uint32_t class)
+{
+	uint32_t quarter = 0;
+
+	while (quarter < SPAN_QUARTERS - 1 && spans->ready[quarter][class] == SPAN_NONE)
+		quarter++;
+	return spans->ready[quarter][class];
+}
+
+/* Where in the lists a span belongs that has so many of its slots out. */
+static inline uint8_t spans_quarter(uint32_t out, uint32_t nslots)
+{
+	uint32_t quarter = out * SPAN_QUARTERS / nslots;
+
+	return (uint8_t)(quarter < SPAN_QUARTERS ? SPAN_QUARTERS - 1 - quarter : 0);
+}
 
 static inline struct span_state *span_state_of(const struct spans *spans, uint32_t first)
 {

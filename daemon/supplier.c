@@ -90,7 +90,7 @@ static void scrape_together(struct supply *supply, uint32_t class)
 	for (uint32_t c = 0; c < HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->nclasses); c++) {
 		if (c != class)
 			ring_withdraw(supply, c, 0);
-		if (supply->spans.ready[c] != SPAN_NONE && c != class)
+		if (spans_ready(&supply->spans, c) != SPAN_NONE && c != class)
 			harvest_unused_spans(supply, c);
 	}
 }
@@ -152,7 +152,7 @@ static void look(struct supply *supply, uint32_t class, uint64_t now)
 
 static void fill(struct supply *supply, uint32_t class, uint64_t now)
 {
-	if (supply->spans.ready[class] == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS)
+	if (spans_ready(&supply->spans, class) == SPAN_NONE && now - supply->last_harvest > NAP_MIN_NS)
 		harvest_some(supply, now);
 	ring_fill(supply, class);
 }
@@ -276,6 +276,7 @@ static void tick(struct supply *supply)
 	uint64_t now;
 
 	harvest_some(supply, clock_ns());
+	pages_calm(&supply->pages);
 	now = clock_ns(); /* after what the harvest noted as taken */
 	supply->last_tick = now;
 	for (uint32_t w = 0; w < HEAPD_CLASS_MAX / 64; w++)

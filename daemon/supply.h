@@ -18,7 +18,7 @@
 #define SUPPLY_SECOND_NS 1000000000u
 #endif
 #define SUPPLY_CLASS_BYTES (16ul << 20) /* no ring's target is above this */
-#define SUPPLY_BURST_MIN   (16ul << 20) /* rings grow by new memory to this, or to ... */
+#define SUPPLY_BURST_MIN   (4ul << 20)  /* rings grow by new memory to this, or to ... */
 #define SUPPLY_BURST_SHARE 8u           /* ... this share of what is committed */
 #ifndef SUPPLY_STRANDED_MIN
 #define SUPPLY_STRANDED_MIN (4ul << 20)

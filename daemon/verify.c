@@ -63,7 +63,7 @@ static void verify_span(struct verifier *v, uint32_t first)
 {
 	const struct heapd_span *span = &v->heap->t.spans[first];
 	const struct span_state *state = span_state_of(&v->supply->spans, first);
-	uint32_t slabs = heapd_span_slabs(span), busy = 0;
+	uint32_t slabs = heapd_span_slabs(span), busy = 0, slots = 0;
 	bool ready = false;
 
 	verify_span_shape(v, first);
@@ -74,6 +74,7 @@ static void verify_span(struct verifier *v, uint32_t first)
 			verifier_fault(v, "I4: slab number %u of the span at page %u belongs to another",
 				       span->slab0 + k, first);
 		busy += v->supply->ledger.out[span->slab0 + k] != 0;
+		slots += (uint32_t)__builtin_popcountll(v->supply->ledger.out[span->slab0 + k]);
 		ready |= slab_flag(state->ready, k);
 		verify_slab(v, first, k);
 	}
@@ -83,6 +84,11 @@ static void verify_span(struct verifier *v, uint32_t first)
 	if (busy != state->busy)
 		verifier_fault(v, "I14: span at page %u: %u slabs in use, counted as %u", first, busy,
 			       state->busy);
+	if (slots != state->out || (state->listed && state->quarter != spans_quarter(slots, span->nslots)))
+		verifier_fault(
+			v,
+			"I14: span at page %u: %u slots are out, counted as %u, in quarter %u of the lists",
+			first, slots, state->out, state->quarter);
 	v->reply->spans++;
 	v->slab_units += (slabs + HEAPD_SLAB_UNIT - 1) / HEAPD_SLAB_UNIT;
 	v->classes[span->class].spans++;
@@ -149,21 +155,31 @@ static void verify_pages(struct verifier *v)
 			       (unsigned long long)(numbers->units - numbers->free));
 }
 
-/* Each class's list of spans with slabs to supply: as many as are marked as listed, and of the class. */
-static void verify_lists(struct verifier *v)
+/* How many spans a list has, all of its class and quarter; UINT64_MAX: it is broken, or longer than `most`. */
+static uint64_t list_length(const struct verifier *v, uint32_t class, uint32_t quarter, uint64_t most)
 {
 	const struct spans *spans = &v->supply->spans;
+	uint32_t at = spans->ready[quarter][class];
+	uint64_t n = 0;
 
+	for (; at != SPAN_NONE; n++) {
+		if (n >= most || at >= v->heap->geometry.pages || !spans->states[at] ||
+		    v->heap->t.spans[at].class != class || spans->states[at]->quarter != quarter)
+			return UINT64_MAX;
+		at = spans->states[at]->next;
+	}
+	return n;
+}
+
+/* Each class's lists of spans with slabs to supply: as many as are marked as listed, each where it belongs. */
+static void verify_lists(struct verifier *v)
+{
 	for (uint32_t c = 0; c < HEAPD_CLASS_MAX; c++) {
-		uint64_t n = 0;
-		uint32_t at = spans->ready[c];
+		uint64_t listed = v->classes[c].listed, n = 0;
 
-		while (at != SPAN_NONE && n <= v->classes[c].listed && at < v->heap->geometry.pages &&
-		       spans->states[at] && v->heap->t.spans[at].class == c) {
-			at = spans->states[at]->next;
-			n++;
-		}
-		if (at != SPAN_NONE || n != v->classes[c].listed)
+		for (uint32_t quarter = 0; quarter < SPAN_QUARTERS && n <= listed; quarter++)
+			n += list_length(v, c, quarter, listed - n);
+		if (n != listed)
 			verifier_fault(v, "I1: class %u: its list of spans with slabs to supply is broken",
 				       c);
 	}

@@ -157,7 +157,7 @@ START_TEST(alignment)
 }
 END_TEST
 
-/* One chunk at a time, an eighth of what is committed, and never for a heap that nobody uses. */
+/* One chunk, twice as much each time that it was not enough, an eighth of what is committed at most; half after a calm second. */
 START_TEST(commits_ahead_of_need)
 {
 	uint64_t first;
@@ -173,8 +173,24 @@ START_TEST(commits_ahead_of_need)
 	ck_assert_int_eq(pages_take(&pages, 79 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
 	while (pages_commit_ahead(&pages))
 		;
-	ck_assert_uint_eq(pages.committed_chunks, 91);
-	ck_assert_uint_eq(resident_chunks(), 91);
+	ck_assert_uint_eq(pages.committed_chunks, 82);
+	ck_assert_uint_eq(resident_chunks(), 82);
+	for (uint64_t ahead = 4; ahead <= 16; ahead *= 2) {
+		uint64_t most = pages.committed_chunks / 8 + 1;
+
+		ck_assert_int_eq(pages_take(&pages, (ahead / 2 + 1) * HEAPD_CHUNK_PAGES, 1, &first, &zeroed),
+				 0);
+		ck_assert_uint_eq(pages.reserve + 1, ahead < most ? ahead : most);
+		while (pages_commit_ahead(&pages))
+			;
+		ck_assert_uint_eq(pages.committed_chunks * HEAPD_CHUNK_PAGES - pages.in_spans,
+				  (pages.reserve + 1) * HEAPD_CHUNK_PAGES);
+	}
+	pages_calm(&pages);
+	ck_assert_uint_ge(pages.reserve, 8);
+	for (int seconds = 0; seconds < 4; seconds++)
+		pages_calm(&pages);
+	ck_assert_uint_eq(pages.reserve, 0);
 	close_pages();
 }
 END_TEST

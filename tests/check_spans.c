@@ -65,11 +65,11 @@ START_TEST(every_class_is_cut_as_it_says)
 		uint32_t first = cut(class);
 
 		span_is_right(first, class);
-		ck_assert_uint_eq(spans.ready[class], first);
+		ck_assert_uint_eq(spans_ready(&spans, class), first);
 		ck_assert_uint_eq(t.heap->t.class_stats[class].spans, 1);
 		ck_assert_uint_eq(t.heap->t.class_stats[class].pages, t.heap->t.spans[first].npages);
 		spans_free(&spans, first);
-		ck_assert_uint_eq(spans.ready[class], SPAN_NONE);
+		ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 		ck_assert_uint_eq(t.heap->t.page_span[first], 0);
 	}
 	ck_assert_uint_eq(pages.in_spans, 0);
@@ -91,8 +91,8 @@ START_TEST(a_class_that_has_much_gets_larger_spans)
 				most = t.heap->t.spans[first].npages;
 			ck_assert_uint_le(t.heap->t.spans[first].npages * HEAPD_PAGE_SIZE, 1ul << 18);
 		}
-		while (spans.ready[class] != SPAN_NONE)
-			spans_free(&spans, spans.ready[class]);
+		while (spans_ready(&spans, class) != SPAN_NONE)
+			spans_free(&spans, spans_ready(&spans, class));
 	}
 	ck_assert_uint_gt(most, 1);
 	ck_assert_uint_eq(spans.numbers.free, spans.numbers.units);
@@ -129,7 +129,7 @@ START_TEST(slots_beyond_the_span_never_go_out)
 		for (uint32_t k = 0; k < heapd_span_slabs(s); k++)
 			n += (uint32_t)__builtin_popcountll(spans_slots_out(&spans, first, k, UINT64_MAX));
 		ck_assert_uint_eq(n, s->nslots);
-		ck_assert_uint_eq(spans.ready[class], SPAN_NONE);
+		ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 		ck_assert_uint_eq(span_state_of(&spans, first)->busy, heapd_span_slabs(s));
 	}
 }
@@ -143,18 +143,48 @@ START_TEST(ready_is_what_is_free_and_in_no_ring)
 	slabs = heapd_span_slabs(&t.heap->t.spans[first]);
 	for (uint32_t k = 0; k < slabs; k++)
 		spans_slab_ringed(&spans, first, k, true);
-	ck_assert_uint_eq(spans.ready[class], SPAN_NONE);
+	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 	spans_slab_ringed(&spans, first, slabs - 1, false);
-	ck_assert_uint_eq(spans.ready[class], first);
+	ck_assert_uint_eq(spans_ready(&spans, class), first);
 	ck_assert(slab_flag(state->ready, slabs - 1));
 	spans_slots_out(&spans, first, slabs - 1, UINT64_MAX);
-	ck_assert_uint_eq(spans.ready[class], SPAN_NONE);
+	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 	/* Freed while in a ring: ready only when it leaves. */
 	spans_slots_out(&spans, first, 0, 3);
 	spans_slots_free(&spans, first, 0, 1);
-	ck_assert_uint_eq(spans.ready[class], SPAN_NONE);
+	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 	spans_slab_ringed(&spans, first, 0, false);
-	ck_assert_uint_eq(spans.ready[class], first);
+	ck_assert_uint_eq(spans_ready(&spans, class), first);
+}
+END_TEST
+
+/* Whatever came back last: the emptiest are left to run empty. */
+START_TEST(the_fullest_quarter_is_supplied_first)
+{
+	uint32_t class = heapd_sizeclass_of(1024), first[4], nslots;
+
+	for (int i = 0; i < 4; i++) {
+		first[i] = cut(class);
+		nslots = t.heap->t.spans[first[i]].nslots;
+		for (uint32_t k = 0; k < heapd_span_slabs(&t.heap->t.spans[first[i]]); k++)
+			spans_slots_out(&spans, first[i], k, UINT64_MAX);
+		ck_assert_uint_eq(span_state_of(&spans, first[i])->out, nslots);
+	}
+	/* One slot of the last is free; half of the first; all but one of the second; the third comes last. */
+	spans_slots_free(&spans, first[3], 0, 1);
+	for (uint32_t i = 0; i < nslots / 2; i++)
+		spans_slots_free(&spans, first[0], i / 16, 1ull << i % 16);
+	for (uint32_t i = 1; i < nslots; i++)
+		spans_slots_free(&spans, first[1], i / 16, 1ull << i % 16);
+	ck_assert_uint_eq(spans_ready(&spans, class), first[3]);
+	spans_slots_out(&spans, first[3], 0, 1);
+	ck_assert_uint_eq(spans_ready(&spans, class), first[0]);
+	spans_slots_free(&spans, first[2], 0, 1);
+	ck_assert_uint_eq(spans_ready(&spans, class), first[2]);
+	spans_slots_out(&spans, first[2], 0, 1);
+	for (uint32_t k = 0; k < heapd_span_slabs(&t.heap->t.spans[first[0]]); k++)
+		spans_slots_out(&spans, first[0], k, UINT64_MAX);
+	ck_assert_uint_eq(spans_ready(&spans, class), first[1]);
 }
 END_TEST
 
@@ -167,7 +197,7 @@ START_TEST(lists_hold_whatever_is_ready)
 	spans_free(&spans, first[2]);
 	spans_free(&spans, first[4]);
 	spans_free(&spans, first[0]);
-	ck_assert_uint_eq(spans.ready[class], first[3]);
+	ck_assert_uint_eq(spans_ready(&spans, class), first[3]);
 	ck_assert_uint_eq(span_state_of(&spans, first[3])->next, first[1]);
 	ck_assert_uint_eq(span_state_of(&spans, first[1])->next, SPAN_NONE);
 	ck_assert_uint_eq(span_state_of(&spans, first[1])->prev, first[3]);
@@ -286,6 +316,7 @@ int main(void)
 	tcase_add_test(tests, slots_go_out_and_come_back_once);
 	tcase_add_test(tests, slots_beyond_the_span_never_go_out);
 	tcase_add_test(tests, ready_is_what_is_free_and_in_no_ring);
+	tcase_add_test(tests, the_fullest_quarter_is_supplied_first);
 	tcase_add_test(tests, lists_hold_whatever_is_ready);
 	tcase_add_test(tests, large_objects_have_spans_of_their_own);
 	tcase_add_test(tests, impossible_sizes_are_refused);

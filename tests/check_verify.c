@@ -115,6 +115,8 @@ enum plant {
 	STATE_READY,
 	STATE_NOT_READY,
 	STATE_BUSY,
+	STATE_OUT,
+	STATE_QUARTER,
 	STATE_NOT_LISTED,
 	STATE_GONE,
 	LIST_CUT,
@@ -220,6 +222,13 @@ static void plant_in_state(enum plant what)
 	case STATE_BUSY:
 		state->busy++;
 		break;
+	case STATE_OUT:
+		state->out++;
+		break;
+	case STATE_QUARTER:
+		spans_slots_free(&s->spans, span, k, 1);
+		state->quarter ^= 1;
+		break;
 	case STATE_NOT_LISTED:
 		spans_slots_free(&s->spans, span, k, 1);
 		spans_unlist(&s->spans, span);
@@ -230,11 +239,11 @@ static void plant_in_state(enum plant what)
 		break;
 	case LIST_CUT:
 		spans_slots_free(&s->spans, span, k, 1);
-		s->spans.ready[CLASS] = SPAN_NONE;
+		s->spans.ready[state->quarter][CLASS] = SPAN_NONE;
 		break;
 	case LIST_LOOP:
 		spans_slots_free(&s->spans, span, k, 1);
-		s->spans.ready[CLASS] = span;
+		s->spans.ready[state->quarter][CLASS] = span;
 		state->next = span;
 		break;
 	case OWNER_GONE:
@@ -440,6 +449,8 @@ static const char *const words[PLANTS] = {
 	[STATE_READY] = "has no free slots to supply, listed otherwise",
 	[STATE_NOT_READY] = "has free slots to supply, listed otherwise",
 	[STATE_BUSY] = "slabs in use, counted as",
+	[STATE_OUT] = "slots are out, counted as",
+	[STATE_QUARTER] = "in quarter",
 	[STATE_NOT_LISTED] = "has slabs to supply, listed otherwise",
 	[STATE_GONE] = "has a record that makes no sense",
 	[LIST_CUT] = "its list of spans with slabs to supply is broken",
