@@ -8,11 +8,13 @@ Reads them by itself, and compares with facts: what the program that was sampled
 import collections
 import gzip
 import json
+import math
 import os
 import re
 import subprocess
 import sys
 
+CALLS = {"keep_nodes": "keep", "drop_nodes": "drop"}
 TYPES = [("alloc_objects", "count"), ("alloc_space", "bytes"), ("inuse_objects", "count"), ("inuse_space", "bytes")]
 ALLOC_OBJECTS, ALLOC_SPACE, INUSE_OBJECTS, INUSE_SPACE = range(4)
 
@@ -156,8 +158,11 @@ def check_samples(p, facts, which):
     kept = {int(a, 16) for a in facts["kept"][which]}
     strangers = 0
     for stack, values, labels in p.samples:
-        check(len(values) == 4 and labels["type"] == "node", values, labels)
         names = p.names(stack)
+        drops = names[0] == "drop_nodes"
+        check(len(values) == 4 and labels["type"] in ("node", "twin" if drops else "node"), values, labels)
+        if names[0] in CALLS:
+            check(p.function(stack[1])[3] in facts[CALLS[names[0]]], "work calls", names[0], "in line", p.function(stack[1])[3])
         check("work" in names[1:] and not any("heapd" in n for n in names), names)
         for objects, space in ((ALLOC_OBJECTS, ALLOC_SPACE), (INUSE_OBJECTS, INUSE_SPACE)):
             check(abs(values[objects] * facts["size"] - values[space]) <= facts["size"], "objects and bytes:", values)
@@ -181,16 +186,29 @@ def check_head(p, facts, which):
 
 
 def sites(p):
-    """By stack, the outermost first: the four sums."""
+    """By stack, the outermost first, and type: the four sums."""
     sums = collections.defaultdict(lambda: [0] * 4)
-    for stack, values, _ in p.samples:
+    for stack, values, labels in p.samples:
         for i, v in enumerate(values):
-            sums[tuple(reversed(p.names(stack)))][i] += v
+            sums[tuple(reversed(p.names(stack))), labels["type"]][i] += v
     return sums
 
 
-def unfolded(stack):
-    return " < ".join(reversed(stack))
+def check_sums(both, facts):
+    """Of all together less is left to chance: four standard deviations, as check_profile has them, of each sum."""
+    def about(what, got, expected):
+        off = 4 * math.sqrt(expected * 64 * facts["size"])
+        check(abs(got - expected) <= off, f"{what}: {got} bytes, not {expected} +- {off:.0f}")
+
+    all_of = [(s[-1], kind, v[ALLOC_SPACE]) for sums in both for (s, kind), v in sums.items()]
+    for kind in "node", "twin":
+        about(f"dropped, {kind}", sum(v for s, k, v in all_of if s == "drop_nodes" and k == kind), facts["each"])
+    about("kept and dropped", sum(v for s, _, v in all_of if s in CALLS), facts["each"] * 3.5)
+
+
+def unfolded(site):
+    stack, kind = site
+    return " < ".join(reversed(stack)), kind
 
 
 # What heapctl says -------------------------------------------------------------------------------------------------
@@ -201,24 +219,24 @@ def check_tables(tool, paths, before, after):
 
     shown = rows(f"--profile={paths[0]}", "profile")
     wanted = {unfolded(s): v for s, v in before.items()}
-    got = {r["stack"]: [r["objects"], r["allocated"], r["live_objects"], r["live"]] for r in shown}
+    got = {(r["stack"], r["type"]): [r["objects"], r["allocated"], r["live_objects"], r["live"]] for r in shown}
     check(got == wanted, "profile shows", got, "of", wanted)
     check([r["live"] for r in shown] == sorted((r["live"] for r in shown), reverse=True), "the largest do not come first")
-    check(all(re.fullmatch(r"check_profile\.c:\d+", r["source"]) and r["type"] == "node" for r in shown), shown)
+    check(all(re.fullmatch(r"check_profile\.c:\d+", r["source"]) for r in shown), shown)
 
     for option, value in (("--top=999", INUSE_SPACE), ("--allocated", ALLOC_SPACE)):
         stacks = {s: (before[s][value], after[s][value]) for s in set(before) | set(after)}
         shown = rows(option, "diff", *paths)
-        got = {r["stack"]: (r["before"], r["after"], r["change"]) for r in shown}
+        got = {(r["stack"], r["type"]): (r["before"], r["after"], r["change"]) for r in shown}
         wanted = {unfolded(s): (b, a, a - b) for s, (b, a) in stacks.items() if a != b}
         check(got == wanted, f"diff {option} shows", got, "of", wanted)
         changes = [r["change"] for r in shown]
         check(changes == sorted(changes, reverse=True), "what grew most does not come first:", changes)
         lines = run(tool, "--folded", option, "diff", *paths).splitlines()
-        wanted = {f"{';'.join(s)} {b} {a}" for s, (b, a) in stacks.items() if a or b}
+        wanted = {f"{';'.join(s)} {b} {a}" for (s, _), (b, a) in stacks.items() if a or b}
         check(len(lines) == len(wanted) and set(lines) == wanted, "diff --folded", lines, "of", wanted)
         folded = run(tool, "--folded", option, f"--profile={paths[0]}", "profile").splitlines()
-        wanted = {f"{';'.join(s)} {v[value]}" for s, v in before.items() if v[value]}
+        wanted = {f"{';'.join(s)} {v[value]}" for (s, _), v in before.items() if v[value]}
         check(len(folded) == len(wanted) and set(folded) == wanted, "profile --folded", folded, "of", wanted)
 
 
@@ -232,7 +250,9 @@ def main():
         check_head(p, facts, which)
         check_places(p, program)
         check_samples(p, facts, which)
-    check_tables(tool, paths, *map(sites, profiles))
+    both = [sites(p) for p in profiles]
+    check_sums(both, facts)
+    check_tables(tool, paths, *both)
     print(", ".join(f"{len(p.samples)} samples, {len(p.locations)} places" for p in profiles), "are right")
 
 
