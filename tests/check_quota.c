@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -493,6 +494,37 @@ START_TEST(who_takes_what_it_was_not_given_is_ended)
 }
 END_TEST
 
+/* Sessions that would not outlive the daemon are not made: who comes then is told why, and those who are there stay. */
+START_TEST(a_full_store_lets_nobody_more_in)
+{
+	static const char *const settings[] = { "heap.odd.Size=64M", "heap.odd.Limit=16M", NULL };
+	const struct rlimit few = { 200, 200 }; /* half, less 64, is the keeper's store */
+	struct heapd_session *core, *again;
+	int fds[64], n = 0;
+
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	fixture_start_kept(&f, settings);
+	outcomes = calloc(USERS, sizeof(*outcomes));
+	while (n < 64 && (fds[n] = attach_raw(&core)) >= 0)
+		n++;
+	ck_assert_int_eq(n < 64 ? fds[n] : 0, -EUSERS);
+	ck_assert_msg(strstr(outcomes[0].text, "descriptor store is full") &&
+			      strstr(outcomes[0].text, "FileDescriptorStoreMax="),
+		      "with %d: %s", n, outcomes[0].text);
+	ck_assert_int_gt(n, 8);
+	ck_assert_int_gt(ask_room(fds[0], HEAPD_ROOM_PINS, 1, 1), 0);
+	/* One goes, and somebody else has its place. */
+	close(fds[--n]);
+	for (unsigned i = 0; (fds[n] = attach_raw(&again)) < 0 && i < 1000; i++)
+		usleep(1000);
+	ck_assert_int_ge(fds[n], 0);
+	for (int i = 0; i <= n; i++)
+		close(fds[i]);
+	free(outcomes);
+	fixture_stop(&f);
+}
+END_TEST
+
 static Suite *quota_suite(void)
 {
 	Suite *suite = suite_create("quota");
@@ -506,6 +538,7 @@ static Suite *quota_suite(void)
 	tcase_add_test(tcase, a_child_has_room_for_what_it_inherits);
 	tcase_add_test(tcase, memory_of_sessions_is_bounded_while_running);
 	tcase_add_test(tcase, who_takes_what_it_was_not_given_is_ended);
+	tcase_add_test(tcase, a_full_store_lets_nobody_more_in);
 	suite_add_tcase(suite, tcase);
 	return suite;
 }
