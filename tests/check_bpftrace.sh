@@ -214,7 +214,9 @@ for heap in 'wide', 'rest':
         parts = {p['name']: p['dur'] for p in events[i + 1:i + 9]}
         compared += 1
         expect('gccycle: phases', all(abs(line[1 + k] - int(parts[p])) <= 1 for k, p in enumerate(PHASES)), heap, m[1], line, parts)
-        expect('gccycle: total', e['dur'] - 1 <= line[0] <= e['dur'] * 1.5 + 1000, heap, m[1], line, e['dur'])
+        # Between its parts it may have had to wait for a processor; the next one begins when it has ended.
+        then = next((n['ts'] for n in events[i + 9:]), 1e18)
+        expect('gccycle: total', e['dur'] - 1 <= line[0] <= then - e['ts'] + 1000, heap, m[1], line, e['dur'], then - e['ts'])
         expect('gccycle: bytes', line[7:] == [e['args']['live'] >> 10, e['args']['freed'] >> 10], heap, m[1], line, e['args'])
     expect('gccycle', compared >= 3, 'compared', compared)
 expect('gccycle', '@us' not in read('gccycle.out'), 'has lines to itself')
@@ -223,7 +225,8 @@ sites = read('allocsites.out')
 by_size, bytes_of = numbers(sites, 'by_size'), numbers(truth, 'bytes')
 for key, size in ('default, 512', 512), ('default, 1024', 1024), ('rest, 128', 128):
     expect('allocsites: by size', by_size.get(key) == bytes_of[str(size)], key, by_size.get(key), bytes_of[str(size)])
-stacks = re.findall(r'^@bytes\[(.*?)^\]: (\d+)$', sites, re.M | re.S)
+# Where two stacks fall into one place of the kernel's table, the second has no frames, and its key ends with its line.
+stacks = re.findall(r'^@bytes\[([^\]]*)\]: (\d+)$', sites, re.M)
 expect('allocsites: the first twenty, once', len(stacks) == 20 == len(set(stacks)), stacks)
 stacks = [int(n) for _, n in stacks]
 for size in '512', '1024': expect('allocsites: by stack', bytes_of[size] in stacks, size, bytes_of[size], stacks)
