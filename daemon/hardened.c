@@ -58,7 +58,7 @@ static void tell(const struct closing *c, const char *what, uint64_t at, uint64_
 {
 	struct heap *heap = c->heap;
 	struct journal_event event = {
-		.id = EVENT_OVERWRITTEN, .heap = heap->name, .address = c->slot, .count = 1
+		.id = EVENT_OVERWRITTEN, .heap = heap->name, .address = c->slot, .has_count = true, .count = 1
 	};
 
 	HEAPD_COUNT(heap->t.directory->stats.overwrites, 1u);
