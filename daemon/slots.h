@@ -30,11 +30,12 @@ static inline bool slot_ends_inside(const struct heapd_tables *t, uint64_t last,
 static inline bool slot_find_at(const struct heapd_tables *t, uint64_t offset, struct slot *slot)
 {
 	const struct heapd_page *page = &t->pages[offset >> HEAPD_PAGE_SHIFT];
-	uint32_t first = HEAPD_LOAD_ACQUIRE(&page->first), index, words = page->words, slots = 64;
+	uint32_t first = HEAPD_LOAD_ACQUIRE(&page->first), index, words, slots = 64;
 	uint64_t start = ((uint64_t)first - 1) << HEAPD_PAGE_SHIFT, last;
 
 	if (!first)
 		return false;
+	words = page->words;
 	index = heapd_page_index(page, offset - start); /* of a large span: 0 */
 	start += (uint64_t)index * words * 8;
 	last = start + words * 8u - 1;

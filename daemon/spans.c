@@ -101,19 +101,17 @@ static uint64_t span_pages(const struct spans *spans, uint32_t class)
 	return pages;
 }
 
-/* From here on, addresses in these pages lead to the span. */
+/* From here on, addresses in these pages lead to the span. Who reads `first` without the lock sees 0, and looks no further, until then. */
 static void pages_publish(struct heapd_tables *t, uint32_t first, const struct heapd_span *record)
 {
-	struct heapd_page page = {
-		.magic = record->magic ? heapd_page_magic(record->elemsize) : 0,
-		.slab0 = record->slab0,
-		.class = record->class,
-		.words = record->magic ? (uint16_t)(record->elemsize / 8) : 0,
-	};
-
 	for (uint32_t p = 0; p < record->npages; p++) {
-		t->pages[first + p] = page;
-		HEAPD_STORE_RELEASE(&t->pages[first + p].first, first + 1);
+		struct heapd_page *page = &t->pages[first + p];
+
+		page->magic = record->magic ? heapd_page_magic(record->elemsize) : 0;
+		page->slab0 = record->slab0;
+		page->class = record->class;
+		page->words = record->magic ? (uint16_t)(record->elemsize / 8) : 0;
+		HEAPD_STORE_RELEASE(&page->first, first + 1);
 		HEAPD_STORE_RELEASE(&t->page_span[first + p], first + 1);
 	}
 }
