@@ -14,6 +14,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "asleep.h"
+
 #define MIB (1ul << 20)
 
 struct node {
@@ -360,7 +362,7 @@ static int hold_much_and_wait(void *arg)
 	}
 	__atomic_store_n(ready, 1, __ATOMIC_RELEASE);
 	for (;;)
-		pause();
+		asleep(own, -1);
 }
 
 static int *shared_int(void)
@@ -550,7 +552,7 @@ static int attach_and_wait(void *arg)
 		return 1;
 	__atomic_store_n((int *)arg, 1, __ATOMIC_RELEASE);
 	for (;;)
-		pause();
+		asleep(own, -1);
 }
 
 /* Who dies while a cycle is under way, here one that waits for somebody else, is forgotten by the very next: this one is void. */
@@ -720,8 +722,12 @@ static int compute(void *arg)
 	struct node *n = heapd_new(type, struct node);
 	n->value = 77;
 	__atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&words[1], __ATOMIC_RELAXED))
+	while (!__atomic_load_n(&words[1], __ATOMIC_RELAXED)) {
 		__asm__ volatile("pause" : "+r"(n));
+#ifdef HEAPD_TSAN
+		asleep(own, 1); /* it keeps the signal back from one who computes */
+#endif
+	}
 	return n->value == 77 ? 0 : 2;
 }
 
@@ -750,7 +756,7 @@ START_TEST(a_forked_child_holds_its_own)
 	if (!pid) {
 		__atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
 		while (!__atomic_load_n(&words[1], __ATOMIC_ACQUIRE))
-			usleep(1000);
+			asleep(heap, 1);
 		_exit(n->value == 99 && (*pin)->value == 98 ? 0 : 1);
 	}
 	ck_assert_int_gt(pid, 0);
