@@ -188,30 +188,44 @@ static uint64_t heap_size(const struct options *options, const struct corpus *co
 	return options->heap_size ? options->heap_size : (128ull << 20) + 4 * corpus->bytes;
 }
 
-/* Once. A heap of one's own unless another was named. */
-static int run(const struct options *options, bool last)
+/* With a heap of one's own unless another was named. */
+static int run_with(const struct options *options, bool last, struct summary *summary)
 {
-	struct summary summary = {
-		.info = HEAPD_SIZED(summary.info),
-		.verify = HEAPD_SIZED(summary.verify),
-		.private = !options->socket && !options->heap,
-	};
 	struct options with = *options;
 	struct host host = { 0 };
-	int r = find_files(options, &summary.corpus);
+	int r = find_files(options, &summary->corpus);
 
-	if (r == 0 && summary.private) {
-		r = host_start(&host, heap_size(options, &summary.corpus), options->keep);
+	if (r == 0 && summary->private) {
+		r = host_start(&host, heap_size(options, &summary->corpus), options->keep);
 		with.socket = host.socket;
 		with.heap = HOST_HEAP;
 	}
 	if (r == 0)
-		r = attach_and_run(&with, &host, &summary);
-	if (summary.private && options->keep && (r > 0 || (r == 0 && last)))
+		r = attach_and_run(&with, &host, summary);
+	if (summary->private && options->keep && (r > 0 || (r == 0 && last)))
 		host_keep(&host);
 	else
 		host_stop(&host);
-	corpus_free(&summary.corpus);
+	corpus_free(&summary->corpus);
+	return r;
+}
+
+/*
+ * Once. What is to be told lies in malloc memory, where the collector does not look: info.base is an address in the heap, and on
+ * this stack it would keep the object that begins there, and all that it leads to, as any such word would.
+ */
+static int run(const struct options *options, bool last)
+{
+	struct summary *summary = calloc(1, sizeof(*summary));
+	int r;
+
+	if (!summary)
+		return say_error(-ENOMEM, "no memory");
+	summary->info.size = sizeof(summary->info);
+	summary->verify.size = sizeof(summary->verify);
+	summary->private = !options->socket && !options->heap;
+	r = run_with(options, last, summary);
+	free(summary);
 	return r;
 }
 
