@@ -86,7 +86,7 @@ __attribute__((noinline)) static void work(struct node *list, unsigned keep)
 		left -= k;
 		drop -= d;
 	}
-	usleep(600000);
+	sleep(2);
 	ck_assert_int_eq(heapd_collect(heap), 0);
 	keep_line[1] = __LINE__, keep_nodes(list, left);
 	/* Last: what this process frees and has in hand it would allocate again, unseen; the rest the daemon is to know of. */
@@ -252,6 +252,10 @@ static void profile_take(struct facts *f, unsigned which, const char *path, stru
 	child = profile_start(path);
 	fixture_wait(which ? fixture_client_fork(one_that_left, NULL) : namesake_go(&f->namesake), 0);
 	work(list, keep);
+	/* So that it has no slabs in hand, in which nothing is seen to go. */
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	attach();
+	ck_assert_int_eq(heapd_collect(heap), 0);
 	ck_assert_int_eq(heapd_collect(heap), 0);
 	/* One more may be under way. */
 	f->cycles[which][1] = cycles() + 1;
@@ -374,8 +378,8 @@ static void check_sums(const char *path, unsigned keep)
 	snprintf(arguments, sizeof(arguments), "--folded --profile=%s profile", path);
 	heapctl(arguments, sum_line, &live);
 	about("kept, live", live.kept, keep);
-	/* What lies in slabs that are in use while they are looked at: those dropped are of two types. */
-	ck_assert_msg(live.dropped < 2 * EACH / 50., "dropped, live: %.0f", live.dropped);
+	/* What lies in slabs that are in use while they are looked at. */
+	ck_assert_msg(live.dropped < EACH / 50., "dropped, live: %.0f", live.dropped);
 	ck_assert_msg(live.freed < EACH / 50., "freed, live: %.0f", live.freed);
 }
 
@@ -425,15 +429,17 @@ static void why_line(const char *line, void *arg)
 		found->late_by += strstr(line, "keep_nodes") != NULL;
 }
 
-/* Each second one goes, and others come in their places, whom the profile does not know. */
+/* Half of them go, and others come in their places, whom the profile does not know. */
 __attribute__((noinline)) static void list_renew(struct node *list, struct found *found)
 {
 	unsigned n = EACH / sizeof(struct node) / 2;
+	uint64_t seed = 1;
 
 	found->late = calloc(n, 8);
 	ck_assert_ptr_nonnull(found->late);
-	for (struct node *o = list->next; o && o->next; o = o->next)
-		heapd_store(&o->next, o->next->next);
+	for (struct node *o = list; o; o = o->next)
+		while (o->next && (seed = seed * 6364136223846793005u + 1) >> 63)
+			heapd_store(&o->next, o->next->next);
 	ck_assert_int_eq(heapd_collect(heap), 0);
 	ck_assert_int_eq(heapd_collect(heap), 0);
 	keep_nodes(list, n);
@@ -468,7 +474,7 @@ START_TEST(who_allocated)
 	ck_assert_int_eq(heapd_detach(heap), 0);
 	heapctl(arguments, why_line, &found);
 	heap = heap_attach(0, 0);
-	ck_assert_uint_gt(found.lines, each);
+	ck_assert_uint_gt(found.lines, each / 4 * 3);
 	/* A piece of slabs shows its first object; so at most one of 64, and at least half of those; and half have gone. */
 	ck_assert_msg(found.by > each / 64 / 8 && found.by <= each / 32,
 		      "%u of %u objects are said to be by keep_nodes", found.by, found.lines);
