@@ -255,6 +255,61 @@ else
 	complain "does not build without BPF: $(tail -n 5 "$dir/make")"
 fi
 
+# A receiver of traces that is away, that hangs, that comes later, and none that can be: metrics are served all the same.
+cat >"$dir/receiver" <<'PY'
+import http.server, socket, sys, time
+port, answers = int(sys.argv[1]), sys.argv[2] == 'answers'
+class H(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers['Content-Length']))
+        if not answers: time.sleep(600)
+        print(self.path, body.count(b'"traceId"'), flush=True)
+        self.send_response(200); self.send_header('Content-Length', '0'); self.end_headers()
+    def log_message(self, *a): pass
+http.server.ThreadingHTTPServer.allow_reuse_address = True
+http.server.ThreadingHTTPServer(('127.0.0.1', port), H).serve_forever()
+PY
+traces=$((20000 + RANDOM % 20000))
+receiver_start() {
+	/usr/bin/python3 "$dir/receiver" $traces "$1" >"$dir/received" 2>&1 &
+	receiver=$!
+	pids+=($receiver)
+	for ((i = 0; i < 50; i++)); do ss -ltnH "sport = :$traces" | holds . && return; sleep 0.1; done
+	complain "no receiver: $(cat "$dir/received")"
+}
+receiver_end() {
+	kill -KILL "$receiver"
+	wait "$receiver" 2>/dev/null
+}
+# $1: what the receiver does, while there are collections
+traces_check() {
+	local begin
+	"$dir/load" default work 2 || complain "the load failed"
+	begin=${EPOCHREALTIME/./}
+	has "$(page)" '^heapd_up\{heap="default"\} 1$' || complain "a receiver that $1: no metrics"
+	((${EPOCHREALTIME/./} - begin < 2000000)) || complain "a receiver that $1 holds up a scrape"
+	(($(awk '/^VmHWM/ { print $2 }' "/proc/$exporter/status") < 128 << 10)) || complain "a receiver that $1: $(grep VmHWM "/proc/$exporter/status")"
+}
+exporter_start traced -- --no-bpf --otlp="http://127.0.0.1:$traces/v1/traces"
+traces_check "is away"
+receiver_start hangs
+traces_check "hangs"
+[[ ! -s $dir/received ]] || complain "one that hangs has answered: $(cat "$dir/received")"
+receiver_end
+receiver_start answers
+for ((i = 0; i < 20; i++)); do
+	"$dir/load" default work 1 || complain "the load failed"
+	[[ ! -s $dir/received ]] || break
+done
+grep -qx '/v1/traces 9' "$dir/received" || complain "one that came later was sent nothing: $(cat "$dir/received")"
+! grep -vqx '/v1/traces 9' "$dir/received" || complain "and other things than traces: $(cat "$dir/received")"
+receiver_end
+exporter_end "the one with a receiver of traces"
+exporter_start wrong -- --no-bpf --otlp="https://127.0.0.1/"
+grep -q 'https://127.0.0.1/ is not of the form http://HOST:PORT/PATH' "$dir/wrong" || complain "a receiver that cannot be: $(cat "$dir/wrong")"
+traces_check "cannot be"
+exporter_end "the one whose receiver cannot be"
+
 # A socket that systemd hands over; it comes up with the first scrape.
 if command -v systemd-socket-activate >/dev/null; then
 	port=$((20000 + RANDOM % 20000))
