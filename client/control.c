@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "control.h"
 #include "heapd/message.h"
 #include "heapd/session.h"
 #include "reconnect.h"
@@ -153,9 +154,9 @@ int heapd_set(heapd_heap *heap, const char *key, const char *value)
 	return request_call(heap, &m, NULL, NULL);
 }
 
-/* What is waited for: the count that says it is over, and the daemon that said so. */
+/* What is waited for: the count that says it is over, the daemon that said so, and how long. */
 struct awaited {
-	uint64_t finished;
+	uint64_t finished, deadline;
 	uint32_t epoch;
 };
 
@@ -170,9 +171,9 @@ static int collect_ask(struct heapd_heap *heap, struct awaited *awaited)
 	return r;
 }
 
-static void event_wait(const uint32_t *event, uint32_t seen)
+static void event_wait(const uint32_t *event, uint32_t seen, uint64_t left)
 {
-	struct timespec t = clock_timespec(COLLECT_STEP_NS);
+	struct timespec t = clock_timespec(left < COLLECT_STEP_NS ? left : COLLECT_STEP_NS);
 
 	syscall(SYS_futex, event, FUTEX_WAIT, seen, &t, NULL, 0);
 }
@@ -195,6 +196,7 @@ static int collect_wait(struct heapd_heap *heap, const struct awaited *awaited)
 	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
 
 	while (!is_given_up(heap)) {
+		uint64_t now = clock_now();
 		uint32_t event = HEAPD_LOAD_ACQUIRE(&cycle->event);
 		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= awaited->finished)
 			return 0;
@@ -204,7 +206,9 @@ static int collect_wait(struct heapd_heap *heap, const struct awaited *awaited)
 			return error_set(EOPNOTSUPP,
 					 "heap '%s': collection was switched off meanwhile: set gc.percent",
 					 heap->name);
-		event_wait(&cycle->event, event);
+		if (now >= awaited->deadline)
+			return -ETIMEDOUT;
+		event_wait(&cycle->event, event, awaited->deadline - now);
 	}
 	if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= awaited->finished)
 		return 0;
@@ -229,9 +233,9 @@ static int collect_wait_offline(struct heapd_heap *heap, const struct awaited *a
 	return r;
 }
 
-int heapd_collect(heapd_heap *heap)
+int collect_within(struct heapd_heap *heap, uint64_t deadline)
 {
-	struct awaited awaited;
+	struct awaited awaited = { .deadline = deadline };
 	int r;
 
 	do {
@@ -240,6 +244,11 @@ int heapd_collect(heapd_heap *heap)
 			r = collect_wait_offline(heap, &awaited);
 	} while (r > 0);
 	return r;
+}
+
+int heapd_collect(heapd_heap *heap)
+{
+	return collect_within(heap, CLOCK_NEVER);
 }
 
 int heapd_collect_start(heapd_heap *heap)
@@ -254,7 +263,7 @@ int heapd_sync(heapd_heap *heap)
 {
 	for (unsigned i = 0; i < SYNC_TRIES; i++) {
 		struct heapd_message m = { .op = HEAPD_OP_SYNC };
-		struct awaited awaited = { .epoch = atomic_load(&heap->epoch) };
+		struct awaited awaited = { .deadline = CLOCK_NEVER, .epoch = atomic_load(&heap->epoch) };
 		int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
 
 		if (r < 0 || !m.collect.finished)

@@ -4,11 +4,14 @@
  * request and freed as any object is, by its one bit. A request is a message: the daemon's answer and
  * the object's existence are one step on its side, so a client that dies while waiting leaves an
  * object that nobody reaches, like one that died just after an allocation. At the limit the daemon refuses
- * at once, and here a whole collection is run before it is asked once more.
+ * at once, and here a whole collection is run before it is asked once more. That one is waited for no longer than supply is:
+ * a process that is stopped, or a daemon that has no memory of its own, keeps it from its end.
  */
 #include <errno.h>
 #include <string.h>
 
+#include "clock.h"
+#include "control.h"
 #include "hardened.h"
 #include "heapd/probes.h"
 #include "sample.h"
@@ -50,11 +53,20 @@ static void *large_alloc_once(struct heapd_heap *heap, uint32_t class, uint64_t 
 void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
 {
 	void *object = large_alloc_once(heap, class, bytes, align);
+	bool late;
 
 	if (object || errno != ENOMEM || heap != heapd_process ||
 	    !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting))
 		return object;
-	/* If that fails, the second refusal says what there is to say. */
-	heapd_collect(heap);
-	return large_alloc_once(heap, class, bytes, align);
+	/* If it fails otherwise, the second refusal says what there is to say. */
+	late = collect_within(heap, clock_deadline(heap->supply_timeout_ns)) == -ETIMEDOUT;
+	object = large_alloc_once(heap, class, bytes, align);
+	if (!object && errno == ENOMEM && late)
+		return error_null(
+			EAGAIN,
+			"heap '%s': no room for an object of %llu bytes, and no collection came to its end within the time allowed "
+			"(%llu ms): see what holds it up (heapctl status), and try again",
+			heap->name, (unsigned long long)bytes,
+			(unsigned long long)(heap->supply_timeout_ns / CLOCK_MS));
+	return object;
 }

@@ -22,7 +22,7 @@
  * thread's last failure, as dlerror() has it. Two errors of allocation stay distinct everywhere:
  *   ENOMEM  the heap is at its limit, and a whole collection, where it has one, did not help
  *   EAGAIN  the daemon is away, what it had supplied to this CPU is used up, and it has not come back in the time
- *           allowed (options.supply_timeout_ms)
+ *           allowed (options.supply_timeout_ms); or the heap is at its limit, and no collection came to its end in that time
  * EINVAL, with a sentence, says that an argument makes no sense; ENODEV that there is no
  * attachment; EROFS that the attachment is read-only; ETIMEDOUT that the daemon did not answer in
  * time; EAGAIN, where a call needs the daemon, that it is away, and has not come back within

@@ -485,6 +485,37 @@ START_TEST(a_stopped_client_holds_up_the_cycle_only)
 }
 END_TEST
 
+/* Where a large object needs a collection that does not come to its end, its allocation does, and says so. */
+START_TEST(a_large_object_waits_no_longer_than_may_be)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+	int *ready = shared_int();
+	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
+	uint64_t begin;
+	void *p;
+
+	await(ready, pid);
+	ck_call(heapd_detach(heap));
+	options.supply_timeout_ms = 300;
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+	ck_call(heapd_collect(heap));
+	kill(pid, SIGSTOP);
+	begin = fixture_now_ns();
+	while ((p = heapd_alloc(heap, 8 * MIB)))
+		begin = fixture_now_ns();
+	ck_assert_int_eq(errno, EAGAIN);
+	ck_assert_msg(strstr(heapd_error(), "no collection came to its end"), "%s", heapd_error());
+	ck_assert_uint_ge(fixture_now_ns() - begin, 300000000u);
+	ck_assert_uint_lt(fixture_now_ns() - begin, 3000000000u);
+	kill(pid, SIGCONT);
+	ck_call(heapd_collect(heap));
+	ck_assert_msg(heapd_alloc(heap, 8 * MIB), "%s", heapd_error());
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	munmap(ready, 4096);
+}
+END_TEST
+
 /* The same for one that a debugger holds. */
 START_TEST(a_traced_client_holds_up_the_cycle_only)
 {
@@ -860,6 +891,7 @@ int main(void)
 	tcase_add_test(roots, the_dead_do_not_wait_for_the_living);
 	tcase_add_test(roots, a_heap_that_grows_asks_once);
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
+	tcase_add_test(roots, a_large_object_waits_no_longer_than_may_be);
 	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_void_cycle_loses_no_request);
 	tcase_add_test(roots, a_death_makes_a_cycle_void);

@@ -158,8 +158,7 @@ static void quiet(void *arg, int kind, const char *text)
 	(void)arg, (void)kind, (void)text;
 }
 
-/* A large object waits for collections, which do not come to an end where memory is short for good. */
-static int fill(heapd_heap *heap, void **table, bool large)
+static int fill(heapd_heap *heap, void **table)
 {
 	for (unsigned i = 0; i < 300; i++) {
 		void *p = heapd_alloc(heap, 16u << (i % 11));
@@ -171,7 +170,7 @@ static int fill(heapd_heap *heap, void **table, bool large)
 		else
 			heapd_store(&table[i % 64], p);
 	}
-	return !large || heapd_alloc(heap, 200000) ? 0 : refused("large");
+	return heapd_alloc(heap, 200000) ? 0 : refused("large");
 }
 
 static int use(void *for_good)
@@ -189,7 +188,7 @@ static int use(void *for_good)
 	table = heapd_alloc(heap, 64 * sizeof(*table));
 	if (!table)
 		return refused("alloc");
-	r = fill(heap, table, !for_good);
+	r = fill(heap, table);
 	if (r == 0 && heapd_root_set(heap, "table", table) < 0)
 		r = refused("root");
 	/* One that cannot come to an end is waited for. */
