@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon runs out: shortage [--most N]
+ * The daemon runs out: shortage [--most N | --step N]
  *
  * A daemon is started, used and ended, again and again, its nth use of memory failing, or its nth call (fail.so), for every n
  * that such a run comes to; once, and with all that follow failing, too. It either starts or says why not. A client gets what
  * it asks for, or an error with a sentence. Nobody crashes or hangs. After a single failure all is as before: another client
  * is served in full, the heap is clean, and the daemon ends as it was told to.
  *
- * --most: as many n of each kind, as HEAPD_TEST_SEED says.
+ * --most: as many n of each kind, as HEAPD_TEST_SEED says. --step: each Nth n, from 1 on.
  */
 #include <err.h>
 #include <errno.h>
@@ -35,7 +35,7 @@ struct run {
 	struct fixture fixture; /* as far as clients need it */
 	struct fail *fail;
 	char state[128];
-	unsigned most;
+	unsigned most, step;
 	uint64_t seed, runs, unstarted, refused;
 };
 
@@ -268,7 +268,7 @@ static void run_kind(struct run *run, enum fail_kind kind)
 {
 	uint32_t all = run_failing(run, kind, 0, false), n = run->most ? run->most : all;
 
-	for (uint32_t i = 1; i <= n; i++) {
+	for (uint32_t i = 1; i <= n; i += run->step) {
 		uint32_t at = run->most ? 1 + (uint32_t)(draw(&run->seed) % all) : i;
 
 		run_failing(run, kind, at, false);
@@ -321,15 +321,17 @@ static void clean(const struct run *run)
 
 int main(int argc, char **argv)
 {
-	static const struct option options[] = { { "most", required_argument, NULL, 'm' }, { 0 } };
-	static struct run run;
+	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
+						 { "step", required_argument, NULL, 's' },
+						 { 0 } };
+	static struct run run = { .step = 1 };
 	int c, status;
 	pid_t pid;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		if (c != 'm')
+		if ((c != 'm' && c != 's') || atoi(optarg) < 1)
 			exit(2);
-		run.most = (unsigned)atoi(optarg);
+		*(c == 'm' ? &run.most : &run.step) = (unsigned)atoi(optarg);
 	}
 	run.seed = fixture_seed() | 1;
 	prepare(&run);
