@@ -361,7 +361,7 @@ $(O)/traced/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
 	$(call run,CC,$(CC) $(ALL_CFLAGS) $(PROG_FLAGS) -O1 -fno-inline -fsanitize=thread $(NO_WTSAN_GCC) $(werror) -MMD -MP -c -o $@ $< $(lax))
 
-$(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/memory.o $(O)/tests/fuzz/machine.o $(TRACED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/fuzz/
+$(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuzz/memory.o $(O)/tests/fuzz/machine.o $(TRACED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
 
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so

@@ -10,7 +10,6 @@
  * had loaded, the word changes just before; for all k, and for each of some values (--most: for so many, as the seed says).
  * The daemon lives, and is sound.
  */
-#include <dirent.h>
 #include <dlfcn.h>
 #include <err.h>
 #include <inttypes.h>
@@ -19,12 +18,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "../fixture.h"
 #include "daemon/clients.h"
+#include "inputs.h"
 #include "machine.h"
 
 #define BOUND_S    60 /* for one input */
@@ -389,46 +388,15 @@ static void swap_all(struct run *run, const char *path, const uint8_t *bytes, si
 	}
 }
 
-static void run_file(struct run *run, const char *path)
+static void run_input(void *arg, const char *path, const uint8_t *bytes, size_t n)
 {
-	static uint8_t bytes[4096];
-	FILE *file = fopen(path, "re");
-	size_t n;
+	struct run *run = arg;
 
-	if (!file)
-		err(1, "%s", path);
-	n = fread(bytes, 1, sizeof(bytes), file);
-	fclose(file);
 	run->inputs++;
 	if (run->swap)
 		swap_all(run, path, bytes, n);
 	else
 		run_once(path, bytes, n, 0, 0);
-}
-
-static void run_path(struct run *run, const char *path)
-{
-	struct dirent **names;
-	struct stat st;
-	int n;
-
-	if (stat(path, &st) < 0)
-		err(1, "%s", path);
-	if (!S_ISDIR(st.st_mode)) {
-		run_file(run, path);
-		return;
-	}
-	n = scandir(path, &names, NULL, alphasort);
-	for (int i = 0; i < n; i++) {
-		char file[512];
-
-		snprintf(file, sizeof(file), "%s/%s", path, names[i]->d_name);
-		if (names[i]->d_name[0] != '.')
-			run_file(run, file);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
 }
 
 /* Offsets in the program, as addr2line takes them: of the calls, not of what follows them. */
@@ -459,7 +427,7 @@ int main(int argc, char **argv)
 		} else if (strcmp(argv[i], "--most") == 0 && i + 1 < argc) {
 			run.most = (unsigned)atoi(argv[++i]);
 		} else {
-			run_path(&run, argv[i]);
+			inputs_each(argv[i], run_input, &run);
 		}
 	}
 	if (run.swap)

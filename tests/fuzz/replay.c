@@ -5,23 +5,21 @@
  * Runs each file, then for so many seconds inputs that are made of them by cutting, joining and changing bytes, as the seed
  * says. What it was at when it ended is in ./fuzz-last.PID until it ends well.
  */
-#include <dirent.h>
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "inputs.h"
 #include "machine.h"
 
 #define FILES 512u
-#define ROOM  4096u
 
 struct text {
 	size_t size;
-	uint8_t bytes[ROOM];
+	uint8_t bytes[INPUT_ROOM];
 };
 
 struct replay {
@@ -39,47 +37,15 @@ static uint64_t draw(struct replay *r)
 	return r->seed;
 }
 
-static void load(struct replay *r, const char *path)
+static void load(void *arg, const char *path, const uint8_t *bytes, size_t n)
 {
-	struct text *text = &r->texts[r->n];
-	FILE *file = fopen(path, "re");
+	struct replay *r = arg;
 
-	if (!file)
-		err(1, "%s", path);
-	text->size = fread(text->bytes, 1, sizeof(text->bytes), file);
-	fclose(file);
+	(void)path;
+	r->texts[r->n].size = n;
+	memcpy(r->texts[r->n].bytes, bytes, n);
 	if (++r->n == FILES)
 		errx(1, "more than %u inputs", FILES);
-}
-
-static int by_name(const struct dirent **a, const struct dirent **b)
-{
-	return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-static void load_all(struct replay *r, const char *path)
-{
-	struct dirent **names;
-	struct stat st;
-	int n;
-
-	if (stat(path, &st) < 0)
-		err(1, "%s", path);
-	if (!S_ISDIR(st.st_mode)) {
-		load(r, path);
-		return;
-	}
-	n = scandir(path, &names, NULL, by_name);
-	for (int i = 0; i < n; i++) {
-		char file[512];
-
-		snprintf(file, sizeof(file), "%s/%s", path, names[i]->d_name);
-		if (names[i]->d_name[0] != '.')
-			load(r, file);
-		free(names[i]);
-	}
-	if (n >= 0)
-		free(names);
 }
 
 static void run(struct replay *r, const struct text *text)
@@ -143,7 +109,7 @@ int main(int argc, char **argv)
 	r.seed = fixture_seed() | 1;
 	snprintf(r.last, sizeof(r.last), "fuzz-last.%d", getpid());
 	for (int i = (int)first; i < argc; i++)
-		load_all(&r, argv[i]);
+		inputs_each(argv[i], load, &r);
 	for (unsigned i = 0; i < r.n; i++)
 		run(&r, &r.texts[i]);
 	run_changed(&r, seconds);
