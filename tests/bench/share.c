@@ -40,7 +40,7 @@ void share_tell(struct share *s)
 		share_fail("tell");
 }
 
-void share_wait(struct share *s)
+void share_await(struct share *s)
 {
 	char byte;
 

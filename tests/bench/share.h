@@ -43,7 +43,7 @@ uint64_t share_key(uint64_t node);
 void share_fail(const char *what) __attribute__((noreturn));
 /* By the pipe in struct share. */
 void share_tell(struct share *s);
-void share_wait(struct share *s);
+void share_await(struct share *s);
 
 #ifdef __cplusplus
 }

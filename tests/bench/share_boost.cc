@@ -78,7 +78,7 @@ static node *tree_of(struct share *s)
 
 static uint64_t take(struct share *s)
 {
-	share_wait(s);
+	share_await(s);
 	return tree_of(s)->key;
 }
 

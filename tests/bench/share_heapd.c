@@ -91,7 +91,7 @@ static uint64_t take(struct share *s)
 {
 	struct place *p = s->arg;
 
-	share_wait(s);
+	share_await(s);
 	return heapd_load(&p->top->tree)->key;
 }
 

@@ -177,7 +177,7 @@ static uint64_t take(struct share *s)
 	static const uint64_t root;
 	struct value value;
 
-	share_wait(s);
+	share_await(s);
 	values_get(s->arg, &root, 1, &value);
 	return value.key;
 }
