@@ -21,6 +21,7 @@ static uint64_t lay_out(const struct heapd_geometry *g, struct ledger *l, char *
 		{ (void **)&l->committed, heapd_align_up(chunks, 64) / 8 },
 		{ (void **)&l->huge, heapd_align_up(chunks, 64) / 8 },
 		{ (void **)&l->dirty, heapd_align_up(g->pages, 64) / 8 },
+		{ (void **)&l->gone, heapd_align_up(g->pages, 64) / 8 },
 		{ (void **)&l->dying, g->slabs * 8 },
 		{ (void **)&l->done, g->slabs * 8 },
 		{ (void **)&l->torn, g->slabs * 8 },

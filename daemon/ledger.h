@@ -13,10 +13,11 @@
 
 #include "heap.h"
 
-#define LEDGER_MAGIC    0x3170616568643a6cull
-#define LEDGER_VERSION  2u /* of what stands in this header; it is compared as the layout's fingerprint is */
-#define LEDGER_SESSIONS 65536u /* records */
-#define LEDGER_TICKETS  4096u
+#define LEDGER_MAGIC      0x3170616568643a6cull
+#define LEDGER_VERSION    3u /* of what stands in this header; it is compared as the layout's fingerprint is */
+#define LEDGER_SESSIONS   65536u /* records */
+#define LEDGER_TICKETS    4096u
+#define LEDGER_HOLE_WORDS (HEAPD_CHUNK_PAGES / 64)
 
 /* A private copy of a supply ring: what the daemon put in and saw taken. */
 struct ledger_ring {
@@ -31,6 +32,12 @@ struct ledger_giving {
 	uint64_t tail;  /* the place in the ring */
 	uint64_t entry;
 	uint64_t masks[HEAPD_BATCH_MAX]; /* what becomes out, by slab of the entry */
+};
+
+/* Pages of a chunk whose memory is on its way back to the system: all of them, or some, and in no span. */
+struct ledger_hole {
+	uint64_t chunk; /* 1 + number, or 0: nothing is under way; written last, and cleared first */
+	uint64_t pages[LEDGER_HOLE_WORDS]; /* one bit each */
 };
 
 /* An entry that is about to be taken back: its slots are out, and nowhere once the ring's `withdrawn` has moved (ring.c). */
@@ -53,9 +60,9 @@ struct ledger_head {
 	uint64_t numbers_high;  /* ... and units of slab numbers below this */
 	uint64_t sessions_high; /* records ever used are below this */
 	uint64_t last_session;  /* the greatest id that a session of this heap has had */
-	uint64_t punching;      /* 1 + the chunk whose memory is on its way back to the system, or 0 */
 	struct ledger_giving giving;
 	struct ledger_taking taking;
+	struct ledger_hole hole;
 };
 _Static_assert(sizeof(struct ledger_head) <= 4096, "the ledger's head has one page");
 
@@ -92,7 +99,7 @@ struct ledger {
 	uint64_t *out; /* by slab: 1 = given out: in a ring, a current slab, a spare, or allocated (the directory's table) */
 	uint32_t *owner; /* by unit of HEAPD_SLAB_UNIT slab numbers: 1 + first page of the span, or 0 */
 	uint64_t *committed, *huge;    /* pages.h: by chunk, ... */
-	uint64_t *dirty;               /* ... and by page */
+	uint64_t *dirty, *gone;        /* ... and by page */
 	uint64_t *dying, *done, *torn; /* marks.h: by slab */
 	uint8_t *watched;              /* by type: objects of it that die are queued */
 	struct ledger_session *sessions;

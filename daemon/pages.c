@@ -12,15 +12,18 @@
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the map of free pages is derived: the span table says which pages are taken.
  *
- * Giving back. A chunk that is punched is taken out of the map of free pages first, under the lock, so nobody can be
- * given memory that is about to vanish; its bits say uncommitted and clean when it is put back. The ledger says meanwhile
- * which chunk that is: a daemon that finds it there takes it for gone, and dirty. There is one at a time.
+ * Giving back. What is punched is taken out of the map of free pages first, under the lock, so nobody can be
+ * given memory that is about to vanish; its bits say gone and clean when it is put back. The ledger says meanwhile
+ * which pages those are: a daemon that finds them there takes them for gone, and dirty. They are of one chunk at a time.
+ * Chunks that are wholly free go whole. Of others, free pages go where small pages are used; a huge page is broken up when
+ * half of it has been idle. Pages that are gone come back when they are taken, or, ahead of need, before any new chunk.
  *
- * What is committed, huge or dirty stands in the ledger: it cannot be found by looking without taking the lock of the inode.
+ * What is committed, huge, gone or dirty stands in the ledger: it cannot be found by looking without taking the lock of the inode.
  */
 #include "pages.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "clock.h"
@@ -34,7 +37,10 @@
 #endif
 
 #define RETRY_COLLAPSE_AFTER 64u /* commits */
-#define RESERVE_MAX          32u /* chunks: 64 MiB */
+#define HOLE_WORDS           LEDGER_HOLE_WORDS
+#define RESERVE_MAX          32u                     /* chunks: 64 MiB */
+#define HOLE_MIN             4u                      /* neighbouring pages: less is not worth a system call */
+#define HOLE_HUGE_MIN        (HEAPD_CHUNK_PAGES / 2) /* pages of a huge one that have to be idle */
 
 static bool bit_get(const uint64_t *bits, uint64_t i)
 {
@@ -77,7 +83,8 @@ int pages_init(struct pages *pages, struct heap *heap)
 	pages->committed = ledger.committed;
 	pages->huge = ledger.huge;
 	pages->dirty = ledger.dirty;
-	pages->idle = table_map(table_bytes(pages->chunks));
+	pages->gone = ledger.gone;
+	pages->idle = table_map(table_bytes(heap->geometry.pages));
 	r = runmap_init(&pages->free, heap->geometry.pages);
 	if (r < 0 || !pages->idle) {
 		pages_deinit(pages);
@@ -89,7 +96,7 @@ int pages_init(struct pages *pages, struct heap *heap)
 void pages_deinit(struct pages *pages)
 {
 	if (pages->idle)
-		munmap(pages->idle, table_bytes(pages->chunks));
+		munmap(pages->idle, table_bytes(pages->heap->geometry.pages));
 	runmap_deinit(&pages->free);
 }
 
@@ -123,9 +130,17 @@ static void publish(struct pages *pages)
 {
 	struct heapd_stats *stats = &pages->heap->t.directory->stats;
 
-	HEAPD_WRITE_ONCE(stats->committed, pages->committed_chunks << HEAPD_CHUNK_SHIFT);
+	HEAPD_WRITE_ONCE(stats->committed, pages_committed_bytes(pages));
 	HEAPD_WRITE_ONCE(stats->committed_huge, pages->huge_chunks << HEAPD_CHUNK_SHIFT);
 	HEAPD_WRITE_ONCE(stats->in_spans, pages->in_spans << HEAPD_PAGE_SHIFT);
+}
+
+/* From the heap's limit and from the account. */
+static int charge(struct pages *pages, uint64_t bytes)
+{
+	if (pages_committed_bytes(pages) + bytes > heap_limit(pages->heap))
+		return -ENOMEM;
+	return account_take(pages->heap->account, bytes) < 0 ? -ENOMEM : 0;
 }
 
 static int commit_chunk(struct pages *pages, uint64_t chunk)
@@ -136,11 +151,9 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	bool huge;
 	int r;
 
-	if (((pages->committed_chunks + 1) << HEAPD_CHUNK_SHIFT) > heap_limit(heap))
-		return -ENOMEM;
-	r = account_take(heap->account, HEAPD_CHUNK_SIZE);
+	r = charge(pages, HEAPD_CHUNK_SIZE);
 	if (r < 0)
-		return -ENOMEM;
+		return r;
 	huge = commit_huge(pages, at);
 	if (!huge)
 		r = populate(at, HEAPD_CHUNK_SIZE);
@@ -161,6 +174,53 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	return 0;
 }
 
+/* How many neighbouring pages from `at` on, before `end`, have this bit. */
+static uint64_t run_of(const uint64_t *bits, uint64_t at, uint64_t end, bool value)
+{
+	uint64_t n = 0;
+
+	while (at + n < end && bit_get(bits, at + n) == value)
+		n++;
+	return n;
+}
+
+/* Pages that are gone. */
+static int commit_pages(struct pages *pages, uint64_t first, uint64_t n)
+{
+	uint64_t bytes = n << HEAPD_PAGE_SHIFT;
+	int r = charge(pages, bytes);
+
+	if (r < 0)
+		return r;
+	r = populate((char *)(uintptr_t)pages->heap->t.base + (first << HEAPD_PAGE_SHIFT), bytes);
+	if (r < 0) {
+		account_give(pages->heap->account, bytes);
+		return -ENOMEM;
+	}
+	for (uint64_t i = first; i < first + n; i++)
+		bit_clear(pages->gone, i);
+	pages->gone_pages -= n;
+	publish(pages);
+	return 0;
+}
+
+/* What is gone of these. */
+static int commit_gone(struct pages *pages, uint64_t first, uint64_t n)
+{
+	uint64_t end = first + n;
+	int r = 0;
+
+	while (pages->gone_pages && r == 0 && first < end) {
+		uint64_t there = run_of(pages->gone, first, end, false),
+			 gone = run_of(pages->gone, first + there, end, true);
+
+		if (gone)
+			r = commit_pages(pages, first + there, gone);
+		first += there + gone;
+	}
+	return r;
+}
+
 static int commit_run(struct pages *pages, uint64_t first, uint64_t n)
 {
 	uint64_t last = (first + n - 1) / HEAPD_CHUNK_PAGES;
@@ -169,7 +229,47 @@ static int commit_run(struct pages *pages, uint64_t first, uint64_t n)
 	for (uint64_t chunk = first / HEAPD_CHUNK_PAGES; r == 0 && chunk <= last; chunk++)
 		if (!bit_get(pages->committed, chunk))
 			r = commit_chunk(pages, chunk);
-	return r;
+	return r < 0 ? r : commit_gone(pages, first, n);
+}
+
+/* At the limit: the first run of pages that are there. Slow, and none is charged. */
+static int take_committed(struct pages *pages, uint64_t n, uint64_t align, uint64_t *at)
+{
+	uint64_t units = pages->free.units, page = 0;
+
+	while (page + n <= units) {
+		uint64_t run = 0;
+
+		if (!bit_get(pages->committed, page / HEAPD_CHUNK_PAGES)) {
+			page = (page / HEAPD_CHUNK_PAGES + 1) * HEAPD_CHUNK_PAGES;
+			continue;
+		}
+		page = (page + align - 1) / align * align;
+		while (run < n && page + run < units && runmap_is_free(&pages->free, page + run) &&
+		       bit_get(pages->committed, (page + run) / HEAPD_CHUNK_PAGES) &&
+		       !bit_get(pages->gone, page + run))
+			run++;
+		if (run == n) {
+			*at = page;
+			return runmap_claim(&pages->free, page, n);
+		}
+		page += run + 1;
+	}
+	return -ENOMEM;
+}
+
+/* Free pages, in no span yet, that are there. */
+static int take_run(struct pages *pages, uint64_t n, uint64_t align, uint64_t *at)
+{
+	int r = runmap_take(&pages->free, n, align, at);
+
+	if (r < 0)
+		return -ENOMEM;
+	r = commit_run(pages, *at, n);
+	if (r == 0)
+		return 0;
+	runmap_give(&pages->free, *at, n);
+	return take_committed(pages, n, align ? align : 1, at);
 }
 
 /* Not enough lay ahead: as with rings, twice as much will, up to an eighth of what is committed, and to 64 MiB. */
@@ -195,24 +295,19 @@ int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first,
 	uint64_t at, before;
 	int r;
 
-	r = runmap_take(&pages->free, n, align, &at);
-	if (r < 0)
-		return -ENOMEM;
 	before = pages->committed_chunks;
-	r = commit_run(pages, at, n);
+	r = take_run(pages, n, align, &at);
 	if (pages->committed_chunks != before)
 		reserve_raise(pages);
-	if (r < 0) {
-		runmap_give(&pages->free, at, n);
+	if (r < 0)
 		return r;
-	}
 	*zeroed = run_is_zero(pages, at, n);
-	for (uint64_t i = at; i < at + n; i++)
+	for (uint64_t i = at; i < at + n; i++) {
 		bit_set(pages->dirty, i);
+		bit_clear(pages->idle, i);
+	}
 	/* Before anything leads to one of them. */
 	HEAPD_STORE_RELEASE(&pages->head->pages_high, pages->free.high);
-	for (uint64_t chunk = at / HEAPD_CHUNK_PAGES; chunk <= (at + n - 1) / HEAPD_CHUNK_PAGES; chunk++)
-		bit_clear(pages->idle, chunk);
 	pages->in_spans += n;
 	publish(pages);
 	*first = at;
@@ -238,12 +333,34 @@ void pages_calm(struct pages *pages)
 	pages->was_short = false;
 }
 
+/* Free pages that are there. */
+static uint64_t pages_ahead(const struct pages *pages)
+{
+	uint64_t there = pages->committed_chunks * HEAPD_CHUNK_PAGES - pages->gone_pages,
+		 taken = pages->in_spans + pages->punched;
+
+	return there > taken ? there - taken : 0;
+}
+
+/* What is gone of the lowest chunk. */
+static bool commit_gone_ahead(struct pages *pages)
+{
+	for (; pages->gone_from < pages->chunks; pages->gone_from++) {
+		uint64_t first = pages->gone_from * HEAPD_CHUNK_PAGES;
+
+		if (bit_get(pages->committed, pages->gone_from) &&
+		    run_of(pages->gone, first, first + HEAPD_CHUNK_PAGES, false) < HEAPD_CHUNK_PAGES)
+			return commit_gone(pages, first, HEAPD_CHUNK_PAGES) == 0;
+	}
+	return false;
+}
+
 bool pages_commit_ahead(struct pages *pages)
 {
-	uint64_t idle = pages->committed_chunks * HEAPD_CHUNK_PAGES - pages->in_spans;
-
-	if (!pages->in_spans || idle >= reserve_pages(pages))
+	if (!pages->in_spans || pages_ahead(pages) >= reserve_pages(pages))
 		return false;
+	if (pages->gone_pages)
+		return commit_gone_ahead(pages);
 	for (uint64_t chunk = 0; chunk < pages->chunks; chunk = (chunk / 64 + 1) * 64) {
 		uint64_t missing = ~pages->committed[chunk / 64];
 
@@ -255,72 +372,160 @@ bool pages_commit_ahead(struct pages *pages)
 	return false;
 }
 
-static bool chunk_is_free(const struct pages *pages, uint64_t chunk)
+/* Free, and either gone or found idle, all of it. */
+static bool chunk_is_idle(const struct pages *pages, uint64_t chunk)
 {
-	uint64_t first = chunk * HEAPD_CHUNK_PAGES / 64;
+	uint64_t first = chunk * HOLE_WORDS;
 
-	for (uint64_t w = first; w < first + HEAPD_CHUNK_PAGES / 64; w++)
-		if (pages->free.bits[w] != UINT64_MAX)
+	for (uint64_t w = first; w < first + HOLE_WORDS; w++)
+		if ((pages->free.bits[w] & (pages->idle[w] | pages->gone[w])) != UINT64_MAX)
 			return false;
 	return true;
 }
 _Static_assert(HEAPD_CHUNK_PAGES % 64 == 0, "a chunk's pages are whole words");
 
-/* The highest chunks would be the best to give back; the lowest are found first, and taken first. */
-bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk)
+static uint64_t hole_pages(const uint64_t bits[HOLE_WORDS])
 {
-	uint64_t ahead = pages->committed_chunks * HEAPD_CHUNK_PAGES - pages->in_spans - pages->punched;
+	uint64_t n = 0;
 
-	if (ahead < reserve_pages(pages) + HEAPD_CHUNK_PAGES)
-		return false;
-	for (uint64_t c = *from; c < pages->chunks; c++) {
-		if (!bit_get(pages->idle, c) || !bit_get(pages->committed, c) || !chunk_is_free(pages, c))
-			continue;
-		if (runmap_claim(&pages->free, c * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0)
-			continue;
-		pages->punched += HEAPD_CHUNK_PAGES;
-		HEAPD_STORE_RELEASE(&pages->head->punching, c + 1);
-		*chunk = c;
-		*from = c + 1;
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		n += (uint64_t)__builtin_popcountll(bits[w]);
+	return n;
+}
+
+/* Runs of idle pages, if that is worth it; a chunk that is wholly free goes whole, what is gone of it already, too. */
+static bool hole_find(const struct pages *pages, uint64_t chunk, uint64_t bits[HOLE_WORDS])
+{
+	uint64_t first = chunk * HOLE_WORDS;
+
+	if (chunk_is_idle(pages, chunk)) {
+		memset(bits, 0xff, HOLE_WORDS * sizeof(*bits));
 		return true;
+	}
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		bits[w] = pages->free.bits[first + w] & pages->idle[first + w] & ~pages->gone[first + w];
+	for (uint64_t at = 0, n; at < HEAPD_CHUNK_PAGES; at += n + 1) {
+		n = run_of(bits, at, HEAPD_CHUNK_PAGES, true);
+		for (uint64_t i = at; n < HOLE_MIN && i < at + n; i++)
+			bit_clear(bits, i);
+	}
+	return hole_pages(bits) >= (bit_get(pages->huge, chunk) ? HOLE_HUGE_MIN : HOLE_MIN);
+}
+
+/* Whether so much can go, and what lies ahead of need stays. */
+static bool may_go(const struct pages *pages, uint64_t chunk, const uint64_t bits[HOLE_WORDS])
+{
+	uint64_t there[HOLE_WORDS];
+
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		there[w] = bits[w] & ~pages->gone[chunk * HOLE_WORDS + w];
+	return pages_ahead(pages) >= reserve_pages(pages) + hole_pages(there);
+}
+
+/* Out of the map of free pages; false if one of them is not in it. */
+static bool hole_claim(struct pages *pages)
+{
+	const struct ledger_hole *hole = &pages->head->hole;
+	uint64_t first = (hole->chunk - 1) * HEAPD_CHUNK_PAGES;
+
+	for (uint64_t at = 0, n; at < HEAPD_CHUNK_PAGES; at += n + 1) {
+		n = run_of(hole->pages, at, HEAPD_CHUNK_PAGES, true);
+		if (n && runmap_claim(&pages->free, first + at, n) < 0)
+			return false;
+		pages->punched += n;
+	}
+	return true;
+}
+
+static void hole_close(struct pages *pages, uint64_t chunk, const uint64_t bits[HOLE_WORDS])
+{
+	for (uint64_t at = 0, n; at < HEAPD_CHUNK_PAGES; at += n + 1) {
+		n = run_of(bits, at, HEAPD_CHUNK_PAGES, true);
+		if (n)
+			runmap_give(&pages->free, chunk * HEAPD_CHUNK_PAGES + at, n);
+		pages->punched -= n;
+	}
+}
+
+/* The highest chunks would be the best to give back; the lowest are found first, and taken first. */
+bool pages_idle_take(struct pages *pages, uint64_t *from)
+{
+	struct ledger_hole *hole = &pages->head->hole;
+
+	for (uint64_t c = *from; c < pages->chunks && pages_ahead(pages) > reserve_pages(pages); c++) {
+		if (!bit_get(pages->committed, c) || !hole_find(pages, c, hole->pages) ||
+		    !may_go(pages, c, hole->pages))
+			continue;
+		HEAPD_STORE_RELEASE(&hole->chunk, c + 1);
+		*from = c + 1;
+		return hole_claim(pages);
 	}
 	return false;
 }
 
-static void chunk_is_gone(struct pages *pages, uint64_t chunk)
+/* What is gone of it already was given back then. */
+static uint64_t chunk_is_gone(struct pages *pages, uint64_t chunk)
 {
+	uint64_t *gone = &pages->gone[chunk * HOLE_WORDS], before = hole_pages(gone);
+
 	bit_clear(pages->committed, chunk);
 	pages->committed_chunks--;
-	pages->huge_chunks -= bit_get(pages->huge, chunk);
-	bit_clear(pages->huge, chunk);
-	for (uint64_t i = chunk * HEAPD_CHUNK_PAGES; i < (chunk + 1) * HEAPD_CHUNK_PAGES; i++)
-		bit_clear(pages->dirty, i);
-	account_give(pages->heap->account, HEAPD_CHUNK_SIZE);
-	HEAPD_COUNT(pages->heap->t.directory->stats.returned, HEAPD_CHUNK_SIZE);
-	HEAPD_PROBE(heap__return, pages->heap->name, HEAPD_CHUNK_SIZE,
-		    pages->committed_chunks << HEAPD_CHUNK_SHIFT);
+	pages->gone_pages -= before;
+	memset(gone, 0, HOLE_WORDS * sizeof(*gone));
+	return HEAPD_CHUNK_PAGES - before;
 }
 
-void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched)
+static uint64_t pages_are_gone(struct pages *pages, uint64_t chunk, const uint64_t bits[HOLE_WORDS])
 {
-	bit_clear(pages->idle, chunk);
+	uint64_t n = hole_pages(bits);
+
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		pages->gone[chunk * HOLE_WORDS + w] |= bits[w];
+	pages->gone_pages += n;
+	if (chunk < pages->gone_from)
+		pages->gone_from = chunk;
+	return n;
+}
+
+static void hole_is_gone(struct pages *pages, uint64_t chunk, const uint64_t bits[HOLE_WORDS])
+{
+	uint64_t n, bytes;
+
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		pages->dirty[chunk * HOLE_WORDS + w] &= ~bits[w];
+	pages->huge_chunks -= bit_get(pages->huge, chunk);
+	bit_clear(pages->huge, chunk);
+	n = hole_pages(bits);
+	n = n == HEAPD_CHUNK_PAGES ? chunk_is_gone(pages, chunk) : pages_are_gone(pages, chunk, bits);
+	bytes = n << HEAPD_PAGE_SHIFT;
+	account_give(pages->heap->account, bytes);
+	HEAPD_COUNT(pages->heap->t.directory->stats.returned, bytes);
+	HEAPD_PROBE(heap__return, pages->heap->name, bytes, pages_committed_bytes(pages));
+}
+
+void pages_idle_give(struct pages *pages, bool punched)
+{
+	struct ledger_hole hole = pages->head->hole;
+	uint64_t chunk = hole.chunk - 1;
+
+	for (unsigned w = 0; w < HOLE_WORDS; w++)
+		pages->idle[chunk * HOLE_WORDS + w] &= ~hole.pages[w];
 	if (punched)
-		chunk_is_gone(pages, chunk);
-	HEAPD_STORE_RELEASE(&pages->head->punching, 0);
-	pages->punched -= HEAPD_CHUNK_PAGES;
-	runmap_give(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+		hole_is_gone(pages, chunk, hole.pages);
+	HEAPD_STORE_RELEASE(&pages->head->hole.chunk, 0);
+	hole_close(pages, chunk, hole.pages);
 	publish(pages);
 }
 
-void pages_idle_keep(struct pages *pages, uint64_t chunk)
+void pages_idle_keep(struct pages *pages)
 {
-	if (runmap_claim(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) == 0)
-		pages->punched += HEAPD_CHUNK_PAGES;
+	hole_claim(pages);
 }
 
 void pages_idle_note(struct pages *pages)
 {
 	for (uint64_t c = 0; c < pages->chunks; c++)
-		if (bit_get(pages->committed, c) && chunk_is_free(pages, c))
-			bit_set(pages->idle, c);
+		for (uint64_t w = c * HOLE_WORDS; bit_get(pages->committed, c) && w < (c + 1) * HOLE_WORDS;
+		     w++)
+			pages->idle[w] = pages->free.bits[w] & ~pages->gone[w];
 }

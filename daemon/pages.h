@@ -16,10 +16,13 @@ struct pages {
 	uint64_t *committed; /* the ledger's: one bit a chunk */
 	uint64_t *huge;      /* the ledger's: one bit a chunk: as a huge page */
 	uint64_t *dirty;     /* the ledger's: one bit a page: may hold something other than zero */
-	uint64_t *idle;      /* one bit a chunk: free when last looked at, and not taken from since */
+	uint64_t *gone; /* the ledger's: one bit a page of a committed chunk: given back to the system by itself */
+	uint64_t *idle; /* one bit a page: free and there when last looked at, and not taken since */
 	uint64_t chunks;
 	uint64_t committed_chunks;
 	uint64_t huge_chunks;
+	uint64_t gone_pages;
+	uint64_t gone_from;      /* no page is gone in a chunk below this */
 	uint64_t in_spans;       /* pages */
 	uint64_t reserve;        /* chunks that are committed ahead of need, less one */
 	bool was_short;          /* that was not enough, since pages_calm() */
@@ -38,21 +41,28 @@ void pages_deinit(struct pages *pages);
 int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first, bool *zeroed);
 void pages_give(struct pages *pages, uint64_t first, uint64_t n);
 
-/* Commits at most one chunk ahead of need: true if there is more to do. */
+/* What is committed: chunks, less the pages of them that are gone. */
+static inline uint64_t pages_committed_bytes(const struct pages *pages)
+{
+	return (pages->committed_chunks << HEAPD_CHUNK_SHIFT) - (pages->gone_pages << HEAPD_PAGE_SHIFT);
+}
+
+/* Commits at most one chunk, or what is gone of one, ahead of need: true if there is more to do. */
 bool pages_commit_ahead(struct pages *pages);
 /* Once a second: what lies ahead is halved unless it was short meanwhile. */
 void pages_calm(struct pages *pages);
 
 /*
- * Giving back to the system, a chunk at a time. Taking: a chunk, from number *from on, that is committed, wholly
- * free, and was so when noted last: nobody can take pages of it until it is given; false if there is none, or what
- * is committed ahead of need would be touched. Giving: its memory is gone, or (punched false) is as it was.
+ * Giving back to the system, from one chunk at a time; which pages they are stands in the ledger meanwhile (head->hole). Taking: of a
+ * chunk, from number *from on, the pages that are free and were so when noted last: nobody can take them until they are
+ * given; false if there are none that are worth it, or what is committed ahead of need would be touched. Giving: their
+ * memory is gone, or (punched false) is as it was.
  */
-bool pages_idle_take(struct pages *pages, uint64_t *from, uint64_t *chunk);
-void pages_idle_give(struct pages *pages, uint64_t chunk, bool punched);
-/* One that was taken before the daemon was born: it is given as any other. */
-void pages_idle_keep(struct pages *pages, uint64_t chunk);
-/* Notes which chunks are free now. */
+bool pages_idle_take(struct pages *pages, uint64_t *from);
+void pages_idle_give(struct pages *pages, bool punched);
+/* Those that were taken before the daemon was born: they are given as any other. */
+void pages_idle_keep(struct pages *pages);
+/* Notes which pages are free now. */
 void pages_idle_note(struct pages *pages);
 
 #endif

@@ -12,7 +12,7 @@
  * held knows that the chunk which the ledger says is being punched may be emptied at any later time, and leaves it out.
  *
  * The process runs on a stack of its own but with our thread's registers, so it may touch neither errno nor anything else
- * that is a thread's: it makes its three calls by itself.
+ * that is a thread's: it makes its calls by itself.
  */
 #include "punch.h"
 
@@ -88,7 +88,10 @@ static ALONE int punch_alone(void *arg)
 		return 1;
 	if (lock > 0)
 		call(SYS_close_range, 0, lock - 1, 0);
-	return call(SYS_madvise, (long)punch->at, (long)punch->bytes, MADV_REMOVE) < 0;
+	for (uint32_t i = 0; i < punch->n; i++)
+		if (call(SYS_madvise, (long)punch->runs[i].at, (long)punch->runs[i].bytes, MADV_REMOVE) < 0)
+			return 1;
+	return 0;
 }
 
 /* ------------------------------------------------------------------------------------------------------------- */
@@ -106,14 +109,24 @@ static int make_room(struct punch *punch)
 	return 0;
 }
 
-int punch_begin(struct punch *punch, void *at, uint64_t bytes)
+void punch_clear(struct punch *punch)
 {
-	int r = punch->pidfd >= 0 ? -EBUSY : make_room(punch);
+	punch->n = 0;
+}
+
+void punch_add(struct punch *punch, void *at, uint64_t bytes)
+{
+	if (punch->n < PUNCH_RUNS)
+		punch->runs[punch->n] = (struct punch_run){ .at = at, .bytes = bytes };
+	punch->n++;
+}
+
+int punch_begin(struct punch *punch)
+{
+	int r = punch->pidfd >= 0 ? -EBUSY : punch->n > PUNCH_RUNS ? -E2BIG : make_room(punch);
 
 	if (r < 0)
 		return r;
-	punch->at = at;
-	punch->bytes = bytes;
 	if (clone(punch_alone, (char *)punch->room + ROOM_BYTES, CLONE_VM | CLONE_FILES | CLONE_PIDFD, punch,
 		  &punch->pidfd) >= 0)
 		return 0;

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define PUNCH_RUNS        128u
 #define PUNCH_PATIENCE_NS UINT64_C(1000000000) /* that a process may take before others go on without it */
 
 struct punch {
@@ -18,8 +19,11 @@ struct punch {
 	bool late;  /* one of an earlier daemon's may punch still, what the ledger says is being punched */
 	int pidfd;  /* of our own, or -1 */
 	void *room; /* its stack, or NULL */
-	void *at;
-	uint64_t bytes;
+	struct punch_run {
+		void *at;
+		uint64_t bytes;
+	} runs[PUNCH_RUNS]; /* what it punches, one after the other */
+	uint32_t n;
 };
 
 void punch_init(struct punch *punch);
@@ -31,9 +35,12 @@ void punch_open(struct punch *punch, int ledger);
 /* Whether late is over by now. */
 bool punch_is_late(struct punch *punch);
 
-/* Begins, unless a process is out: -EBUSY; other errors as clone() has them. */
-int punch_begin(struct punch *punch, void *at, uint64_t bytes);
-/* 1: punched; 0: it could not be; -ETIMEDOUT: not yet; -ECHILD: nothing was begun. */
+/* What is to be punched: nothing, and then so much more. Not while a process is out. */
+void punch_clear(struct punch *punch);
+void punch_add(struct punch *punch, void *at, uint64_t bytes);
+/* Begins, unless a process is out: -EBUSY; -E2BIG: there were too many runs; other errors as clone() has them. */
+int punch_begin(struct punch *punch);
+/* 1: punched; 0: not all of it could be; -ETIMEDOUT: not yet; -ECHILD: nothing was begun. */
 int punch_wait(struct punch *punch, uint64_t ns);
 
 #endif

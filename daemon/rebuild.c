@@ -2,8 +2,8 @@
 /*
  * Owns nothing; makes again what the daemon derives, and mends what its predecessor left half done. It died at some store.
  *
- *   pages    What is committed and what is dirty stands in the ledger. A chunk that was being given back is taken for gone; if
- *            a process of the last daemon's may still punch it, it is left out until that has ended (punch.h).
+ *   pages    What is committed and what is dirty stands in the ledger. Pages that were being given back are taken for gone; if
+ *            a process of the last daemon's may still punch them, they are left out until that has ended (punch.h).
  *   spans    A span is there if its record, its numbers' owner and each of its pages say so. One that is there in part was
  *            being made, or being freed: nothing of it was out, and no address leads to an object of it. It is freed.
  *   giving   The note in the ledger says what was on its way into a ring. Before the private tail moved nobody can have
@@ -93,38 +93,62 @@ static void taking_settle(struct supply *supply)
 
 /* Pages ------------------------------------------------------------------------------------------------------- */
 
-static void chunk_forget(struct pages *pages, uint64_t chunk)
+static bool is_committed(const struct pages *pages, uint64_t chunk)
 {
-	pages->committed[chunk / 64] &= ~(1ull << (chunk % 64));
+	return pages->committed[chunk / 64] >> (chunk % 64) & 1;
+}
+
+/* All of a chunk, or some of its pages. The daemon may have died when it had said so already. */
+static void hole_forget(struct pages *pages, const struct ledger_hole *hole)
+{
+	uint64_t chunk = hole->chunk - 1, *gone = &pages->gone[chunk * LEDGER_HOLE_WORDS], all = UINT64_MAX;
+
+	for (unsigned w = 0; w < LEDGER_HOLE_WORDS; w++)
+		all &= hole->pages[w];
+	for (unsigned w = 0; w < LEDGER_HOLE_WORDS; w++)
+		gone[w] = all == UINT64_MAX ? 0 : gone[w] | hole->pages[w];
+	if (all == UINT64_MAX)
+		pages->committed[chunk / 64] &= ~(1ull << (chunk % 64));
 	pages->huge[chunk / 64] &= ~(1ull << (chunk % 64));
 }
 
-/* The chunk that was on its way to the system. */
-static void punching_settle(struct pages *pages)
+/* What was on its way to the system. */
+static void hole_settle(struct pages *pages)
 {
-	uint64_t chunk = pages->head->punching - 1;
+	struct ledger_hole *hole = &pages->head->hole;
 
-	if (!pages->head->punching)
+	if (!hole->chunk)
 		return;
 	if (pages->heap->punch.late) {
-		pages_idle_keep(pages, chunk);
+		pages_idle_keep(pages);
 		return;
 	}
-	chunk_forget(pages, chunk);
-	HEAPD_STORE_RELEASE(&pages->head->punching, 0);
+	hole_forget(pages, hole);
+	HEAPD_STORE_RELEASE(&hole->chunk, 0);
+}
+
+static uint64_t gone_count(const struct pages *pages, uint64_t chunk)
+{
+	uint64_t n = 0;
+
+	for (unsigned w = 0; w < LEDGER_HOLE_WORDS && is_committed(pages, chunk); w++)
+		n += (uint64_t)__builtin_popcountll(pages->gone[chunk * LEDGER_HOLE_WORDS + w]);
+	return n;
 }
 
 static void pages_count(struct pages *pages)
 {
 	struct heapd_stats *stats = &pages->heap->t.directory->stats;
 
-	punching_settle(pages);
+	hole_settle(pages);
+	for (uint64_t chunk = 0; chunk < pages->chunks; chunk++)
+		pages->gone_pages += gone_count(pages, chunk);
 	for (uint64_t w = 0; w < heapd_align_up(pages->chunks, 64) / 64; w++) {
 		pages->committed_chunks += (uint64_t)__builtin_popcountll(pages->committed[w]);
 		pages->huge_chunks += (uint64_t)__builtin_popcountll(pages->huge[w]);
 	}
-	account_force(pages->heap->account, pages->committed_chunks << HEAPD_CHUNK_SHIFT);
-	HEAPD_WRITE_ONCE(stats->committed, pages->committed_chunks << HEAPD_CHUNK_SHIFT);
+	account_force(pages->heap->account, pages_committed_bytes(pages));
+	HEAPD_WRITE_ONCE(stats->committed, pages_committed_bytes(pages));
 	HEAPD_WRITE_ONCE(stats->committed_huge, pages->huge_chunks << HEAPD_CHUNK_SHIFT);
 }
 

@@ -3,11 +3,11 @@
  * Owns the thread that gives memory back.
  *
  * To punch a memfd takes its inode's lock, which a client can keep busy with calls of its own on the same file, or hold. So
- * it is done by a process of its own (punch.c), one chunk at a time; no lock of ours is held meanwhile, and nobody waits for
- * it, this thread but for a moment: the chunk is taken out of the page map before and put back after (pages.c). Should the
- * process never come back from the kernel, the heap is one chunk smaller, and no more memory is given back until it does.
+ * it is done by a process of its own (punch.c), of one chunk at a time; no lock of ours is held meanwhile, and nobody waits for
+ * it, this thread but for a moment: what goes is taken out of the page map before and put back after (pages.c). Should the
+ * process never come back from the kernel, the heap is smaller by a chunk at most, and no more memory is given back until it does.
  *
- * Only whole chunks are given back, so that huge pages stay whole, and what is committed ahead of need stays.
+ * What is committed ahead of need stays; and so does a huge page, unless half of it has been idle (pages.c).
  */
 #include "scavenger.h"
 
@@ -31,26 +31,25 @@ struct scavenger {
 	bool stop;
 };
 
-static void give_back(struct heap *heap, uint64_t chunk, bool punched)
+static void give_back(struct heap *heap, bool punched)
 {
 	heap_lock(heap);
-	pages_idle_give(heap->pages, chunk, punched);
+	pages_idle_give(heap->pages, punched);
 	heap_unlock(heap);
 }
 
 /* What was begun by us, or by the daemon before us. False: it is not over. */
 static bool is_settled(struct heap *heap, uint64_t ns)
 {
-	uint64_t chunk = heap->ledger->head->punching - 1;
 	bool was_late = heap->punch.late;
 	int r = punch_is_late(&heap->punch) ? -ETIMEDOUT : punch_wait(&heap->punch, ns);
 
 	if (r == -ETIMEDOUT)
 		return false;
 	if (r >= 0)
-		give_back(heap, chunk, r);
-	else if (was_late && heap->ledger->head->punching)
-		give_back(heap, chunk, true);
+		give_back(heap, r);
+	else if (was_late && heap->ledger->head->hole.chunk)
+		give_back(heap, true);
 	return true;
 }
 
@@ -63,20 +62,36 @@ static void tell_held(struct heap *heap)
 		heap->name);
 }
 
-/* False: there is no chunk to give back, or it cannot be. */
+/* Run by run of the pages that go. */
+static int punch_hole(struct heap *heap)
+{
+	const struct ledger_hole *hole = &heap->ledger->head->hole;
+	char *at = (char *)(uintptr_t)heap->t.base + ((hole->chunk - 1) << HEAPD_CHUNK_SHIFT);
+
+	punch_clear(&heap->punch);
+	for (uint64_t page = 0, n; page < HEAPD_CHUNK_PAGES; page += n + 1) {
+		for (n = 0;
+		     page + n < HEAPD_CHUNK_PAGES && hole->pages[(page + n) / 64] >> ((page + n) % 64) & 1;
+		     n++)
+			;
+		if (n)
+			punch_add(&heap->punch, at + (page << HEAPD_PAGE_SHIFT), n << HEAPD_PAGE_SHIFT);
+	}
+	return punch_begin(&heap->punch);
+}
+
+/* False: there is nothing to give back, or it cannot be. */
 static bool give_one(struct heap *heap, uint64_t *from)
 {
-	uint64_t chunk;
 	bool found;
 
 	heap_lock(heap);
-	found = pages_idle_take(heap->pages, from, &chunk);
+	found = pages_idle_take(heap->pages, from);
 	heap_unlock(heap);
 	if (!found)
 		return false;
-	if (punch_begin(&heap->punch, (char *)(uintptr_t)heap->t.base + (chunk << HEAPD_CHUNK_SHIFT),
-			HEAPD_CHUNK_SIZE) < 0) {
-		give_back(heap, chunk, false);
+	if (punch_hole(heap) < 0) {
+		give_back(heap, false);
 		return false;
 	}
 	if (is_settled(heap, PUNCH_PATIENCE_NS))

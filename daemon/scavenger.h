@@ -8,13 +8,14 @@
 #include "heap.h"
 
 #define SCAVENGER_PERIOD_NS UINT64_C(10000000000) /* between two looks; what both find free is given back */
-#define SCAVENGER_CHUNK_NS  UINT64_C(30000000) /* a chunk (2 MiB) at most as often: about 64 MiB a second */
+#define SCAVENGER_CHUNK_NS \
+	UINT64_C(30000000) /* from a chunk (2 MiB) at most as often: about 64 MiB a second */
 
 /* After supply_start(). */
 int scavenger_start(struct heap *heap);
 void scavenger_stop(struct heap *heap);
 
-/* One look: gives back what was free at the last one, and has been since. Chunks given back. */
+/* One look: gives back what was free at the last one, and has been since. Chunks from which something was given back. */
 uint64_t scavenger_look(struct heap *heap);
 
 #endif

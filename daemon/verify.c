@@ -203,6 +203,32 @@ static void count_freed(struct verifier *v)
 	}
 }
 
+/* Pages that were given back are in no span. */
+static void verify_gone(struct verifier *v)
+{
+	const struct pages *pages = &v->supply->pages;
+	uint64_t n = 0;
+
+	for (uint64_t w = 0; w < pages->chunks * LEDGER_HOLE_WORDS; w++) {
+		uint64_t chunk = w / LEDGER_HOLE_WORDS, gone;
+
+		if (!(pages->committed[chunk / 64] >> (chunk % 64) & 1))
+			continue;
+		gone = pages->gone[w];
+		n += (uint64_t)__builtin_popcountll(gone);
+		for (; gone; gone &= gone - 1) {
+			uint64_t page = w * 64 + (uint64_t)__builtin_ctzll(gone);
+
+			if (v->heap->t.page_span[page])
+				verifier_fault(v, "I4: page %llu is in a span and given back to the system",
+					       (unsigned long long)page);
+		}
+	}
+	if (n != pages->gone_pages)
+		verifier_fault(v, "I14: %llu pages are given back, counted as %llu", (unsigned long long)n,
+			       (unsigned long long)pages->gone_pages);
+}
+
 static void verify_committed(struct verifier *v)
 {
 	const struct pages *pages = &v->supply->pages;
@@ -211,7 +237,7 @@ static void verify_committed(struct verifier *v)
 	for (uint64_t w = 0; w < (pages->chunks + 63) / 64; w++)
 		chunks += (uint64_t)__builtin_popcountll(pages->committed[w]);
 	if (chunks != pages->committed_chunks ||
-	    chunks << HEAPD_CHUNK_SHIFT != v->heap->t.directory->stats.committed)
+	    pages_committed_bytes(pages) != v->heap->t.directory->stats.committed)
 		verifier_fault(v, "I14: %llu chunks are committed, counted as %llu",
 			       (unsigned long long)chunks, (unsigned long long)pages->committed_chunks);
 }
@@ -231,6 +257,7 @@ static void verify_counters(struct verifier *v)
 		verifier_fault(v, "I14: %llu bytes in large objects, counted as %llu",
 			       (unsigned long long)v->large, (unsigned long long)stats->large);
 	verify_committed(v);
+	verify_gone(v);
 	for (uint32_t c = 0; c < HEAPD_CLASS_MAX; c++) {
 		const struct heapd_class_stats *class = &v->heap->t.class_stats[c];
 

@@ -195,10 +195,135 @@ START_TEST(commits_ahead_of_need)
 }
 END_TEST
 
-/* Only whole chunks that were free at both looks go, never what is committed ahead; they come back as zero. */
+/* What stands in the ledger goes; so many pages. */
+static uint64_t punch_hole(void)
+{
+	const struct ledger_hole *hole = &pages.head->hole;
+	uint64_t n = 0;
+
+	for (uint64_t i = 0; i < HEAPD_CHUNK_PAGES; i++)
+		if (hole->pages[i / 64] >> (i % 64) & 1) {
+			uint64_t page = (hole->chunk - 1) * HEAPD_CHUNK_PAGES + i;
+
+			ck_assert(!runmap_is_free(&pages.free, page));
+			ck_assert_int_eq(madvise(page_at(page), HEAPD_PAGE_SIZE, MADV_REMOVE), 0);
+			n++;
+		}
+	return n;
+}
+
+static bool page_is_there(uint64_t page)
+{
+	unsigned char vec[HEAPD_PAGE_SIZE / 4096];
+
+	ck_assert_int_eq(mincore(page_at(page), HEAPD_PAGE_SIZE, vec), 0);
+	return vec[0] & 1;
+}
+
+/* What chunks 0 to 3 hold: 0, all but pages 128 to 191 and 252 to 254; 1 and 2, all; 3, nothing. */
+static void take_all_but(uint64_t *account)
+{
+	uint64_t first[4];
+	bool zeroed;
+
+	*account = account_taken(&t.account);
+	ck_assert_int_eq(pages_take(&pages, 4 * HEAPD_CHUNK_PAGES, 1, &first[0], &zeroed), 0);
+	memset(page_at(0), 1, HEAPD_CHUNK_SIZE);
+	pages_give(&pages, 3 * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+	pages_give(&pages, 128, 64);
+	pages_give(&pages, 252, 3);
+	for (unsigned seconds = 0; seconds < 8; seconds++)
+		pages_calm(&pages);
+}
+
+/* Of a chunk in which something is in use, runs of pages go, not single ones; they are charged again when they come back, as zero. */
+START_TEST(idle_pages_of_a_used_chunk_are_given_back)
+{
+	uint64_t from = 0, before, first, stat = 4 * HEAPD_CHUNK_SIZE, gone = 64 * HEAPD_PAGE_SIZE;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	take_all_but(&before);
+	pages_idle_note(&pages);
+	ck_assert(pages_idle_take(&pages, &from));
+	ck_assert_uint_eq(pages.head->hole.chunk, 1);
+	ck_assert_uint_eq(punch_hole(), 64);
+	pages_idle_give(&pages, true);
+	ck_assert(!pages_idle_take(&pages, &from));
+	ck_assert_uint_eq(pages.head->hole.chunk, 0);
+	ck_assert_uint_eq(account_taken(&t.account) - before, stat - gone);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), stat - gone);
+	ck_assert(page_is_there(127) && !page_is_there(128) && !page_is_there(191) && page_is_there(192));
+	ck_assert(!all_zero(127, 1) && !all_zero(192, 1));
+	ck_assert_int_eq(pages_take(&pages, 40, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, 128);
+	ck_assert(zeroed && page_is_there(128) && page_is_there(167) && !page_is_there(168));
+	ck_assert_uint_eq(account_taken(&t.account) - before, stat - 24 * HEAPD_PAGE_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), stat - 24 * HEAPD_PAGE_SIZE);
+	ck_assert_int_eq(pages_take(&pages, 3, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, 168);
+	/* Ahead of need, what is gone comes back before a new chunk does. */
+	ck_assert_int_eq(pages_take(&pages, 8, 8, &first, &zeroed), 0);
+	while (pages.in_spans < 3 * HEAPD_CHUNK_PAGES)
+		ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), 0);
+	ck_assert(!page_is_there(191) || pages.gone_pages == 0);
+	pages_commit_ahead(&pages);
+	ck_assert_uint_eq(pages.gone_pages, 0);
+	ck_assert_uint_eq(pages.committed_chunks, 4);
+	close_pages();
+}
+END_TEST
+
+/* At the limit, pages that are there are found, though lower ones are free and gone. */
+START_TEST(gone_pages_cannot_come_back_at_the_limit)
+{
+	uint64_t from = 0, before, first, again;
+	bool zeroed;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	take_all_but(&before);
+	pages_idle_note(&pages);
+	ck_assert(pages_idle_take(&pages, &from));
+	punch_hole();
+	pages_idle_give(&pages, true);
+	heap_set_limit(t.heap, HEAPD_READ_ONCE(testheap_stats(&t)->committed));
+	ck_assert_int_eq(pages_take(&pages, 40, 1, &first, &zeroed), 0);
+	ck_assert_uint_ge(first, 3 * HEAPD_CHUNK_PAGES);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &again, &zeroed), 0);
+	ck_assert_uint_ge(again, 252);
+	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &again, &zeroed), -ENOMEM);
+	ck_assert_uint_eq(pages.gone_pages, 64);
+	close_pages();
+}
+END_TEST
+
+/* A huge page of which less than half is idle stays whole; then it is broken up, and counts as huge no more. */
+START_TEST(huge_pages_are_broken_up_only_when_half_idle)
+{
+	uint64_t from = 0, before;
+
+	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
+	take_all_but(&before);
+	pages.huge[0] |= 1;
+	pages.huge_chunks++;
+	pages_idle_note(&pages);
+	ck_assert(!pages_idle_take(&pages, &from));
+	pages_give(&pages, 0, 64);
+	pages_idle_note(&pages);
+	from = 0;
+	ck_assert(pages_idle_take(&pages, &from));
+	ck_assert_uint_eq(punch_hole(), 128);
+	pages_idle_give(&pages, true);
+	ck_assert_uint_eq(pages.huge_chunks, 0);
+	ck_assert_uint_eq(pages.huge[0] & 1, 0);
+	close_pages();
+}
+END_TEST
+
+/* Only pages that were free at both looks go, never what is committed ahead; they come back as zero. */
 START_TEST(idle_memory_is_given_back)
 {
-	uint64_t first[8], from = 0, chunk, before;
+	uint64_t first[8], from = 0, before;
 	bool zeroed;
 
 	open_pages(64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER);
@@ -209,22 +334,26 @@ START_TEST(idle_memory_is_given_back)
 	}
 	for (unsigned i = 2; i < 8; i++)
 		pages_give(&pages, first[i], HEAPD_CHUNK_PAGES);
-	ck_assert(!pages_idle_take(&pages, &from, &chunk));
+	for (unsigned seconds = 0; seconds < 8; seconds++)
+		pages_calm(&pages);
+	ck_assert(!pages_idle_take(&pages, &from));
 	pages_idle_note(&pages);
 	ck_assert_int_eq(pages_take(&pages, 1, 1, &first[2], &zeroed), 0);
 	pages_give(&pages, first[2], 1);
-	for (unsigned n = 0; n < 4;
-	     n++) { /* 3 to 7, less the one that is kept ahead of need and the one taken from */
-		ck_assert(pages_idle_take(&pages, &from, &chunk));
-		ck_assert_uint_eq(chunk, 3 + n);
-		ck_assert_int_eq(madvise(page_at(chunk * HEAPD_CHUNK_PAGES), HEAPD_CHUNK_SIZE, MADV_REMOVE),
-				 0);
-		pages_idle_give(&pages, chunk, true);
+	/* 2 but for its first page, and 3 to 7 less the one that is kept ahead of need. */
+	for (unsigned n = 0; n < 5; n++) {
+		ck_assert(pages_idle_take(&pages, &from));
+		ck_assert_uint_eq(pages.head->hole.chunk - 1, 2 + n);
+		ck_assert_uint_eq(punch_hole(), n ? HEAPD_CHUNK_PAGES : HEAPD_CHUNK_PAGES - 1);
+		pages_idle_give(&pages, true);
 		ck_assert_uint_eq(resident_chunks(), 7 - n);
 	}
-	ck_assert_uint_eq(account_taken(&t.account) - before, 4 * HEAPD_CHUNK_SIZE);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), 4 * HEAPD_CHUNK_SIZE);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->returned), 4 * HEAPD_CHUNK_SIZE);
+	ck_assert(!pages_idle_take(&pages, &from));
+	ck_assert_uint_eq(account_taken(&t.account) - before, 3 * HEAPD_CHUNK_SIZE + HEAPD_PAGE_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed),
+			  3 * HEAPD_CHUNK_SIZE + HEAPD_PAGE_SIZE);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->returned),
+			  5 * HEAPD_CHUNK_SIZE - HEAPD_PAGE_SIZE);
 	ck_assert_int_eq(pages_take(&pages, 5 * HEAPD_CHUNK_PAGES, 1, &first[3], &zeroed), 0);
 	ck_assert_uint_eq(resident_chunks(), 8);
 	ck_assert(!zeroed && all_zero(3 * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES));
@@ -316,6 +445,9 @@ int main(void)
 	tcase_add_test(tests, alignment);
 	tcase_add_test(tests, commits_ahead_of_need);
 	tcase_add_test(tests, idle_memory_is_given_back);
+	tcase_add_test(tests, idle_pages_of_a_used_chunk_are_given_back);
+	tcase_add_test(tests, gone_pages_cannot_come_back_at_the_limit);
+	tcase_add_test(tests, huge_pages_are_broken_up_only_when_half_idle);
 	tcase_add_test(tests, no_huge_pages_where_they_are_not_wanted);
 	tcase_add_test(tests, huge_pages_where_they_can_be_had);
 	suite_add_tcase(suite, tests);

@@ -397,6 +397,46 @@ START_TEST(large_half_made)
 }
 END_TEST
 
+static void hole_make(const struct ledger *ledger, uint64_t chunk, uint64_t pages)
+{
+	for (unsigned w = 0; w < LEDGER_HOLE_WORDS; w++)
+		ledger->head->hole.pages[w] = pages;
+	ledger->head->hole.chunk = chunk + 1;
+}
+
+/* Of a chunk in which something is in use, what is on its way counts as gone, and as dirty; whether that was said already or not. */
+START_TEST(punching_pages)
+{
+	struct heapd_batch batch;
+	struct ledger ledger;
+	uint64_t committed, chunk = 0, bits = UINT64_C(0xffff0000), first;
+	bool zeroed;
+
+	testheap_start(&t);
+	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
+	forget();
+	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
+	committed = stats_now().committed;
+	while (ledger.committed[0] >> (chunk + 1) & 1)
+		chunk++;
+	hole_make(&ledger, chunk, bits);
+	for (unsigned w = 0; w < LEDGER_HOLE_WORDS; w++)
+		ledger.dirty[chunk * LEDGER_HOLE_WORDS + w] = bits;
+	ledger.gone[chunk * LEDGER_HOLE_WORDS] = _i ? bits : 0;
+	adopt();
+	ck_assert_uint_eq(t.heap->ledger->head->hole.chunk, 0);
+	ck_assert_uint_eq(stats_now().committed, committed - (16 * LEDGER_HOLE_WORDS << HEAPD_PAGE_SHIFT));
+	ck_assert_uint_eq(t.heap->pages->gone_pages, 16 * LEDGER_HOLE_WORDS);
+	while (t.heap->pages->gone_pages) {
+		heap_lock(t.heap);
+		ck_assert_int_eq(pages_take(t.heap->pages, 16, 16, &first, &zeroed), 0);
+		heap_unlock(t.heap);
+		if (first / HEAPD_CHUNK_PAGES == chunk && first % 64 == 16)
+			ck_assert(!zeroed);
+	}
+}
+END_TEST
+
 /* A chunk on its way to the system counts as gone, and as dirty. */
 START_TEST(punching)
 {
@@ -412,10 +452,10 @@ START_TEST(punching)
 	while (ledger.committed[0] >> (chunk + 1) & 1)
 		chunk++;
 	ck_assert_uint_gt(chunk, 0);
-	ledger.head->punching = chunk + 1;
+	hole_make(&ledger, chunk, UINT64_MAX);
 	adopt();
 	ck_assert_uint_eq(stats_now().committed, committed - HEAPD_CHUNK_SIZE);
-	ck_assert_uint_eq(t.heap->ledger->head->punching, 0);
+	ck_assert_uint_eq(t.heap->ledger->head->hole.chunk, 0);
 }
 END_TEST
 
@@ -434,7 +474,7 @@ START_TEST(punching_late)
 	committed = stats_now().committed;
 	while (ledger.committed[0] >> (chunk + 1) & 1)
 		chunk++;
-	ledger.head->punching = chunk + 1;
+	hole_make(&ledger, chunk, UINT64_MAX);
 	punch_init(&last);
 	punch_open(&last, t.heap->ledger_fd);
 	ck_assert(!punch_is_late(&last));
@@ -446,10 +486,10 @@ START_TEST(punching_late)
 	ck_assert_uint_eq(t.heap->pages->punched, HEAPD_CHUNK_PAGES);
 	ck_assert(!runmap_is_free(&t.heap->pages->free, chunk * HEAPD_CHUNK_PAGES));
 	ck_assert_uint_eq(scavenger_look(t.heap), 0);
-	ck_assert_uint_eq(t.heap->ledger->head->punching, chunk + 1);
+	ck_assert_uint_eq(t.heap->ledger->head->hole.chunk, chunk + 1);
 	punch_deinit(&last);
 	scavenger_look(t.heap);
-	ck_assert_uint_eq(t.heap->ledger->head->punching, 0);
+	ck_assert_uint_eq(t.heap->ledger->head->hole.chunk, 0);
 	ck_assert_uint_eq(t.heap->pages->punched, 0);
 	ck_assert_uint_eq(stats_now().committed, committed - HEAPD_CHUNK_SIZE);
 }
@@ -808,6 +848,7 @@ static Suite *recover_suite(void)
 	tcase_add_loop_test(tc, span_half_made, 0, 2);
 	tcase_add_test(tc, large_half_made);
 	tcase_add_test(tc, punching);
+	tcase_add_loop_test(tc, punching_pages, 0, 2);
 	tcase_add_test(tc, punching_late);
 	tcase_add_test(tc, freed_words);
 	tcase_add_test(tc, handed_back_twice);

@@ -140,6 +140,8 @@ enum plant {
 	SPAN_LARGE_SLOTS,
 	SLAB_NUMBERS_LOST,
 	PAGES_COUNT,
+	PAGES_GONE,
+	GONE_COUNT,
 	COMMITTED_COUNT,
 	CURRENT_FREE_IN_LEDGER,
 	CURRENT_IN_RING,
@@ -280,6 +282,14 @@ static void plant_in_pages(enum plant what)
 		break;
 	case PAGES_COUNT:
 		s->pages.in_spans++;
+		break;
+	case PAGES_GONE:
+		s->pages.gone[span / 64] |= 1ull << (span % 64);
+		break;
+	case GONE_COUNT:
+		for (at = 0; !runmap_is_free(&s->pages.free, at);)
+			at++;
+		s->pages.gone[at / 64] |= 1ull << (at % 64);
 		break;
 	default:
 		s->pages.committed_chunks++;
@@ -474,6 +484,8 @@ static const char *const words[PLANTS] = {
 	[SPAN_LARGE_SLOTS] = "is not cut as its class 72 says",
 	[SLAB_NUMBERS_LOST] = "units of slab numbers",
 	[PAGES_COUNT] = "pages in spans, counted as",
+	[PAGES_GONE] = "is in a span and given back",
+	[GONE_COUNT] = "pages are given back, counted as",
 	[COMMITTED_COUNT] = "chunks are committed, counted as",
 	[CURRENT_FREE_IN_LEDGER] = "a client holds free what the ledger has as free (0x4)",
 	[CURRENT_IN_RING] = "a client holds what lies in a ring",
