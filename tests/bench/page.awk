@@ -76,6 +76,35 @@ function goals_of_probes(	k, n, loop, noise) {
 				verdict(0, low[loop[k], "exporter"] >= -1, high[loop[k], "exporter"] < -1)
 	}
 }
+# Rows are points; where a figure bends it says so.
+function scale_table(what, title, names, text,	n, a, m, p, i, k, v, before) {
+	if (points[what] == "")
+		return
+	print "### By " title "\n"
+	figure("scale-" what ".svg", what); if (what == "live") figure("scale-cycle.svg", "collections")
+	n = split(names, a, " ")
+	printf "| |"; for (i = 1; i <= n; i++) printf " %s |", a[i]
+	printf "\n|--:|"; for (i = 1; i <= n; i++) printf "--:|"
+	print ""
+	m = split(points[what], p, " ")
+	for (k = 1; k <= m; k++) {
+		printf "| %s |", p[k]
+		for (i = 1; i <= n; i++) {
+			v = scaled[what, p[k], a[i]]; before = k > 1 ? scaled[what, p[k - 1], a[i]] : 0
+			printf " %s%s |", v == "" ? "-" : sprintf("%.3g", v), bends(a[i], v, before) ? " bend" : ""
+		}
+		print ""
+	}
+	print "\n" text "\n"
+}
+# What goes with the size by itself is measured against that: points double.
+function bends(name, v, before) {
+	if (!before || v == "")
+		return 0
+	if (name == "rate")
+		return v < before * 2 / 3
+	return v >= before * (name ~ /^(cycle|cpu)$/ ? 3 : 1.5)
+}
 function heading(text) { print "\n## " text "\n" }
 
 BEGIN { split("phase 1;phase 2;phase 3;phase 4;after a rest", phase_name, ";") }
@@ -88,6 +117,8 @@ file == "share.txt" && $1 == "share" {
 }
 file == "frag.txt" && $1 == "frag" { if (!($2 in frags)) { frags[$2]; frag[++nfrags] = $2 } live[$3] = $4; used[$2, $3] = $5; cost[$2, $3] = $6; next }
 file == "frag.txt" && $1 == "fragpart" { if (!(($2, $4) in parted)) { parted[$2, $4]; parts_of[$2] = parts_of[$2] " " $4 } part_at[$2, $3, $4] = $5; next }
+file == "scale.txt" && $1 == "scale" { scaled[$2, $3, $4] = $5; if (!(($2, $3) in point)) { point[$2, $3]; points[$2] = points[$2] " " $3 } next }
+file == "times.txt" && $1 == "time" { took[++ntook] = $2; seconds[$2] = $3; result[$2] = $4; length_of[$2] = $5; next }
 file == "restart.txt" && $1 == "restart" {
 	if (!($2 in sizes)) { sizes[$2]; size[++nsizes] = $2 }
 	through[$2] = through[$2] " " $3; longest[$2] = longest[$2] " " $4; answered[$2] = answered[$2] " " $5; next
@@ -132,7 +163,7 @@ END {
 	if (nways) {
 		heading("Sharing: " nodes " linked nodes of 64 bytes")
 		figure("share.svg", "time to first use")
-		print "One process builds a binary tree, another, which runs already, walks through all of it, twice. First use: from built until the other has read a node of a structure that it can use; pipe and socket write all of it out and build it again there. Redis has a value for each node, asked for in batches of 512: building is storing, so its time to first use is that of one answer. Memory is what both, and the server, hold more than before. x: by heapd's, round by round.\n"
+		print "One process builds a binary tree, another, which runs already, walks through all of it, twice. First use: from built until the other has read a node of a structure that it can use; pipe and socket write all of it out and build it again there. Redis and memcached have a value for each node, asked for in batches of 512: building is storing, so their time to first use is that of one answer. Memory is what both, and the server, hold more than before. x: by heapd's, round by round.\n"
 		print "| by | build ms | first use ms | x | first walk ns a node | x | second walk | x | MiB |"
 		print "|---|--:|--:|--:|--:|--:|--:|--:|--:|"
 		for (i = 1; i <= nways; i++) {
@@ -157,6 +188,13 @@ END {
 			if (frag[i] in parts_of)
 				table_of_parts(frag[i])
 		if (missing["frag.txt"] != "") print "\nMissing: " missing["frag.txt"]
+	}
+	if (points["threads"] points["classes"] points["live"] != "") {
+		heading("How costs grow")
+		print "Objects of 64 bytes, one run. With processes: the plots of allocation above. bend: half again what it was one line up or more (cycle and cpu: three times, while what lives doubles), or a rate of less than two thirds; what explains it stands below each table.\n"
+		scale_table("threads", "threads of one process", "pair burst", "ns an object allocated and freed, times the processors that the threads could use. Each processor has current slabs of its own, whichever thread runs there: where there are no more processors, more threads cost switches between them.")
+		scale_table("classes", "classes in use", "pair burst", "ns an object, each of another type than the one before, one thread. Each class has words of its own for each processor, a cache line, and slabs of its own: when they are more than the caches hold, each object misses.")
+		scale_table("live", "MiB that live", "fill pair cycle cpu rate pause room", "fill: ns an object up to here, memory committed and collections on the way included (GCPercent=100); pair: ns; cycle: ms a collection takes; cpu: ms of processors in it; rate: million objects marked in a second of those; pause: us, mean answer of a thread; room: committed / asked for. A collection goes with what lives; a pause and a pair do not. Where the caches and the TLB do not hold the mark words any more, the rate falls.")
 	}
 	if (nsizes) {
 		heading("The daemon killed, and started again by heapd --keep")
@@ -211,6 +249,15 @@ END {
 			print ""
 		}
 		if (missing["work.txt"] != "") print "Missing: " missing["work.txt"]
+	}
+	if (ntook) {
+		heading("How long it took")
+		print "| part | seconds | |\n|---|--:|---|"
+		for (i = 1; i <= ntook; i++) {
+			printf "| %s | %s | %s |\n", took[i], seconds[took[i]], (result[took[i]] ? result[took[i]] == 124 ? "took too long, and was stopped" : "failed (" result[took[i]] ")" : "") (length_of[took[i]] == "short" ? " short" : "")
+			total += seconds[took[i]]
+		}
+		printf "| together | %d | |\n", total
 	}
 	for (i = 1; i <= npause; i++) {
 		sub(/^# /, "\n## ", pause[i])
