@@ -352,12 +352,7 @@ static bool is_due(const struct supply *supply, uint64_t now)
 static void log_refused(struct supply *supply, const struct taker *taker)
 {
 	struct heap *heap = supply->heap;
-	struct journal_event event = {
-		.id = EVENT_LIMIT_REACHED,
-		.heap = heap->name,
-		.has_uid = true,
-		.uid = taker->key - 1,
-	};
+	struct journal_event event = { .id = EVENT_LIMIT_REACHED, .heap = heap->name };
 
 	HEAPD_COUNT(heap->t.directory->stats.refusals, 1u);
 	log_event(
