@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * connection.h - sockets of clients: from accept() to their end, and the death of who holds them.
+ * connection.h - one socket of a client, and the process at its other end.
  *
  * All in the main thread, in callbacks of the event loop.
  */
@@ -11,30 +11,49 @@
 #include <sys/queue.h>
 
 #include "log.h"
+#include "peer.h"
 #include "session.h"
 
 struct connections {
 	struct event_base *base;
 	struct sessions *sessions;
 	struct log *log;
-	struct event *refill; /* of sessions, when there is time */
+	struct event *refill;             /* of sessions, when there is time */
+	event_callback_fn readable, gone; /* connections.c: of each connection, which they are given */
 	LIST_HEAD(, connection) all;
 	struct log_limit malformed, deaf, crowd, cut;
 };
 
-int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,
-		     struct log *log);
+struct connection {
+	struct connections *connections;
+	int fd;
+	struct peer peer; /* a forked child that has not spoken: its parent */
+	bool child;       /* a forked child, expected to speak */
+	struct session *session;
+	struct event *readable;
+	struct event *resume; /* NULL, or when it is read again */
+	struct event *gone;   /* the peer's process is */
+	LIST_ENTRY(connection) link;
+};
 
-/* A session of the last daemon's: it waits for its process to connect again. False: that is gone, and so is the session. */
-bool connections_expect(struct connections *connections, struct session *session);
+/* Frees the event, if there is one. */
+void event_drop(struct event **event);
 
-/* From time to time: ends the sessions of those who left instead of connecting again. */
-void connections_look(struct connections *connections);
+/* Takes over the peer, and the socket if it succeeds. Who does not say what it wants within a while is given up. */
+struct connection *connection_new(struct connections *connections, int fd, struct peer *peer);
 
-/* Ends all connections, and their sessions, unless another daemon is to find those. */
-void connections_deinit(struct connections *connections);
+/* Of a session that has nobody at the other end yet: it waits for its process's return, or its end. Takes over the peer. */
+struct connection *connection_without(struct connections *connections, struct session *session,
+				      struct peer *peer);
 
-/* Takes the socket over, also when it fails. */
-void connections_accept(struct connections *connections, int fd);
+/* The connection alone; and with its session. */
+void connection_free(struct connection *c);
+void connection_end(struct connection *c, enum session_end end, const char *why);
+
+/* Has `gone` called when its process is. -ENOMEM. */
+int connection_watch(struct connection *c);
+
+/* That session's, or NULL. */
+struct connection *connection_of(const struct connections *connections, const struct session *session);
 
 #endif

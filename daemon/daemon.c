@@ -24,7 +24,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "collector.h"
-#include "connection.h"
+#include "connections.h"
 #include "deads.h"
 #include "heap.h"
 #include "ledger.h"

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #include "config.h"
-#include "connection.h"
+#include "connections.h"
 #include "log.h"
 
 struct listener {

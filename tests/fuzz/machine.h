@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "daemon/connection.h"
+#include "daemon/connections.h"
 #include "daemon/heap.h"
 #include "daemon/session.h"
 #include "daemon/store.h"
