@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "collected.h"
+#include "numbers.h"
 #include "tool.h"
 
 #define FIXED    20000u
@@ -32,14 +33,6 @@ static heapd_type *nodes;
 static struct node **fixed; /* their addresses; this memory is no root */
 static pid_t changers[CHANGERS];
 
-static uint64_t draw(uint64_t *seed)
-{
-	*seed ^= *seed << 13;
-	*seed ^= *seed >> 7;
-	*seed ^= *seed << 17;
-	return *seed;
-}
-
 /* Half of them have a type, half share their slabs with whatever has that size. */
 static struct node *node_make(uint64_t kind)
 {
@@ -55,16 +48,16 @@ static struct node *node_make(uint64_t kind)
 
 static struct node *any_fixed(uint64_t *seed)
 {
-	return fixed[draw(seed) % FIXED];
+	return fixed[random_next(seed) % FIXED];
 }
 
 static void change_hang(uint64_t *seed)
 {
-	struct node *new = node_make(draw(seed));
+	struct node *new = node_make(random_next(seed));
 
 	heapd_init(&new->left, any_fixed(seed));
 	heapd_init(&new->right, heapd_load(&any_fixed(seed)->other));
-	if (draw(seed) % 4 == 0)
+	if (random_next(seed) % 4 == 0)
 		heapd_store(&new->right, NULL);
 	heapd_store(&any_fixed(seed)->other, new);
 }
@@ -80,12 +73,12 @@ static void change_swap(uint64_t *seed)
 /* Pages become spans of one kind after the other. */
 static void change_litter(uint64_t *seed)
 {
-	size_t bytes = 8 + draw(seed) % (draw(seed) % 64 ? 400 : LARGEST);
-	void **o = draw(seed) % 3 ? (void **)heapd_alloc(heap, bytes)
-				  : (void **)(void *)heapd_new_array(nodes, struct node,
-								     1 + bytes / sizeof(struct node));
+	size_t bytes = 8 + random_next(seed) % (random_next(seed) % 64 ? 400 : LARGEST);
+	void **o = random_next(seed) % 3 ? (void **)heapd_alloc(heap, bytes)
+					 : (void **)(void *)heapd_new_array(nodes, struct node,
+									    1 + bytes / sizeof(struct node));
 
-	if (o && draw(seed) % 4 == 0)
+	if (o && random_next(seed) % 4 == 0)
 		heapd_store(&any_fixed(seed)->other, (struct node *)(void *)o);
 }
 
@@ -94,15 +87,15 @@ static void change_roots(uint64_t *seed)
 	char name[16];
 	void *pin = heapd_pin(heap, heapd_load(&any_fixed(seed)->other));
 
-	snprintf(name, sizeof(name), "root%" PRIu64, draw(seed) % 8);
-	(void)heapd_root_set(heap, name, draw(seed) % 3 ? heapd_load(&any_fixed(seed)->other) : NULL);
+	snprintf(name, sizeof(name), "root%" PRIu64, random_next(seed) % 8);
+	(void)heapd_root_set(heap, name, random_next(seed) % 3 ? heapd_load(&any_fixed(seed)->other) : NULL);
 	if (pin)
 		heapd_unpin(pin);
 }
 
 static void change(uint64_t *seed)
 {
-	switch (draw(seed) % 8) {
+	switch (random_next(seed) % 8) {
 	case 0:
 	case 1:
 	case 2:
@@ -121,9 +114,9 @@ static void change(uint64_t *seed)
 		change_litter(seed);
 		break;
 	default:
-		heapd_free(node_make(draw(seed)));
+		heapd_free(node_make(random_next(seed)));
 	}
-	if (draw(seed) % 512 == 0)
+	if (random_next(seed) % 512 == 0)
 		change_roots(seed);
 }
 
@@ -140,7 +133,7 @@ static int changer(void *arg)
 static void changers_start(uint64_t *seed)
 {
 	for (unsigned i = 0; i < CHANGERS; i++) {
-		draw(seed);
+		random_next(seed);
 		changers[i] = fixture_client_fork(changer, seed);
 	}
 }
@@ -182,14 +175,14 @@ static void __attribute__((noinline)) fixed_make(uint64_t *seed)
 
 	ck_call(heapd_root_set(heap, "table", table));
 	for (unsigned i = 0; i < FIXED; i++) {
-		fixed[i] = node_make(draw(seed));
+		fixed[i] = node_make(random_next(seed));
 		fixed[i]->number = i + 1;
 		if (i % 4)
 			heapd_store(&fixed[i - 1]->left, fixed[i]);
 		else
 			heapd_store(&table[i / 4], fixed[i]);
-		for (uint64_t k = draw(seed) % 4; k; k--)
-			node_make(draw(seed));
+		for (uint64_t k = random_next(seed) % 4; k; k--)
+			node_make(random_next(seed));
 	}
 	for (unsigned i = 0; i < FIXED; i++)
 		heapd_store(&fixed[i]->right, any_fixed(seed));
@@ -213,7 +206,7 @@ static void __attribute__((noinline)) fresh_make(FILE *f, uint64_t *seed)
 	struct node *tree[FRESH];
 
 	for (unsigned i = 0; i < FRESH; i++) {
-		tree[i] = node_make(i ? draw(seed) : 1); /* a root keeps its type */
+		tree[i] = node_make(i ? random_next(seed) : 1); /* a root keeps its type */
 		if (i == 0)
 			ck_call(heapd_root_set(heap, "fresh", tree[0]));
 		else
@@ -291,7 +284,7 @@ START_TEST(what_stands_still_is_shown_as_it_is)
 		if (round % 3 == 0)
 			others_check(&seed);
 		changer_end(one);
-		draw(&seed);
+		random_next(&seed);
 		changers[one] = fixture_client_fork(changer, &seed);
 	}
 	printf("%" PRIu64 " MiB were given out meanwhile\n", (HEAPD_READ_ONCE(*passed) - given) >> 20);

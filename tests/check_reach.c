@@ -3,8 +3,7 @@
  * What the roots lead to, with a real daemon: the verification's exact trace against the marker's work (I5, I6) on
  * random graphs of all kinds of objects, and paths from roots to objects.
  */
-#include "attached.h"
-#include "numbers.h"
+#include "drawn.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,30 +11,6 @@
 
 #define GRAPH 4000u
 #define ROOTS 20u
-
-struct node {
-	uint64_t value;
-	heapd_ptr(struct node) left;
-	uint64_t number; /* no pointer, whatever it looks like */
-	heapd_ptr(struct node) right;
-};
-
-struct flex {
-	uint64_t n;
-	heapd_ptr(struct node) first;
-	heapd_ptr(struct node) tail[];
-};
-
-static heapd_type *nodes, *flexes;
-static uint64_t seed;
-
-static void types_define(void)
-{
-	nodes = heapd_type_define(heap, "node", struct node, left, right);
-	flexes = heapd_type_define_flex(heap, "flex", struct flex, tail, first);
-	ck_assert_ptr_nonnull(nodes);
-	ck_assert_ptr_nonnull(flexes);
-}
 
 static void setup(void)
 {
@@ -53,39 +28,6 @@ static struct heapd_verify_result verified(void)
 
 	ck_assert_msg(heapd_verify(heap, &v) == 0, "%s", v.first);
 	return v;
-}
-
-/* An object of a kind drawn at random, of *n words, an even number: in each kind, odd words are fields. */
-static struct node **object_draw(size_t *n)
-{
-	size_t many = 4 + 2 * (random_next(&seed) % 20);
-	void *o;
-
-	*n = many;
-	switch (random_next(&seed) % 6) {
-	case 0:
-		*n = many * 4;
-		o = heapd_new_array(nodes, struct node, many);
-		break;
-	case 1:
-		o = heapd_new_flex(flexes, struct flex, tail, many - 2);
-		break;
-	case 2:
-		o = heapd_alloc(heap, many * 8);
-		break;
-	case 3:
-		o = heapd_alloc_leaf(heap, many * 8);
-		break;
-	case 4:
-		*n = random_next(&seed) % 8 ? many : 5000;
-		o = heapd_alloc(heap, *n * 8);
-		break;
-	default:
-		*n = 4;
-		o = heapd_new(nodes, struct node);
-	}
-	ck_assert_msg(o != NULL, "%s", heapd_error());
-	return (struct node **)o;
 }
 
 /* What the roots lead to is drawn as well; most is garbage when this process has ended. */

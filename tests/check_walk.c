@@ -12,38 +12,21 @@
 #include <unistd.h>
 
 #include "collected.h"
+#include "drawn.h"
 
 #define GRAPH  4000u
 #define ROOTS  12u
 #define PINS   20u
 #define LENGTH 2000u
 
-struct node {
-	uint64_t number; /* no pointer, whatever it looks like */
-	heapd_ptr(struct node) left;
-	uint64_t more;
-	heapd_ptr(struct node) right;
-};
-
 static char tool[512];
-static uint64_t seed;
-static heapd_type *nodes;
-
-static uint64_t draw(void)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return seed;
-}
 
 static void start(const char *const settings[])
 {
 	seed = fixture_seed() | 1;
 	fixture_start(&fixture, settings);
 	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
-	nodes = heapd_type_define(heap, "node", struct node, left, right);
-	ck_assert_ptr_nonnull(nodes);
+	types_define();
 }
 
 static void start_small(void)
@@ -71,36 +54,6 @@ __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
 
 /* A graph with all kinds of objects --------------------------------------------------------------------------------- */
 
-/* An object of a kind drawn at random, of *n words: in each kind, odd words are fields. */
-static struct node **object_draw(size_t *n)
-{
-	size_t many = 4 + 2 * (draw() % 20);
-	void *o;
-
-	*n = many;
-	switch (draw() % 6) {
-	case 0:
-		*n = many * 4;
-		o = heapd_new_array(nodes, struct node, many);
-		break;
-	case 1:
-		o = heapd_alloc(heap, many * 8);
-		break;
-	case 2:
-		o = heapd_alloc_leaf(heap, many * 8);
-		break;
-	case 3:
-		*n = draw() % 8 ? many : 5000;
-		o = heapd_alloc(heap, *n * 8);
-		break;
-	default:
-		*n = 4;
-		o = heapd_new(nodes, struct node);
-	}
-	ck_assert_msg(o != NULL, "%s", heapd_error());
-	return (struct node **)o;
-}
-
 /* So that much hangs on little: most objects have one or two that lead to them, near ones. */
 static void __attribute__((noinline)) graph_build(void)
 {
@@ -111,19 +64,21 @@ static void __attribute__((noinline)) graph_build(void)
 	for (size_t i = 0; i < GRAPH; i++)
 		heapd_store(&table[i], object_draw(&n[i]));
 	for (size_t i = 1; i < GRAPH; i++)
-		for (size_t k = 2 + draw() % 2; k; k--) {
-			size_t from = draw() % 3 ? i - 1 - draw() % (i < 8 ? i : 8) : draw() % GRAPH;
+		for (size_t k = 2 + random_next(&seed) % 2; k; k--) {
+			size_t from = random_next(&seed) % 3 ? i - 1 - random_next(&seed) % (i < 8 ? i : 8)
+							     : random_next(&seed) % GRAPH;
 
-			heapd_store(&table[from][(draw() % n[from]) | 1], (struct node *)(void *)table[i]);
+			heapd_store(&table[from][(random_next(&seed) % n[from]) | 1],
+				    (struct node *)(void *)table[i]);
 		}
 	for (unsigned i = 0; i < ROOTS; i++) {
-		size_t at = i ? draw() % GRAPH : 0;
+		size_t at = i ? random_next(&seed) % GRAPH : 0;
 
 		snprintf(name, sizeof(name), "root%u", i);
 		ck_call(heapd_root_set(heap, name, table[at]));
 	}
 	for (unsigned i = 0; i < PINS; i++)
-		ck_assert_ptr_nonnull(heapd_pin(heap, table[draw() % GRAPH]));
+		ck_assert_ptr_nonnull(heapd_pin(heap, table[random_next(&seed) % GRAPH]));
 }
 
 /* A list, with a way back from its end: all of it is one chain of dominators. */
@@ -256,7 +211,7 @@ static uint64_t many_build(uint64_t n)
 		}
 		if (i % 2 == 0)
 			heapd_store(&table[i / 2 / PART][i / 2 % PART], new);
-		uint64_t other = draw() % (i / 2 + 1);
+		uint64_t other = random_next(&seed) % (i / 2 + 1);
 		heapd_init(&new->right, table[other / PART][other % PART]);
 	}
 	ck_call(heapd_root_set(heap, "list", first));
@@ -271,7 +226,7 @@ static int many_client(void *end)
 	uint64_t last;
 
 	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
-	nodes = heapd_type_define(heap, "node", struct node, left, right);
+	types_define();
 	last = many_build(many_objects());
 	return write(*(int *)end, &last, sizeof(last)) != sizeof(last);
 }

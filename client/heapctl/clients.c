@@ -181,13 +181,8 @@ int verb_clients(struct ctl *ctl)
 
 	if (status == CTL_OK)
 		status = table_begin(&t, ctl, "clients", columns, ctl->bytes ? n : n - 2);
-	if (status == CTL_OK) {
-		status = rows(&t, ctl, &w);
-		if (status == CTL_OK)
-			status = table_print(&t);
-		else
-			table_free(&t);
-	}
+	if (status == CTL_OK)
+		status = table_end(&t, rows(&t, ctl, &w));
 	walk_free(&w);
 	return status;
 }

@@ -115,9 +115,5 @@ int verb_receipts(struct ctl *ctl)
 	status = pid ? TABLE_BEGIN(&t, ctl, "receipts", classes) : TABLE_BEGIN(&t, ctl, "receipts", all);
 	if (status != CTL_OK)
 		return status;
-	status = rows(ctl, &t, pid, pid ? class_rows : receipt_row);
-	if (status == CTL_OK)
-		return table_print(&t);
-	table_free(&t);
-	return status;
+	return table_end(&t, rows(ctl, &t, pid, pid ? class_rows : receipt_row));
 }

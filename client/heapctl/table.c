@@ -294,6 +294,14 @@ void table_free(struct table *table)
 	scols_unref_table(table->scols);
 }
 
+int table_end(struct table *table, int status)
+{
+	if (status == CTL_OK)
+		return table_print(table);
+	table_free(table);
+	return status;
+}
+
 int table_print_record(struct table *table)
 {
 	if (table->ctl->json != CTL_JSON_OFF)

@@ -51,6 +51,8 @@ int table_print(struct table *table);
 int table_print_record(struct table *table);
 /* Frees what is not to be printed. */
 void table_free(struct table *table);
+/* Prints it, or frees it if what fills it did not end with CTL_OK: that status then. */
+int table_end(struct table *table, int status);
 
 /* Sizes and times for people. */
 struct text {
