@@ -350,6 +350,10 @@ $(O)/crash/fail.so: tests/crash/interpose/fail.c tests/crash/interpose/fail.h $(
 	$(call run,LD,$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes $(werror) -fPIC -shared $(to) $< $(whole))
 $(O)/crash/shortage: | $(O)/crash/fail.so $(HEAPD)
 
+$(O)/tests/unsealed.so: tests/interpose/unsealed.c $(O)/.flags | $(O)/tests/
+	$(call run,LD,$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes $(werror) -fPIC -shared $(to) $< $(whole))
+$(O)/tests/check_lost: | $(O)/tests/unsealed.so $(HEAPD)
+
 # With FUZZER=1, by clang: libFuzzer has the main.
 $(FUZZ_BIN): $(O)/fuzz/%: $(O)/tests/fuzz/%.o $(FUZZ_OBJ) $(if $(FUZZER),,$(O)/tests/fuzz/replay.o) $(FIXTURE) $(LIBHEAPDD) $(LIBHEAPD) | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS) $(if $(FUZZER),-fsanitize=fuzzer),/..,$(DAEMON_LIBS)))

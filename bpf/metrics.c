@@ -81,6 +81,7 @@ static const struct row rows[] = {
 	COUNTER(double_frees, "heapd_double_frees", "Double frees that the daemon found."),
 	COUNTER(overwrites, "heapd_overwrites",
 		"Of hardened heaps: slots that were written to while free, or past their end, as the daemon found."),
+	COUNTER(lost, "heapd_lost_bytes", "Memory that cannot be read any more."),
 	COUNTER(corrupt, "heapd_corrupt_words", "Words of clients that made no sense."),
 	SECONDS(commit_ns, "heapd_commit_seconds", "Time spent on having memory from the system."),
 	SECONDS(supply_ns, "heapd_supply_cpu_seconds", "Processor time of the supplier."),

@@ -91,7 +91,8 @@ static void log_void(struct collector *c, const struct cycle_result *r, int erro
 	log_limited(c->heap->log, &c->void_lines, LOG_NOTICE,
 		    "heap '%s': gc %u (%s) is void after %.1f ms: %s; it begins again", c->heap->name,
 		    r->number, trigger_word(r->trigger), ms(r->total),
-		    error == -EINTR ? "a client died" : "a barrier ring ran full, or memory was short");
+		    error == -EINTR ? "a client died"
+				    : "a barrier ring ran full, memory was short, or could not be read");
 }
 
 static void record(const struct collector *c, const struct cycle_result *r, bool is_void)
@@ -421,6 +422,7 @@ static int thread_start(struct collector *c)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* bus.h */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&c->thread, NULL, collect, c);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

@@ -52,6 +52,7 @@
 #include "heapd/step.h"
 #include "holds.h"
 #include "marks.h"
+#include "quarantine.h"
 #include "receipts.h"
 #include "roots.h"
 #include "shades.h"
@@ -290,12 +291,20 @@ static bool is_outdated(struct cycle *cycle)
 	return collection_is_wanted(cycle->heap, TRIGGER_DEATH) && clock_ns() >= cycle->death_from;
 }
 
+/* Memory that was read in this cycle, perhaps, cannot be any more: the next one knows that from its begin on. */
+static bool any_lost(const struct cycle *cycle)
+{
+	return HEAPD_LOAD_ACQUIRE(&cycle->heap->bus.nlost) != cycle->lost;
+}
+
 /* -EAGAIN when an entry was dropped: what it stood for is nowhere. */
 static int check_void(struct cycle *cycle)
 {
 	if (HEAPD_READ_ONCE(cycle->heap->collection->stop))
 		return -ECANCELED;
 	if (shades_are_lost(cycle->heap, &cycle->view))
+		return -EAGAIN;
+	if (any_lost(cycle))
 		return -EAGAIN;
 	return is_outdated(cycle) ? -EINTR : 0;
 }
@@ -441,12 +450,23 @@ static void sweep(struct cycle *cycle, bool whole)
 	part_end(cycle, PART_SWEEP, begin, &cycle->result.sweep);
 }
 
+/* Whoever found it, the cycle or a verification beside it. */
+static void look_at_lost(struct heap *heap)
+{
+	heap_lock(heap);
+	quarantine_look(heap);
+	heap_unlock(heap);
+}
+
 static int collect(struct cycle *cycle)
 {
 	struct cycle_result *result = &cycle->result;
 	int r;
 
 	r = trace(cycle, result);
+	look_at_lost(cycle->heap);
+	if (r == 0 && any_lost(cycle))
+		r = -EAGAIN;
 	if (r == 0)
 		result->marked = *marker_counts(cycle->marker);
 	else
@@ -484,6 +504,7 @@ int cycle_run(struct cycle *cycle, enum trigger trigger)
 		.before = cycle_allocated(cycle->heap),
 	};
 	cycle->handshake.cycle = cycle->result.number;
+	cycle->lost = HEAPD_LOAD_ACQUIRE(&cycle->heap->bus.nlost);
 	HEAPD_PROBE(cycle__begin, cycle->heap->name, cycle->result.number, trigger, cycle->result.before);
 	r = collect(cycle);
 	cycle->result.total = clock_ns() - begin;

@@ -37,6 +37,7 @@ struct cycle {
 	struct early early;
 	struct audit audit;
 	uint64_t death_from; /* CLOCK_MONOTONIC, ns, the collector's: a death from then on makes the cycle void */
+	uint64_t lost;       /* pages that could not be read any more when it began */
 	struct cycle_result result;
 };
 

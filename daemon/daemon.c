@@ -536,7 +536,11 @@ int daemon_run(const struct daemon_source *source, struct config *config, struct
 	daemon->next_base = heap_first_base();
 	umask(0022);
 	signal(SIGPIPE, SIG_IGN);
-	r = store_init(&daemon->store, log);
+	r = bus_init();
+	if (r < 0)
+		log_err(log, "cannot have a handler of SIGBUS: %s", strerror(-r));
+	if (r == 0)
+		r = store_init(&daemon->store, log);
 	if (r == 0 && source->discard_heaps)
 		discard_heaps(daemon);
 	sessions_init(&daemon->sessions, log, &daemon->config, &daemon->store);

@@ -286,6 +286,17 @@ static int charge_tables(struct heap *heap)
 	return r;
 }
 
+/* What becomes of pages that cannot be read: bus.h. */
+static int watch_pages(struct heap *heap, bool hugetlb)
+{
+	int r = bus_add(&heap->bus, heap->t.base, heap->geometry.size, heap->heap_fd, hugetlb);
+
+	if (r < 0)
+		log_err(heap->log, "heap '%s': no memory left for the table of its lost pages: %s",
+			heap->name, strerror(-r));
+	return r;
+}
+
 static bool is_hugetlb(const struct heap_plan *plan)
 {
 	return plan->files ? plan->hugetlb : plan->config->huge == CONFIG_HUGE_HUGETLB;
@@ -304,6 +315,8 @@ static int build(struct heap *heap, const struct heap_plan *plan)
 	r = plan->files ? take_files(heap, plan->files) : open_files(heap);
 	if (r == 0)
 		r = map_files(heap, is_hugetlb(plan));
+	if (r == 0)
+		r = watch_pages(heap, is_hugetlb(plan));
 	if (r == 0 && plan->files)
 		adopt_head(heap);
 	else if (r == 0)
@@ -323,6 +336,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->config = plan->config;
 	heap->log = plan->log;
 	heap->refused = (struct log_limit){ .what = "refusals of memory", .burst = 1 };
+	heap->failed = (struct log_limit){ .what = "memory that cannot be read" };
 	heap->overwritten = (struct log_limit){ .what = "overwritten slots" };
 	heap->faults.what = "verifications that found faults";
 	heap->settings_set.what = "settings changed";
@@ -369,6 +383,8 @@ void heap_destroy(struct heap *heap)
 	log_limit_flush(heap->log, &heap->faults, LOG_ERR);
 	log_limit_flush(heap->log, &heap->refused, LOG_WARNING);
 	log_limit_flush(heap->log, &heap->overwritten, LOG_WARNING);
+	log_limit_flush(heap->log, &heap->failed, LOG_ERR);
+	bus_remove(&heap->bus);
 	log_limit_flush(heap->log, &heap->settings_set, LOG_NOTICE);
 	if (heap->charged)
 		heap_refund(heap, heap->charged);

@@ -18,6 +18,7 @@
 
 #include "account.h"
 #include "beat.h"
+#include "bus.h"
 #include "config.h"
 #include "heapd/geometry.h"
 #include "log.h"
@@ -40,9 +41,10 @@ struct heap {
 	uint64_t charged; /* taken from the account by heap_create() */
 	bool adopted;     /* its memory was there before this daemon was */
 	struct punch punch;
+	struct bus bus;
 
 	pthread_mutex_t lock;
-	struct log_limit faults, settings_set, refused, overwritten; /* lines that requests cause */
+	struct log_limit faults, settings_set, refused, overwritten, failed; /* lines that requests cause */
 	struct log_limit held; /* the scavenger's: a client holds the memory file */
 	uint64_t heavy_until;  /* the main thread's: when requests that cost much are answered again */
 	uint32_t user_share; /* percent of the limit that is kept for a user; by heap_set_share(), as the next */

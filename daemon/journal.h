@@ -24,6 +24,7 @@
 #define EVENT_CORRUPTION     "c01e96c8188f491cb9251123b668bef8"
 #define EVENT_HEAP_ADOPTED   "94ad881bb41f4468b221dc085c0626d3"
 #define EVENT_OVERWRITTEN    "f60b7a3c1d9e4c28a54e0b8d7c21e693"
+#define EVENT_MEMORY_LOST    "0d5b2f6e8c3a47f19b7e6a1c54d8f302"
 #define EVENT_CLIENT_RECEIPT "61719001ae6a4764915e3cdb3021cb21"
 
 /* What an event is about. Fields that are 0 or NULL are left out, but for a user and a count. heapd(8) says which has which. */

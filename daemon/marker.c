@@ -57,6 +57,7 @@ static int worker_start(struct worker *w, unsigned number)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* bus.h */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&w->thread, NULL, worker_main, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

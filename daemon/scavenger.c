@@ -153,6 +153,7 @@ static int thread_start(struct scavenger *s)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* bus.h */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&s->thread, NULL, scavenge, s);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

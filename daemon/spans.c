@@ -249,7 +249,7 @@ static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
 	struct span_state *state = spans->states[first];
 	uint64_t out = spans->ledger->out[spans->heap->t.spans[first].slab0 + k], any = 0;
 
-	if (!slab_flag(state->ringed, k) && (~out & slab_mask(spans, first, k)))
+	if (!state->lost && !slab_flag(state->ringed, k) && (~out & slab_mask(spans, first, k)))
 		slab_flag_set(state->ready, k);
 	else
 		slab_flag_clear(state->ready, k);
@@ -259,6 +259,13 @@ static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
 		spans_unlist(spans, first);
 	if (any)
 		spans_list(spans, first);
+}
+
+void spans_lose(struct spans *spans, uint32_t first)
+{
+	spans->states[first]->lost = true;
+	for (uint32_t k = 0; k < heapd_span_slabs(&spans->heap->t.spans[first]); k++)
+		slab_update(spans, first, k);
 }
 
 static void count_out(struct spans *spans, const struct heapd_span *span, int64_t slots)

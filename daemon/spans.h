@@ -28,6 +28,7 @@ struct span_state {
 	uint8_t quarter;                      /* 0: more than three quarters of its slots are out ... */
 	bool listed;
 	bool zeroed; /* its pages were all zero when it was cut */
+	bool lost;   /* in quarantine (quarantine.h): nothing of it is ready, and it is never freed */
 };
 
 struct spans {
@@ -59,13 +60,16 @@ void spans_free(struct spans *spans, uint32_t first);
 uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
 uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
 
+/* Nothing of the span is supplied or given back any more. */
+void spans_lose(struct spans *spans, uint32_t first);
+
 /* The slab lies in a ring from now on, or no more. */
 void spans_slab_ringed(struct spans *spans, uint32_t first, uint32_t k, bool ringed);
 
-/* True if no slot of the span is out (so none lies in a ring, a current slab or a spare either). */
+/* True if no slot of the span is out (so none lies in a ring, a current slab or a spare either), and it may be freed. */
 static inline bool spans_is_unused(const struct spans *spans, uint32_t first)
 {
-	return spans->states[first]->busy == 0;
+	return spans->states[first]->busy == 0 && !spans->states[first]->lost;
 }
 
 void spans_list(struct spans *spans, uint32_t first);

@@ -443,6 +443,7 @@ static int thread_start(struct supply *supply)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* bus.h */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	supply->running = true;
 	r = pthread_create(&supply->thread, NULL, supplier, supply);

@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "places.h"
+#include "quarantine.h"
 #include "reachable.h"
 
 static void verify_slab(struct verifier *v, uint32_t first, uint32_t k)
@@ -26,7 +27,7 @@ static void verify_slab(struct verifier *v, uint32_t first, uint32_t k)
 	const struct span_state *state = span_state_of(&v->supply->spans, first);
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = v->supply->ledger.out[slab], valid = heapd_slab_valid(span, k);
-	bool ringed = slab_flag(state->ringed, k), ready = !ringed && (valid & ~out);
+	bool ringed = slab_flag(state->ringed, k), ready = !ringed && !state->lost && (valid & ~out);
 
 	if (out & ~valid)
 		verifier_fault(v, "I1: slab %u: slots are out that it does not have", slab);
@@ -309,6 +310,7 @@ int verify_heap(struct heap *heap, struct heapd_verify_reply *reply)
 	v->in_ring = calloc(v->slabs_high / 64 + 1, 8);
 	if (v->in_ring)
 		r = verify_locked(v);
+	quarantine_look(heap); /* what it could not read */
 	heap_unlock(heap);
 	free(v->in_ring);
 	free(v);

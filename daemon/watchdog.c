@@ -149,6 +149,7 @@ static int thread_start(struct watchdog *watchdog)
 	int r;
 
 	sigfillset(&all);
+	sigdelset(&all, SIGBUS); /* bus.h */
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	r = pthread_create(&watchdog->thread, NULL, run, watchdog);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);

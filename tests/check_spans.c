@@ -303,6 +303,25 @@ START_TEST(slots_that_come_back_are_held)
 }
 END_TEST
 
+/* In quarantine: nothing of it is supplied or given back, whatever comes back to it. */
+START_TEST(a_span_that_is_lost_is_never_ready_nor_unused)
+{
+	uint32_t first = cut(3), other;
+
+	spans_slots_out(&spans, first, 0, 7);
+	spans_lose(&spans, first);
+	ck_assert_uint_eq(spans_ready(&spans, 3), SPAN_NONE);
+	spans_slots_free(&spans, first, 0, 7);
+	spans_slab_ringed(&spans, first, 1, false);
+	ck_assert_uint_eq(spans_ready(&spans, 3), SPAN_NONE);
+	ck_assert(!spans_is_unused(&spans, first));
+	other = cut(3);
+	ck_assert_uint_ne(other, first);
+	ck_assert_uint_eq(spans_ready(&spans, 3), other);
+	ck_assert(spans_is_unused(&spans, other));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("spans");
@@ -322,6 +341,7 @@ int main(void)
 	tcase_add_test(tests, impossible_sizes_are_refused);
 	tcase_add_test(tests, a_new_span_has_no_freed_bits);
 	tcase_add_test(tests, scattered_slab_numbers_still_serve_small_spans);
+	tcase_add_test(tests, a_span_that_is_lost_is_never_ready_nor_unused);
 	tcase_add_test(tests, nothing_is_left_behind_when_numbers_run_out);
 	suite_add_tcase(suite, tests);
 	return testheap_run(suite);

@@ -35,7 +35,7 @@ static const struct table_column status_columns[] = {
 	{ "CLIENTS", TABLE_COUNT },      { "CLIENTS EVER", TABLE_COUNT },  { "DEATHS", TABLE_COUNT },
 	{ "STALLS", TABLE_COUNT },       { "REFUSALS", TABLE_COUNT },      { "DOUBLE FREES", TABLE_COUNT },
 	{ "EARLY FREES", TABLE_COUNT },  { "FOREIGN WORDS", TABLE_COUNT }, { "CORRUPT WORDS", TABLE_COUNT },
-	{ "OVERWRITTEN", TABLE_COUNT },
+	{ "OVERWRITTEN", TABLE_COUNT },  { "LOST", TABLE_BYTES },
 };
 
 int verb_status(struct ctl *ctl)
@@ -72,7 +72,8 @@ int verb_status(struct ctl *ctl)
 				  GET(gc_early_frees),
 				  GET(gc_foreign),
 				  GET(corrupt),
-				  GET(overwrites) };
+				  GET(overwrites),
+				  GET(lost) };
 	struct table t;
 	int status = TABLE_BEGIN(&t, ctl, "status", status_columns);
 

@@ -61,7 +61,9 @@ struct heapd_stats {
 	/* Bytes that have ever become out, and those of them that are not any more: given - taken = out. */
 	uint64_t given, taken;
 	uint64_t overwrites; /* of a hardened heap: free slots, and ends of slots, that were written to */
-	uint64_t unused[38];
+	uint64_t lost,
+		repaired; /* that could not be read any more by anybody; by the daemon, which mapped it anew */
+	uint64_t unused[36];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
