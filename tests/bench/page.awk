@@ -254,7 +254,7 @@ END {
 		heading("How long it took")
 		print "| part | seconds | |\n|---|--:|---|"
 		for (i = 1; i <= ntook; i++) {
-			printf "| %s | %s | %s |\n", took[i], seconds[took[i]], (result[took[i]] ? result[took[i]] == 124 ? "took too long, and was stopped" : "failed (" result[took[i]] ")" : "") (length_of[took[i]] == "short" ? " short" : "")
+			printf "| %s | %s | %s |\n", took[i], seconds[took[i]], (result[took[i]] ? result[took[i]] == 124 ? "took too long, and was stopped" : "failed (" result[took[i]] ")" : "") (length_of[took[i]] == "short" ? (result[took[i]] ? "; " : "") "short" : "")
 			total += seconds[took[i]]
 		}
 		printf "| together | %d | |\n", total
