@@ -6,7 +6,7 @@
  * processes, `compare` measures.) Prints lines "scale WHAT N NAME VALUE":
  *   threads  pair, burst   ns an object allocated and freed, times the processors that the threads could use
  *   classes  pair, burst   ns an object, each of another type than the one before
- *   live (N in MiB)        fill: ns an object, from the size before; pair: ns; cycle, cpu: ms a collection takes, from begin to
+ *   live (N in MiB)        fill: ns an object, from the size before; pair: ns; marking: the same while a collection is under way; cycle, cpu: ms a collection takes, from begin to
  *                          end, and of the daemon's processors; rate: million objects marked in a second of those; pause: us, mean
  *                          of a thread's answer; room: MiB committed / MiB asked for
  * Objects have 64 bytes. Those that live are found by tables of pointers, and by each other: each has one to an older one.
@@ -237,6 +237,20 @@ static void collection_print(const struct scale *s, uint64_t mib)
 	print("live", mib, "room", (double)HEAPD_READ_ONCE(stats->committed) / ((double)mib * (1 << 20)));
 }
 
+/* Pairs until the collection that is asked for now has ended. */
+static void marking_print(const struct scale *s, uint64_t mib)
+{
+	const uint64_t *finished = &s->heap->t.directory->cycle.finished;
+	uint64_t before = HEAPD_LOAD_ACQUIRE(finished), begin = bench_now(), ops = 0;
+
+	if (heapd_collect_start(s->heap) < 0)
+		fail("collect");
+	for (; HEAPD_LOAD_ACQUIRE(finished) == before && bench_now() - begin < 20 * s->run_ns; ops += BURST)
+		round_of(s, false);
+	if (ops)
+		print("live", mib, "marking", (double)(bench_now() - begin) / (double)ops);
+}
+
 static void live_begin(struct scale *s)
 {
 	s->node_type = heapd_type_define(s->heap, "node", struct node, older);
@@ -260,8 +274,9 @@ static void live_scale(struct scale *s)
 		nodes_add(s, had, nodes);
 		print("live", mib, "fill", (double)(bench_now() - begin) / (double)(nodes - had));
 		had = nodes;
-		print("live", mib, "pair", measure(s, false));
 		collection_print(s, mib);
+		print("live", mib, "pair", measure(s, false));
+		marking_print(s, mib);
 	}
 }
 
