@@ -83,6 +83,7 @@ static const char *const verbs[] = {
 	"status",
 	"list",
 	"clients",
+	"--bytes clients",
 	"classes",
 	"types",
 	"spans",
@@ -93,11 +94,14 @@ static const char *const verbs[] = {
 	"trace",
 	"verify",
 	"receipts",
+	"receipts 1",
 	"stat 0.01 2",
 	"top",
 	"leaks 2 0",
+	"--by=root leaks 2 0",
 	"histo",
 	"--live histo",
+	"--live --age histo",
 	"retained",
 	"snapshot",
 	"map",
@@ -329,6 +333,8 @@ static void reply_spoil(struct wire *w, struct heapd_message *m)
 		m->status = 0;
 		if (m->op == HEAPD_OP_SESSION)
 			m->session.id = 7;
+		else if (m->op == HEAPD_OP_RECEIPT)
+			m->receipt.number = 9;
 		else if (m->op == HEAPD_OP_HEAPS)
 			m->heaps.next = 3;
 		else if (m->op == HEAPD_OP_HELD)
@@ -611,6 +617,8 @@ START_TEST(what_can_be_seen_is_said)
 	is_said(ONES, REPLIES, "clients", 5, "heapctl: ");
 	is_said(ENDLESS, REPLIES, "clients", 5, "list of sessions goes backwards");
 	is_said(ENDLESS, REPLIES, "retained", 5, "list of sessions goes backwards");
+	is_said(ENDLESS, REPLIES, "receipts", 5, "list of receipts goes backwards");
+	is_said(ENDLESS, REPLIES, "receipts 1", 5, "list of receipts goes backwards");
 	is_said(ENDLESS, REPLIES, "list", 5, "list of heaps goes backwards");
 	is_said(FROZEN, CYCLE, "gc", 5, "does not show that collections end");
 	is_said(FROZEN, CYCLE, "leaks 2 0", 5, "does not show that collections end");

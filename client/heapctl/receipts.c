@@ -79,6 +79,7 @@ static int rows(const struct ctl *ctl, struct table *t, uint64_t pid,
 		void (*row)(const struct ctl *ctl, struct table *t, struct heapd_receipt *r))
 {
 	struct heapd_message m = { 0 };
+	uint64_t last = 0;
 	int r;
 
 	for (;;) {
@@ -88,6 +89,9 @@ static int rows(const struct ctl *ctl, struct table *t, uint64_t pid,
 			return ctl_failed(r);
 		if (!m.receipt.number)
 			return CTL_OK;
+		if (m.receipt.number <= last)
+			return ctl_say(CTL_TROUBLE, "the daemon's list of receipts goes backwards");
+		last = m.receipt.number;
 		if (!pid || m.receipt.pid == pid)
 			row(ctl, t, &m.receipt);
 	}
