@@ -371,7 +371,7 @@ $(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuz
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 LDLIBS_check_sample := -Wl,--wrap=heapd_probe_sample -lm
-$(O)/tests/check_profile $(O)/tests/check_walk $(O)/tests/check_changing: | $(HEAPCTL) $(DEMO)
+$(O)/tests/check_profile $(O)/tests/check_walk $(O)/tests/check_changing $(O)/tests/check_misfree: | $(HEAPCTL) $(DEMO)
 
 $(O)/tests/ $(O)/stress/ $(O)/crash/ $(O)/fuzz/ $(O)/bench/:
 	@mkdir -p $@

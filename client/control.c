@@ -45,9 +45,18 @@ static int sized_copy(void *to, const void *from, size_t known, const char *call
 /* Counted by the clients, on their slow paths; the daemon adds what it found itself. */
 static void info_counters(const struct heapd_heap *heap, struct heapd_info *info)
 {
-	info->double_frees = HEAPD_READ_ONCE(heap->t.directory->stats.double_frees);
-	info->overwrites = HEAPD_READ_ONCE(heap->t.directory->stats.overwrites);
-	for (uint64_t i = 0; i < heap->t.cpus && !heap->read_only; i++) {
+	const struct heapd_stats *stats = &heap->t.directory->stats;
+
+	info->double_frees = HEAPD_READ_ONCE(stats->double_frees);
+	info->overwrites = HEAPD_READ_ONCE(stats->overwrites);
+	/* Who only reads has not what they count in: the daemon has added it up. */
+	if (heap->read_only) {
+		info->double_frees += HEAPD_READ_ONCE(stats->client_double_frees);
+		info->bad_frees = HEAPD_READ_ONCE(stats->client_bad_frees);
+		info->overwrites += HEAPD_READ_ONCE(stats->client_overwrites);
+		return;
+	}
+	for (uint64_t i = 0; i < heap->t.cpus; i++) {
 		info->double_frees += HEAPD_READ_ONCE(heap->t.counters[i].double_frees);
 		info->bad_frees += HEAPD_READ_ONCE(heap->t.counters[i].bad_frees);
 		info->overwrites += HEAPD_READ_ONCE(heap->t.counters[i].overwrites);

@@ -23,6 +23,7 @@
 
 #include "answer.h"
 #include "barrier.h"
+#include "bell.h"
 #include "current.h"
 #include "fork.h"
 #include "freed.h"
@@ -90,8 +91,10 @@ static int free_bad(struct heapd_heap *heap, const void *object, const char *wha
 	int r = error_set(EINVAL, "heapd_free(%p): %s; nothing was freed: give what an allocation returned",
 			  object, what);
 
-	if (!heap->read_only)
+	if (!heap->read_only) {
 		counter_add(&current_counters(heap)->bad_frees, 1);
+		bell_wake(heap, false); /* so that who looks at the heap sees it soon */
+	}
 	report_send(heap, HEAPD_REPORT_BAD_FREE, heapd_error());
 	return r;
 }
@@ -104,6 +107,7 @@ static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, 
 		object);
 
 	counter_add(&current_counters(heap)->double_frees, 1);
+	bell_wake(heap, false);
 	HEAPD_PROBE(double__free, heap->name, (uint64_t)(uintptr_t)object);
 	report_send(heap, HEAPD_REPORT_DOUBLE_FREE, heapd_error());
 	return r;

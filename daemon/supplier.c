@@ -33,6 +33,7 @@
 #include "collection.h"
 #include "events.h"
 #include "heapd/probes.h"
+#include "misfree.h"
 #include "supply.h"
 #include "takers.h"
 #include "visit.h"
@@ -42,6 +43,7 @@
 #define NAP_MIN_NS    30000u
 #define SLEEP_NS      10000000000u /* while nothing is */
 #define HARVEST_NS    200000u   /* between harvests while napping: what was freed last is still in a cache */
+#define MISFREE_NS    10000000u /* between looks at what clients count, while busy */
 #define AWAIT_NS      200000u   /* between looks while a collection is awaited */
 #define IDLE_NS       200000u   /* of needless rounds, before they are rested from */
 #define IDLE_REST_NS  50000000u /* at most */
@@ -324,6 +326,11 @@ static uint64_t work(struct supply *supply)
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
 	look_at_pace(supply);
+	/* Who has counted something rings: of no use to anybody else, a round is for that. */
+	if (!busy || now - supply->last_misfree > MISFREE_NS) {
+		supply->last_misfree = now;
+		misfree_count(supply);
+	}
 	if (takers_busy(supply))
 		return NAP_MIN_NS;
 	if (busy)
@@ -473,6 +480,7 @@ int supply_init(struct heap *heap)
 		return -ENOMEM;
 	supply->heap = heap;
 	supply->double_free_limit.what = "double frees";
+	supply->misfree_limit.what = "refused frees";
 	held_init(&supply->held);
 	r = ledger_init(&supply->ledger, heap);
 	if (r == 0)
@@ -541,6 +549,7 @@ void supply_stop(struct heap *heap)
 	if (supply->started)
 		thread_stop(supply);
 	log_limit_flush(heap->log, &supply->double_free_limit, LOG_WARNING);
+	log_limit_flush(heap->log, &supply->misfree_limit, LOG_WARNING);
 	visit_deinit(supply);
 	takers_deinit(supply);
 	spans_deinit(&supply->spans);

@@ -60,7 +60,8 @@ struct supply {
 	bool awaiting;    /* a class waits for a cycle */
 	uint64_t idle_ns; /* spent in rounds that did nobody any good, and not rested from */
 	uint64_t nap;     /* nanoseconds until the next look */
-	struct log_limit double_free_limit;
+	struct log_limit double_free_limit, misfree_limit;
+	uint64_t last_misfree; /* when clients' counts were looked at */
 	struct visit *visit;
 	struct takers *takers;
 	pthread_t thread;

@@ -196,7 +196,8 @@ int verb_top(struct ctl *ctl)
 }
 
 struct seen {
-	uint64_t cycle, sessions_ever, sessions, deaths, refusals, double_frees, corrupt, overwrites;
+	uint64_t cycle, sessions_ever, sessions, deaths, refusals, double_frees, bad_frees, corrupt,
+		overwrites;
 };
 
 static struct seen seen_now(const struct ctl *ctl)
@@ -204,8 +205,15 @@ static struct seen seen_now(const struct ctl *ctl)
 	uint64_t last;
 
 	cycles_first(ctl, &last);
-	return (struct seen){ last,          GET(sessions_ever), GET(sessions), GET(deaths),
-			      GET(refusals), GET(double_frees),  GET(corrupt),  GET(overwrites) };
+	return (struct seen){ last,
+			      GET(sessions_ever),
+			      GET(sessions),
+			      GET(deaths),
+			      GET(refusals),
+			      GET(double_frees) + GET(client_double_frees),
+			      GET(client_bad_frees),
+			      GET(corrupt),
+			      GET(overwrites) + GET(client_overwrites) };
 }
 
 static void event_say(const struct ctl *ctl, const char *event, uint64_t number, const char *more)
@@ -255,6 +263,7 @@ static void events_tell(const struct ctl *ctl, struct seen *s, const struct seen
 	event_grown(ctl, "died", s->deaths, now->deaths);
 	event_grown(ctl, "refused", s->refusals, now->refusals);
 	event_grown(ctl, "double-free", s->double_frees, now->double_frees);
+	event_grown(ctl, "bad-free", s->bad_frees, now->bad_frees);
 	event_grown(ctl, "corrupt", s->corrupt, now->corrupt);
 	event_grown(ctl, "overwritten", s->overwrites, now->overwrites);
 }

@@ -24,7 +24,7 @@ struct heapd_stats {
 	uint64_t harvested_slots;
 	uint64_t spans_cut;
 	uint64_t spans_freed;
-	uint64_t double_frees;
+	uint64_t double_frees; /* that the daemon found */
 	uint64_t refusals;
 	uint64_t withdrawals;
 	uint64_t handed_back_slabs;
@@ -63,7 +63,9 @@ struct heapd_stats {
 	uint64_t overwrites; /* of a hardened heap: free slots, and ends of slots, that were written to */
 	uint64_t lost,
 		repaired; /* that could not be read any more by anybody; by the daemon, which mapped it anew */
-	uint64_t unused[36];
+	/* Found by clients, who count them (misfree.h): refused frees of what was free already and of what is no object, and the former. */
+	uint64_t client_double_frees, client_bad_frees, client_overwrites;
+	uint64_t unused[33];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
