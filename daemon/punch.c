@@ -29,7 +29,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heapd/atomic.h"
+
 #define ROOM_BYTES 16384u
+
+#ifdef HEAPD_TSAN
+/*
+ * ThreadSanitizer's own takes the process for a child that has its memory alone, and notes in the memory that is ours, too, that
+ * the calling thread is one of whose locks and ends it is to see nothing any more. So the C library's is called by its other name.
+ */
+extern int __clone(int (*fn)(void *arg), void *stack, int flags, void *arg,
+		   ...); /* NOLINT(bugprone-reserved-identifier) */
+#define clone __clone
+#endif
 
 void punch_init(struct punch *punch)
 {
