@@ -1,85 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Collections with a real daemon and real clients: what each kind of root holds, what comes back, and what a
- * client that dies, is stopped, or fills the heap can and cannot do to the others.
- *
- * What is still there is told by weak means: objects carry a value that no other has, and slots that were taken
- * back are zeroed or carry another's. Bytes allocated come from the daemon's verification.
+ * Collections with a real daemon and one client: what each kind of root holds, what comes back, when a collection begins, and
+ * what it says of itself.
  */
-#include "collected.h"
-
 #include <errno.h>
-#include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
-#include "asleep.h"
-
-#define MIB (1ul << 20)
-
-struct node {
-	heapd_ptr(struct node) next;
-	uint64_t value;
-	uint64_t pad[6];
-};
-
-static heapd_type *nodes;
-
-static void collected_start(const char *const *more)
-{
-	const char *settings[16] = { "heap.test.GCPercent=100", "heap.test.GCInterval=off" };
-	unsigned n = 2;
-
-	while (more && *more)
-		settings[n++] = *more++;
-	fixture_start(&fixture, settings);
-	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
-	nodes = heapd_type_define(heap, "node", struct node, next);
-	ck_assert_ptr_nonnull(nodes);
-}
-
-static void setup(void)
-{
-	collected_start(NULL);
-}
-
-static struct node *node_new(uint64_t value, struct node *next)
-{
-	struct node *n = heapd_new(nodes, struct node);
-
-	ck_assert_msg(n != NULL, "%s", heapd_error());
-	n->value = value;
-	heapd_init(&n->next, next);
-	return n;
-}
-
-static uint64_t allocated(void)
-{
-	struct heapd_verify_result v = HEAPD_SIZED(v);
-
-	ck_assert_msg(heapd_verify(heap, &v) == 0, "%s", v.first);
-	return v.allocated;
-}
-
-/* Many slots are used anew: whatever was taken back by mistake is overwritten. */
-static void churn(void)
-{
-	for (unsigned i = 0; i < 20000; i++)
-		node_new(0xbad, NULL);
-	collect();
-	for (unsigned i = 0; i < 20000; i++)
-		node_new(0xbad, NULL);
-}
-
-static __attribute__((noinline)) void list_drop(unsigned n)
-{
-	struct node *list = NULL;
-
-	for (unsigned i = 0; i < n; i++)
-		list = node_new(i, list);
-	heapd_keep(list);
-}
+#include "collectednodes.h"
 
 START_TEST(unreachable_comes_back)
 {
@@ -345,91 +271,6 @@ static void list_grow(void **pin, uint64_t bytes)
 	}
 }
 
-static int hold_much_and_wait(void *arg)
-{
-	int *ready = (int *)arg;
-
-	heapd_heap *own;
-	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
-		return 1;
-	void **pin = (void **)heapd_pin(own, (void *)NULL);
-	for (unsigned i = 0; i < 1500000; i++) {
-		void **o = heapd_alloc(own, 64);
-		if (!o)
-			return 2;
-		heapd_store(&o[0], *pin);
-		heapd_store(pin, (void *)o);
-	}
-	__atomic_store_n(ready, 1, __ATOMIC_RELEASE);
-	for (;;)
-		asleep(own, -1);
-}
-
-static int *shared_int(void)
-{
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	ck_assert_ptr_ne(p, MAP_FAILED);
-	return p;
-}
-
-/* Until the client that is to set it has done so: it must not end before. */
-static void await(const int *word, pid_t pid)
-{
-	int status;
-
-	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
-		ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "it ended with status %#x", status);
-		usleep(1000);
-	}
-}
-
-/* What a killed client held comes back without anybody asking. */
-START_TEST(the_dead_leave_nothing)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t now = 0;
-
-	await(ready, pid);
-	ck_assert_uint_ge(allocated(), 90 * MIB);
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	for (unsigned i = 0; i < 200 && (now = allocated()) > 2 * MIB; i++)
-		usleep(10000);
-	ck_assert_uint_le(now, 2 * MIB);
-	munmap(ready, 4096);
-}
-END_TEST
-
-/* It does not matter how long the last cycle took, if it was none for the dead. */
-START_TEST(the_dead_do_not_wait_for_the_living)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t begin, now;
-
-	await(ready, pid);
-	ck_call(heapd_collect(heap));
-	kill(pid, SIGSTOP);
-	begin = fixture_now_ns();
-	ck_call(heapd_collect_start(heap));
-	while (fixture_now_ns() - begin < 1500000000)
-		usleep(10000); /* which the scan's signal ends early */
-	kill(pid, SIGCONT);
-	while (heapd_now_phase(heap->t.directory->cycle.now) != HEAPD_PHASE_IDLE)
-		usleep(1000);
-	begin = fixture_now_ns();
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	while ((now = allocated()) > 2 * MIB && fixture_now_ns() - begin < 10000000000u)
-		usleep(10000);
-	ck_assert_uint_le(now, 2 * MIB);
-	ck_assert_uint_lt(fixture_now_ns() - begin, 2000000000);
-	munmap(ready, 4096);
-}
-END_TEST
-
 enum { FOR_ROOM = 0, AFTER_VOID = 5 }; /* of gc_cycles[] (stats.h) */
 
 /* For want of room; one that became void is followed by another in its stead. */
@@ -457,168 +298,6 @@ START_TEST(a_heap_that_grows_asks_once)
 	usleep(500000);
 	ck_assert_uint_eq(cycles_for_room(), cycles + 1);
 	ck_call(heapd_unpin(pin));
-}
-END_TEST
-
-/* A stopped client holds up the cycle, and nobody's allocation; when it goes on, so does the cycle. */
-START_TEST(a_stopped_client_holds_up_the_cycle_only)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t finished;
-
-	await(ready, pid);
-	ck_call(heapd_collect(heap));
-	kill(pid, SIGSTOP);
-	finished = heap->t.directory->cycle.finished;
-	ck_call(heapd_collect_start(heap));
-	ck_assert(fixture_logged(&fixture, "waits for process"));
-	list_drop(100000);
-	ck_assert_uint_eq(heap->t.directory->cycle.finished, finished);
-	kill(pid, SIGCONT);
-	ck_call(heapd_collect(heap));
-	ck_assert_uint_gt(heap->t.directory->cycle.finished, finished);
-	ck_assert_uint_ge(allocated(), 90 * MIB);
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	munmap(ready, 4096);
-}
-END_TEST
-
-/* Where a large object needs a collection that does not come to its end, its allocation does, and says so. */
-START_TEST(a_large_object_waits_no_longer_than_may_be)
-{
-	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t begin;
-	void *p;
-
-	await(ready, pid);
-	ck_call(heapd_detach(heap));
-	options.supply_timeout_ms = 300;
-	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
-	ck_call(heapd_collect(heap));
-	kill(pid, SIGSTOP);
-	begin = fixture_now_ns();
-	while ((p = heapd_alloc(heap, 8 * MIB)))
-		begin = fixture_now_ns();
-	ck_assert_int_eq(errno, EAGAIN);
-	ck_assert_msg(strstr(heapd_error(), "no collection came to its end"), "%s", heapd_error());
-	ck_assert_uint_ge(fixture_now_ns() - begin, 300000000u);
-	ck_assert_uint_lt(fixture_now_ns() - begin, 3000000000u);
-	kill(pid, SIGCONT);
-	ck_call(heapd_collect(heap));
-	ck_assert_msg(heapd_alloc(heap, 8 * MIB), "%s", heapd_error());
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	munmap(ready, 4096);
-}
-END_TEST
-
-/* The same for one that a debugger holds. */
-START_TEST(a_traced_client_holds_up_the_cycle_only)
-{
-	int *ready = shared_int(), status;
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t finished;
-
-	await(ready, pid);
-	ck_call(heapd_collect(heap));
-	ck_assert_int_eq(ptrace(PTRACE_ATTACH, pid, NULL, NULL), 0);
-	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	ck_assert(WIFSTOPPED(status));
-	finished = heap->t.directory->cycle.finished;
-	ck_call(heapd_collect_start(heap));
-	list_drop(10000);
-	usleep(200000);
-	ck_assert_uint_eq(heap->t.directory->cycle.finished, finished);
-	ck_assert_int_eq(ptrace(PTRACE_DETACH, pid, NULL, NULL), 0);
-	ck_call(heapd_collect(heap));
-	ck_assert_uint_ge(allocated(), 90 * MIB);
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	munmap(ready, 4096);
-}
-END_TEST
-
-static void *go_on_soon(void *pid)
-{
-	usleep(200000);
-	kill(*(pid_t *)pid, SIGCONT);
-	return NULL;
-}
-
-/* Who asks for a cycle while one runs that becomes void waits for the one in its stead, not for ever. */
-START_TEST(a_void_cycle_loses_no_request)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-	uint64_t voids = HEAPD_READ_ONCE(heap->t.directory->stats.gc_voids);
-	pthread_t thread;
-
-	await(ready, pid);
-	ck_call(heapd_collect(heap));
-	kill(pid, SIGSTOP);
-	ck_call(heapd_collect_start(heap));
-	while (heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) == HEAPD_PHASE_IDLE)
-		usleep(1000);
-	usleep(10000);
-	HEAPD_WRITE_ONCE(heap->session->overflow, 1);
-	ck_assert_int_eq(pthread_create(&thread, NULL, go_on_soon, &pid), 0);
-	ck_call(heapd_collect(heap));
-	pthread_join(thread, NULL);
-	ck_assert_uint_gt(HEAPD_READ_ONCE(heap->t.directory->stats.gc_voids), voids);
-	kill(pid, SIGKILL);
-	fixture_wait(pid, -SIGKILL);
-	munmap(ready, 4096);
-}
-END_TEST
-
-static int attach_and_wait(void *arg)
-{
-	heapd_heap *own;
-
-	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
-		return 1;
-	__atomic_store_n((int *)arg, 1, __ATOMIC_RELEASE);
-	for (;;)
-		asleep(own, -1);
-}
-
-/* Who dies while a cycle is under way, here one that waits for somebody else, is forgotten by the very next: this one is void. */
-START_TEST(a_death_makes_a_cycle_void)
-{
-	const struct heapd_stats *stats = &heap->t.directory->stats;
-	int *ready = shared_int(), *stopped = shared_int();
-	pid_t much = fixture_client_fork(hold_much_and_wait, ready),
-	      other = fixture_client_fork(attach_and_wait, stopped);
-	uint64_t finished, voids, deaths;
-
-	await(ready, much);
-	await(stopped, other);
-	ck_call(heapd_collect(heap));
-	finished = heap->t.directory->cycle.finished;
-	voids = stats->gc_voids;
-	deaths = stats->deaths;
-	kill(other, SIGSTOP);
-	ck_call(heapd_collect_start(heap));
-	while (heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) != HEAPD_PHASE_SCAN)
-		usleep(1000);
-	kill(much, SIGKILL);
-	fixture_wait(much, -SIGKILL);
-	while (HEAPD_READ_ONCE(stats->deaths) == deaths)
-		usleep(1000);
-	kill(other, SIGCONT);
-	while (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished) == finished)
-		usleep(1000);
-	ck_assert_uint_le(allocated(), 2 * MIB);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(stats->gc_voids), voids + 1);
-	ck_assert(fixture_logged(&fixture, "a client died"));
-	kill(other, SIGKILL);
-	fixture_wait(other, -SIGKILL);
-	munmap(ready, 4096);
-	munmap(stopped, 4096);
 }
 END_TEST
 
@@ -666,139 +345,6 @@ START_TEST(a_process_knows_what_it_lost)
 	ck_assert_uint_gt(info.pause_ns, 0);
 	ck_assert_uint_ge(info.pause_ns, info.pause_max_ns);
 	ck_assert_uint_gt(info.wait_ns, 0);
-}
-END_TEST
-
-/* Cycles back to back, and three markers. */
-static void setup_stressed(void)
-{
-	static const char *const more[] = { "heap.test.Debug=stress", "heap.test.MarkerThreads=3", NULL };
-
-	collected_start(more);
-}
-
-static void setup_evicting(void)
-{
-	static const char *const more[] = { "heap.test.StallTimeout=1", "heap.test.StallAction=evict", NULL };
-
-	collected_start(more);
-}
-
-START_TEST(a_stopped_client_is_evicted)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-
-	await(ready, pid);
-	kill(pid, SIGSTOP);
-	ck_call(heapd_collect(heap));
-	fixture_wait(pid, -SIGKILL);
-	ck_assert(fixture_logged(&fixture, "evicted"));
-	munmap(ready, 4096);
-}
-END_TEST
-
-/*
- * It goes on with what it has mapped, but nobody can ask it what it holds. Its agent would connect again, and may be faster than the
- * daemon in seeing what has happened: it finds no descriptor for that.
- */
-static int close_everything(void *arg)
-{
-	const struct rlimit none = { .rlim_cur = 3, .rlim_max = 3 };
-	heapd_heap *own;
-
-	(void)arg;
-	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
-		return 1;
-	if (setrlimit(RLIMIT_NOFILE, &none) < 0)
-		return 2;
-	closefrom(3);
-	for (;;)
-		pause();
-}
-
-START_TEST(who_hangs_up_and_goes_on_is_ended)
-{
-	fixture_wait(fixture_client_fork(close_everything, NULL), -SIGKILL);
-	ck_assert(fixture_logged(&fixture, "still has the heap mapped"));
-}
-END_TEST
-
-static int become_another(void *arg)
-{
-	heapd_heap *own;
-
-	(void)arg;
-	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
-		return 1;
-	execl("/bin/sh", "sh", "-c", "sleep 0.3; exit 7", (char *)NULL);
-	return 2;
-}
-
-START_TEST(who_becomes_another_program_lives)
-{
-	fixture_wait(fixture_client_fork(become_another, NULL), 7);
-}
-END_TEST
-
-/* A thread that computes for long without a call is scanned all the same, and holds what it holds. */
-static int compute(void *arg)
-{
-	int *words = (int *)arg;
-	heapd_heap *own;
-
-	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
-		return 1;
-	heapd_type *type = heapd_type_find(own, "node");
-	struct node *n = heapd_new(type, struct node);
-	n->value = 77;
-	__atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&words[1], __ATOMIC_RELAXED)) {
-		__asm__ volatile("pause" : "+r"(n));
-#ifdef HEAPD_TSAN
-		asleep(own, 1); /* it keeps the signal back from one who computes */
-#endif
-	}
-	return n->value == 77 ? 0 : 2;
-}
-
-START_TEST(a_computing_thread_is_scanned)
-{
-	int *words = shared_int();
-	pid_t pid = fixture_client_fork(compute, words);
-
-	await(&words[0], pid);
-	for (unsigned i = 0; i < 5; i++)
-		churn();
-	__atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
-	fixture_wait(pid, 0);
-	munmap(words, 4096);
-}
-END_TEST
-
-/* The child of a fork holds what its parent's stack held, and its pins, whatever the parent does then. */
-START_TEST(a_forked_child_holds_its_own)
-{
-	struct node *n = node_new(99, NULL);
-	int *words = shared_int();
-	struct node **pin = heapd_pin(heap, node_new(98, NULL));
-	pid_t pid = fork();
-
-	if (!pid) {
-		__atomic_store_n(&words[0], 1, __ATOMIC_RELEASE);
-		while (!__atomic_load_n(&words[1], __ATOMIC_ACQUIRE))
-			asleep(heap, 1);
-		_exit(n->value == 99 && (*pin)->value == 98 ? 0 : 1);
-	}
-	ck_assert_int_gt(pid, 0);
-	n = NULL;
-	ck_call(heapd_unpin(pin));
-	await(&words[0], pid);
-	for (unsigned i = 0; i < 3; i++)
-		churn();
-	__atomic_store_n(&words[1], 1, __ATOMIC_RELEASE);
-	fixture_wait(pid, 0);
-	munmap(words, 4096);
 }
 END_TEST
 
@@ -875,7 +421,7 @@ int main(void)
 {
 	Suite *suite = suite_create("collect");
 	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed"),
-	      *paced = tcase_create("paced"), *evicting = tcase_create("evicting");
+	      *paced = tcase_create("paced");
 
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
@@ -887,19 +433,8 @@ int main(void)
 	tcase_add_test(roots, large_objects_come_back);
 	tcase_add_test(roots, the_limit_holds);
 	tcase_add_test(roots, full_of_live_objects);
-	tcase_add_test(roots, the_dead_leave_nothing);
-	tcase_add_test(roots, the_dead_do_not_wait_for_the_living);
 	tcase_add_test(roots, a_heap_that_grows_asks_once);
-	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
-	tcase_add_test(roots, a_large_object_waits_no_longer_than_may_be);
-	tcase_add_test(roots, a_traced_client_holds_up_the_cycle_only);
-	tcase_add_test(roots, a_void_cycle_loses_no_request);
-	tcase_add_test(roots, a_death_makes_a_cycle_void);
 	tcase_add_test(roots, a_process_knows_what_it_lost);
-	tcase_add_test(roots, who_hangs_up_and_goes_on_is_ended);
-	tcase_add_test(roots, who_becomes_another_program_lives);
-	tcase_add_test(roots, a_computing_thread_is_scanned);
-	tcase_add_test(roots, a_forked_child_holds_its_own);
 	tcase_add_test(roots, explicit_free_beside_collection);
 	tcase_add_test(roots, off_is_off);
 	tcase_add_test(roots, statistics_of_a_cycle);
@@ -915,13 +450,6 @@ int main(void)
 	tcase_add_test(stressed, cycles_of_pointers_come_back);
 	tcase_add_test(stressed, the_limit_holds);
 	tcase_add_test(stressed, full_of_live_objects);
-	tcase_add_test(stressed, the_dead_leave_nothing);
-	tcase_add_test(stressed, a_computing_thread_is_scanned);
-	tcase_add_test(stressed, a_forked_child_holds_its_own);
 	tcase_add_test(stressed, explicit_free_beside_collection);
-	suite_add_tcase(suite, stressed);
-	tcase_set_timeout(evicting, 60);
-	tcase_add_checked_fixture(evicting, setup_evicting, attached_stop);
-	tcase_add_test(evicting, a_stopped_client_is_evicted);
-	return attached_run(evicting, suite);
+	return attached_run(stressed, suite);
 }

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * For tests of collections with a real daemon: a heap that is collected only when that is asked for or needed, and nodes in it.
+ *
+ * What is still there is told by weak means: objects carry a value that no other has, and slots that were taken
+ * back are zeroed or carry another's. Bytes allocated come from the daemon's verification.
+ */
+#ifndef HEAPD_TESTS_COLLECTEDNODES_H
+#define HEAPD_TESTS_COLLECTEDNODES_H
+
+#include "collected.h"
+
+#define MIB (1ul << 20)
+
+struct node {
+	heapd_ptr(struct node) next;
+	uint64_t value;
+	uint64_t pad[6];
+};
+
+static heapd_type *nodes;
+
+static inline void collected_start(const char *const *more)
+{
+	const char *settings[16] = { "heap.test.GCPercent=100", "heap.test.GCInterval=off" };
+	unsigned n = 2;
+
+	while (more && *more)
+		settings[n++] = *more++;
+	fixture_start(&fixture, settings);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+	nodes = heapd_type_define(heap, "node", struct node, next);
+	ck_assert_ptr_nonnull(nodes);
+}
+
+static inline void setup(void)
+{
+	collected_start(NULL);
+}
+
+/* Cycles back to back, and three markers. */
+static inline void setup_stressed(void)
+{
+	static const char *const more[] = { "heap.test.Debug=stress", "heap.test.MarkerThreads=3", NULL };
+
+	collected_start(more);
+}
+
+static inline struct node *node_new(uint64_t value, struct node *next)
+{
+	struct node *n = heapd_new(nodes, struct node);
+
+	ck_assert_msg(n != NULL, "%s", heapd_error());
+	n->value = value;
+	heapd_init(&n->next, next);
+	return n;
+}
+
+static inline uint64_t allocated(void)
+{
+	struct heapd_verify_result v = HEAPD_SIZED(v);
+
+	ck_assert_msg(heapd_verify(heap, &v) == 0, "%s", v.first);
+	return v.allocated;
+}
+
+/* Many slots are used anew: whatever was taken back by mistake is overwritten. */
+static inline void churn(void)
+{
+	for (unsigned i = 0; i < 20000; i++)
+		node_new(0xbad, NULL);
+	collect();
+	for (unsigned i = 0; i < 20000; i++)
+		node_new(0xbad, NULL);
+}
+
+static __attribute__((noinline, unused)) void list_drop(unsigned n)
+{
+	struct node *list = NULL;
+
+	for (unsigned i = 0; i < n; i++)
+		list = node_new(i, list);
+	heapd_keep(list);
+}
+
+#endif
