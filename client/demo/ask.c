@@ -22,7 +22,7 @@ int ask_reader(struct check *check, const char *question, const char *words, con
 	files.output = scratch_open();
 	if (files.output < 0)
 		return say_error(files.output, "cannot make a temporary file");
-	child_arg(&args, "/proc/self/exe");
+	child_self(&args);
 	options_pass(check->options, &args);
 	child_arg(&args, "--null");
 	child_arg(&args, "--ask");

@@ -25,6 +25,12 @@ void child_arg(struct child_args *args, const char *arg)
 	args->argv[args->n] = NULL;
 }
 
+void child_self(struct child_args *args)
+{
+	args->program = "/proc/self/exe";
+	child_arg(args, program_invocation_short_name);
+}
+
 void child_arg_number(struct child_args *args, uint64_t number)
 {
 	char *text = args->numbers[args->nnumbers++];
@@ -111,7 +117,8 @@ int child_start(const struct child_args *args, const struct child_files *files, 
 		lseek(files->input, 0, SEEK_SET);
 	r = redirect(&actions, files);
 	if (r == 0)
-		r = posix_spawnp(pid, args->argv[0], &actions, &attributes, args->argv, environ);
+		r = posix_spawnp(pid, args->program ? args->program : args->argv[0], &actions, &attributes,
+				 args->argv, environ);
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attributes);
 	return -r;

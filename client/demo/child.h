@@ -12,6 +12,7 @@
 
 /* A command line in the making. The strings are not copied but those of child_arg_number(). */
 struct child_args {
+	const char *program; /* NULL: the first argument says it */
 	char *argv[CHILD_ARGS_MAX + 1];
 	unsigned n;
 	char numbers[8][24];
@@ -19,6 +20,8 @@ struct child_args {
 };
 
 void child_arg(struct child_args *args, const char *arg);
+/* This program, by its own name: the first argument. Also when there is another one in its place by now. */
+void child_self(struct child_args *args);
 void child_arg_number(struct child_args *args, uint64_t number);
 
 /* What the process gets as standard input, output and error; -1: ours. */

@@ -58,7 +58,7 @@ static int start_worker(struct crew *crew, unsigned slot)
 	struct child_args args = { 0 };
 	int r;
 
-	child_arg(&args, "/proc/self/exe");
+	child_self(&args);
 	child_arg(&args, "--role=worker");
 	options_pass(o, &args);
 	child_arg(&args, "--slot");
@@ -121,7 +121,7 @@ static int start_reader(struct crew *crew)
 	struct child_args args = { 0 };
 	int r;
 
-	child_arg(&args, "/proc/self/exe");
+	child_self(&args);
 	options_pass(crew->options, &args);
 	child_arg(&args, "--ask");
 	child_arg(&args, "sound");

@@ -70,7 +70,7 @@ static int start_daemon(struct host *host, bool outlive)
 	if (files.errors < 0)
 		return say_error(-errno, "%s", host->log);
 	files.output = files.errors;
-	child_arg(&args, "/proc/self/exe");
+	child_self(&args);
 	child_arg(&args, "--role=daemon");
 	if (outlive)
 		child_arg(&args, "--keep");
