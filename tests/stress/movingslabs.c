@@ -85,11 +85,14 @@ static void spare_make(struct scene *s, size_t bytes)
 		miss("there is no spare");
 }
 
+#define COMMITTED (128ul << 20) /* bytes, of which rings may have a share: enough for all of these sizes */
+
 /* All places are taken, by sizes up to the one that is returned. */
 static size_t spares_fill(struct scene *s)
 {
 	size_t bytes = 16;
 
+	allocate_many(s, COMMITTED, 1);
 	while (spares_of(s, 0) < HEAPD_SPARE_COUNT) {
 		bytes = heapd_sizeclass_size(heapd_sizeclass_of(bytes + 1));
 		spare_make(s, bytes);
