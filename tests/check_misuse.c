@@ -324,17 +324,15 @@ static enum outcome write_after_free(void)
 /* Two neighbours, as soon as there are. */
 static void neighbours(char *objects[2])
 {
-	size_t slot = 0;
+	size_t slot = SIZE_MAX;
 
-	objects[0] = new_bytes(SIZE);
-	for (unsigned i = 0; i < TRIES; i++) {
+	objects[1] = new_bytes(SIZE);
+	for (unsigned i = 0; i < TRIES && slot >= 2 * (size_t)SIZE; i++) {
+		objects[0] = objects[1];
 		objects[1] = new_bytes(SIZE);
 		slot = (size_t)((uintptr_t)objects[1] - (uintptr_t)objects[0]);
-		if (slot < 2 * (size_t)SIZE)
-			return;
-		objects[0] = objects[1];
 	}
-	must(!"no neighbours");
+	must(slot < 2 * (size_t)SIZE);
 }
 
 static enum outcome overflow(void)
