@@ -222,6 +222,8 @@ static void decide(struct supply *supply)
 			continue;
 		taker->most = most_of(taker, all, promised, share);
 		taker->full = taker->bytes >= taker->most;
+		/* Who is full anew asks anew: what was waited for then, has been since long. */
+		taker->waits &= taker->full;
 		takers->full |= taker->full;
 	}
 }
@@ -431,11 +433,9 @@ static void answer(struct supply *supply)
 	struct takers *takers = supply->takers;
 
 	look_who_asks(supply);
-	for (struct taker *taker = takers->now; taker < takers->now + PLACES; taker++) {
-		taker->waits &= taker->full;
+	for (struct taker *taker = takers->now; taker < takers->now + PLACES; taker++)
 		if (taker->waits)
 			taker_serve(supply, taker);
-	}
 }
 
 static void look_who_is_there(struct supply *supply, uint64_t now)

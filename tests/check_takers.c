@@ -114,9 +114,22 @@ static int wasteful(void)
 
 	if (enter(&chain) < 0)
 		return 1;
-	for (;;)
+	for (;;) {
 		if (!heapd_alloc(heap, object_bytes))
 			refused();
+		mine->bytes += object_bytes;
+	}
+}
+
+/* Holds nothing, and calls nothing: a cycle waits for it only while it is stopped. */
+static int idle(void)
+{
+	struct link **chain;
+
+	if (enter(&chain) < 0)
+		return 1;
+	for (;;)
+		pause();
 }
 
 /* Takes as much as is surely its own, in a while, and holds it. */
@@ -406,6 +419,61 @@ START_TEST(who_wastes_waits_for_the_collector)
 }
 END_TEST
 
+static void wait_for_rest(const struct account *account)
+{
+	uint64_t before;
+
+	do {
+		before = account->bytes;
+		usleep(50000);
+	} while (account->bytes != before);
+}
+
+static void wait_for_more(const struct account *account)
+{
+	uint64_t before = account->bytes;
+
+	for (unsigned i = 0; account->bytes == before && i < PATIENT; i++)
+		usleep(1000);
+	ck_assert_uint_ne(account->bytes, before);
+}
+
+/*
+ * No cycle ends while a process is stopped, so those who make garbage come to the end of what they may have, and wait. Each time
+ * it takes a cycle of that time to say that there is no more: one that has helped before says nothing.
+ */
+START_TEST(each_time_a_collection_is_waited_for)
+{
+	pid_t wasters[2], stopped;
+	char *log;
+
+	if (!is_root("each_time_a_collection_is_waited_for"))
+		return;
+	start(collected, false);
+	object_bytes = 256;
+	stopped = begin(2, OWNER, idle);
+	wait_for(&accounts[2].there, true, "who is to be stopped");
+	wasters[0] = begin(0, OWNER, wasteful);
+	wasters[1] = begin(1, MEMBER, wasteful);
+	for (unsigned round = 0; round < 5; round++) {
+		kill(stopped, SIGSTOP);
+		wait_for_rest(&accounts[0]);
+		wait_for_rest(&accounts[1]);
+		kill(stopped, SIGCONT);
+		wait_for_more(&accounts[0]);
+		wait_for_more(&accounts[1]);
+	}
+	ck_assert_uint_eq(accounts[0].refusals + accounts[1].refusals, 0);
+	log = fixture_log(&f);
+	ck_assert_ptr_null(strstr(log, "memory is refused"));
+	free(log);
+	end(wasters[0]);
+	end(wasters[1]);
+	end(stopped);
+	fixture_stop(&f);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("takers");
@@ -419,6 +487,7 @@ int main(void)
 	tcase_add_test(tcase, what_was_left_counts);
 	tcase_add_test(tcase, what_others_took_over_is_theirs);
 	tcase_add_test(tcase, who_wastes_waits_for_the_collector);
+	tcase_add_test(tcase, each_time_a_collection_is_waited_for);
 	suite_add_tcase(suite, tcase);
 	return suite_run(suite);
 }
