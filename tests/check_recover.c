@@ -437,22 +437,31 @@ START_TEST(punching_pages)
 }
 END_TEST
 
-/* A chunk on its way to the system counts as gone, and as dirty. */
-START_TEST(punching)
+/* A daemon that ends as the last chunk of its heap is on its way to the system: which one, and what was committed. */
+static uint64_t die_punching(uint64_t *committed)
 {
 	struct heapd_batch batch;
 	struct ledger ledger;
-	uint64_t committed, chunk = 0;
+	uint64_t chunk = 0;
 
 	testheap_start(&t);
 	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
 	forget();
 	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
-	committed = stats_now().committed;
+	*committed = stats_now().committed;
 	while (ledger.committed[0] >> (chunk + 1) & 1)
 		chunk++;
 	ck_assert_uint_gt(chunk, 0);
 	hole_make(&ledger, chunk, UINT64_MAX);
+	return chunk;
+}
+
+/* A chunk on its way to the system counts as gone, and as dirty. */
+START_TEST(punching)
+{
+	uint64_t committed;
+
+	die_punching(&committed);
 	adopt();
 	ck_assert_uint_eq(stats_now().committed, committed - HEAPD_CHUNK_SIZE);
 	ck_assert_uint_eq(t.heap->ledger->head->hole.chunk, 0);
@@ -462,19 +471,9 @@ END_TEST
 /* One that the last daemon's process may punch still is left out until it is over, and is gone then. */
 START_TEST(punching_late)
 {
-	struct heapd_batch batch;
-	struct ledger ledger;
 	struct punch last;
-	uint64_t committed, chunk = 0;
+	uint64_t committed, chunk = die_punching(&committed);
 
-	testheap_start(&t);
-	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
-	forget();
-	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
-	committed = stats_now().committed;
-	while (ledger.committed[0] >> (chunk + 1) & 1)
-		chunk++;
-	hole_make(&ledger, chunk, UINT64_MAX);
 	punch_init(&last);
 	punch_open(&last, t.heap->ledger_fd);
 	ck_assert(!punch_is_late(&last));

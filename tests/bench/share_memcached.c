@@ -32,33 +32,6 @@ static double used(struct server *r)
 	return bytes;
 }
 
-/* The nodes are made where they are to stay: what others build first, and then hand over, is in here. */
-static void build(struct share *s)
-{
-	struct server *r = s->arg;
-	char line[64];
-
-	s->shared[0] = used(r);
-	for (uint64_t i = 0; i < s->nodes; i += SERVER_BATCH) {
-		uint64_t end = bench_min(i + SERVER_BATCH, s->nodes);
-
-		for (uint64_t k = i; k < end; k++)
-			value_put(r, k, s->nodes);
-		server_send(r);
-		for (uint64_t k = i; k < end; k++) {
-			server_line(r, line, sizeof(line));
-			if (strcmp(line, "STORED") != 0)
-				share_fail(line);
-		}
-	}
-}
-
-static void hand_over(struct share *s)
-{
-	share_tell(s);
-	s->shared[1] = used(s->arg);
-}
-
 /* Those that it has, each with its name, and then END. */
 static void values_get(struct server *r, const uint64_t *numbers, size_t n, struct server_value *values)
 {
@@ -81,14 +54,11 @@ static void values_get(struct server *r, const uint64_t *numbers, size_t n, stru
 
 int main(int argc, char **argv)
 {
-	static const struct share_way way = { "memcached", server_begin, build,
-					      hand_over,   server_take,  server_walk };
-	static struct server server = { .values_get = values_get };
+	static struct server server = { .name = "memcached",
+					.stored = "STORED",
+					.value_put = value_put,
+					.used = used,
+					.values_get = values_get };
 
-	if (argc != 3) {
-		fprintf(stderr, "usage: share_memcached SOCKET NODES (share-run starts it)\n");
-		return 2;
-	}
-	server.path = argv[1];
-	return share_run(&way, strtoull(argv[2], NULL, 10), &server);
+	return server_main(&server, argc, argv);
 }

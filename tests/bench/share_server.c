@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-void server_begin(struct share *s, bool reader)
+static void begin(struct share *s, bool reader)
 {
 	struct sockaddr_un to = { .sun_family = AF_UNIX };
 	struct server *r = s->arg;
@@ -91,7 +91,7 @@ void server_put_bytes(struct server *r, const void *data, size_t bytes)
 	r->outgoing += bytes;
 }
 
-uint64_t server_take(struct share *s)
+static uint64_t take(struct share *s)
 {
 	static const uint64_t root;
 	struct server *r = s->arg;
@@ -123,7 +123,7 @@ static size_t wave_walk(struct server *r, size_t n, uint64_t *sum)
 	return below;
 }
 
-uint64_t server_walk(struct share *s)
+static uint64_t walk(struct share *s)
 {
 	struct server *r = s->arg;
 	uint64_t sum = 0, *last;
@@ -137,4 +137,45 @@ uint64_t server_walk(struct share *s)
 		r->next = last;
 	}
 	return sum;
+}
+
+/* The nodes are made where they are to stay: what others build first, and then hand over, is in here. */
+static void build(struct share *s)
+{
+	struct server *r = s->arg;
+	char line[64];
+
+	s->shared[0] = r->used(r);
+	for (uint64_t i = 0; i < s->nodes; i += SERVER_BATCH) {
+		uint64_t end = bench_min(i + SERVER_BATCH, s->nodes);
+
+		for (uint64_t k = i; k < end; k++)
+			r->value_put(r, k, s->nodes);
+		server_send(r);
+		for (uint64_t k = i; k < end; k++) {
+			server_line(r, line, sizeof(line));
+			if (strcmp(line, r->stored) != 0)
+				share_fail(line);
+		}
+	}
+}
+
+static void hand_over(struct share *s)
+{
+	struct server *r = s->arg;
+
+	share_tell(s);
+	s->shared[1] = r->used(r);
+}
+
+int server_main(struct server *server, int argc, char **argv)
+{
+	const struct share_way way = { server->name, begin, build, hand_over, take, walk };
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: share_%s SOCKET NODES (share-run starts it)\n", server->name);
+		return 2;
+	}
+	server->path = argv[1];
+	return share_run(&way, strtoull(argv[2], NULL, 10), server);
 }

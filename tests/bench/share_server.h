@@ -20,6 +20,9 @@ _Static_assert(sizeof(struct server_value) == 64, "as large as the others' nodes
 
 struct server {
 	const char *path;
+	const char *name, *stored; /* the way's; the answer to a value that was put */
+	void (*value_put)(struct server *r, uint64_t i, uint64_t n);
+	double (*used)(struct server *r); /* bytes, with what it keeps beside each value */
 	/* Asks for n nodes at once; what they are goes to values. */
 	void (*values_get)(struct server *r, const uint64_t *numbers, size_t n, struct server_value *values);
 	int fd;
@@ -28,10 +31,8 @@ struct server {
 	uint64_t *wave, *next; /* numbers of the nodes to ask for: of this depth, of the one below */
 };
 
-/* Parts of a way (share.h) whose arg is a struct server. */
-void server_begin(struct share *s, bool reader);
-uint64_t server_take(struct share *s);
-uint64_t server_walk(struct share *s);
+/* The whole of a program SOCKET NODES that asks this server; returns its exit status. */
+int server_main(struct server *server, int argc, char **argv);
 
 /* What goes out is kept until it is sent. */
 void server_put(struct server *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
