@@ -84,10 +84,20 @@ bool punch_is_late(struct punch *punch)
 
 static inline ALONE __attribute__((always_inline)) long call(long number, long a, long b, long c)
 {
+#if defined(__x86_64__)
 	long r;
 
 	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
 	return r;
+#elif defined(__aarch64__)
+	register long which __asm__("x8") = number, r __asm__("x0") = a;
+	register long second __asm__("x1") = b, third __asm__("x2") = c;
+
+	__asm__ volatile("svc 0" : "+r"(r) : "r"(which), "r"(second), "r"(third) : "memory");
+	return r;
+#else
+#error "how does this processor call the system?"
+#endif
 }
 
 /* The table of files is ours until the first call makes it the process's own. */
