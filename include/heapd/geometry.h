@@ -50,7 +50,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->supplied_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->out_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->past_at = heapd_geometry_place(&end, g->slabs * sizeof(struct heapd_slab_past));
-	g->directory_at = size;
+	g->directory_at = size + HEAPD_APART;
 	g->directory_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 
 	end = 4096;
@@ -106,6 +106,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		HEAPD_SESSION_RANGES_AT,
 		HEAPD_SESSION_SIZE,
 		HEAPD_OP_COUNT,
+		g.directory_at,
 		g.class_at,
 		g.type_at,
 		g.map_at,

@@ -3,8 +3,8 @@
  * Where everything lies: the geometry of one heap in address space, and the layout of its shared
  * memory. Every process maps a heap at the same addresses:
  *
- *   base                base + size        + directory_size          + control_size
- *   | heap (objects) ... | directory (r/o) ... | control (r/w) ...        |
+ *   base                base + size   + HEAPD_APART         + directory_size    + control_size
+ *   | heap (objects) ... | nothing     | directory (r/o) ... | control (r/w) ... |
  *
  * so plain pointers work between processes. Each of the three is one memfd, made at full size and
  * sparse: nothing is ever remapped. Offsets are computed by heapd_geometry_compute() on both sides
@@ -26,6 +26,12 @@
 #define HEAPD_CHUNK_SIZE     (1ul << HEAPD_CHUNK_SHIFT)
 #define HEAPD_CHUNK_PAGES    (HEAPD_CHUNK_SIZE / HEAPD_PAGE_SIZE)
 #define HEAPD_PREFAULT_SHIFT 16 /* a fault maps 64 KiB around it */
+
+/*
+ * Nothing lies at the heap's end: that address is one past the last object, and a pointer to a table there, on the stack of
+ * a thread that waits in a call of the library, would keep that object.
+ */
+#define HEAPD_APART HEAPD_CHUNK_SIZE
 
 #define HEAPD_SIZE_MIN (64ul << 20)
 #define HEAPD_SIZE_MAX (2ul << 40)
