@@ -218,7 +218,7 @@ static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *sel
 		return;
 	begin = pause_begin();
 	uint64_t sp = interrupted_at(registers_add(&a, c));
-	bool found = stack_words_add_thread(heap, &a.out, self, sp, &c->uc_stack);
+	bool found = stack_words_add_thread(heap, &a.out, self, sp, STACK_RED_ZONE, &c->uc_stack);
 	pause_count(heap, self, begin, a.cycle);
 	if (found)
 		answer_end(&a);

@@ -159,7 +159,7 @@ static void thread_answer(struct heapd_heap *heap, struct heapd_thread *thread, 
 		return;
 	}
 	stack_words_add(heap, &a.out, saved, saved + sizeof(thread->saved_regs));
-	if (stack_words_add_thread(heap, &a.out, thread, thread->saved_sp, NULL))
+	if (stack_words_add_thread(heap, &a.out, thread, thread->saved_sp, 0, NULL))
 		answer_end(&a);
 	else
 		atomic_store(&heap->stray, thread->tid);

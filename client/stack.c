@@ -8,8 +8,9 @@
  * registers need no list: __builtin_unwind_init() puts those that a caller may have values in on the
  * stack, below the frame that is scanned from, so they are found as stack words.
  *
- * Which part of which stack. From the stack pointer (less the red zone) to the stack's end, if it lies in
- * the thread's stack. In the alternate signal stack, that one from there on, and of the thread's stack
+ * Which part of which stack. From the stack pointer to the stack's end, if it lies in the thread's stack; of a
+ * thread that a signal has interrupted, from the red zone on, where a function may have values without having moved
+ * the stack pointer. Whoever has called a function has none there: the call has written to it. In the alternate signal stack, that one from there on, and of the thread's stack
  * what was in use when the signal came: where that ended is not known, but the frame that the kernel put
  * on the alternate stack holds it, so the lowest address of the thread's stack that is found there is at
  * or below it. In a local range (a coroutine's stack), the ranges are read whole anyway, and so is the
@@ -142,11 +143,12 @@ static scanning uint64_t lowest_of_stack(const struct heapd_thread *thread, uint
 
 /* Of two stacks: the alternate one from sp on, and what that says of the other. */
 static void alternate_add(const struct heapd_heap *heap, struct stack_words *out,
-			  const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate)
+			  const struct heapd_thread *thread, uint64_t sp, uint64_t below,
+			  const stack_t *alternate)
 {
 	uint64_t low = (uint64_t)(uintptr_t)alternate->ss_sp, high = low + alternate->ss_size, main;
 
-	sp = sp - low > STACK_RED_ZONE ? sp - STACK_RED_ZONE : low;
+	sp = sp - low > below ? sp - below : low;
 	stack_words_add(heap, out, sp, high);
 	main = lowest_of_stack(thread, sp, high);
 	main = main - thread->stack_low > STACK_RED_ZONE ? main - STACK_RED_ZONE : thread->stack_low;
@@ -154,16 +156,17 @@ static void alternate_add(const struct heapd_heap *heap, struct stack_words *out
 }
 
 bool stack_words_add_thread(const struct heapd_heap *heap, struct stack_words *out,
-			    const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate)
+			    const struct heapd_thread *thread, uint64_t sp, uint64_t below,
+			    const stack_t *alternate)
 {
 	bool local = local_ranges_add(heap, out, 1 + (uint32_t)(thread - heap->threads), sp);
 
 	edits_add(heap, out, thread);
 	/* First, since an alternate stack may be an array on the thread's own. */
 	if (alternate && sp - (uint64_t)(uintptr_t)alternate->ss_sp < alternate->ss_size)
-		alternate_add(heap, out, thread, sp, alternate);
+		alternate_add(heap, out, thread, sp, below, alternate);
 	else if (sp >= thread->stack_low && sp <= thread->stack_high)
-		stack_words_add(heap, out, sp - STACK_RED_ZONE, thread->stack_high);
+		stack_words_add(heap, out, sp - below, thread->stack_high);
 	else if (local)
 		touched_words_add(heap, out, thread->stack_low, thread->stack_high);
 	else
@@ -175,7 +178,8 @@ static __attribute__((noinline)) bool words_add_from_here(const struct heapd_hea
 							  struct stack_words *out,
 							  const struct heapd_thread *self)
 {
-	return stack_words_add_thread(heap, out, self, (uint64_t)(uintptr_t)__builtin_frame_address(0), NULL);
+	return stack_words_add_thread(heap, out, self, (uint64_t)(uintptr_t)__builtin_frame_address(0), 0,
+				      NULL);
 }
 
 bool stack_words_add_own(const struct heapd_heap *heap, struct stack_words *out,

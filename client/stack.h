@@ -21,12 +21,13 @@ hidden void stack_words_add(const struct heapd_heap *heap, struct stack_words *o
 			    uint64_t high);
 
 /*
- * Adds those that a thread holds apart from its registers: its stack from sp on, its local ranges, its
- * open edits. alternate: its alternate signal stack where that is known, else NULL. False: sp is on a
+ * Adds those that a thread holds apart from its registers: its stack from `below` bytes under sp on (of an interrupted
+ * thread STACK_RED_ZONE, else 0), its local ranges, its open edits. alternate: its alternate signal stack where that is known, else NULL. False: sp is on a
  * stack that the thread did not tell of, so not all were found. Async-signal-safe.
  */
 hidden bool stack_words_add_thread(const struct heapd_heap *heap, struct stack_words *out,
-				   const struct heapd_thread *thread, uint64_t sp, const stack_t *alternate);
+				   const struct heapd_thread *thread, uint64_t sp, uint64_t below,
+				   const stack_t *alternate);
 
 /*
  * Adds those of the calling thread: its registers, its stack, its local ranges and its edits. False: it

@@ -299,6 +299,43 @@ START_TEST(offline_is_answered_for)
 }
 END_TEST
 
+/* What calls hold that it makes meanwhile, right below what it saved, is not held by it. */
+static UNSEEN void hold_below(struct holder *h)
+{
+	volatile uint64_t words[8];
+
+	for (unsigned i = 0; i < 8; i++)
+		words[i] = ~h->inverted;
+	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
+	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
+		usleep(100);
+	for (unsigned i = 0; i < 8; i++)
+		words[i] = 0;
+}
+
+static UNSEEN void hold_nothing(struct holder *h)
+{
+	ck_assert_int_eq(heapd_thread_offline(heap), 0);
+	hold_below(h);
+	ck_assert_int_eq(heapd_thread_online(heap), 0);
+}
+
+static const struct holder_place below = { "below", hold_nothing };
+
+START_TEST(offline_holds_nothing_below)
+{
+	struct holder h;
+
+	holder_begin(&h, heap, &below, address(1));
+	phase_set(1, HEAPD_PHASE_SCAN);
+	ck_assert_uint_eq(handshake_serve(heap, &agent), 0);
+	ck_assert_uint_eq(h.record->scanned, 1);
+	ck_assert(!published(h.record, address(1)));
+	holder_tell(&h, OFFLINE_BACK);
+	pthread_join(h.thread, NULL);
+}
+END_TEST
+
 /* _i: the phase in which it comes back, unasked. */
 START_TEST(comes_back_online)
 {
@@ -726,6 +763,7 @@ int main(void)
 	tcase_add_test(tcase, inside_an_operation);
 	tcase_add_test(tcase, not_asked);
 	tcase_add_test(tcase, offline_is_answered_for);
+	tcase_add_test(tcase, offline_holds_nothing_below);
 	tcase_add_loop_test(tcase, comes_back_online, 0, 5);
 	tcase_add_test(tcase, calls_while_offline);
 	tcase_add_test(tcase, waits_for_the_agent);
