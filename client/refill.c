@@ -455,29 +455,39 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struc
 		error = supply_wait(heap, self, refill->class, deadline);
 	}
 	/* One wait, of however many steps. */
-	if (refill->waited)
+	if (unlikely(refill->waited))
 		HEAPD_PROBE(supply__wait__end, heap->name, refill->class, clock_now() - refill->waited);
 	return error;
 }
 
-/* The time of few is taken; see sample.c. */
-static void slow_begin(const struct heapd_heap *heap, struct refill *refill)
+/* The time of few is taken; see sample.c. Nobody may look any more. */
+static __attribute__((noinline, cold)) void slow_begin(const struct heapd_heap *heap, struct refill *refill)
 {
-	if (!HEAPD_PROBED(alloc__slow__end) || !sample_slow())
+	heapd_sampling.timed = false;
+	if (!HEAPD_PROBED(alloc__slow__end))
 		return;
 	HEAPD_PROBE(alloc__slow__begin, heap->name, refill->class, refill->elemsize);
 	refill->begin = clock_now();
 }
 
-static void slow_end(const struct heapd_heap *heap, const struct refill *refill, int error)
+/* Of one whose time was taken, or that has waited; none that has not can have failed. */
+static __attribute__((noinline, cold)) void slow_end(const struct heapd_heap *heap,
+						     const struct refill *refill, int error)
 {
 	uint64_t begin = refill->begin ? refill->begin : refill->waited;
 
-	if (begin)
-		HEAPD_PROBE(alloc__slow__end, heap->name, refill->class, refill->elemsize,
-			    clock_now() - begin, (uint64_t)error, refill->waited ? 1 : SAMPLE_SLOW);
+	HEAPD_PROBE(alloc__slow__end, heap->name, refill->class, refill->elemsize, clock_now() - begin,
+		    (uint64_t)error, refill->waited ? 1 : SAMPLE_SLOW);
 	if (error)
 		HEAPD_PROBE(alloc__refused, heap->name, refill->class, refill->elemsize, (uint64_t)error);
+}
+
+/* Somebody looks: this is paid for each slab (sample.c). */
+static void looked_at(struct heapd_heap *heap, const struct heapd_thread *self, const struct refill *refill)
+{
+	sample_slow(self->slow);
+	sample_take(heap, refill->class, refill->elemsize, refill->popped & ~HEAPD_CURRENT_ZEROED,
+		    refill->installed * refill->elemsize);
 }
 
 uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
@@ -491,17 +501,18 @@ uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 	if (heap->read_only)
 		return error_set(EROFS, "heap '%s' is attached read-only: attach it for writing", heap->name),
 		       0;
-	slow_begin(heap, &refill);
+	if (unlikely(heapd_sampling.timed))
+		slow_begin(heap, &refill);
 	gate_enter(self);
 	error = refill_loop(heap, self, &refill);
 	gate_leave(self);
 	answer_poll(heap);
-	slow_end(heap, &refill, error);
-	if (error)
+	if (unlikely(refill.begin | refill.waited))
+		slow_end(heap, &refill, error);
+	if (unlikely(error))
 		supply_failed(heap, error);
-	else if (HEAPD_PROBED(sample))
-		sample_take(heap, class, elemsize, refill.popped & ~HEAPD_CURRENT_ZEROED,
-			    refill.installed * elemsize);
+	else if (unlikely(HEAPD_PROBED(sample) | HEAPD_PROBED(alloc__slow__end)))
+		looked_at(heap, self, &refill);
 	return refill.popped;
 }
 

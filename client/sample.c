@@ -8,14 +8,15 @@
  * slow paths only, and the fast path knows nothing of it. Of a piece with a mark the first object is shown, with the
  * weight n / p: the sum of the weights is then, on average, what was taken, whatever the sizes are.
  *
- * What each thread has is how far it is from its next mark, so that a piece without one costs a subtraction. The distance
- * is counted in means, not bytes: when the mean is changed, the marks that are still to come move with it. A piece with a
- * mark ends the distance, and another is drawn from the piece's end on: the process has no memory.
+ * What each thread has is how many bytes it is from its next mark, so that a piece without one costs a subtraction and two
+ * comparisons (sample.h): while somebody looks, that is paid for each slab, where each nanosecond is half a percent of the
+ * time that 64 small objects take. A piece with a mark ends the distance, and another is drawn from the piece's end on: the
+ * process has no memory. So one is drawn anew, too, when the mean is changed.
  *
  * A hit costs microseconds, and at full speed there would be one after each thirty. So, while nobody has asked for a mean
- * of his own, a thread whose samples follow each other within SAMPLE_GAP_NS has its mean stretched, twofold each time, and shrunk back when they are far apart: which
- * comes to some hundred samples in a second and less than one hundredth of its time. A piece is weighed by the mean that held
- * before it was looked at, so the sums stay right.
+ * of his own, a thread whose samples follow each other within SAMPLE_GAP_NS has its mean stretched, twofold each time, and
+ * shrunk back when they are far apart: which comes to a few hundred samples in a second and about one thousandth of its time. A
+ * piece is weighed by the mean that held before it was looked at, so the sums stay right.
  *
  * The time of slow allocations is taken of one in SAMPLE_SLOW of those that wait for nobody, for the same reason: at full
  * speed there are millions in a second, and a hit costs as much as some hundred objects. All that wait are shown.
@@ -25,18 +26,12 @@
 #include "clock.h"
 #include "heapd/probes.h"
 
-#define SAMPLE_GAP_NS  1000000u
+#define SAMPLE_GAP_NS  2000000u
 #define SAMPLE_STRETCH 1024u
 #define TICK_NS        65536u
 
-/* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): each thread's own */
-static __thread float left;       /* means until the next mark; 0: none was drawn yet */
-static __thread float per_byte;   /* means in a byte, for this mean and stretch: */
-static __thread uint32_t mean;    /* as it was when somebody looked last */
-static __thread uint32_t stretch; /* a power of two */
-static __thread uint32_t last;    /* when the last sample was, in TICK_NS: only small differences matter */
-static __thread uint32_t slow;    /* slow allocations that somebody looked at */
-/* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
+/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): each thread's own */
+__thread struct sampling heapd_sampling;
 
 /* exp(-x) for x >= 0, to 1e-6: the series of x / 1024, multiplied ten times by itself. */
 static double exp_minus(double x)
@@ -71,61 +66,59 @@ static double minus_log(uint64_t word)
 	return (zeros + 1) * 0.69314718055994531 - ln;
 }
 
-static double distance(uint64_t address, uint64_t now)
+/* The mean as it is now: the one that is set, stretched. */
+static double mean(const struct sampling *s)
 {
-	return minus_log(draw(now * 0x9e3779b97f4a7c15ull ^ address ^ (uintptr_t)&left));
+	return (double)s->mean * (double)s->stretch;
 }
 
-static void mean_set(uint32_t bytes)
+/* A piece that ends just where the mark is has it. */
+static void left_draw(struct sampling *s, uint64_t address, uint64_t now)
 {
-	if (!stretch || bytes != HEAPD_SAMPLE_BYTES)
-		stretch = 1;
-	mean = bytes;
-	per_byte = 1 / ((float)bytes * (float)stretch);
+	double far = minus_log(draw(now * 0x9e3779b97f4a7c15ull ^ address ^ (uintptr_t)s)) * mean(s);
+
+	s->left = far < SAMPLE_NEVER ? (int64_t)far + 1 : SAMPLE_NEVER;
 }
 
-static void stretch_adapt(uint32_t now)
+void sample_mean_set(uint64_t wanted, uint64_t address)
 {
-	uint64_t since = (uint64_t)(now - last) * TICK_NS;
+	struct sampling *s = &heapd_sampling;
 
-	last = now;
-	if (since < SAMPLE_GAP_NS && stretch < SAMPLE_STRETCH)
-		stretch *= 2;
-	else if (since > 4 * SAMPLE_GAP_NS && stretch > 1)
-		stretch /= 2;
-	mean_set(mean);
+	if (!s->stretch || wanted != HEAPD_SAMPLE_BYTES)
+		s->stretch = 1;
+	s->mean = wanted;
+	if (wanted)
+		left_draw(s, address, clock_now());
+	else
+		s->left = SAMPLE_NEVER;
 }
 
-static __attribute__((noinline)) void sample_show(struct heapd_heap *heap, uint32_t class, uint64_t size,
-						  uint64_t address, uint64_t bytes)
+/* Only the mean that nobody has asked for. */
+static void stretch_adapt(struct sampling *s, uint32_t now)
 {
+	uint64_t since = (uint64_t)(now - s->last) * TICK_NS;
+
+	s->last = now;
+	if (s->mean != HEAPD_SAMPLE_BYTES)
+		return;
+	if (since < SAMPLE_GAP_NS && s->stretch < SAMPLE_STRETCH)
+		s->stretch *= 2;
+	else if (since > 4 * SAMPLE_GAP_NS && s->stretch > 1)
+		s->stretch /= 2;
+}
+
+void sample_show(struct heapd_heap *heap, uint32_t class, uint64_t size, uint64_t address, uint64_t bytes)
+{
+	struct sampling *s = &heapd_sampling;
 	uint64_t now = clock_now();
 
+	if (!s->mean) {
+		s->left = SAMPLE_NEVER;
+		return;
+	}
 	SAMPLE_FRAME();
 	HEAPD_PROBE(sample, heap->name, class, size, address,
-		    (uint64_t)((double)bytes / (1 - exp_minus((double)bytes * (double)per_byte))));
-	stretch_adapt((uint32_t)(now / TICK_NS));
-	left = (float)distance(address, now);
-}
-
-void sample_take(struct heapd_heap *heap, uint32_t class, uint64_t size, uint64_t address, uint64_t bytes)
-{
-	uint64_t wanted = HEAPD_READ_ONCE(heap->t.directory->sample_bytes);
-
-	if (!wanted || !bytes)
-		return;
-	if (wanted > UINT32_MAX)
-		wanted = UINT32_MAX;
-	if (wanted != mean)
-		mean_set((uint32_t)wanted);
-	if (left <= 0)
-		left = (float)distance(address, clock_now());
-	left -= (float)bytes * per_byte;
-	if (left <= 0)
-		sample_show(heap, class, size, address, bytes);
-}
-
-bool sample_slow(void)
-{
-	return ++slow % SAMPLE_SLOW == 0;
+		    (uint64_t)((double)bytes / (1 - exp_minus((double)bytes / mean(s)))));
+	stretch_adapt(s, (uint32_t)(now / TICK_NS));
+	left_draw(s, address, now);
 }

@@ -85,7 +85,7 @@ worker=$!
 "$dir/load" default die 0
 "$dir/load" default many 0 || complain "many failed"
 # Of slabs of 16 KiB, 504 of 16384 would be sampled of the first, 3624 of the second, none of the third; of the first fewer,
-# and each with more weight, as far as two would be less than a millisecond apart.
+# and each with more weight, as far as two would be less than two milliseconds apart.
 "$dir/load" default amount 0 || complain "amount failed"
 "$dir/load" default often 0 || complain "often failed"
 # In a heap whose setting nobody has changed.
@@ -139,7 +139,7 @@ between samples 1024 3360 3950
 between samples 2048 0 0
 between bytes 512 $((200 << 20)) $((315 << 20))
 between bytes 1024 $((235 << 20)) $((277 << 20))
-# At full speed a thousand would be sampled; as they are thinned out, about one in three milliseconds.
+# At full speed a thousand would be sampled; as they are thinned out, about one in four milliseconds.
 between samples 4096 1 $(($(cat "$dir/fast") * 10 / 12 + 25))
 says gcpause "^@longest_us\[default, load, $worker\]: [0-9]+"
 says gcpause '^\[[0-9]+(\]|, [0-9KM]+\)) +[1-9][0-9]* \|@'

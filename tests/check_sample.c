@@ -175,6 +175,23 @@ START_TEST(a_sample_says_what_was_allocated)
 }
 END_TEST
 
+/* Of all slow allocations, and of each second, third and so on, too: those in between may be of another kind. */
+START_TEST(one_of_many_slow_ones_is_timed)
+{
+	for (uint32_t step = 1; step <= 16; step++) {
+		uint32_t timed = 0, all = 1 << 24;
+
+		for (uint32_t i = 0; i < all; i++) {
+			sample_slow(7 + i * step);
+			timed += heapd_sampling.timed;
+			heapd_sampling.timed = false;
+		}
+		ck_assert_uint_ge(timed, all / SAMPLE_SLOW - 16);
+		ck_assert_uint_le(timed, all / SAMPLE_SLOW + 16);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *s = suite_create("sample");
@@ -186,6 +203,7 @@ int main(void)
 	tcase_add_test(t, weights_add_up_where_sizes_are_mixed);
 	tcase_add_test(t, the_mean_can_be_changed);
 	tcase_add_test(t, a_sample_says_what_was_allocated);
+	tcase_add_test(t, one_of_many_slow_ones_is_timed);
 	tcase_set_timeout(t, 60);
 	suite_add_tcase(s, t);
 	return suite_run(s);
