@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "coordinator.h"
 #include "host.h"
@@ -255,6 +256,8 @@ int main(int argc, char **argv)
 	};
 	int r;
 
+	/* Children run /proc/self/exe, of which the kernel makes their name. */
+	prctl(PR_SET_NAME, program_invocation_short_name);
 	argp_err_exit_status = EXIT_TROUBLE;
 	argp_program_version_hook = print_version;
 	argp_parse(&argp, argc, argv, 0, NULL, &options);
