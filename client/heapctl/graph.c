@@ -23,7 +23,6 @@
 #include "progress.h"
 
 #define EDGES_FIRST    (1u << 20)
-#define PROGRESS_EVERY (1u << 14)
 #define PARTS_MOST     (2u + HEAPD_THREAD_MAX) /* of a session: pins, ranges, its threads */
 #define SLOTS_MORE     (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
 

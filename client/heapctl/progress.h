@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define PROGRESS_EVERY (1u << 14) /* objects between two steps, of which each looks at the clock */
+
 struct progress {
 	const char *what;
 	uint64_t began, told; /* CLOCK_MONOTONIC, ns */

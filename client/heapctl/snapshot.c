@@ -9,7 +9,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "progress.h"
 #include "table.h"
 #include "tree.h"
 #include "verbs.h"
@@ -55,7 +57,17 @@ static void node_write(FILE *f, const struct graph *g, const struct tree *t, uin
 		n.span ? NODE_OBJECT : NODE_SYNTHETIC, name, id, n.size, edges);
 }
 
-static void edges_write(FILE *f, const struct graph *g, const struct tree *t)
+static void nodes_write(FILE *f, const struct graph *g, const struct tree *t, struct progress *progress)
+{
+	fputs("\"nodes\":[", f);
+	for (uint32_t v = 1; v <= t->n; v++) {
+		node_write(f, g, t, v);
+		if (v % PROGRESS_EVERY == 0)
+			progress_step(progress, v, t->n * UINT64_C(2));
+	}
+}
+
+static void edges_write(FILE *f, const struct graph *g, const struct tree *t, struct progress *progress)
 {
 	bool first = true;
 
@@ -66,6 +78,8 @@ static void edges_write(FILE *f, const struct graph *g, const struct tree *t)
 		for (uint64_t e = g->offsets[node]; e < g->offsets[node + 1]; e++, first = false)
 			fprintf(f, "%s%u,%u,%" PRIu64, first ? "" : ",\n", EDGE_ELEMENT, g->words[e],
 				(t->number[g->edges[e]] - UINT64_C(1)) * NODE_FIELDS);
+		if (v % PROGRESS_EVERY == 0)
+			progress_step(progress, t->n + (uint64_t)v, t->n * UINT64_C(2));
 	}
 }
 
@@ -92,15 +106,18 @@ static void strings_write(FILE *f, const struct graph *g)
 
 static void snapshot_write(FILE *f, const struct graph *g, const struct tree *t)
 {
+	struct progress progress;
 	uint64_t edges = 0;
 
+	progress_begin(&progress, "writing objects and pointers");
+	/* A bar amid what is written would be of no use to anybody. */
+	progress.tell = progress.tell && (f != stdout || !isatty(STDOUT_FILENO));
 	for (uint32_t v = 1; v <= t->n; v++)
 		edges += g->offsets[t->node[v] + 1] - g->offsets[t->node[v]];
 	head_write(f, t, edges);
-	fputs("\"nodes\":[", f);
-	for (uint32_t v = 1; v <= t->n; v++)
-		node_write(f, g, t, v);
-	edges_write(f, g, t);
+	nodes_write(f, g, t, &progress);
+	edges_write(f, g, t, &progress);
+	progress_end(&progress);
 	strings_write(f, g);
 }
 

@@ -13,7 +13,6 @@
 
 #include "progress.h"
 
-#define PROGRESS_EVERY (1u << 14)
 
 struct work {
 	struct store store;
