@@ -19,6 +19,12 @@ static const char *const keys[] = {
 	"build.fingerprint",
 };
 
+/* That there is no such setting is not that there is no such heap. */
+static int setting_failed(int r)
+{
+	return r == -ENOENT ? ctl_say(CTL_USAGE, "%s", heapd_error()) : ctl_failed(r);
+}
+
 static int setting_set(struct ctl *ctl, const char *text, const char *equals)
 {
 	char key[64];
@@ -28,7 +34,7 @@ static int setting_set(struct ctl *ctl, const char *text, const char *equals)
 		return ctl_say(CTL_USAGE, "there is no setting '%s'", text);
 	snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
 	r = heapd_set(ctl->heap, key, equals + 1);
-	return r < 0 ? ctl_failed(r) : CTL_OK;
+	return r < 0 ? setting_failed(r) : CTL_OK;
 }
 
 static int setting_show(struct ctl *ctl, struct table *t, const char *key, bool listed)
@@ -39,10 +45,8 @@ static int setting_show(struct ctl *ctl, struct table *t, const char *key, bool 
 	/* A daemon need not have all that this heapctl has heard of. */
 	if (r == -ENOENT && listed)
 		return CTL_OK;
-	if (r < 0) {
-		ctl_failed(r);
-		return r == -ENOENT ? CTL_USAGE : CTL_TROUBLE;
-	}
+	if (r < 0)
+		return setting_failed(r);
 	table_row(t);
 	table_text(t, key);
 	table_text(t, value);

@@ -77,11 +77,16 @@ int ctl_attach(struct ctl *ctl)
 	struct heapd_options options = heapd_options_default();
 	int r;
 
-	options.flags = HEAPD_ATTACH_READ_ONLY | HEAPD_ATTACH_THREADS_AWAY | HEAPD_ATTACH_NO_WAIT;
+	/* The pager is a child: attached, it would be a client that dies as it becomes the pager. */
+	options.flags = HEAPD_ATTACH_READ_ONLY | HEAPD_ATTACH_THREADS_AWAY | HEAPD_ATTACH_NO_WAIT |
+			HEAPD_ATTACH_FORK_DETACHED;
 	options.socket = ctl->socket;
 	options.client = "heapctl";
 	options.request_timeout_ms = 60000; /* a heap is verified as a whole */
 	r = heapd_attach(&ctl->heap, ctl->heap_name, &options);
+	/* What can be no heap's name is none. */
+	if (r == -EINVAL)
+		return ctl_say(CTL_NO_HEAP, "%s", heapd_error());
 	if (r < 0)
 		return ctl_failed(r);
 	sanity_check(ctl);
@@ -166,7 +171,6 @@ static int collect_ask(const struct ctl *ctl, uint64_t *finished)
 int ctl_collect(const struct ctl *ctl)
 {
 	const struct heapd_cycle_words *cycle = &ctl_directory(ctl)->cycle;
-	const struct timespec step = { .tv_nsec = COLLECT_STEP_MS * 1000000 };
 	uint64_t wanted, later;
 	int status = collect_ask(ctl, &wanted);
 
@@ -176,7 +180,7 @@ int ctl_collect(const struct ctl *ctl)
 		if (!HEAPD_READ_ONCE(cycle->collecting))
 			return ctl_say(CTL_TROUBLE, "heap '%s': collection is off: set gc.percent",
 				       ctl->heap->name);
-		nanosleep(&step, NULL);
+		ctl_sleep(COLLECT_STEP_MS);
 		if (i % COLLECT_ASK)
 			continue;
 		status = collect_ask(ctl, &later);
@@ -187,6 +191,24 @@ int ctl_collect(const struct ctl *ctl)
 		}
 	}
 	return status;
+}
+
+void ctl_sleep(uint64_t ms)
+{
+	const struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
+
+	nanosleep(&t, NULL);
+}
+
+bool ctl_seconds(const char *text, double most, uint64_t *ms)
+{
+	char *end;
+	double s = strtod(text, &end);
+
+	if (end == text || *end || !(s >= 0 && s <= most))
+		return false;
+	*ms = (uint64_t)(s * 1000);
+	return true;
 }
 
 bool ctl_number(const char *text, uint64_t *number)

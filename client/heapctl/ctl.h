@@ -75,6 +75,10 @@ int ctl_collect(const struct ctl *ctl);
 
 /* A number or an address from the command line: false if it is none. */
 bool ctl_number(const char *text, uint64_t *number);
+/* A time in seconds, with a fraction or without: false if it is none, or longer. */
+bool ctl_seconds(const char *text, double most, uint64_t *ms);
+
+void ctl_sleep(uint64_t ms);
 
 static inline const struct heapd_directory *ctl_directory(const struct ctl *ctl)
 {

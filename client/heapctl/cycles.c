@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "bpf/cycletrace.h"
 #include "table.h"
@@ -42,29 +41,18 @@ static uint64_t cycle_ns(const struct heapd_cycle_record *r)
 	return r->barrier + r->gather + r->scan + r->roots + r->mark + r->sweep;
 }
 
-static const char *time_text(uint64_t ns, char text[40])
-{
-	time_t seconds = (time_t)(ns / 1000000000u);
-	struct tm tm;
-	size_t n = localtime_r(&seconds, &tm) ? strftime(text, 40, "%F %T", &tm) : 0;
-
-	snprintf(text + n, 40 - n, ".%03u", (unsigned)(ns / 1000000u % 1000u));
-	return text;
-}
-
 static void cycle_row(struct table *t, const struct heapd_cycle_record *r)
 {
 	const uint64_t n[] = { cycle_ns(r),       r->barrier,  r->gather,        r->scan,   r->roots,
 			       r->mark,           r->sweep,    r->cpu,           r->before, r->marked,
 			       r->marked_objects, r->freed,    r->freed_objects, r->held,   r->pause_max,
 			       r->threads,        r->sessions, r->passes,        r->stalls };
-	char began[40];
 
 	table_row(t);
 	if (r->is_void)
 		table_color(t, "yellow");
 	table_number(t, r->cycle);
-	table_text(t, time_text(r->began, began));
+	table_text(t, text_time(r->began).text);
 	table_text(t, cycle_trigger(r->trigger));
 	table_number(t, r->is_void != 0);
 	for (size_t i = 0; i < sizeof(n) / sizeof(n[0]); i++)

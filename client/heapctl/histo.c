@@ -122,6 +122,15 @@ static struct count count_all(const struct count counts[AGES])
 	return all;
 }
 
+/* Large objects have a class for all their sizes: 0 for programs. */
+static void size_cell(struct table *t, uint64_t size)
+{
+	if (size || t->ctl->json != CTL_JSON_OFF)
+		table_number(t, size);
+	else
+		table_text(t, "large");
+}
+
 static void row(struct table *t, const struct ctl *ctl, uint32_t class, unsigned age, struct count count)
 {
 	if (!count.objects)
@@ -129,7 +138,7 @@ static void row(struct table *t, const struct ctl *ctl, uint32_t class, unsigned
 	table_row(t);
 	table_number(t, class);
 	table_text(t, class_name(ctl, class).text);
-	table_number(t, HEAPD_READ_ONCE(ctl->heap->t.classes[class].slot_size));
+	size_cell(t, HEAPD_READ_ONCE(ctl->heap->t.classes[class].slot_size));
 	table_number(t, count.objects);
 	table_number(t, count.bytes);
 	if (ctl->age)

@@ -32,7 +32,7 @@ struct growth {
 
 struct leaks {
 	struct ctl *ctl;
-	uint64_t cycles, seconds;
+	uint64_t cycles, ms;
 	void *tree;
 	struct growth **list;
 	size_t n;
@@ -209,15 +209,14 @@ static const struct by *by_find(const char *word)
 /* So long, in which the sampler, if there is one, takes samples. */
 static int pass(struct leaks *l)
 {
-	struct timespec pause = { .tv_sec = (time_t)l->seconds };
 	bool ended = false;
 	int status;
 
 	if (!l->sampler) {
-		nanosleep(&pause, NULL);
+		ctl_sleep(l->ms);
 		return CTL_OK;
 	}
-	status = sampler_run(l->sampler, l->seconds ? l->seconds * 1000 : SAMPLER_MS, &ended);
+	status = sampler_run(l->sampler, l->ms ? l->ms : SAMPLER_MS, &ended);
 	return status == CTL_OK && ended ? ctl_say(CTL_NO_DAEMON, "the daemon has gone") : status;
 }
 
@@ -326,16 +325,17 @@ static void leaks_free(struct leaks *l)
 
 int verb_leaks(struct ctl *ctl)
 {
-	struct leaks l = { .ctl = ctl, .cycles = 5, .seconds = 1 };
+	struct leaks l = { .ctl = ctl, .cycles = 5, .ms = 1000 };
 	const struct by *by = by_find(ctl->by ? ctl->by : "type");
 	int status = CTL_OK;
 
 	if (!by)
 		return ctl_say(CTL_USAGE, "--by=%s: write type, root or site", ctl->by);
 	if ((ctl->nargs > 0 && !ctl_number(ctl->args[0], &l.cycles)) ||
-	    (ctl->nargs > 1 && !ctl_number(ctl->args[1], &l.seconds)) || l.cycles < 2 || l.cycles > 1000 ||
-	    l.seconds > 3600)
-		return ctl_say(CTL_USAGE, "usage: heapctl leaks [CYCLES [SECONDS]], with 2 to 1000 cycles");
+	    (ctl->nargs > 1 && !ctl_seconds(ctl->args[1], 3600, &l.ms)) || l.cycles < 2 || l.cycles > 1000)
+		return ctl_say(
+			CTL_USAGE,
+			"usage: heapctl leaks [CYCLES [SECONDS]], with 2 to 1000 cycles and up to 3600 seconds between two");
 	ctl->no_gc = true; /* a walk comes after a collection of ours */
 	if (by == BY_SITE)
 		status = sampler_start(&l.sampler, ctl);

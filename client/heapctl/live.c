@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <termios.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,6 +22,9 @@
 
 #define HEADER_EVERY 20u
 #define CLEAR        "\033[H\033[2J"
+#define TOP_HEAD     5u /* lines of top that are not classes, the one that the cursor is left on included */
+#define KEY_CTRL_C   3
+#define KEY_CTRL_D   4
 
 #define GET(word) HEAPD_READ_ONCE(ctl_directory(ctl)->stats.word)
 
@@ -47,19 +51,27 @@ static struct sample sample_take(const struct ctl *ctl)
 				.at = now_ns() };
 }
 
-static const struct table_column stat_columns[] = {
-	{ "COMMITTED", TABLE_BYTES }, { "OUT", TABLE_BYTES },      { "RINGS", TABLE_BYTES },
-	{ "LIVE", TABLE_BYTES },      { "GOAL", TABLE_BYTES },     { "NEW/S", TABLE_COUNT },
-	{ "FREE/S", TABLE_COUNT },    { "GCFREE/S", TABLE_COUNT }, { "CYCLES", TABLE_COUNT },
-	{ "GC%", TABLE_PERCENT },     { "CPU%", TABLE_PERCENT },   { "CLIENTS", TABLE_COUNT },
-};
-#define NSTAT (sizeof(stat_columns) / sizeof(stat_columns[0]))
-
+/* 79 columns: a line is one on any terminal. */
 static void stat_header(void)
 {
-	for (size_t i = 0; i < NSTAT; i++)
-		printf("%*s", i ? 10 : 9, stat_columns[i].name);
-	putchar('\n');
+	puts("COMMIT   OUT RINGS  LIVE  GOAL NEW/S FREE/S GCFREE/S CYCLES   GC%  CPU% CLIENTS");
+}
+
+/* How many in a second, in at most five characters. */
+static struct text rate(uint64_t before, uint64_t now, double seconds)
+{
+	static const char units[] = " KMGTP";
+	double n = (double)(now - before) / seconds;
+	struct text t;
+	size_t unit = 0;
+
+	for (; n >= 1000 && unit < sizeof(units) - 2; unit++)
+		n /= 1000;
+	if (unit)
+		snprintf(t.text, sizeof(t.text), "%.*f%c", n < 100 ? 1 : 0, n, units[unit]);
+	else
+		snprintf(t.text, sizeof(t.text), "%.0f", n);
+	return t;
 }
 
 static void stat_line(const struct ctl *ctl, const struct sample *a, const struct sample *b)
@@ -68,12 +80,12 @@ static void stat_line(const struct ctl *ctl, const struct sample *a, const struc
 
 	if (s <= 0)
 		s = 1;
-	printf("%9s%10s%10s%10s%10s", text_bytes(GET(committed)).text, text_bytes(GET(out)).text,
+	printf("%6s%6s%6s%6s%6s", text_bytes(GET(committed)).text, text_bytes(GET(out)).text,
 	       text_bytes(GET(in_rings)).text, text_bytes(GET(gc_live)).text, text_bytes(GET(gc_goal)).text);
-	printf("%10.0f%10.0f%10.0f%10" PRIu64, (double)(b->supplied - a->supplied) / s,
-	       (double)(b->harvested - a->harvested) / s, (double)(b->freed - a->freed) / s,
+	printf("%6s%7s%9s%7" PRIu64, rate(a->supplied, b->supplied, s).text,
+	       rate(a->harvested, b->harvested, s).text, rate(a->freed, b->freed, s).text,
 	       b->cycles - a->cycles);
-	printf("%10.1f%10.1f%10" PRIu64 "\n", (double)(b->gc_ns - a->gc_ns) / s / 1e7,
+	printf("%6.1f%6.1f%8" PRIu64 "\n", (double)(b->gc_ns - a->gc_ns) / s / 1e7,
 	       (double)(b->gc_cpu - a->gc_cpu) / s / 1e7, GET(sessions) ? GET(sessions) - 1 : 0);
 	fflush(stdout);
 }
@@ -92,20 +104,7 @@ static void stat_json(const struct ctl *ctl, const struct sample *a, const struc
 
 static bool seconds_read(const char *text, uint64_t *ms)
 {
-	char *end;
-	double s = strtod(text, &end);
-
-	if (end == text || *end || !(s >= 0.01 && s <= 86400))
-		return false;
-	*ms = (uint64_t)(s * 1000);
-	return true;
-}
-
-static void sleep_ms(uint64_t ms)
-{
-	struct timespec t = { .tv_sec = (time_t)(ms / 1000), .tv_nsec = (long)(ms % 1000) * 1000000 };
-
-	nanosleep(&t, NULL);
+	return ctl_seconds(text, 86400, ms) && *ms >= 10;
 }
 
 static bool is_away(const struct ctl *ctl)
@@ -127,7 +126,7 @@ int verb_stat(struct ctl *ctl)
 	last.at -= 1;
 	for (uint64_t i = 0; i < count && !is_away(ctl); i++) {
 		if (i)
-			sleep_ms(ms);
+			ctl_sleep(ms);
 		now = sample_take(ctl);
 		if (ctl->json == CTL_JSON_OFF && !ctl->no_legend && i % HEADER_EVERY == 0)
 			stat_header();
@@ -140,17 +139,27 @@ int verb_stat(struct ctl *ctl)
 	return is_away(ctl) ? ctl_say(CTL_NO_DAEMON, "the daemon has gone") : CTL_OK;
 }
 
+/* As many classes as were asked for, and fit: what scrolled away could not be read. */
+static unsigned top_lines(const struct ctl *ctl, bool terminal)
+{
+	struct winsize size;
+
+	if (!terminal || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) < 0 || size.ws_row <= TOP_HEAD)
+		return ctl->top;
+	return size.ws_row - TOP_HEAD < ctl->top ? size.ws_row - TOP_HEAD : ctl->top;
+}
+
 static void top_frame(struct ctl *ctl, bool terminal)
 {
 	if (terminal)
 		fputs(CLEAR, stdout);
-	printf("heap %s: %s of %s committed, %s out, %s live, goal %s; %" PRIu64 " cycles, %" PRIu64
+	printf("heap %s: %s of %s committed, %s out, %s live, goal %s\n%" PRIu64 " cycles, %" PRIu64
 	       " clients%s\n\n",
 	       ctl->heap->name, text_bytes(GET(committed)).text, text_bytes(GET(limit)).text,
 	       text_bytes(GET(out)).text, text_bytes(GET(gc_live)).text, text_bytes(GET(gc_goal)).text,
 	       HEAPD_READ_ONCE(ctl_directory(ctl)->cycle.finished), GET(sessions) ? GET(sessions) - 1 : 0,
 	       terminal ? "; q quits" : "");
-	classes_print(ctl, ctl->top);
+	classes_print(ctl, top_lines(ctl, terminal));
 	fflush(stdout);
 }
 
@@ -162,7 +171,8 @@ static bool key_quits(uint64_t ms)
 
 	if (poll(&p, 1, (int)ms) <= 0)
 		return false;
-	return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == 4;
+	return read(STDIN_FILENO, &key, 1) != 1 || key == 'q' || key == 'Q' || key == KEY_CTRL_C ||
+	       key == KEY_CTRL_D;
 }
 
 static void keys_raw(struct termios *saved)
@@ -171,7 +181,8 @@ static void keys_raw(struct termios *saved)
 
 	tcgetattr(STDIN_FILENO, saved);
 	raw = *saved;
-	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO);
+	/* Ctrl-C is a key as well: whoever it killed would leave the terminal as it is. */
+	raw.c_lflag &= ~(tcflag_t)(ICANON | ECHO | ISIG);
 	tcsetattr(STDIN_FILENO, TCSANOW, &raw);
 }
 
@@ -182,7 +193,8 @@ int verb_top(struct ctl *ctl)
 
 	if (ctl->nargs && !seconds_read(ctl->args[0], &ms))
 		return ctl_say(CTL_USAGE, "usage: heapctl top [SECONDS]");
-	ctl->json = CTL_JSON_OFF;
+	if (ctl->json != CTL_JSON_OFF)
+		return classes_print(ctl, ctl->top);
 	if (!isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO)) {
 		top_frame(ctl, false); /* once, as top -b -n 1 */
 		return CTL_OK;
@@ -219,14 +231,15 @@ static struct seen seen_now(const struct ctl *ctl)
 static void event_say(const struct ctl *ctl, const char *event, uint64_t number, const char *more)
 {
 	struct timespec t;
+	uint64_t now;
 
 	clock_gettime(CLOCK_REALTIME, &t);
+	now = (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 	if (ctl->json != CTL_JSON_OFF)
 		printf("{\"time\":%lld.%03ld,\"event\":\"%s\",\"number\":%" PRIu64 "}\n", (long long)t.tv_sec,
 		       t.tv_nsec / 1000000, event, number);
 	else
-		printf("%lld.%03ld %-12s %" PRIu64 "%s\n", (long long)t.tv_sec, t.tv_nsec / 1000000, event,
-		       number, more);
+		printf("%s %-12s %" PRIu64 "%s\n", text_time(now).text, event, number, more);
 	fflush(stdout);
 }
 

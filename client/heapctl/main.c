@@ -19,36 +19,43 @@ struct verb {
 	int min, max;    /* arguments */
 	bool unattached; /* asks the daemon, not a heap */
 	bool follows;    /* goes on until told to end: no pager */
+	bool draws;      /* a picture, of which there is no JSON */
 };
 
 static const struct verb verbs[] = {
-	{ "status", "", "The heap at a glance", verb_status, 0, 0, false, false },
-	{ "list", "", "The heaps of this daemon", verb_list, 0, 0, true, false },
-	{ "clients", "", "Attached processes", verb_clients, 0, 0, false, false },
-	{ "classes", "", "Slots, slabs and spans by class", verb_classes, 0, 0, false, false },
-	{ "types", "", "The same by type", verb_types, 0, 0, false, false },
-	{ "spans", "", "Each run of pages", verb_spans, 0, 0, false, false },
-	{ "roots", "", "Named roots", verb_roots, 0, 0, false, false },
-	{ "config", "[NAME[=VALUE]]...", "Show or change settings", verb_config, 0, 64, false, false },
-	{ "gc", "", "Run a collection and show it", verb_gc, 0, 0, false, false },
-	{ "log", "", "Past collections", verb_log, 0, 0, false, false },
-	{ "trace", "", "Past collections as a Chrome trace", verb_trace, 0, 0, false, false },
-	{ "verify", "", "Check the heap's invariants", verb_verify, 0, 0, false, false },
-	{ "receipts", "[PID]", "What the dead left", verb_receipts, 0, 1, false, false },
-	{ "stat", "[SECONDS [COUNT]]", "Figures line by line, as vmstat", verb_stat, 0, 2, false, true },
-	{ "top", "[SECONDS]", "Classes, live, as slabtop", verb_top, 0, 1, false, true },
-	{ "events", "", "Follow what happens", verb_events, 0, 0, false, true },
-	{ "profile", "[SECONDS]", "Where memory is allocated, by samples", verb_profile, 0, 1, true, true },
-	{ "diff", "BEFORE AFTER", "What has changed between two profiles", verb_diff, 2, 2, true, false },
-	{ "histo", "", "Objects by class, type and age", verb_histo, 0, 0, false, false },
-	{ "retained", "", "What keeps most memory alive", verb_retained, 0, 0, false, false },
-	{ "snapshot", "", "The objects as .heapsnapshot, for Chrome's DevTools", verb_snapshot, 0, 0, false,
+	{ "status", "", "The heap at a glance", verb_status, 0, 0, false, false, false },
+	{ "list", "", "The heaps of this daemon", verb_list, 0, 0, true, false, false },
+	{ "clients", "", "Attached processes", verb_clients, 0, 0, false, false, false },
+	{ "classes", "", "Slots, slabs and spans by class", verb_classes, 0, 0, false, false, false },
+	{ "types", "", "The same by type", verb_types, 0, 0, false, false, false },
+	{ "spans", "", "Each run of pages", verb_spans, 0, 0, false, false, false },
+	{ "roots", "", "Named roots", verb_roots, 0, 0, false, false, false },
+	{ "config", "[NAME[=VALUE]]...", "Show or change settings", verb_config, 0, 64, false, false, false },
+	{ "gc", "", "Run a collection and show it", verb_gc, 0, 0, false, false, false },
+	{ "log", "", "Past collections", verb_log, 0, 0, false, false, false },
+	{ "trace", "", "Past collections as a Chrome trace", verb_trace, 0, 0, false, false, false },
+	{ "verify", "", "Check the heap's invariants", verb_verify, 0, 0, false, false, false },
+	{ "receipts", "[PID]", "What the dead left", verb_receipts, 0, 1, false, false, false },
+	{ "stat", "[SECONDS [COUNT]]", "Figures line by line, as vmstat", verb_stat, 0, 2, false, true,
+	  false },
+	{ "top", "[SECONDS]", "Classes, live, as slabtop", verb_top, 0, 1, false, true, false },
+	{ "events", "", "Follow what happens", verb_events, 0, 0, false, true, false },
+	{ "profile", "[SECONDS]", "Where memory is allocated, by samples", verb_profile, 0, 1, true, true,
+	  false },
+	{ "diff", "BEFORE AFTER", "What has changed between two profiles", verb_diff, 2, 2, true, false,
+	  false },
+	{ "histo", "", "Objects by class, type and age", verb_histo, 0, 0, false, false, false },
+	{ "retained", "", "What keeps most memory alive", verb_retained, 0, 0, false, false, false },
+	{ "snapshot", "", "All objects, for Chrome's DevTools", verb_snapshot, 0, 0, false, true, false },
+	{ "why", "ADDRESS", "The path from a root that keeps an object", verb_why, 1, 1, false, false,
+	  false },
+	{ "who", "ADDRESS", "The roots and processes that reach an object", verb_who, 1, 1, false, false,
+	  false },
+	{ "dot", "ADDRESS [STEPS]", "What is around an object, for graphviz", verb_dot, 1, 2, false, false,
 	  true },
-	{ "why", "ADDRESS", "The path from a root that keeps an object", verb_why, 1, 1, false, false },
-	{ "who", "ADDRESS", "The roots and processes that reach an object", verb_who, 1, 1, false, false },
-	{ "dot", "ADDRESS [STEPS]", "What is around an object, for graphviz", verb_dot, 1, 2, false, false },
-	{ "map", "", "A picture of the heap", verb_map, 0, 0, false, false },
-	{ "leaks", "[CYCLES [SECONDS]]", "What grows from cycle to cycle", verb_leaks, 0, 2, false, true },
+	{ "map", "", "A picture of the heap", verb_map, 0, 0, false, false, true },
+	{ "leaks", "[CYCLES [SECONDS]]", "What grows from cycle to cycle", verb_leaks, 0, 2, false, true,
+	  false },
 };
 #define NVERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -262,6 +269,11 @@ int main(int argc, char **argv)
 		ctl.nargs--;
 	}
 	if (ctl.nargs < verb->min || ctl.nargs > verb->max)
-		return ctl_say(CTL_USAGE, "usage: heapctl %s %s", verb->name, verb->arguments);
+		return ctl_say(CTL_USAGE, "usage: heapctl %s%s%s", verb->name, *verb->arguments ? " " : "",
+			       verb->arguments);
+	if (verb->draws && ctl.json != CTL_JSON_OFF)
+		return ctl_say(CTL_USAGE,
+			       "%s draws, and has no JSON: spans, types and snapshot have its figures",
+			       verb->name);
 	return verb_run(verb, &ctl);
 }

@@ -16,6 +16,7 @@
 
 #define DOT_STEPS 2u
 #define DOT_MOST  200u
+#define HELD_MAX  96
 
 /* Whether a stands before b in the list: more retained, or met earlier. */
 static bool top_before(const struct tree *t, uint32_t a, uint32_t b)
@@ -158,20 +159,21 @@ static uint32_t edge_word(const struct graph *g, uint32_t node, uint32_t to)
 	return 0;
 }
 
-static void held_text(const struct graph *g, uint32_t from, uint32_t node, char text[64])
+/* By what the row before it holds it. */
+static void held_text(const struct graph *g, uint32_t from, uint32_t node, char text[HELD_MAX])
 {
 	uint32_t word = edge_word(g, from, node);
 
 	if (from >= g->base)
-		snprintf(text, 64, "at byte %" PRIu64, word * UINT64_C(8));
+		snprintf(text, HELD_MAX, "at byte %" PRIu64, word * UINT64_C(8));
 	else if (from && g->roots[from - 1].session)
-		snprintf(text, 64,
+		snprintf(text, HELD_MAX,
 			 word == 0   ? "a pin"
 			 : word == 1 ? "a range"
 				     : "the stack of thread record %u",
 			 word - 2);
 	else
-		snprintf(text, 64, "-");
+		snprintf(text, HELD_MAX, "%s", from ? g->roots[from - 1].name : "-");
 }
 
 /* The profile of --profile, and which of its samples are of an object. */
@@ -235,7 +237,7 @@ static int path_print(const struct ctl *ctl, const struct graph *g, uint32_t *fr
 						       { "HELD BY", TABLE_TEXT },
 						       { "ALLOCATED BY", TABLE_TEXT } };
 	uint32_t *next = from + g->n;
-	char held[64], allocated[512];
+	char held[HELD_MAX], allocated[512];
 	struct table t;
 	/* The last column is for those who have a profile. */
 	int status = table_begin(&t, ctl, "path", columns, allocators->profile ? 4 : 3);

@@ -4,7 +4,6 @@
  */
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "heapd/message.h"
 #include "spans.h"
@@ -16,16 +15,6 @@ static const char *state_word(uint32_t state)
 	static const char *const words[] = { "waiting", "counted", "at least", "not counted" };
 
 	return state < sizeof(words) / sizeof(words[0]) ? words[state] : "unknown";
-}
-
-static const char *time_text(uint64_t ns, char text[40])
-{
-	time_t seconds = (time_t)(ns / 1000000000u);
-	struct tm tm;
-	size_t n = localtime_r(&seconds, &tm) ? strftime(text, 40, "%F %T", &tm) : 0;
-
-	snprintf(text + n, 40 - n, ".%03u", (unsigned)(ns / 1000000u % 1000u));
-	return text;
 }
 
 static void who_cells(struct table *t, struct heapd_receipt *r)
@@ -40,11 +29,9 @@ static void who_cells(struct table *t, struct heapd_receipt *r)
 
 static void receipt_row(const struct ctl *ctl, struct table *t, struct heapd_receipt *r)
 {
-	char text[40];
-
 	(void)ctl;
 	who_cells(t, r);
-	table_text(t, time_text(r->died, text));
+	table_text(t, text_time(r->died).text);
 	table_text(t, state_word(r->state));
 	table_number(t, r->objects);
 	table_number(t, r->bytes);

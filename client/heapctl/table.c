@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CELL_MAX 512
@@ -47,6 +48,17 @@ struct text text_ns(uint64_t ns)
 		snprintf(t.text, sizeof(t.text), "%.1fms", (double)ns / 1e6);
 	else
 		snprintf(t.text, sizeof(t.text), "%.2fs", (double)ns / 1e9);
+	return t;
+}
+
+struct text text_time(uint64_t ns)
+{
+	time_t seconds = (time_t)(ns / 1000000000u);
+	struct tm tm;
+	struct text t;
+	size_t n = localtime_r(&seconds, &tm) ? strftime(t.text, sizeof(t.text), "%F %T", &tm) : 0;
+
+	snprintf(t.text + n, sizeof(t.text) - n, ".%03u", (unsigned)(ns / 1000000u % 1000u));
 	return t;
 }
 

@@ -60,6 +60,7 @@ struct text {
 };
 struct text text_bytes(uint64_t bytes);
 struct text text_ns(uint64_t ns);
+struct text text_time(uint64_t ns); /* of the day, since 1970 */
 
 #define TABLE_BEGIN(table, ctl, name, columns) \
 	table_begin(table, ctl, name, columns, sizeof(columns) / sizeof((columns)[0]))
