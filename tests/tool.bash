@@ -27,6 +27,11 @@ complain() {
 start() {
 	printf '[Daemon]\nSocket=%s\nSocketMode=0600\nLogTarget=console\n[Heap test]\nSize=128M\nLimit=64M\nGCPercent=%s\n[Heap other]\nSize=64M\nLimit=32M\n' \
 		"$HEAPD_SOCKET" "${1:-100}" >"$dir/conf"
+	daemon_start
+}
+
+# As $dir/conf says.
+daemon_start() {
 	"$build/heapd" --config "$dir/conf" >>"$dir/log" 2>&1 &
 	daemon=$!
 	for ((i = 0; i < 500; i++)); do
