@@ -5,7 +5,6 @@
  * of another user is served all the while. In the end the daemon has as many files and as much memory as before.
  */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -268,21 +267,6 @@ static int be_served(void *arg)
 
 /* The daemon ----------------------------------------------------------------------------------------------------------- */
 
-static unsigned daemon_files(void)
-{
-	char path[64];
-	unsigned n = 0;
-	DIR *dir;
-
-	snprintf(path, sizeof(path), "/proc/%d/fd", f.daemon);
-	dir = opendir(path);
-	ck_assert_ptr_ne(dir, NULL);
-	while (readdir(dir))
-		n++;
-	closedir(dir);
-	return n;
-}
-
 /* Its own memory, KiB, not that of heaps. */
 static unsigned daemon_memory(void)
 {
@@ -322,7 +306,7 @@ static void files_come_back(unsigned before)
 	uint64_t begin = fixture_now_ns();
 	unsigned now;
 
-	while ((now = daemon_files()) > before + READY) {
+	while ((now = fixture_daemon_files(&f)) > before + READY) {
 		ck_assert_msg(fixture_now_ns() - begin < 5000 * MS, "%u open files, before it were %u", now,
 			      before);
 		usleep(1000);
@@ -340,7 +324,7 @@ START_TEST(others_are_served)
 	ck_assert_int_eq(use_once(), 0);
 	abuse_for(ROUND_MS / 2);
 	usleep(200000);
-	files = daemon_files();
+	files = fixture_daemon_files(&f);
 	memory = daemon_memory();
 	other = fixture_client_fork(be_served, NULL);
 	abuse_for(2 * ROUND_MS);
@@ -350,7 +334,7 @@ START_TEST(others_are_served)
 	after = daemon_memory();
 	printf("%lu blows; the other was served %lu times, at most %.1f ms; %u files, then %u; %u KiB, then %u\n",
 	       (unsigned long)board->blows, (unsigned long)board->served, (double)board->longest / 1e6, files,
-	       daemon_files(), memory, after);
+	       fixture_daemon_files(&f), memory, after);
 	ck_assert_uint_gt(board->blows, 1000);
 	ck_assert_uint_gt(board->served, 2);
 	ck_assert_uint_lt(board->longest, WAIT_MS * MS);

@@ -15,6 +15,7 @@
 #include "fixture.h"
 #include "heapd/geometry.h"
 #include "heapd/session.h"
+#include "raw.h"
 #include "suite.h"
 
 #define LINES 100u /* of a kind that attaching and detaching write, at most */
@@ -35,21 +36,9 @@ static void teardown(void)
 
 static int attach(const char *heap, uint32_t flags, struct fixture_fds *fds)
 {
-	struct fixture_fds none = { .n = 0 };
 	struct heapd_message m;
-	int fd = fixture_attach(&f, heap, flags, &m, fds ? fds : &none);
 
-	ck_assert_msg(fd >= 0, "%d: %s", fd, m.text);
-	if (!fds)
-		fixture_close(&none);
-	return fd;
-}
-
-static int call(int fd, struct heapd_message *m, enum heapd_op op)
-{
-	m->op = op;
-	ck_assert_int_eq(fixture_call(fd, m, NULL), 0);
-	return m->status;
+	return raw_attach(&f, heap, flags, 0, &m, fds);
 }
 
 static uint64_t daemon_cpu_ns(void)
@@ -86,10 +75,10 @@ START_TEST(heavy_requests_get_a_quarter)
 		struct heapd_message m = { .large = { .bytes = 1ul << 29, .class = HEAPD_SIZECLASS_LARGE } };
 		uint64_t asked;
 
-		ck_assert_int_eq(call(fd, &m, ops[_i]), ops[_i] == HEAPD_OP_LARGE ? -ENOMEM : 0);
+		ck_assert_int_eq(raw_call(fd, &m, ops[_i]), ops[_i] == HEAPD_OP_LARGE ? -ENOMEM : 0);
 		m = (struct heapd_message){ .setting.key = "memory.limit" };
 		asked = fixture_now_ns();
-		ck_assert_int_eq(call(other, &m, HEAPD_OP_GET), 0);
+		ck_assert_int_eq(raw_call(other, &m, HEAPD_OP_GET), 0);
 		ck_assert_uint_lt(fixture_now_ns() - asked, 200000000);
 	}
 	percent = (daemon_cpu_ns() - cpu) * 100 / passed;
@@ -109,9 +98,9 @@ START_TEST(heavy_requests_wait_in_the_socket)
 	uint64_t cpu, begin;
 	unsigned n = 0;
 
-	ck_assert_int_eq(call(fd, &m, HEAPD_OP_VERIFY), 0);
+	ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_VERIFY), 0);
 	cpu = daemon_cpu_ns();
-	ck_assert_int_eq(call(fd, &m, HEAPD_OP_VERIFY), 0);
+	ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_VERIFY), 0);
 	cpu = daemon_cpu_ns() - cpu;
 	for (m.op = HEAPD_OP_VERIFY; send(fd, &m, sizeof(m), MSG_DONTWAIT) == (ssize_t)sizeof(m); n++)
 		;
@@ -119,7 +108,7 @@ START_TEST(heavy_requests_wait_in_the_socket)
 	/* A light one of the same heap is not behind them. */
 	begin = daemon_cpu_ns();
 	m = (struct heapd_message){ .setting.key = "memory.limit" };
-	ck_assert_int_eq(call(other, &m, HEAPD_OP_GET), 0);
+	ck_assert_int_eq(raw_call(other, &m, HEAPD_OP_GET), 0);
 	ck_assert_uint_lt(daemon_cpu_ns() - begin, n / 4 * cpu);
 	/* Nobody waits for these any more. */
 	begin = daemon_cpu_ns();
@@ -137,8 +126,8 @@ START_TEST(readers_do_not_collect)
 	int fd = attach(FIXTURE_HEAP, HEAPD_HELLO_READ_ONLY, NULL);
 	struct heapd_message m = { .op = HEAPD_OP_SYNC };
 
-	ck_assert_int_eq(call(fd, &m, HEAPD_OP_SYNC), -EROFS);
-	ck_assert_int_eq(call(fd, &m, HEAPD_OP_VERIFY), 0);
+	ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_SYNC), -EROFS);
+	ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_VERIFY), 0);
 	ck_assert_uint_eq(m.verify.faults, 0);
 	close(fd);
 }
@@ -151,7 +140,7 @@ START_TEST(attaching_all_the_time_is_logged_now_and_then)
 		int fd = attach(FIXTURE_HEAP, 0, NULL);
 
 		if (i % 2)
-			ck_assert_int_eq(call(fd, &m, HEAPD_OP_BYE), 0);
+			ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_BYE), 0);
 		close(fd);
 	}
 	ck_assert_uint_eq(lines_with(" attached"), LINES);
@@ -175,7 +164,7 @@ START_TEST(faults_are_logged_now_and_then)
 	for (unsigned i = 0; i < 4 * LOG_LIMIT_BURST; i++) {
 		struct heapd_message m = { 0 };
 
-		ck_assert_int_eq(call(fd, &m, HEAPD_OP_VERIFY), 0);
+		ck_assert_int_eq(raw_call(fd, &m, HEAPD_OP_VERIFY), 0);
 		ck_assert_uint_eq(m.verify.faults, 1);
 	}
 	thread->spares[0].entry = 0;

@@ -169,6 +169,22 @@ bool fixture_logged(const struct fixture *f, const char *wanted)
 	return found;
 }
 
+unsigned fixture_daemon_files(const struct fixture *f)
+{
+	char path[64];
+	unsigned n = 0;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", f->daemon);
+	dir = opendir(path);
+	if (!dir)
+		fail("%s cannot be read: %s", path, strerror(errno));
+	while (readdir(dir))
+		n++;
+	closedir(dir);
+	return n;
+}
+
 /* Whatever tests have put there. */
 static void remove_files(const struct fixture *f)
 {

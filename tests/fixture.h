@@ -56,6 +56,9 @@ void fixture_restart(struct fixture *f);
 char *fixture_log(const struct fixture *f);
 bool fixture_logged(const struct fixture *f, const char *text);
 
+/* How many entries the daemon's table of files has. */
+unsigned fixture_daemon_files(const struct fixture *f);
+
 /* Runs fn in a child process, whose exit status is what it returns. The child dies with its parent. */
 pid_t fixture_client_fork(int (*fn)(void *arg), void *arg);
 
