@@ -14,7 +14,8 @@
  * address that was freed and given out again belongs to its new owner, and freeing it frees that.)
  *
  * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again
- * in the cycle that still has to see what it pointed to. Check and store are one unit against the
+ * in the cycle that still has to see what it pointed to. But for newborn slots (newborn.h), in which that cycle
+ * has nothing to see. Check and store are one unit against the
  * thread's handshake: both stand inside the gate. Where the heap gives out again only what a cycle has
  * checked (HEAPD_FREE_CHECKED), none ever is.
  */
@@ -31,6 +32,7 @@
 #include "hardened.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "newborn.h"
 #include "place.h"
 #include "refill.h"
 #include "report.h"
@@ -301,7 +303,8 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 		return free_hardened(heap, self, to, object);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
-	if ((!on || MUTANT(push_in_cycle)) && !is_checked(heap)) {
+	if ((!on || newborn_is(heap, to->slab, to->index, on) || MUTANT(push_in_cycle)) &&
+	    !is_checked(heap)) {
 		collecting_make_room(heap, self, to);
 		pushed = free_local(heap, to, object);
 		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))

@@ -179,7 +179,7 @@ static void tables_set(struct heapd_heap *heap)
 	if (heap->read_only) {
 		heap->t.freed = heap->t.lent = heap->t.out;
 		heap->t.owner = (uint16_t *)(void *)heap->t.out;
-		heap->t.taker = (uint32_t *)(void *)heap->t.out;
+		heap->t.taker = heap->t.born = (uint32_t *)(void *)heap->t.out;
 	}
 	heap->threads = (struct heapd_thread *)(void *)((char *)heap->session + HEAPD_SESSION_THREAD_AT);
 	if (heap->t.directory->huge == 1)

@@ -34,6 +34,7 @@
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "heapd/step.h"
+#include "newborn.h"
 #include "reconnect.h"
 #include "report.h"
 #include "sample.h"
@@ -191,6 +192,7 @@ static bool ring_take(struct heapd_heap *heap, struct heapd_thread *self, uint32
 	struct heapd_ring *ring = &heap->t.rings[class];
 	uint64_t *head = &heap->t.heads[class].head, at = HEAPD_LOAD_ACQUIRE(head), tail;
 	struct heapd_batch *place = NULL, batch;
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
 
 	do {
 		tail = HEAPD_LOAD_ACQUIRE(&ring->tail);
@@ -209,6 +211,7 @@ static bool ring_take(struct heapd_heap *heap, struct heapd_thread *self, uint32
 	DELAY(16);
 	batch_copy(place, &batch);
 	share_note(heap, &batch);
+	newborn_note(heap, &batch, now);
 	counter_add(&current_counters(heap)->taken_slabs,
 		    (uint64_t)__builtin_popcount(heapd_entry_present(batch.entry)));
 	if (tail - at - 1 < HEAPD_READ_ONCE(ring->low))

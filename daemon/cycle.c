@@ -282,6 +282,7 @@ static int shade_roots(struct cycle *cycle)
 	cycle->result.sessions = cycle->view.n;
 	DELAY(4);
 	publish(cycle, HEAPD_PHASE_MARK);
+	STEP(marking);
 	return r;
 }
 

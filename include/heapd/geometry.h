@@ -63,6 +63,7 @@ static inline bool heapd_geometry_compute(struct heapd_geometry *g, uint64_t siz
 	g->owner_at = heapd_geometry_place(&end, g->slabs * 2);
 	g->lent_at = heapd_geometry_place(&end, g->slabs * 8);
 	g->taker_at = heapd_geometry_place(&end, g->slabs * 4);
+	g->born_at = heapd_geometry_place(&end, g->slabs * 4);
 	g->control_at = g->directory_at + g->directory_size;
 	g->control_size = heapd_align_up(end, HEAPD_CHUNK_SIZE);
 	g->total = g->control_at + g->control_size;
@@ -77,7 +78,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 
 	heapd_geometry_compute(&g, HEAPD_EXTENT_SIZE, 3);
 	const uint64_t words[] = {
-		11, /* version: raise it when meaning changes and no number does */
+		12, /* version: raise it when meaning changes and no number does */
 		sizeof(struct heapd_directory),
 		sizeof(struct heapd_control),
 		sizeof(struct heapd_span),
@@ -129,6 +130,7 @@ static inline uint64_t heapd_layout_fingerprint(void)
 		g.owner_at,
 		g.lent_at,
 		g.taker_at,
+		g.born_at,
 		g.control_size,
 	};
 	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
@@ -165,6 +167,7 @@ struct heapd_tables {
 	uint16_t *owner;
 	uint64_t *lent;  /* by slab: slots free in the ledger, in rings and in spares; a hint */
 	uint32_t *taker; /* by slab: whose it is; a hint */
+	uint32_t *born;  /* by slab: the cycle in whose marking it was taken last; a hint */
 };
 
 /* directory and control are where the two are mapped: the daemon may have them anywhere. */
@@ -200,6 +203,7 @@ static inline void heapd_tables_init(struct heapd_tables *t, const struct heapd_
 		.owner = (uint16_t *)(void *)(c + g->owner_at),
 		.lent = (uint64_t *)(void *)(c + g->lent_at),
 		.taker = (uint32_t *)(void *)(c + g->taker_at),
+		.born = (uint32_t *)(void *)(c + g->born_at),
 	};
 }
 

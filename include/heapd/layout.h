@@ -80,6 +80,7 @@ struct heapd_geometry {
 	uint64_t owner_at;
 	uint64_t lent_at;
 	uint64_t taker_at;
+	uint64_t born_at;
 
 	uint64_t total; /* bytes of address space from the heap's base on */
 };

@@ -31,7 +31,9 @@
 	M(withdrawn_unlocked)  \
 	M(handed_back_unnoted) \
 	M(lost_install_unseen) \
-	M(newcomers_unseen)
+	M(newcomers_unseen)    \
+	M(newborn_by_slab)     \
+	M(newborn_early)
 
 #ifdef HEAPD_MUTANT
 #include <stdbool.h>

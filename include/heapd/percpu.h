@@ -28,6 +28,8 @@
  * taker[slab]: heapd_taker() of the user whose process took it from the ring, or 0. The daemon writes 0 when it supplies half of
  * the slab's slots or more, and who takes a slab that is nobody's writes its own: so a slab stays with whoever took most of it.
  * It is what a user's share of the heap is counted by; the writers of a heap trust each other so far.
+ *
+ * born[slab]: the last cycle in whose marking a thread took the slab from the ring, or 0. The library's alone (client/newborn.h).
  */
 #ifndef HEAPD_PERCPU_H
 #define HEAPD_PERCPU_H

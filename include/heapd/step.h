@@ -18,6 +18,7 @@
 	S(barriers_up)   \
 	S(gathered)      \
 	S(scanned)       \
+	S(marking)       \
 	S(hands)         \
 	S(withdrawn)     \
 	S(harvest)

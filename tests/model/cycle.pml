@@ -25,6 +25,7 @@
  *   mutator: shade, write           client/barrier.c, heapd.h; load, drop: plain C of the program
  *            take .. done           client/refill.c
  *            release                client/free.c
+ *            newborn                client/newborn.h
  *            come                   client/thread.c (attaching), client/offline.c (coming back)
  *            detach                 client/thread.c (thread_release)
  *   scan()                          client/answer.c, by handler, safepoint or agent
@@ -79,15 +80,18 @@
 #define PASS_UNSEEN       34 /* a pass over the rings does not look who has come since all were scanned */
 #define DETACHED_RING     35 /* a detached thread's barrier ring goes with it */
 #define DETACHED_EARLY    36 /* a detached thread's record is free before its spare is shown as handed back */
+#define NEWBORN_EARLY     37 /* slots are newborn that were taken from a ring before note P2, in the cycle */
+#define NEWBORN_BY_SLAB   38 /* ... or whose slab was taken since, whatever it was supplied with */
 
 /* Other ways to keep a rule: each of these has to hold. */
-#define PUT_FIRST         40 /* a hand-back is shown before the spare is cleared, and looked at with the spares */
-#define THIRD_ROUND       41 /* hand-backs are looked at after one more round of handshake 1 */
-#define NOTE_RETRIED      42 /* a spare is cleared before the install; if that fails, the note is installed next time */
-#define NOTES_UNREAD      43 /* notes of installing are not held */
-#define FENCE_ONLY        44 /* the threads' fence without the membarrier between `now` and the look at them */
-#define MEMBARRIER_ONLY   45 /* that membarrier without the fence */
-#define FIRST_UNSEEN      46 /* handshake 1's first round waits for those whose barriers were switched on, and no others */
+#define PUT_FIRST         50 /* a hand-back is shown before the spare is cleared, and looked at with the spares */
+#define THIRD_ROUND       51 /* hand-backs are looked at after one more round of handshake 1 */
+#define NOTE_RETRIED      52 /* a spare is cleared before the install; if that fails, the note is installed next time */
+#define NOTES_UNREAD      53 /* notes of installing are not held */
+#define FENCE_ONLY        54 /* the threads' fence without the membarrier between `now` and the look at them */
+#define MEMBARRIER_ONLY   55 /* that membarrier without the fence */
+#define FIRST_UNSEEN      56 /* handshake 1's first round waits for those whose barriers were switched on, and no others */
+#define NEWBORN_READ_LATE 57 /* the phase is read when a slab was taken from the ring, before it is installed */
 
 #define NEVER             99 /* no mutant */
 
@@ -125,6 +129,7 @@ static int setting(const char *name) { const char *v = getenv(name); return v ? 
 #define S_HELD    64 /* 3 is in a register of thread 1 */
 #define S_SKIPPED 128 /* and handshake 1 leaves `on` of offline threads as it is: they see to it as they come back */
 #define S_MINE    256 /* 3 is in a register of thread 0 */
+#define S_PART    512 /* root -> 1 -> 3, and slot 2 is free in the ledger */
 #define BEGINS(x) c_expr { start & x }
 
 #define ALL     14 /* the bits of slots 1 to 3; 0 is NULL */
@@ -161,8 +166,9 @@ byte on[2], scanned[2], log[2], published[2], state[2], spare[2], note[2], back[
 bool inside[2], waited[2], dead[2];
 /* Processes that are connected, and those of them that the collector saw when it last looked: bits 0 and 1. */
 byte sessions, view;
-/* Control. */
+/* Control, and what is shared of newborn slots: with what each slab was supplied last; by cycle, which slabs were taken in its marking. */
 byte cur, freed;
+byte supplied, born[3];
 /* The threads' own: what they hold; what they alone can see; stores that are not visible yet; operations left. */
 byte held[2], secret, left[2];
 bool inside_late[2], online_late[2];
@@ -248,6 +254,11 @@ inline pick(x, set)
 #define EMPTIES   (EMPTY(1) | EMPTY(2) | EMPTY(3))
 #define FILLEDS   (FILLED(1) | FILLED(2) | FILLED(3))
 
+/* The cycle that is marking, where anybody frees by hand. */
+#define NEWBORN_NOW (c_expr { (menu[0] | menu[1]) & FREES } && \
+		     (phase == MARK || (M(NEWBORN_EARLY) && HAS_BARRIER(phase))) -> cycle : 0)
+#define NEWBORN(s)  (born[b] & BIT(s) && (supplied & BIT(s) || M(NEWBORN_BY_SLAB)))
+
 /* What may be freed: held by this thread, and nowhere else. */
 #define NOWHERE(s) (field[0] != s && field[1] != s && field[2] != s && field[3] != s && field[4] != s && field[5] != s)
 #define ALONE(s)  (held[me] & BIT(s) && !((freed | held[1 - me]) & BIT(s)) && NOWHERE(s) -> BIT(s) : 0)
@@ -308,7 +319,7 @@ next:	if
 		if
 		:: note[me] -> goto swap
 		:: !note[me] && spare[me] -> goto install
-		:: else -> goto take
+		:: else -> c = NEWBORN_NOW; goto take
 		fi
 	   }
 	:: atomic { READY && MAY(BACK) && spare[me] && !back[me] -> left[me]--; enter; goto handback }
@@ -364,10 +375,15 @@ take:	atomic { LIVE ->
 		flush(me);
 		if
 		:: ring -> v = ring; mine[me] = ring; taken = (holding -> taken | ring : taken); ring = 0
-		:: else -> leave; goto next
+		:: else -> c = 0; leave; goto next
 		fi
 	};
-	d_step { LIVE -> spare[me] = v; v = 0 };
+	d_step { LIVE ->
+		spare[me] = v;
+		c = (M(NEWBORN_READ_LATE) -> NEWBORN_NOW : c);
+		born[c] = (c -> born[c] | SLAB(LOWEST(v)) : 0);
+		v = 0; c = 0
+	};
 install: atomic { LIVE ->
 		flush(me); note[me] = spare[me];
 		if
@@ -412,7 +428,8 @@ handback: atomic { LIVE ->
 release: atomic { LIVE ->
 		flush(me);
 		if
-		:: (!b || M(FREE_TO_CURRENT)) && cur & SLAB(t) -> cur = cur | BIT(t); objects = objects & ~BIT(t)
+		:: (!b || NEWBORN(t) || M(FREE_TO_CURRENT)) && cur & SLAB(t) ->
+			cur = cur | BIT(t); objects = objects & ~BIT(t)
 		:: else -> freed = freed | BIT(t)
 		fi;
 		held[me] = held[me] & ~BIT(t);
@@ -501,7 +518,8 @@ proctype supplier()
 end:	do
 	:: d_step { c_expr { supply } && !ring && ALL & ~out && !over ->
 		ring = (SLAB_A & ~out -> SLAB_A & ~out : SLAB_B & ~out);
-		out = out | ring
+		out = out | ring;
+		supplied = (c_expr { (menu[0] | menu[1]) & FREES } -> (supplied & ~SLAB(LOWEST(ring))) | ring : 0)
 	   }
 	:: d_step { back[0] -> collect(0) }
 	:: d_step { back[1] -> collect(1) }
@@ -761,6 +779,7 @@ init
 		state[1] = (BEGINS(S_OFFLINE) -> OFFLINE : (BEGINS(S_NEW) -> FREE : ONLINE));
 		if
 		:: BEGINS(S_LIST) -> out = SLAB_A; objects = SLAB_A; field[ROOT] = 1; field[1] = 2
+		:: BEGINS(S_PART) -> out = 10; objects = 10; field[ROOT] = 1; field[1] = 3
 		:: BEGINS(S_SHARED) -> out = ALL; objects = 10; cur = 4; field[ROOT] = 1; field[1] = 3
 		:: else
 		fi;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "client/gate.h"
+#include "client/place.h"
 #include "client/thread.h"
 #include "node.h"
 #include "scene.h"
@@ -139,6 +140,13 @@ void rings_emptied_late(struct scene *s)
 	pthread_join(thread, NULL);
 }
 
+/* Then the current slab is another. */
+static __attribute__((noinline)) void current_change(struct scene *s)
+{
+	for (unsigned i = 0; i < SCENE_MANY; i++)
+		cell_new(s, 0);
+}
+
 /* o, behind the root, leads to an object that nothing else knows. It stands where the current slab is another by now. */
 static __attribute__((noinline)) void chain_hide(struct scene *s)
 {
@@ -148,8 +156,7 @@ static __attribute__((noinline)) void chain_hide(struct scene *s)
 	x = heapd_load(&s->root->next);
 	heapd_init(&o->next, x);
 	heapd_store(&s->root->next, o);
-	for (unsigned i = 0; i < SCENE_MANY; i++)
-		cell_new(s, 0);
+	current_change(s);
 }
 
 /* Until that slot is given out again, which clears it, or it is plain that it will not be in this cycle. */
@@ -161,15 +168,26 @@ static __attribute__((noinline)) void take_again(struct scene *s, uintptr_t disg
 }
 
 /*
- * This thread is scanned, then takes x out of o, and frees o, which the barrier has logged: o is still what leads the marker to x.
- * It is cleared as soon as somebody has it again.
+ * This thread was scanned, and the collector stands at the step. Now x is taken out of o, and o, which the barrier has logged, is freed:
+ * o is still what leads the marker to x. It is cleared as soon as somebody has it again.
  */
-void push_in_cycle(struct scene *s)
+static void freed_and_taken_again(struct scene *s, enum heapd_step step)
 {
-	struct cell *volatile held;
-	struct cell *o;
+	struct cell *o = heapd_load(&s->root->next);
+	struct cell *volatile held = heapd_load(&o->next);
 	uintptr_t disguised;
 
+	heapd_store(&s->root->next, (struct cell *)NULL);
+	must(heapd_free(o));
+	disguised = ~(uintptr_t)o;
+	take_again(s, disguised);
+	release(s, step);
+	collect_end(s);
+	check_alive(s, held);
+}
+
+void push_in_cycle(struct scene *s)
+{
 	pin_to_first();
 	must(heapd_collect(s->heap)); /* so that none begins by itself now */
 	chain_hide(s);
@@ -177,13 +195,91 @@ void push_in_cycle(struct scene *s)
 	want(s, STEP_scanned, STEP_ANYBODY);
 	collect_begin(s);
 	await(s, STEP_scanned);
-	o = heapd_load(&s->root->next);
-	held = heapd_load(&o->next);
-	heapd_store(&s->root->next, (struct cell *)NULL);
-	must(heapd_free(o));
-	disguised = ~(uintptr_t)o;
-	take_again(s, disguised);
-	release(s, STEP_scanned);
+	freed_and_taken_again(s, STEP_scanned);
+}
+
+/* Until this thread has a slot of the slab that the root's next cell lies in; or all that there were. */
+static __attribute__((noinline)) void slab_take(struct scene *s)
+{
+	struct place there, here;
+
+	if (!place_find(s->heap, heapd_load(&s->root->next), &there))
+		miss("the cell lies nowhere");
+	for (unsigned i = 0; i < 3 * SCENE_MANY; i++)
+		if (place_find(s->heap, cell_new(s, 0), &here) && here.slab == there.slab)
+			return;
+	miss("no slot of the slab was to be had");
+}
+
+/* The slab of o, whose other slots a cycle has taken back, is taken from the ring while the marker works: all of it but o is new. */
+void newborn_by_slab(struct scene *s)
+{
+	pin_to_first();
+	chain_hide(s);
+	stack_wipe();
+	must(heapd_collect(s->heap));
+	stack_wipe();
+	want(s, STEP_marking, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_marking);
+	slab_take(s);
+	freed_and_taken_again(s, STEP_marking);
+}
+
+static uint64_t slabs_taken(const struct scene *s)
+{
+	uint64_t taken = 0;
+
+	for (uint64_t cpu = 0; cpu < s->heap->t.cpus; cpu++)
+		taken += HEAPD_READ_ONCE(s->heap->t.counters[cpu].taken_slabs);
+	return taken;
+}
+
+/* Who allocates and frees while the marker works needs no fresh slab for it: the slabs that it has do. */
+void newborns_reused(struct scene *s)
+{
+	uint64_t taken;
+
+	pin_to_first();
+	must(heapd_collect(s->heap));
+	want(s, STEP_marking, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_marking);
+	taken = slabs_taken(s);
+	for (unsigned i = 0; i < SCENE_MANY; i++)
+		must(heapd_free(cell_new(s, 0)));
+	taken = slabs_taken(s) - taken;
+	if (taken > SCENE_MANY / 64 / 4)
+		fail("%lu slabs were taken for what is freed at once", (unsigned long)taken);
+	release(s, STEP_marking);
 	collect_end(s);
-	check_alive(s, held);
+}
+
+static __attribute__((noinline)) void chain_hide_with(struct scene *s, uintptr_t disguised)
+{
+	struct cell *o = cell_new(s, 0);
+
+	heapd_init(&o->next, (struct cell *)~disguised);
+	heapd_store(&s->root->next, o);
+}
+
+/* o is made in the cycle, of a slab that was taken in it, but before this thread was scanned: x, too, is known by o alone then. */
+void newborn_early(struct scene *s)
+{
+	uintptr_t disguised;
+
+	pin_to_first();
+	must(heapd_collect(s->heap));
+	disguised = cell_hidden(s, false);
+	stack_wipe();
+	want(s, STEP_gathered, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_gathered);
+	current_change(s);
+	chain_hide_with(s, disguised);
+	stack_wipe();
+	want(s, STEP_scanned, STEP_ANYBODY);
+	release(s, STEP_gathered);
+	await(s, STEP_scanned);
+	freed_and_taken_again(s, STEP_scanned);
 }

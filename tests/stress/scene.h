@@ -82,12 +82,15 @@ void pin_to_first(void);
 void check_alive(struct scene *s, const struct cell *c);
 void check_clean(struct scene *s);
 
-/* The scenarios, each named after the mutant that leaves its rule out. latestores.c: */
+/* The scenarios, each named after the mutant that leaves its rule out, but for one. latestores.c: */
 void one_round(struct scene *s);
 void newcomers_unseen(struct scene *s);
 int newcomers_unseen_other(void *scene); /* the process that comes: forked before this one attaches */
 void rings_emptied_late(struct scene *s);
 void push_in_cycle(struct scene *s);
+void newborn_by_slab(struct scene *s);
+void newborn_early(struct scene *s);
+void newborns_reused(struct scene *s); /* none: it has to be so */
 /* movingslabs.c: */
 void handed_back_unnoted(struct scene *s);
 void lost_install_unseen(struct scene *s);
