@@ -35,8 +35,8 @@ function goals_of_marking() {
 function goals_of_work(	k, n, kind) {
 	n = split("a b c d", kind)
 	for (k = 1; k <= n; k++) {
-		goal("work " kind[k] ", 99.9 % of pauses, heapd / the mean of ZGC", 0, 1, stops["heapd", kind[k]] && stops["zgc", kind[k]], quotient(p999["heapd", kind[k]], mean["zgc", kind[k]]))
-		goal("work " kind[k] ", longest pause, heapd / ZGC", 0, 0.1, stops["heapd", kind[k]] && stops["zgc", kind[k]], quotient(most["heapd", kind[k]], most["zgc", kind[k]]))
+		goal("work " kind[k] ", 99.9 % of pauses, heapd / the mean of ZGC", 0, 1, stops[kind[k], "heapd"] && stops[kind[k], "zgc"], quotient(p999[kind[k], "heapd"], mean[kind[k], "zgc"]))
+		goal("work " kind[k] ", longest pause, heapd / ZGC", 0, 0.1, stops[kind[k], "heapd"] && stops[kind[k], "zgc"], quotient(most[kind[k], "heapd"], most[kind[k], "zgc"]))
 		goal("work " kind[k] ", throughput, heapd / ZGC", 1, 1, rate[kind[k], "heapd"] && rate[kind[k], "zgc"], quotient(rate[kind[k], "heapd"], rate[kind[k], "zgc"]))
 	}
 }
@@ -194,7 +194,7 @@ END {
 		print "Objects of 64 bytes, one run. With processes: the plots of allocation above. bend: half again what it was one line up or more (cycle and cpu: three times, while what lives doubles), or a rate of less than two thirds; what explains it stands below each table.\n"
 		scale_table("threads", "threads of one process", "pair burst", "ns an object allocated and freed, times the processors that the threads could use. Each processor has current slabs of its own, whichever thread runs there: where there are no more processors, more threads cost switches between them.")
 		scale_table("classes", "classes in use", "pair burst", "ns an object, each of another type than the one before, one thread. Each class has words of its own for each processor, a cache line, and slabs of its own: when they are more than the caches hold, each object misses.")
-		scale_table("live", "MiB that live", "fill pair marking cycle cpu rate pause room", "fill: ns an object up to here, memory committed and collections on the way included (GCPercent=100); pair: ns, with no collection under way; marking: ns, while one is, a free only sets a bit, and each object is a fresh one; cycle: ms a collection takes; cpu: ms of processors in it; rate: million objects marked in a second of those; pause: us, mean answer of a thread; room: committed / asked for. A collection goes with what lives. Where the caches and the TLB do not hold the mark words any more, the rate falls.")
+		scale_table("live", "MiB that live", "fill pair marking cycle cpu rate pause room", "fill: ns an object up to here, memory committed and collections on the way included (GCPercent=100); pair: ns, with no collection under way; marking: ns, while one is; cycle: ms a collection takes; cpu: ms of processors in it; rate: million objects marked in a second of those; pause: us, mean answer of a thread; room: committed / asked for. A collection goes with what lives. Where the caches and the TLB do not hold the mark words any more, the rate falls.")
 	}
 	if (nsizes) {
 		heading("The daemon killed, and started again by heapd --keep")

@@ -52,7 +52,7 @@ END {
 	for (t = 0; t <= ticks; t++) {
 		v = log10 ? 10 ^ (low + t) : high * t / ticks
 		rule(left, py(v), left + width, py(v), "#ddd")
-		text(left - 6, py(v) + 4, "end", sprintf("%.4g", v))
+		text(left - 6, py(v) + 4, "end", sprintf("%.12g", v))
 	}
 	for (i = 1; i <= nx; i++)
 		text(px(i), top + height + 18, "middle", xname_of[i])
