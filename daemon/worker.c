@@ -36,9 +36,10 @@
 
 #define AHEAD       32u   /* an object is asked for when it is that near to the queue's head */
 #define QUEUE_LOW   64u   /* below this, the queue is filled from the pool */
+#define COST_WORDS  16u   /* an object of many words counts for one more with each so many */
 #define PIECE_WORDS 4096u /* of a large object, scanned at once */
-#define PIECE_COST  256   /* objects that a piece counts for */
-#define SHARE_ABOVE 128u  /* a queue longer than this is shared with those who wait */
+#define PIECE_COST  (PIECE_WORDS / COST_WORDS)
+#define SHARE_ABOVE 128u /* a queue longer than this is shared with those who wait */
 
 /* An object in a queue, or the way to a slab: its offset in words, and its class. */
 #define ENTRY_CLASS 38u
@@ -259,13 +260,15 @@ INLINE void scan_next(struct worker *w)
 	uint64_t entry = w->queue[w->head++ & (w->room - 1)];
 	const struct shape *shape = &w->shapes[entry_class(entry)];
 
-	w->left--;
 	for (; w->asked < w->tail && w->asked < w->head + AHEAD; w->asked++)
 		ask_for(w, w->queue[w->asked & (w->room - 1)]);
-	if (likely(shape->one))
+	w->left--;
+	if (likely(shape->one)) {
 		gather(w, shape, entry_words(w, entry), shape->map, 0);
-	else
-		scan_range(w, shape, entry_words(w, entry), 0, shape->words, shape->words);
+		return;
+	}
+	w->left -= shape->words / COST_WORDS;
+	scan_range(w, shape, entry_words(w, entry), 0, shape->words, shape->words);
 }
 
 /* One piece; the next is put into the pool before this one is scanned, so that another worker can take it. */
@@ -278,7 +281,7 @@ static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 
 	if (!piece)
 		return;
-	w->left -= PIECE_COST;
+	w->left -= (int64_t)PIECE_COST;
 	if (to < n) {
 		__atomic_store_n(grey, piece + 1, __ATOMIC_RELEASE);
 		w->out[w->nout++] = entry;

@@ -246,6 +246,23 @@ START_TEST(shading_says_what_was_white)
 }
 END_TEST
 
+/* Between two portions the collector sees to other things: it must not wait longer for it because objects have many words. */
+START_TEST(a_portion_ends_after_so_many_words)
+{
+	struct sort any = sort_builtin(HEAPD_TYPE_ANY, 32768);
+	unsigned portions = 0;
+
+	marker_begin(marker);
+	for (size_t i = 0; i < 64; i++)
+		ck_assert(marker_shade(marker, word_of(make(&any)->words)));
+	do
+		portions++;
+	while (!marker_drain(marker));
+	ck_assert_uint_eq(marker_counts(marker)->objects, 64);
+	ck_assert_msg(portions >= 4, "%u portions for 64 objects of 4096 words", portions);
+}
+END_TEST
+
 START_TEST(what_is_marked_already_is_not_followed)
 {
 	struct sort any = sort_builtin(HEAPD_TYPE_ANY, 32);
@@ -358,6 +375,7 @@ int main(void)
 	tcase_add_test(words, words_that_lead_nowhere_mark_nothing);
 	tcase_add_test(words, a_word_from_a_stack_stands_for_the_byte_before_it_too);
 	tcase_add_test(words, shading_says_what_was_white);
+	tcase_add_test(words, a_portion_ends_after_so_many_words);
 	tcase_add_test(words, what_is_marked_already_is_not_followed);
 	tcase_add_test(words, a_cycle_that_is_given_up_leaves_nothing_grey);
 	tcase_add_test(words, classes_that_come_later_are_known);
