@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "heapd/message.h"
+#include "progress.h"
 #include "sanity.h"
 
 #define SOCKET_DEFAULT  "/run/heapd/heapd.sock"
@@ -164,25 +165,35 @@ static int collect_ask(const struct ctl *ctl, uint64_t *finished)
 	return r < 0 ? ctl_failed(r) : CTL_OK;
 }
 
+static int collect_ended(const struct ctl *ctl, struct progress *progress)
+{
+	progress_end(progress);
+	return atomic_load(&ctl->heap->away)
+		       ? ctl_say(CTL_NO_DAEMON, "the daemon has gone")
+		       : ctl_say(CTL_TROUBLE, "heap '%s': collection is off: set gc.percent",
+				 ctl->heap->name);
+}
+
 /*
  * As heapd_collect(), but for that the directory is not believed for ever: when the daemon names a later cycle to wait for,
  * the one before it is over, and the directory has to show it.
  */
-int ctl_collect(const struct ctl *ctl)
+static int collect_wait(const struct ctl *ctl, uint64_t wanted, struct progress *progress)
 {
 	const struct heapd_cycle_words *cycle = &ctl_directory(ctl)->cycle;
-	uint64_t wanted, later;
-	int status = collect_ask(ctl, &wanted);
+	uint64_t later;
+	int status = CTL_OK;
 
-	for (unsigned i = 1; status == CTL_OK && HEAPD_LOAD_ACQUIRE(&cycle->finished) < wanted; i++) {
-		if (atomic_load(&ctl->heap->away))
-			return ctl_say(CTL_NO_DAEMON, "the daemon has gone");
-		if (!HEAPD_READ_ONCE(cycle->collecting))
-			return ctl_say(CTL_TROUBLE, "heap '%s': collection is off: set gc.percent",
-				       ctl->heap->name);
+	for (unsigned i = 1; status == CTL_OK; i++) {
+		progress_step(progress, heapd_now_phase(HEAPD_READ_ONCE(cycle->now)), HEAPD_PHASE_SWEEP);
+		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) >= wanted)
+			break;
+		if (atomic_load(&ctl->heap->away) || !HEAPD_READ_ONCE(cycle->collecting))
+			return collect_ended(ctl, progress);
 		ctl_sleep(COLLECT_STEP_MS);
 		if (i % COLLECT_ASK)
 			continue;
+		progress_end(progress); /* it may have something to say */
 		status = collect_ask(ctl, &later);
 		if (status == CTL_OK && later > wanted + 1 && HEAPD_LOAD_ACQUIRE(&cycle->finished) < wanted) {
 			ctl_broken(ctl,
@@ -190,6 +201,20 @@ int ctl_collect(const struct ctl *ctl)
 			return CTL_TROUBLE;
 		}
 	}
+	return status;
+}
+
+int ctl_collect(const struct ctl *ctl)
+{
+	struct progress progress;
+	uint64_t wanted;
+	int status = collect_ask(ctl, &wanted);
+
+	if (status != CTL_OK)
+		return status;
+	progress_begin(&progress, "phases of the collection");
+	status = collect_wait(ctl, wanted, &progress);
+	progress_end(&progress);
 	return status;
 }
 
