@@ -5,6 +5,7 @@
  */
 #include "callsites.h"
 
+#include <linux/bpf.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,25 +26,29 @@ static int by_bytes(const void *a, const void *b)
 	return x < y ? 1 : -(x > y);
 }
 
-static void frame_write(const struct loader_frame *frame, struct evbuffer *out)
+static void frame_write(const struct site_frame *frame, struct evbuffer *out)
 {
+	bool has_id = frame->status == BPF_STACK_BUILD_ID_VALID;
+
 	evbuffer_add(out, ";", 1);
-	for (unsigned i = 0; frame->has_id && i < sizeof(frame->id); i++)
+	for (unsigned i = 0; has_id && i < sizeof(frame->id); i++)
 		evbuffer_add_printf(out, "%02x", frame->id[i]);
-	evbuffer_add_printf(out, "%s0x%llx", frame->has_id ? "+" : "", frame->at);
+	evbuffer_add_printf(out, "%s0x%llx", has_id ? "+" : "", frame->at);
 }
 
 static void site_write(const struct loader_site *site, struct evbuffer *out)
 {
+	unsigned n = site->site.n < SITE_FRAMES ? (unsigned)site->site.n : SITE_FRAMES;
+
 	evbuffer_add_printf(out, "%.*s", DISTRIBUTION_HEAP, site->key.heap);
-	for (unsigned i = site->n; i--;)
-		frame_write(&site->frames[i], out);
-	evbuffer_add_printf(out, "%s %llu\n", site->n ? "" : ";unknown", site->site.bytes);
+	for (unsigned i = n; i--;)
+		frame_write(&site->site.frames[i], out);
+	evbuffer_add_printf(out, "%s %llu\n", n ? "" : ";unknown", site->site.bytes);
 }
 
 void callsites_write(const struct loader *loader, const struct heaps *heaps, struct evbuffer *out)
 {
-	struct site lost = loader_lost(loader);
+	struct loader_lost lost = loader_lost(loader);
 	struct loader_site *sites;
 	unsigned n;
 
@@ -53,7 +58,7 @@ void callsites_write(const struct loader *loader, const struct heaps *heaps, str
 	for (unsigned i = 0; i < n; i++)
 		if (is_known(heaps, &sites[i]))
 			site_write(&sites[i], out);
-	if (lost.bytes)
-		evbuffer_add_printf(out, "lost %llu\n", lost.bytes);
+	if (lost.room)
+		evbuffer_add_printf(out, "lost %llu\n", lost.room);
 	free(sites);
 }

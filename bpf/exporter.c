@@ -64,6 +64,7 @@ struct exporter {
 	struct installed installed;
 	struct event *look; /* whether it is still what is installed */
 	unsigned looks_left;
+	bool lost_said;
 	int status;
 };
 
@@ -275,6 +276,17 @@ static void make_way(struct exporter *e)
 	event_base_loopbreak(e->base);
 }
 
+/* Once: from then on the metrics tell how much. */
+static void lost_say(struct exporter *e)
+{
+	if (e->lost_said || !loader_lost(e->loader).room)
+		return;
+	e->lost_said = true;
+	printf("heapd-exporter: objects come from more than %u call sites: those of others are counted as lost\n",
+	       SITES_MAX);
+	fflush(stdout);
+}
+
 /* To attach takes capabilities, which it has no more. So it ends, and systemd starts another: where there is no systemd it stays. */
 static void look(evutil_socket_t fd, short what, void *arg)
 {
@@ -282,6 +294,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 	enum installed_change change = installed_look(&e->installed);
 
 	(void)fd, (void)what;
+	lost_say(e);
 	if (change != INSTALLED_SAME && !e->metrics.stale)
 		upgrade_say(e);
 	if (e->handover.is_served && (change == INSTALLED_SETTLED || e->looks_left < LOOKS))

@@ -27,6 +27,13 @@
 #endif
 #endif
 
+_Static_assert(sizeof(struct site_frame) == sizeof(struct bpf_stack_build_id) &&
+		       __builtin_offsetof(struct site_frame, id) ==
+			       __builtin_offsetof(struct bpf_stack_build_id, build_id) &&
+		       __builtin_offsetof(struct site_frame, at) ==
+			       __builtin_offsetof(struct bpf_stack_build_id, offset),
+	       "the kernel writes frames");
+
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 struct {
@@ -37,15 +44,6 @@ struct {
 	__type(value, struct distribution);
 } distributions SEC(".maps");
 
-/* A frame is the build id of its file and an offset: it can be named when the process is gone. */
-struct {
-	__uint(type, BPF_MAP_TYPE_STACK_TRACE);
-	__uint(max_entries, SITES_MAX);
-	__uint(map_flags, BPF_F_STACK_BUILD_ID);
-	__uint(key_size, sizeof(unsigned));
-	__uint(value_size, SITE_FRAMES * sizeof(struct bpf_stack_build_id));
-} stacks SEC(".maps");
-
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, SITES_MAX);
@@ -54,7 +52,20 @@ struct {
 	__type(value, struct site);
 } sites SEC(".maps");
 
-/* Of samples for which there is no room in `sites`. */
+/* A sample's site while it is made: too large for a program's stack. Its program may be interrupted by itself. */
+struct workplace {
+	unsigned long long busy;
+	struct site site;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, unsigned);
+	__type(value, struct workplace);
+} workplaces SEC(".maps");
+
+/* Bytes of samples whose sites are not known. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, SITE_LOST);
@@ -144,33 +155,87 @@ int supply__wait__end(struct pt_regs *ctx)
 	return add((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_WAIT, 0, PT_REGS_PARM3(ctx), 1);
 }
 
-static __always_inline void lose(unsigned what, unsigned long long n)
+static __always_inline void lose(unsigned what, unsigned long long bytes)
 {
 	unsigned long long *sum = bpf_map_lookup_elem(&lost, &what);
 
 	if (sum)
-		*sum += n;
+		*sum += bytes;
+}
+
+/* Two sums that have nothing in common but what they are made of. */
+static __always_inline void hash_frames(const struct site *site, unsigned long long hash[2])
+{
+	unsigned long long a = site->n, b = ~site->n;
+
+	for (unsigned i = 0; i < SITE_FRAMES && i < site->n; i++)
+		for (unsigned k = 0; k < sizeof(struct site_frame) / 8; k++) {
+			unsigned long long word = ((const unsigned long long *)&site->frames[i])[k];
+
+			a = (a ^ word) * 0xbf58476d1ce4e5b9ull;
+			a ^= a >> 32;
+			b = (b + word) * 0x94d049bb133111ebull;
+			b ^= b >> 29;
+		}
+	hash[0] = a;
+	hash[1] = b;
+}
+
+/* A frame is the build id of its file and an offset: it can be named when the process is gone. */
+static __always_inline void stack_take(struct pt_regs *ctx, struct site *site, struct site_key *key)
+{
+	long bytes = bpf_get_stack(ctx, site->frames, sizeof(site->frames),
+				   BPF_F_USER_STACK | BPF_F_USER_BUILD_ID);
+
+	site->n = bytes > 0 ? (unsigned long)bytes / sizeof(struct site_frame) : 0;
+	if (site->n)
+		hash_frames(site, key->hash);
+}
+
+static __always_inline struct site *site_find(struct pt_regs *ctx, struct site *fresh, struct site_key *key)
+{
+	struct site *found;
+
+	stack_take(ctx, fresh, key);
+	found = bpf_map_lookup_elem(&sites, key);
+	if (found)
+		return found;
+	fresh->samples = fresh->bytes = 0;
+	bpf_map_update_elem(&sites, key, fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&sites, key);
 }
 
 /* Samples are few, so all CPUs add to one sum. */
-static __always_inline void site_add(struct pt_regs *ctx, unsigned long long bytes)
+static __always_inline void site_add(struct pt_regs *ctx, struct site *fresh, unsigned long long bytes)
 {
-	struct site_key key = { .stack = (int)bpf_get_stackid(ctx, &stacks, BPF_F_USER_STACK) };
-	struct site none = { 0 }, *site;
+	struct site_key key = { .hash = { 0 } };
+	struct site *site;
 
-	if (key.stack < 0)
-		key.stack = -1;
 	if (bpf_probe_read_user_str(key.heap, sizeof(key.heap), (const char *)PT_REGS_PARM1(ctx)) <= 0)
 		return;
-	bpf_map_update_elem(&sites, &key, &none, BPF_NOEXIST);
-	site = bpf_map_lookup_elem(&sites, &key);
+	site = site_find(ctx, fresh, &key);
+	if (!fresh->n)
+		lose(SITE_LOST_STACK, bytes);
 	if (!site) {
-		lose(SITE_LOST_SAMPLES, 1);
-		lose(SITE_LOST_BYTES, bytes);
+		lose(SITE_LOST_ROOM, bytes);
 		return;
 	}
 	__sync_fetch_and_add(&site->samples, 1);
 	__sync_fetch_and_add(&site->bytes, bytes);
+}
+
+static __always_inline void site_sample(struct pt_regs *ctx, unsigned long long bytes)
+{
+	unsigned zero = 0;
+	struct workplace *here = bpf_map_lookup_elem(&workplaces, &zero);
+
+	if (!here)
+		return;
+	if (__sync_fetch_and_add(&here->busy, 1) == 0)
+		site_add(ctx, &here->site, bytes);
+	else
+		lose(SITE_LOST_ROOM, bytes);
+	__sync_fetch_and_add(&here->busy, -1);
 }
 
 SEC("uprobe")
@@ -179,7 +244,7 @@ int sample(struct pt_regs *ctx)
 	struct distribution *d =
 		find((const char *)PT_REGS_PARM1(ctx), DISTRIBUTION_SAMPLES, PT_REGS_PARM3(ctx));
 
-	site_add(ctx, PT_REGS_PARM5(ctx));
+	site_sample(ctx, PT_REGS_PARM5(ctx));
 	if (!d)
 		return 0;
 	d->count++;

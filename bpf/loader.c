@@ -211,23 +211,6 @@ void loader_read(const struct loader *loader, const struct distribution_key *key
 	free(each);
 }
 
-/* Without a build id a frame holds an address. Empty frames end a stack. */
-static unsigned frames_read(const struct loader *loader, int stack, struct loader_frame *frames)
-{
-	struct bpf_stack_build_id ids[SITE_FRAMES];
-	unsigned n = 0, key = (unsigned)stack;
-
-	if (stack < 0 ||
-	    bpf_map__lookup_elem(loader->skeleton->maps.stacks, &key, sizeof(key), ids, sizeof(ids), 0) < 0)
-		return 0;
-	for (; n < SITE_FRAMES && ids[n].status != BPF_STACK_BUILD_ID_EMPTY; n++) {
-		frames[n].has_id = ids[n].status == BPF_STACK_BUILD_ID_VALID;
-		frames[n].at = frames[n].has_id ? ids[n].offset : ids[n].ip;
-		memcpy(frames[n].id, ids[n].build_id, sizeof(frames[n].id));
-	}
-	return n;
-}
-
 struct loader_site *loader_sites(const struct loader *loader, unsigned *n)
 {
 	const struct bpf_map *map = loader ? loader->skeleton->maps.sites : NULL;
@@ -240,7 +223,6 @@ struct loader_site *loader_sites(const struct loader *loader, unsigned *n)
 		if (bpf_map__get_next_key(map, last, &site->key, sizeof(site->key)) < 0)
 			break;
 		bpf_map__lookup_elem(map, &site->key, sizeof(site->key), &site->site, sizeof(site->site), 0);
-		site->n = frames_read(loader, site->key.stack, site->frames);
 	}
 	return all;
 }
@@ -257,9 +239,9 @@ static unsigned long long lost_read(const struct loader *loader, unsigned what)
 	return sum;
 }
 
-struct site loader_lost(const struct loader *loader)
+struct loader_lost loader_lost(const struct loader *loader)
 {
 	if (!loader || loader->cpus <= 0)
-		return (struct site){ 0 };
-	return (struct site){ lost_read(loader, SITE_LOST_SAMPLES), lost_read(loader, SITE_LOST_BYTES) };
+		return (struct loader_lost){ 0 };
+	return (struct loader_lost){ lost_read(loader, SITE_LOST_ROOM), lost_read(loader, SITE_LOST_STACK) };
 }

@@ -15,18 +15,14 @@ struct loader;
 /* How programs are attached: by the first of these two that the kernel has, or by this one. */
 enum loader_links { LOADER_ANY, LOADER_MULTI, LOADER_USDT };
 
-/* One of a stack's frames, innermost first: a file's build id and an offset in it; or, without an id, an address. */
-struct loader_frame {
-	unsigned char id[20];
-	bool has_id;
-	unsigned long long at;
-};
-
 struct loader_site {
 	struct site_key key;
 	struct site site;
-	struct loader_frame frames[SITE_FRAMES];
-	unsigned n;
+};
+
+/* Bytes of samples whose sites are not known: there was no room for them; they have no stack. */
+struct loader_lost {
+	unsigned long long room, stack;
 };
 
 /*
@@ -43,7 +39,6 @@ void loader_read(const struct loader *loader, const struct distribution_key *key
 /* Where samples come from, in no order: freed by the caller. NULL: memory is short, or *n is 0. */
 struct loader_site *loader_sites(const struct loader *loader, unsigned *n);
 
-/* What had no room there. */
-struct site loader_lost(const struct loader *loader);
+struct loader_lost loader_lost(const struct loader *loader);
 
 #endif

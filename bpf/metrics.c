@@ -318,11 +318,18 @@ static void samples_write(const struct metrics *m, struct exposition *e)
 
 static void lost_write(const struct metrics *m, struct exposition *e)
 {
+	struct loader_lost lost = loader_lost(m->loader);
+
 	exposition_family(
 		e, "heapd_sampled_lost_bytes", EXPOSITION_COUNTER,
 		"Of the bytes allocated, estimated from samples, those whose call sites had no room.");
 	exposition_counter(e, "heapd_sampled_lost_bytes", &(struct exposition_labels){ 0 },
-			   (double)loader_lost(m->loader).bytes);
+			   (double)lost.room);
+	exposition_family(
+		e, "heapd_sampled_unknown_bytes", EXPOSITION_COUNTER,
+		"Of the bytes allocated, estimated from samples, those whose stack could not be had.");
+	exposition_counter(e, "heapd_sampled_unknown_bytes", &(struct exposition_labels){ 0 },
+			   (double)lost.stack);
 }
 
 /* ----------------------------------------------------------------------------------------------------------------- */

@@ -34,8 +34,8 @@ struct loader_site *loader_sites(const struct loader *loader, unsigned *n)
 	return NULL;
 }
 
-struct site loader_lost(const struct loader *loader)
+struct loader_lost loader_lost(const struct loader *loader)
 {
 	(void)loader;
-	return (struct site){ 0 };
+	return (struct loader_lost){ 0 };
 }

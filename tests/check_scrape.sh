@@ -179,6 +179,41 @@ PY
 [[ ! $multi ]] || kind_check uprobe_multi
 [[ ! $usdt ]] || kind_check usdt
 
+# Thousands of call sites, each told from all others, and the same in each process, wherever its program lies. More than there is
+# room for are counted.
+sites_check() {
+	exporter_start many --
+	for ((i = 0; i < 2; i++)); do "$dir/load" idle2 paths 11 || complain "paths failed"; done
+	curl -s -m 20 "localhost:$port/callsites" >"$dir/sites"
+	/usr/bin/python3 - "$dir/sites" <<'PY' || complain "call sites are taken for each other, or have no name"
+import collections, sys
+lines = [l.rsplit(' ', 1) for l in open(sys.argv[1]).read().splitlines() if l.startswith('idle2;')]
+stacks = collections.Counter(s for s, _ in lines)
+assert lines and max(stacks.values()) == 1, f'a stack has lines of its own for each process: {len(lines)} for {len(stacks)}'
+assert len(stacks) == 2048 and 'idle2;unknown' not in stacks, f'{len(stacks)} stacks'
+assert {int(n) for _, n in lines} == {2 * 32768}, collections.Counter(n for _, n in lines)
+PY
+	sleep 0.2 # a page is kept for half of that
+	text=$(page)
+	has "$text" '^heapd_sampled_lost_bytes_total 0$' && has "$text" '^heapd_sampled_unknown_bytes_total 0$' || complain "call sites are lost without need"
+	! grep -q 'counted as lost' "$dir/many" || complain "it says that call sites are lost"
+	"$dir/load" idle2 paths 13 || complain "paths failed"
+	sleep 0.2
+	curl -s -m 20 "localhost:$port/callsites" >"$dir/sites"
+	(($(awk '{ n += $NF } END { printf "%d", n }' "$dir/sites") == (2 * 2048 + 8192) * 32768)) ||
+		complain "call sites do not add up: $(awk '{ n += $NF } END { printf "%d", n }' "$dir/sites")"
+	(($(grep -c '^idle2;' "$dir/sites") == 4096)) || complain "not as many call sites as there is room for: $(wc -l <"$dir/sites")"
+	has "$(page)" "^heapd_sampled_lost_bytes_total $(((8192 - 2048) * 32768))\$" && grep -qx "lost $(((8192 - 2048) * 32768))" "$dir/sites" ||
+		complain "what has no room is not counted: $(page | grep ^heapd_sampled_lost) $(grep lost "$dir/sites")"
+	for ((i = 0; i < 100; i++)); do
+		grep -q 'more than 4096 call sites' "$dir/many" && break
+		sleep 0.1
+	done
+	((i < 100)) || complain "it does not say that call sites are lost: $(cat "$dir/many")"
+	exporter_end "the one of many call sites"
+}
+[[ ! $bpf ]] || sites_check
+
 # Without being told, it takes what the kernel has.
 if [[ $usdt ]]; then
 	gcc -O2 -D_GNU_SOURCE -shared -fPIC -x c -o "$dir/older.so" tests/older.c.in || exit 1
