@@ -406,7 +406,7 @@ int main(int argc, char *argv[])
 	if (!e.http || heaps_start(&e.heaps, e.base) < 0 || look_start(&e) < 0)
 		return 1;
 	if (e.otlp)
-		e.tracing = tracing_start(e.base, e.otlp, &e.heaps);
+		e.metrics.tracing = e.tracing = tracing_start(e.base, e.otlp, &e.heaps);
 	r = run(&e);
 	tracing_stop(e.tracing);
 	evhttp_free(e.http);

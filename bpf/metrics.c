@@ -358,37 +358,6 @@ static void build_write(const struct metrics *m, struct exposition *e)
 		*version != 0);
 }
 
-static void files_write(const struct metrics *m, struct exposition *e)
-{
-	static const char *const names[INSTALLED_FILES] = { "daemon", "library" };
-
-	exposition_family(
-		e, "heapd_exporter_bpf_files", EXPOSITION_GAUGE,
-		"Files whose probes are looked at: the one that was installed at the start, and those of before.");
-	for (unsigned k = 0; k < INSTALLED_FILES; k++)
-		exposition_gauge(e, "heapd_exporter_bpf_files",
-				 &(struct exposition_labels){ NULL, "file", names[k], NULL, NULL },
-				 m->loader ? m->installed->files[k].n : 0);
-}
-
-static void exporter_write(const struct metrics *m, struct exposition *e)
-{
-	struct exposition_labels none = { 0 };
-
-	exposition_family(
-		e, "heapd_exporter_bpf_up", EXPOSITION_GAUGE,
-		"Whether BPF programs are attached to the daemon and the library that are installed.");
-	exposition_gauge(e, "heapd_exporter_bpf_up", &none, m->loader && !m->stale);
-	exposition_family(e, "heapd_exporter_bpf_stale", EXPOSITION_GAUGE,
-			  "Whether daemon or library were upgraded since the exporter was started.");
-	exposition_gauge(e, "heapd_exporter_bpf_stale", &none, m->stale);
-	files_write(m, e);
-	exposition_family(e, "heapd_exporter_build_info", EXPOSITION_GAUGE,
-			  "Version of the exporter, and by what kind of link it is attached.");
-	exposition_gauge(e, "heapd_exporter_build_info",
-			 &(struct exposition_labels){ NULL, "version", m->version, "attach", m->how }, 1);
-}
-
 void metrics_write(struct metrics *m, struct exposition *e)
 {
 	up_write(m, e);
@@ -401,7 +370,7 @@ void metrics_write(struct metrics *m, struct exposition *e)
 	samples_write(m, e);
 	lost_write(m, e);
 	build_write(m, e);
-	exporter_write(m, e);
+	self_write(m, e);
 	process_write(e, m->heaps->daemon);
 	exposition_end(e);
 }

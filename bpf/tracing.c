@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Owns the clock that looks for new cycles, and what is on its way. A cycle is sent once; if the receiver is away or
- * slow, it is lost, and never more than a few are on their way: traces are for people, and nothing may pile up for them.
+ * slow, it is lost, and never more than ON_WAY are on their way: traces are for people, and nothing may pile up for them. What
+ * waits for its turn stays where it is, in the heap's directory, as long as that remembers it. What is lost is counted, and
+ * said once, until something is received again.
  */
 #include "tracing.h"
 
@@ -23,13 +25,42 @@ struct tracing {
 	struct evhttp_uri *uri;
 	struct evhttp_connection *connection;
 	const struct heaps *heaps;
-	unsigned on_way;
+	const char *url;
+	struct tracing_counts counts;
+	bool is_losing; /* and has said so */
 };
 
+static void lose(struct tracing *t, unsigned long long n)
+{
+	t->counts.lost += n;
+	if (!n || t->is_losing)
+		return;
+	t->is_losing = true;
+	printf("heapd-exporter: traces of collections are lost: %s does not take them\n", t->url);
+	fflush(stdout);
+}
+
+static void received(struct tracing *t)
+{
+	t->counts.sent++;
+	if (!t->is_losing)
+		return;
+	t->is_losing = false;
+	printf("heapd-exporter: %s takes traces again, after %llu were lost\n", t->url, t->counts.lost);
+	fflush(stdout);
+}
+
+/* There is no request, or one without a code, where the receiver was not to be had, or too slow. */
 static void answered(struct evhttp_request *request, void *arg)
 {
-	(void)request;
-	((struct tracing *)arg)->on_way--;
+	int code = request ? evhttp_request_get_response_code(request) : 0;
+	struct tracing *t = arg;
+
+	t->counts.on_way--;
+	if (code / 100 == 2)
+		received(t);
+	else
+		lose(t, 1);
 }
 
 static void send_body(struct tracing *t, const char *body, size_t size)
@@ -38,15 +69,21 @@ static void send_body(struct tracing *t, const char *body, size_t size)
 	struct evkeyvalq *headers;
 	const char *path = evhttp_uri_get_path(t->uri);
 
-	if (!request)
+	if (!request) {
+		lose(t, 1);
 		return;
+	}
 	headers = evhttp_request_get_output_headers(request);
 	evhttp_add_header(headers, "Host", evhttp_uri_get_host(t->uri));
 	evhttp_add_header(headers, "Content-Type", "application/json");
+	/* One that the receiver has closed meanwhile would be found out by losing what is sent on it. */
+	evhttp_add_header(headers, "Connection", "close");
 	evbuffer_add(evhttp_request_get_output_buffer(request), body, size);
-	t->on_way++;
-	if (evhttp_make_request(t->connection, request, EVHTTP_REQ_POST, path && *path ? path : "/") < 0)
-		t->on_way--;
+	t->counts.on_way++;
+	if (evhttp_make_request(t->connection, request, EVHTTP_REQ_POST, path && *path ? path : "/") < 0) {
+		t->counts.on_way--;
+		lose(t, 1);
+	}
 }
 
 static void send_cycle(struct tracing *t, const struct directory *heap,
@@ -56,27 +93,39 @@ static void send_cycle(struct tracing *t, const struct directory *heap,
 	size_t size = 0;
 	FILE *f = open_memstream(&body, &size);
 
-	if (!f)
+	if (!f) {
+		lose(t, 1);
 		return;
+	}
 	cycletrace_write_otlp(heap->t.directory, heap->name, record, f);
 	fclose(f);
 	send_body(t, body, size);
 	free(body);
 }
 
-/* What has left the directory meanwhile is not sent. */
+/* What has left the directory meanwhile cannot be sent; of a heap that was not seen before it was never to be. */
+static void forgotten_skip(struct tracing *t, struct directory *heap, uint64_t last)
+{
+	if (last < heap->traced)
+		heap->traced = 0; /* the heap was made anew */
+	if (last <= heap->traced + HEAPD_CYCLES_KEPT)
+		return;
+	if (heap->traced)
+		lose(t, last - HEAPD_CYCLES_KEPT - heap->traced);
+	heap->traced = last - HEAPD_CYCLES_KEPT;
+}
+
 static void heap_look(struct tracing *t, struct directory *heap)
 {
 	const struct heapd_directory *d = heap->t.directory;
 	uint64_t now = d ? HEAPD_READ_ONCE(d->cycle.now) : 0, last = heapd_now_cycle(now);
 	struct heapd_cycle_record record;
 
-	if (last < heap->traced)
-		heap->traced = 0; /* the heap was made anew */
-	if (last > heap->traced + HEAPD_CYCLES_KEPT)
-		heap->traced = last - HEAPD_CYCLES_KEPT;
-	for (uint64_t c = heap->traced + 1; c <= last && t->on_way < ON_WAY; c++)
+	forgotten_skip(t, heap, last);
+	for (uint64_t c = heap->traced + 1; c <= last && t->counts.on_way < ON_WAY; c++)
 		if (cycletrace_read(d, c, &record)) {
+			if (heap->traced && c > heap->traced + 1)
+				lose(t, c - heap->traced - 1); /* it has none of these any more */
 			send_cycle(t, heap, &record);
 			heap->traced = c;
 		}
@@ -114,7 +163,7 @@ struct tracing *tracing_start(struct event_base *base, const char *url, const st
 
 	if (!t)
 		return NULL;
-	*t = (struct tracing){ .base = base, .heaps = heaps };
+	*t = (struct tracing){ .base = base, .heaps = heaps, .url = url };
 	if (!receiver_know(t, url)) {
 		fprintf(stderr, "heapd-exporter: %s is not of the form http://HOST:PORT/PATH\n", url);
 		tracing_stop(t);
@@ -136,4 +185,9 @@ void tracing_stop(struct tracing *t)
 	if (t->uri)
 		evhttp_uri_free(t->uri);
 	free(t);
+}
+
+struct tracing_counts tracing_counts(const struct tracing *t)
+{
+	return t ? t->counts : (struct tracing_counts){ 0 };
 }

@@ -11,8 +11,17 @@
 
 struct tracing;
 
+/* Collections of which a trace was received, or never will be; and requests that wait for an answer. */
+struct tracing_counts {
+	unsigned long long sent, lost;
+	unsigned on_way;
+};
+
 /* NULL: the URL is none that can be sent to (http://HOST:PORT/PATH), or memory is short; said on standard error. */
 struct tracing *tracing_start(struct event_base *base, const char *url, const struct heaps *heaps);
 void tracing_stop(struct tracing *tracing);
+
+/* Zeros where nothing is sent (NULL). */
+struct tracing_counts tracing_counts(const struct tracing *tracing);
 
 #endif

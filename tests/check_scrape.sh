@@ -340,6 +340,45 @@ grep -qx '/v1/traces 9' "$dir/received" || complain "one that came later was sen
 ! grep -vqx '/v1/traces 9' "$dir/received" || complain "and other things than traces: $(cat "$dir/received")"
 receiver_end
 exporter_end "the one with a receiver of traces"
+# While it hangs, no more wait than there is room for, whatever goes on; those that are lost are counted, and told of once, until
+# one is received again. What it says to have sent was received.
+cycles() { page | awk '/^heapd_gc_(cycles|void_cycles)_total\{heap="default"/ { n += $2 } END { printf "%d", n }'; }
+traces() { page | sed -n "s/^heapd_exporter_traces_$1 //p"; }
+receiver_start hangs
+exporter_start bounded -- --no-bpf --otlp="http://127.0.0.1:$traces/v1/traces"
+[[ $(traces sent_total) == 0 && $(traces lost_total) == 0 ]] || complain "traces are counted before there are any"
+before=$(cycles) most=0
+for ((i = 0; i < 60; i++)); do
+	traces_check "hangs"
+	waiting=$(traces waiting)
+	((most = waiting > most ? waiting : most))
+	((most < 64 || $(cycles) < before + 256)) || break
+done
+((most == 64)) || complain "a receiver that hangs: $most traces wait, after $(($(cycles) - before)) collections"
+soon "a receiver that hangs" '^heapd_exporter_traces_lost_total [1-9]'
+[[ $(traces sent_total) == 0 ]] || complain "a receiver that hangs was sent $(traces sent_total) traces"
+[[ $(grep -c "lost: http://127.0.0.1:$traces/v1/traces does not take them" "$dir/bounded") == 1 ]] || complain "it says of lost traces: $(cat "$dir/bounded")"
+receiver_end
+receiver_start answers
+for ((i = 0; i < 20; i++)); do
+	"$dir/load" default work 1 || complain "the load failed"
+	[[ $(traces sent_total) == 0 ]] || break
+done
+soon "a receiver that answers at last" '^heapd_exporter_traces_waiting 0$'
+grep -qE "takes traces again, after [1-9][0-9]* were lost" "$dir/bounded" || complain "it does not say that traces are taken again: $(cat "$dir/bounded")"
+# From now on none is, though the receiver ends the connection after each.
+lost=$(traces lost_total) sent=$(traces sent_total)
+for ((i = 0; i < 10; i++)); do "$build/heapctl" --socket="$dir/s" -H default gc >"$dir/said" || complain "no collection: $(cat "$dir/said")"; done
+for ((i = 0; i < 100; i++)); do
+	(($(traces sent_total) < sent + 10)) || break
+	sleep 0.1
+done
+soon "traces of ten collections" '^heapd_exporter_traces_waiting 0$'
+(($(traces sent_total) >= sent + 10)) && [[ $(traces lost_total) == "$lost" ]] ||
+	complain "of ten collections $(($(traces sent_total) - sent)) traces were sent, and $(($(traces lost_total) - lost)) lost"
+[[ $(traces sent_total) == $(wc -l <"$dir/received") ]] || complain "$(traces sent_total) traces were sent, and $(wc -l <"$dir/received") received"
+receiver_end
+exporter_end "the one whose receiver hung"
 exporter_start wrong -- --no-bpf --otlp="https://127.0.0.1/"
 grep -q 'https://127.0.0.1/ is not of the form http://HOST:PORT/PATH' "$dir/wrong" || complain "a receiver that cannot be: $(cat "$dir/wrong")"
 traces_check "cannot be"
