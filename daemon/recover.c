@@ -158,7 +158,7 @@ int recover_store(struct store *store, struct heap *heap)
 		return 0;
 	}
 	log_err(heap->log, "heap '%s' cannot be stored: %s%s", heap->name, strerror(-r),
-		r == -ENOSPC ? "; raise FileDescriptorStoreMax= of the unit" : "");
+		r == -ENOSPC ? "; raise FileDescriptorStoreMax= and HEAPD_FDSTORE= of the unit" : "");
 	return r;
 }
 

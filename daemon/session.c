@@ -130,6 +130,18 @@ static uint64_t charge_of(const uint32_t room[2])
 	return bytes > SESSION_CHARGE ? bytes : SESSION_CHARGE;
 }
 
+static int refuse_stored(const struct store *store, int r, struct refusal *why)
+{
+	return refuse(
+		why, -EUSERS,
+		"the file descriptor store is full with %u, so one more session would not survive a restart "
+		"of the daemon; %s",
+		store->count,
+		r == -ENOSPC ? "raise FileDescriptorStoreMax= and HEAPD_FDSTORE= of its unit, or with "
+			       "--keep its limit of open files"
+			     : "a daemon that is started cannot be told more names: end some");
+}
+
 static int open_resources(struct session *session, struct refusal *why)
 {
 	int r;
@@ -148,11 +160,8 @@ static int open_resources(struct session *session, struct refusal *why)
 	sessionmemories_unstore(&session->sessions->memories, &session->memory);
 	sessionmemory_release(&session->memory);
 	heap_refund(session->heap, session->charged);
-	if (r == -ENOSPC)
-		return refuse(
-			why, -EUSERS,
-			"the file descriptor store is full, so one more session would not survive a restart "
-			"of the daemon; raise FileDescriptorStoreMax= of its unit");
+	if (r == -ENOSPC || r == -ENAMETOOLONG)
+		return refuse_stored(session->sessions->memories.store, r, why);
 	return refuse(why, r, "the daemon cannot make a session: %s%s", strerror(-r),
 		      r == -EMFILE || r == -ENFILE ? "; raise its limit of open files" : "; look at its log");
 }

@@ -6,8 +6,12 @@
  * that the call returns: it is there whatever becomes of us. Only memory files are stored: a store closes what hangs
  * up, and a socket means nothing once we are gone. A full store drops what comes without a word, so we count.
  *
- * The size of the store is in FDSTORE= of the environment: systemd sets it from version 254 on, heapd --keep does, and
- * a unit for an older systemd sets it beside FileDescriptorStoreMax=.
+ * The size of the store is in FDSTORE= of the environment: systemd sets it from version 254 on, and heapd --keep does. For an older
+ * systemd the unit sets HEAPD_FDSTORE= beside FileDescriptorStoreMax=: by another name, for what a unit sets replaces what
+ * systemd says, and who changes the one figure where both count would be told the other.
+ *
+ * A store is also full when the names of what is in it would be too long: the next daemon is told them in one variable of its
+ * environment, and if the kernel does not take that, no daemon can be started any more.
  */
 #include "store.h"
 
@@ -18,6 +22,9 @@
 #include <sys/socket.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
+
+#define NAMES_MAX \
+	(31u * 4096) /* of the 32 pages that one variable may take: the rest is for sockets' names */
 
 static bool is_ours(const char *name)
 {
@@ -33,6 +40,7 @@ static bool sort_in(struct store *store, int fd, const char *name)
 
 		item->fd = fd;
 		snprintf(item->name, sizeof(item->name), "%s", name);
+		store->names += strlen(name) + 1;
 		return true;
 	}
 	if (store->listener < 0 && sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) > 0) {
@@ -57,8 +65,11 @@ static int check_foreign(const struct store *store, unsigned foreign)
 static unsigned capacity(void)
 {
 	const char *text = getenv("FDSTORE");
-	unsigned long n = text ? strtoul(text, NULL, 10) : UINT32_MAX;
+	unsigned long n;
 
+	if (!text)
+		text = getenv("HEAPD_FDSTORE");
+	n = text ? strtoul(text, NULL, 10) : UINT32_MAX;
 	return n > UINT32_MAX ? UINT32_MAX : (unsigned)n;
 }
 
@@ -122,10 +133,14 @@ int store_put(struct store *store, const char *name, int fd)
 		return 0;
 	if (!store_room(store))
 		return -ENOSPC;
+	if (store->names + strlen(name) + 1 > NAMES_MAX)
+		return -ENAMETOOLONG;
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
 	r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
-	if (r > 0)
+	if (r > 0) {
 		store->count++;
+		store->names += strlen(name) + 1;
+	}
 	return r > 0 ? 0 : r < 0 ? r : -ENOTCONN;
 }
 
@@ -134,6 +149,7 @@ void store_remove(struct store *store, const char *name)
 	if (!store->kept)
 		return;
 	store->count -= store->count > 0;
+	store->names -= store->names > strlen(name) ? strlen(name) + 1 : store->names;
 	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
 }
 

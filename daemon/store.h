@@ -25,6 +25,7 @@ struct store {
 	bool kept;                /* somebody keeps what is put in */
 	unsigned capacity;        /* descriptors that it takes; what is beyond it would drop without a word */
 	unsigned count;           /* that are in it */
+	size_t names;             /* bytes of their names, with one more for each */
 	int listener;             /* the socket that was passed, or -1 */
 	struct store_item *items; /* that were given back, and that nobody has taken yet */
 	size_t nitems;
@@ -41,7 +42,7 @@ int store_take(struct store *store, const char *name);
 /* How many more it takes. */
 unsigned store_room(const struct store *store);
 
-/* A copy is stored under the name. -ENOSPC: it is full. Where nobody keeps anything: nothing, and 0. */
+/* A copy is stored under the name. -ENOSPC: it is full; -ENAMETOOLONG: with names. Where nobody keeps anything: nothing, and 0. */
 int store_put(struct store *store, const char *name, int fd);
 void store_remove(struct store *store, const char *name);
 
