@@ -81,6 +81,9 @@ void status_write(const struct sessions *sessions, char text[STATUS_MAX])
 	    sessions->count, sessions->count == 1 ? "" : "s");
 	for (size_t i = 0; i < sessions->nheaps; i++)
 		put_heap(&line, sessions->heaps[i]);
+	if (sessions->memories.store && sessions->memories.store->kept &&
+	    !store_room(sessions->memories.store))
+		put(&line, "; descriptor store full: nobody more is let in");
 }
 
 static void tell(struct status *status)

@@ -8,6 +8,7 @@
  * day in microseconds, "served=1234567"; at the end it says how much it did, and the longest time that one allocation took:
  * "ops=12345 longest_ms=1.2", and before that each of those that took a millisecond or more: "wait=1.2".
  *
+ * client NAME SECONDS calm: forks no children, and rests between looks at its list.
  * client NAME 0 kept: fails if the list is not there. client NAME 0 fill: takes memory until there is no more, which has to be
  * said by ENOMEM, and says how much it was: "filled=123", in MiB.
  */
@@ -28,6 +29,7 @@
 #define PIECE   4096u
 #define WAITS   65536u
 #define WAIT_NS 1000000u /* what takes less is no wait for a daemon */
+#define CALM_US 50000u
 #define FORK_NS \
 	400000000u /* between children: deaths make lines in the log, of which there may not be too many */
 
@@ -235,6 +237,7 @@ int main(int argc, char **argv)
 		heapd_detach(heap);
 		return 0;
 	}
+	bool calm = asked(argc, argv, "calm");
 	struct list *list = list_open(heap, lists, argv[1]);
 	if (asked(argc, argv, "kept") && !list->to)
 		fail("the list is gone");
@@ -247,7 +250,9 @@ int main(int argc, char **argv)
 		if (++ops % LENGTH != 0)
 			continue;
 		list_check(list);
-		if (now_ns() - forked > FORK_NS) {
+		if (calm)
+			usleep(CALM_US);
+		else if (now_ns() - forked > FORK_NS) {
 			read_in_child(list);
 			forked = now_ns();
 		}
