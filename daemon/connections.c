@@ -23,7 +23,6 @@
 #include "clock.h"
 #include "collection.h"
 #include "message.h"
-#include "quota.h"
 #include "version.h"
 
 #define UNATTACHED_MAX 64u /* connections of one user that have not attached */
@@ -261,26 +260,6 @@ bool connections_expect(struct connections *connections, struct session *session
 	return true;
 }
 
-/*
- * A session that takes what its user was never let have goes by the library no more. Its process is killed if that may be done;
- * if not, it is cut off, and its memory is its own.
- */
-static void end_excess(struct connections *connections)
-{
-	struct session *session = quota_excess(connections->sessions);
-	struct connection *c = session ? connection_of(connections, session) : NULL;
-
-	if (!c)
-		return;
-	log_limited(
-		connections->log, &connections->cut, LOG_WARNING,
-		"heap '%s': the memory of user %u's sessions has outgrown MaxBytesPerUser= and all that they "
-		"were given; process %d, whose is the largest (%s), %s",
-		session->heap->name, session->uid, session->pid, value_size_text(session->bytes).text,
-		session->pid && peer_kill(&c->peer) == 0 ? "is ended (SIGKILL)" : "is cut off");
-	connection_end(c, SESSION_DROPPED, "its memory has outgrown what its user may have");
-}
-
 /* Who detached while no daemon was there has told nobody but its session's memory. */
 void connections_look(struct connections *connections)
 {
@@ -292,7 +271,6 @@ void connections_look(struct connections *connections)
 		    HEAPD_READ_ONCE(c->session->memory.core->attached) == HEAPD_SESSION_LEFT)
 			connection_end(c, SESSION_DETACHED, "it left while no daemon was there");
 	}
-	end_excess(connections);
 }
 
 static bool is_crowd(const struct connections *connections, uid_t uid)

@@ -26,11 +26,11 @@
 #include "collector.h"
 #include "connections.h"
 #include "deads.h"
+#include "excess.h"
 #include "heap.h"
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
-#include "quota.h"
 #include "receipts.h"
 #include "recover.h"
 #include "roots.h"
@@ -62,6 +62,7 @@ struct daemon {
 	uint64_t next_base;
 	struct sessions sessions;
 	struct connections connections;
+	struct excess excess;
 	struct listener listener;
 	struct watchdog watchdog;
 	struct status status;
@@ -393,7 +394,6 @@ static void on_tickets(evutil_socket_t fd, short what, void *arg)
 	(void)fd, (void)what;
 	for (size_t i = 0; i < daemon->nheaps; i++)
 		roots_tickets_expire(daemon->heaps[i], clock_ns());
-	quota_look(&daemon->sessions);
 	connections_look(&daemon->connections);
 }
 
@@ -431,6 +431,8 @@ static int make_loop(struct daemon *daemon)
 		r = watch_tickets(daemon);
 	if (r == 0)
 		r = connections_init(&daemon->connections, daemon->base, &daemon->sessions, daemon->log);
+	if (r == 0)
+		r = excess_start(&daemon->excess, &daemon->connections);
 	if (r < 0)
 		log_err(daemon->log, "cannot make the event loop: %s", strerror(-r));
 	return r;
@@ -440,6 +442,7 @@ static void free_loop(struct daemon *daemon)
 {
 	watchdog_stop(&daemon->watchdog); /* before the heaps go that it looks at */
 	status_stop(&daemon->status);
+	excess_stop(&daemon->excess);
 	if (daemon->connections.base)
 		connections_deinit(&daemon->connections);
 	for (size_t i = 0; i < SIGNALS; i++) {
