@@ -132,14 +132,18 @@ static uint64_t charge_of(const uint32_t room[2])
 
 static int refuse_stored(const struct store *store, int r, struct refusal *why)
 {
+	if (r == -ENAMETOOLONG)
+		return refuse(
+			why, -EUSERS,
+			"the file descriptor store is full with %u names, and no daemon that is started can be "
+			"told more of them; end some clients",
+			store->count);
 	return refuse(
 		why, -EUSERS,
-		"the file descriptor store is full with %u, so one more session would not survive a restart "
-		"of the daemon; %s",
-		store->count,
-		r == -ENOSPC ? "raise FileDescriptorStoreMax= and HEAPD_FDSTORE= of its unit, or with "
-			       "--keep its limit of open files"
-			     : "a daemon that is started cannot be told more names: end some");
+		"the file descriptor store is full with %u, so one more session would not survive a restart of the "
+		"daemon; raise FileDescriptorStoreMax= and HEAPD_FDSTORE= of its unit, or with --keep its limit of "
+		"open files",
+		store->count);
 }
 
 static int open_resources(struct session *session, struct refusal *why)
