@@ -28,6 +28,7 @@
 #define UNATTACHED_MAX 64u /* connections of one user that have not attached */
 #define BURST          16u /* messages of one client before others have their turn */
 #define HEAVY_PAUSE    3u
+#define LEFT_ALONE     "it left while no daemon was there"
 #define LAST_WORDS     1024u /* messages of the dead: more than a socket can hold */
 
 static void on_refill(evutil_socket_t fd, short what, void *arg)
@@ -211,6 +212,15 @@ static bool still_writes(struct connection *c)
 	return r == 0;
 }
 
+/*
+ * Who detaches while no daemon is there says so in its session's memory. It may have been connecting again just then: its greeting
+ * lies in the new socket, which it has closed, and its mappings go a moment later.
+ */
+static bool has_left(const struct connection *c)
+{
+	return c->session && HEAPD_READ_ONCE(c->session->memory.core->attached) == HEAPD_SESSION_LEFT;
+}
+
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct connection *c = arg;
@@ -219,6 +229,10 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	if (what & EV_READ)
 		r = read_some(c, BURST, false);
+	if (r == -ECONNRESET && has_left(c)) {
+		connection_end(c, SESSION_DETACHED, LEFT_ALONE);
+		return;
+	}
 	if (r == -ECONNRESET && still_writes(c))
 		return;
 	if (r == -ECONNRESET)
@@ -267,9 +281,8 @@ void connections_look(struct connections *connections)
 
 	for (struct connection *c = LIST_FIRST(&connections->all); c; c = next) {
 		next = LIST_NEXT(c, link);
-		if (c->fd < 0 && c->session &&
-		    HEAPD_READ_ONCE(c->session->memory.core->attached) == HEAPD_SESSION_LEFT)
-			connection_end(c, SESSION_DETACHED, "it left while no daemon was there");
+		if (c->fd < 0 && has_left(c))
+			connection_end(c, SESSION_DETACHED, LEFT_ALONE);
 	}
 }
 

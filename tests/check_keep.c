@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -19,6 +20,7 @@
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/geometry.h"
+#include "heapd/session.h"
 #include "numbers.h"
 #include "suite.h"
 
@@ -610,9 +612,10 @@ END_TEST
 struct raw {
 	int fd;
 	uint64_t heap_id, session;
+	struct heapd_session *memory; /* NULL: not mapped */
 };
 
-static void raw_attach(struct raw *raw)
+static void raw_attach_mapped(struct raw *raw, bool mapped)
 {
 	const struct heapd_directory *directory;
 	struct fixture_fds fds;
@@ -625,7 +628,26 @@ static void raw_attach(struct raw *raw)
 	ck_assert_ptr_ne(directory, MAP_FAILED);
 	raw->heap_id = directory->id;
 	munmap((void *)(uintptr_t)directory, sizeof(*directory));
+	raw->memory =
+		mapped ? mmap(NULL, sizeof(*raw->memory), PROT_READ | PROT_WRITE, MAP_SHARED, fds.fd[3], 0)
+		       : NULL;
+	ck_assert_ptr_ne(raw->memory, MAP_FAILED);
 	fixture_close(&fds);
+}
+
+static void raw_attach(struct raw *raw)
+{
+	raw_attach_mapped(raw, false);
+}
+
+static void raw_greet(struct raw *raw, struct heapd_message *m)
+{
+	close(raw->fd);
+	raw->fd = fixture_connect(&f);
+	ck_assert_int_ge(raw->fd, 0);
+	m->again.fingerprint = heapd_layout_fingerprint();
+	m->again.heap_id = raw->heap_id;
+	m->again.session = raw->session;
 }
 
 static int raw_again(struct raw *raw)
@@ -633,12 +655,7 @@ static int raw_again(struct raw *raw)
 	struct heapd_message m = { .op = HEAPD_OP_HELLO_AGAIN };
 	struct fixture_fds fds = { .n = 0 };
 
-	close(raw->fd);
-	raw->fd = fixture_connect(&f);
-	ck_assert_int_ge(raw->fd, 0);
-	m.again.fingerprint = heapd_layout_fingerprint();
-	m.again.heap_id = raw->heap_id;
-	m.again.session = raw->session;
+	raw_greet(raw, &m);
 	ck_assert_int_eq(fixture_call(raw->fd, &m, &fds), 0);
 	if (m.status == 0)
 		ck_assert_uint_eq(fds.n, 1);
@@ -663,6 +680,51 @@ static uint64_t raw_large(const struct raw *raw, uint32_t seq, bool repeated)
 	ck_assert_int_eq(raw_call(raw, &m, HEAPD_OP_LARGE, seq, repeated), 0);
 	return m.large.address;
 }
+
+/* As a library does that is told to detach just when it has asked to be taken back: it hangs up, and unmaps a moment later. */
+static int leave_on_return(void *arg)
+{
+	struct heapd_message m = { .op = HEAPD_OP_HELLO_AGAIN };
+	struct raw raw;
+
+	(void)arg;
+	raw_attach_mapped(&raw, true);
+	__atomic_store_n(&raw.memory->attached, HEAPD_SESSION_ATTACHED, __ATOMIC_RELEASE);
+	board->turns[0] = 1;
+	while (!board->turns[1])
+		sleep_ns(MS);
+	__atomic_store_n(&raw.memory->attached, HEAPD_SESSION_LEFT, __ATOMIC_RELEASE);
+	raw_greet(&raw, &m);
+	if (send(raw.fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m))
+		return 1;
+	close(raw.fd);
+	while (!board->stop)
+		sleep_ns(MS);
+	return 0;
+}
+
+/* Nobody kills it for that. */
+START_TEST(left_on_return)
+{
+	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
+	pid_t pid = fixture_client_fork(leave_on_return, NULL);
+	heapd_heap *heap;
+
+	ck_assert(becomes(&board->turns[0], 1));
+	restart();
+	ck_assert_int_eq(attach(&heap), 0);
+	ck_assert_uint_eq(sessions(heap), 2);
+	board->turns[1] = 1;
+	for (unsigned i = 0; i < 10000 && sessions(heap) != 1; i++)
+		sleep_ns(MS);
+	ck_assert_uint_eq(sessions(heap), 1);
+	board->stop = 1;
+	fixture_wait(pid, 0);
+	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
+	ck_assert_uint_eq(info.deaths, 0);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
 
 /* A request that was obeyed, and whose answer was lost, is not obeyed twice; and nobody else can have the session. */
 START_TEST(obeyed_once)
@@ -790,6 +852,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, stopped_client);
 	tcase_add_test(tc, dead_meanwhile);
 	tcase_add_test(tc, left_meanwhile);
+	tcase_add_test(tc, left_on_return);
 	tcase_add_test(tc, crash_loop);
 	tcase_add_test(tc, away_and_back);
 	tcase_add_test(tc, obeyed_once);
