@@ -17,7 +17,9 @@
 #include "heapd/atomic.h"
 #include "heapd/session.h"
 #include "peer.h"
+#include "quota.h"
 #include "receipts.h"
+#include "takers.h"
 
 static bool may_know_of(const void *asking, uint32_t uid)
 {
@@ -94,6 +96,54 @@ void listing_session(const struct session *asking, struct heapd_session_info *in
 	threads = client_threads(&client, &n);
 	for (uint32_t i = 0; i < n; i++)
 		add_thread(info, &threads[i]);
+}
+
+/* Of those that have processes there besides the asking one. */
+static const struct session *next_user(const struct session *asking, uint64_t from)
+{
+	const struct session *s, *next = NULL;
+
+	LIST_FOREACH(s, &asking->sessions->all, link)
+		if (s != asking && s->uid >= from && (!next || s->uid < next->uid) && may_know(asking, s))
+			next = s;
+	return next;
+}
+
+static void count_sessions(const struct session *asking, struct heapd_user *user)
+{
+	const struct session *s;
+
+	LIST_FOREACH(s, &asking->sessions->all, link)
+		if (s != asking && s->uid == user->uid && may_know(asking, s)) {
+			user->sessions++;
+			user->readers += s->read_only;
+		}
+}
+
+void listing_user(const struct session *asking, struct heapd_user *user)
+{
+	const struct session *s = next_user(asking, user->next);
+	struct taken taken;
+
+	if (!user->next) {
+		takers_count(asking->heap);
+		quota_look(asking->sessions);
+	}
+	*user = (struct heapd_user){ 0 };
+	if (!s)
+		return;
+	taken = takers_taken(asking->heap, s->uid);
+	*user = (struct heapd_user){
+		.next = UINT64_C(1) + s->uid,
+		.uid = s->uid,
+		.full = taken.full,
+		.waits = taken.waits,
+		.bytes = taken.bytes,
+		.share = taken.share,
+		.most = taken.most,
+		.session_bytes = s->user->bytes,
+	};
+	count_sessions(asking, user);
 }
 
 /* Where the words of a part stand in the session, and how many there are. */

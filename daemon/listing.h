@@ -12,6 +12,9 @@
 /* The session with the least id after info->id that `asking` may know of; id 0: there is none. */
 void listing_session(const struct session *asking, struct heapd_session_info *info);
 
+/* The user with the least number, from user->next on, that `asking` may know of; next 0: there is none. The first one has all counted. */
+void listing_user(const struct session *asking, struct heapd_user *user);
+
 /* Some of the words that session held->session holds as roots, from held->next of held->part on. */
 int listing_held(const struct session *asking, struct heapd_held *held, struct refusal *why);
 

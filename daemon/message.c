@@ -95,7 +95,7 @@ static int answer_large(struct session *session, struct heapd_message *m, struct
 			      most, option);
 	}
 	if (r == -EDQUOT) {
-		taken = takers_taken(heap, session->index);
+		taken = takers_taken(heap, session->uid);
 		return refuse(why, -ENOMEM,
 			      "no room for %" PRIu64 " bytes: user %u has %" PRIu64
 			      " of heap '%s', and others leave it no more than %" PRIu64
@@ -246,6 +246,13 @@ static int answer_held(struct session *session, struct heapd_message *m, struct 
 	return listing_held(session, &m->held, why);
 }
 
+static int answer_user(struct session *session, struct heapd_message *m, struct refusal *why)
+{
+	(void)why;
+	listing_user(session, &m->user);
+	return 0;
+}
+
 static int answer_watch_clients(struct session *session, struct heapd_message *m, struct refusal *why)
 {
 	(void)m, (void)why;
@@ -286,6 +293,7 @@ static const struct request requests[HEAPD_OP_COUNT] = {
 	[HEAPD_OP_COLLECT] = { answer_collect, false, false },
 	[HEAPD_OP_PATH] = { answer_path, false, true },
 	[HEAPD_OP_SESSION] = { answer_session, false, false },
+	[HEAPD_OP_USER] = { answer_user, false, true }, /* the first is counted */
 	[HEAPD_OP_HELD] = { answer_held, false, false },
 	[HEAPD_OP_WATCH_CLIENTS] = { answer_watch_clients, false, false },
 	[HEAPD_OP_RECEIPT] = { answer_receipt, false, false },

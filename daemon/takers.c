@@ -56,6 +56,7 @@ struct takers {
 	uint64_t others_counting, others; /* what those have who have no process here, and what is nobody's */
 	uint64_t version, gathered;       /* heap->clients as they were; when */
 	bool counting, again;             /* a count is under way; one is to begin at once */
+	bool asked;                       /* by people: it is for them, and goes on while there is room */
 	uint64_t page;                    /* where it goes on */
 	uint64_t counts;                  /* ended */
 	uint64_t took, ended;             /* by the last one; when */
@@ -150,7 +151,9 @@ static unsigned shares(const struct supply *supply)
 
 static uint64_t share_of(const struct supply *supply, uint64_t all)
 {
-	return least(all / 100 * HEAPD_READ_ONCE(supply->heap->user_share), all / shares(supply));
+	unsigned n = shares(supply);
+
+	return n ? least(all / 100 * HEAPD_READ_ONCE(supply->heap->user_share), all / n) : 0;
 }
 
 /* There is so little left, when so much more is taken, that somebody may be full. */
@@ -212,6 +215,7 @@ static void decide(struct supply *supply)
 	struct takers *takers = supply->takers;
 	uint64_t all = room(supply), share = share_of(supply, all);
 	uint64_t promised = takers->others + HEAPD_READ_ONCE(supply->heap->newcomers) * share;
+	bool tight = is_short(supply, 0);
 
 	takers->full = false;
 	for (struct taker *taker = takers->now; taker < takers->now + PLACES; taker++)
@@ -221,7 +225,7 @@ static void decide(struct supply *supply)
 		if (!taker->key)
 			continue;
 		taker->most = most_of(taker, all, promised, share);
-		taker->full = taker->bytes >= taker->most;
+		taker->full = tight && taker->bytes >= taker->most;
 		/* Who is full anew asks anew: what was waited for then, has been since long. */
 		taker->waits &= taker->full;
 		takers->full |= taker->full;
@@ -460,7 +464,7 @@ void takers_round(struct supply *supply, uint64_t now)
 	if (!is_short(supply, 0)) {
 		if (takers->full)
 			nobody_is_full(supply);
-		takers->counting = false;
+		takers->counting &= takers->asked;
 		return;
 	}
 	if (takers->full)
@@ -476,7 +480,7 @@ bool takers_busy(const struct supply *supply)
 	return supply->takers->counting || supply->takers->again;
 }
 
-void takers_settle(struct heap *heap, uint64_t more)
+static void count_anew(struct heap *heap, uint64_t more)
 {
 	struct supply *supply = heap->supply;
 	struct takers *takers = supply->takers;
@@ -485,7 +489,7 @@ void takers_settle(struct heap *heap, uint64_t more)
 	heap_lock(heap);
 	look_who_is_there(supply, clock_ns());
 	until = takers->counts + takers->counting + 1;
-	while (is_short(supply, more) && takers->counts < until) {
+	while ((takers->asked || is_short(supply, more)) && takers->counts < until) {
 		if (!takers->counting)
 			count_begin(supply);
 		count(supply);
@@ -494,6 +498,27 @@ void takers_settle(struct heap *heap, uint64_t more)
 		heap_lock(heap);
 	}
 	heap_unlock(heap);
+}
+
+void takers_settle(struct heap *heap, uint64_t more)
+{
+	count_anew(heap, more);
+}
+
+static void set_asked(struct heap *heap, bool asked)
+{
+	heap_lock(heap);
+	heap->supply->takers->asked = asked;
+	/* Who has come a moment ago counts, too. */
+	heap->supply->takers->gathered = 0;
+	heap_unlock(heap);
+}
+
+void takers_count(struct heap *heap)
+{
+	set_asked(heap, true);
+	count_anew(heap, 0);
+	set_asked(heap, false);
 }
 
 static const struct taker *taker_at(const struct supply *supply, unsigned client)
@@ -511,14 +536,21 @@ int takers_allow(struct supply *supply, unsigned client, uint64_t bytes)
 	return -EDQUOT;
 }
 
-struct taken takers_taken(struct heap *heap, unsigned client)
+struct taken takers_taken(struct heap *heap, uid_t uid)
 {
 	const struct taker *taker;
-	struct taken taken;
+	struct taken taken = { 0 };
 
 	heap_lock(heap);
-	taker = taker_at(heap->supply, client);
-	taken = (struct taken){ .bytes = taker->bytes, .most = taker->most };
+	taker = find(heap->supply->takers->now, heapd_taker(uid));
+	if (taker->key)
+		taken = (struct taken){
+			.bytes = taker->bytes,
+			.most = taker->most,
+			.share = share_of(heap->supply, room(heap->supply)),
+			.full = taker->full,
+			.waits = taker->waits,
+		};
 	heap_unlock(heap);
 	return taken;
 }

@@ -26,7 +26,7 @@ json() {
 check_verbs() {
 	local verb form
 	mkdir "$dir/said"
-	for verb in status list clients classes types spans roots config gc log verify receipts histo retained; do
+	for verb in status list clients users classes types spans roots config gc log verify receipts histo retained; do
 		h "$verb" >"$dir/out" 2>"$dir/err" || complain "$verb: exit status $?: $(cat "$dir/err")"
 		[[ -s $dir/out ]] || complain "$verb says nothing"
 		for form in short pretty; do
@@ -221,6 +221,8 @@ check_clients() {
 	done
 	((i < 200)) || complain "clients does not list the demo's processes"
 	! "$ctl" -H other --no-legend clients | grep -E ' exe +heapd-demo ' || complain "the demo's processes go by another name"
+	[[ $("$ctl" -H other --no-legend users | awk '{ print $1, ($2 >= 2), ($4 != "0B") }') == "$EUID 1 1" ]] ||
+		complain "users: $("$ctl" -H other users)"
 	timeout 5 "$ctl" -H other gc >/dev/null || complain "gc, with clients: exit status $?"
 	timeout 20 "$ctl" -H other retained >/dev/null || complain "retained, with clients: exit status $?"
 	wait $!

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -286,6 +287,96 @@ START_TEST(each_finds_its_share)
 }
 END_TEST
 
+/* What heapctl shows of users. */
+static unsigned users_told(int fd, struct heapd_user users[], unsigned room)
+{
+	struct heapd_message m = { 0 };
+	unsigned n = 0;
+
+	for (;;) {
+		m.op = HEAPD_OP_USER;
+		ck_assert_int_eq(fixture_call(fd, &m, NULL), 0);
+		ck_assert_int_eq(m.status, 0);
+		if (!m.user.next)
+			return n;
+		ck_assert_uint_lt(n, room);
+		users[n++] = m.user;
+	}
+}
+
+static int attach_to_look(void)
+{
+	struct fixture_fds fds = { .n = 0 };
+	struct heapd_message m;
+	int fd = fixture_attach(&f, FIXTURE_HEAP, HEAPD_HELLO_READ_ONLY, &m, &fds);
+
+	ck_assert_msg(fd >= 0, "%s", m.text);
+	fixture_close(&fds);
+	return fd;
+}
+
+/* By somebody who is no operator: of itself alone. */
+static int see_oneself_alone(void)
+{
+	struct heapd_user users[USERS];
+	struct link **chain;
+	int fd;
+
+	if (enter(&chain) < 0)
+		return 1;
+	fd = attach_to_look();
+	if (users_told(fd, users, USERS) != 1 || users[0].uid != MEMBER || users[0].sessions != 2)
+		return 2;
+	return 0;
+}
+
+/* Before anybody is short of anything, and when the first user has come to its end. */
+START_TEST(what_users_have_is_told)
+{
+	struct heapd_user users[USERS];
+	uint64_t held;
+	pid_t first, second;
+	int fd;
+
+	if (!is_root("what_users_have_is_told"))
+		return;
+	start(uncollected, false);
+	object_bytes = 1024;
+	fd = attach_to_look();
+	ck_assert_uint_eq(users_told(fd, users, USERS), 0);
+	second = begin(1, MEMBER, modest);
+	ck_well(second, &accounts[1]);
+	second = begin(2, MEMBER, idle);
+	wait_for(&accounts[2].there, true, "the second user");
+	ck_assert_uint_eq(users_told(fd, users, USERS), 1);
+	ck_assert_uint_eq(users[0].uid, MEMBER);
+	ck_assert_uint_eq(users[0].sessions, 1);
+	ck_assert_uint_eq(users[0].readers, 0);
+	/* What its process left that is gone is its own still: nothing is collected here. */
+	held = accounts[1].bytes;
+	ck_assert_msg(users[0].bytes >= held && users[0].bytes < held + MIB, "%" PRIu64 " of %" PRIu64,
+		      users[0].bytes, held);
+	ck_assert(!users[0].full && !users[0].waits);
+	ck_assert_uint_gt(users[0].share, SHARE / 2);
+	ck_assert_uint_le(users[0].share, SHARE);
+	ck_assert_uint_gt(users[0].session_bytes, 0);
+	first = begin(0, OWNER, greedy);
+	wait_for(&accounts[0].full, true, "the first user's end");
+	ck_assert_uint_eq(users_told(fd, users, USERS), 2);
+	ck_assert_uint_eq(users[0].uid, OWNER);
+	ck_assert_uint_eq(users[1].uid, MEMBER);
+	ck_assert(users[0].full && !users[1].full);
+	ck_assert_uint_ge(users[0].bytes, users[0].most);
+	ck_assert_uint_gt(users[1].most, users[1].bytes);
+	mine = &accounts[3];
+	run_as(MEMBER, NO_GROUP, see_oneself_alone);
+	end(first);
+	end(second);
+	close(fd);
+	fixture_stop(&f);
+}
+END_TEST
+
 /* The test can tell: without shares the second user finds nothing. */
 START_TEST(without_shares_the_first_has_all)
 {
@@ -481,6 +572,7 @@ int main(void)
 
 	tcase_set_timeout(tcase, 180);
 	tcase_add_loop_test(tcase, each_finds_its_share, 0, sizeof(heaps) / sizeof(heaps[0]));
+	tcase_add_test(tcase, what_users_have_is_told);
 	tcase_add_test(tcase, without_shares_the_first_has_all);
 	tcase_add_test(tcase, greedy_ones_have_even_parts);
 	tcase_add_loop_test(tcase, who_lets_go_may_take_again, 0, 2);

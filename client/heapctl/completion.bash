@@ -1,7 +1,7 @@
 # bash completion for heapctl
 _heapctl() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} word last= verb= value=
-	local verbs="status list clients classes types spans roots config gc log trace verify receipts stat top events
+	local verbs="status list clients users classes types spans roots config gc log trace verify receipts stat top events
 		leaks profile diff histo snapshot retained why who dot map"
 	local heapctl=(heapctl --no-legend --no-pager)
 	# readline cuts words at =, too: --heap=NAME is three of them.

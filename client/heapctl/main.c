@@ -26,6 +26,7 @@ static const struct verb verbs[] = {
 	{ "status", "", "The heap at a glance", verb_status, 0, 0, false, false, false },
 	{ "list", "", "The heaps of this daemon", verb_list, 0, 0, true, false, false },
 	{ "clients", "", "Attached processes", verb_clients, 0, 0, false, false, false },
+	{ "users", "", "What each user has of the heap, and may have", verb_users, 0, 0, false, false, false },
 	{ "classes", "", "Slots, slabs and spans by class", verb_classes, 0, 0, false, false, false },
 	{ "types", "", "The same by type", verb_types, 0, 0, false, false, false },
 	{ "spans", "", "Each run of pages", verb_spans, 0, 0, false, false, false },

@@ -13,6 +13,8 @@ int verb_list(struct ctl *ctl);
 int verb_roots(struct ctl *ctl);
 /* clients.c */
 int verb_clients(struct ctl *ctl);
+/* users.c */
+int verb_users(struct ctl *ctl);
 /* receipts.c */
 int verb_receipts(struct ctl *ctl);
 /* memory.c */

@@ -43,6 +43,7 @@ enum heapd_op {
 	HEAPD_OP_RECEIPT,     /* receipt: the next one of this heap's; for the same as SESSION */
 	HEAPD_OP_HELLO_AGAIN, /* again: after the daemon's own death -> welcome; fds: notify */
 	HEAPD_OP_ROOM,        /* room: for more thread records or pins -> room */
+	HEAPD_OP_USER,        /* user: the next one with processes of this heap; for the same as SESSION */
 	HEAPD_OP_COUNT,
 	HEAPD_NOTE_EVENT = 100, /* on the notify socket: look at the directory's counts (event.c) */
 	HEAPD_NOTE_HANDSHAKE,   /* look at the directory's `now`: threads and ranges are to be scanned */
@@ -170,6 +171,17 @@ struct heapd_session_info {
 	char client[HEAPD_NAME_MAX]; /* what it calls itself */
 };
 
+/* What a user has of the heap, as it was counted when the first one was asked for. */
+struct heapd_user {
+	uint64_t next; /* asked: the first one from this number on; in a reply: for the next one, 0: there is none */
+	uint32_t uid;
+	uint32_t sessions, readers; /* of this heap, but for the asking one; of those, that only read */
+	uint32_t full, waits;       /* it gets no more now; and one of its threads has asked for it */
+	uint32_t unused;
+	uint64_t bytes, share, most; /* that it has, that are kept for it, that it may have now */
+	uint64_t session_bytes;      /* that its sessions take of the daemon, those of other heaps, too */
+};
+
 #define HEAPD_HELD_PAGE 88u
 struct heapd_held {
 	uint64_t session;
@@ -238,6 +250,7 @@ struct heapd_message {
 		struct heapd_heaps heaps;
 		struct heapd_session_info session;
 		struct heapd_held held;
+		struct heapd_user user;
 		struct heapd_sampled sampled;
 		struct heapd_receipt receipt;
 		uint64_t address;
