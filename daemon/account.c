@@ -1,9 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * account.c - owns the sum of all that the daemon committed.
+ * account.c - owns the sum of all that the daemon committed, and the parts that heaps have of it.
  *
- * Right because taking is one compare-and-swap on the sum: two threads cannot both take what is left only
- * once, and a refusal leaves nothing behind.
+ * Right because whoever takes or gives does so with the lock held, which nobody keeps for more than some instructions and no
+ * client knows of: two threads cannot both take what is left only once, and a refusal leaves nothing behind.
+ *
+ * What is kept for a heap and what all have together are never more than the maximum as long as nothing is forced, and no heap
+ * comes when the others have all: a heap takes either of what nobody has and nobody is owed, or of what is owed to itself. So a heap
+ * that has less than its share always gets more, whatever the others do. Where what was forced breaks that sum, a heap has
+ * what is left of its share, and nothing is taken back from those who were there first.
  */
 #include "account.h"
 
@@ -125,29 +130,137 @@ void account_init(struct account *account)
 	account->maximum = account_less_reserve(memory);
 	account->reserve = memory - account->maximum;
 	atomic_init(&account->taken, 0);
+	pthread_mutex_init(&account->lock, NULL);
+	account->owed = 0;
+	account->share = account->nparts = 0;
+	LIST_INIT(&account->parts);
 	account_settle(account);
 }
 
-static int take(struct account *account, uint64_t bytes, uint64_t maximum)
+static uint64_t minus(uint64_t a, uint64_t b)
 {
-	uint64_t taken = atomic_load_explicit(&account->taken, memory_order_relaxed);
+	return a > b ? a - b : 0;
+}
 
-	do {
-		if (taken > maximum || bytes > maximum - taken)
-			return -ENOMEM;
-	} while (!atomic_compare_exchange_weak_explicit(&account->taken, &taken, taken + bytes,
-							memory_order_relaxed, memory_order_relaxed));
+static uint64_t owed_to(const struct account_part *part)
+{
+	return minus(part->kept, part->taken);
+}
+
+/* With the lock held, as all that follows here. */
+static void part_set(struct account_part *part, uint64_t kept, uint64_t taken)
+{
+	struct account *account = part->account;
+
+	account->owed -= owed_to(part);
+	part->kept = kept;
+	part->taken = taken;
+	account->owed += owed_to(part);
+}
+
+static void share_out(struct account *account)
+{
+	uint64_t share = account->maximum / 100 * account->share;
+	struct account_part *part;
+
+	if (account->nparts)
+		share = least(share, account->maximum / account->nparts);
+	LIST_FOREACH(part, &account->parts, link)
+		part_set(part, least(share, part->most), part->taken);
+}
+
+static uint64_t left_for(const struct account_part *part)
+{
+	struct account *account = part->account;
+	uint64_t left = minus(account->maximum, account_taken(account)), mine = owed_to(part);
+	uint64_t free = minus(left, account->owed - mine);
+
+	return free > mine ? free : least(left, mine);
+}
+
+static void add(struct account_part *part, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&part->account->taken, bytes, memory_order_relaxed);
+	part_set(part, part->kept, part->taken + bytes);
+}
+
+static int add_within(struct account_part *part, uint64_t bytes, uint64_t left)
+{
+	if (bytes > left)
+		return -ENOMEM;
+	add(part, bytes);
 	return 0;
 }
 
-int account_take(struct account *account, uint64_t bytes)
+/* For all: ---------------------------------------------------------------------------------------------------- */
+
+void account_set_share(struct account *account, unsigned percent)
 {
-	return take(account, bytes, account->maximum);
+	pthread_mutex_lock(&account->lock);
+	account->share = percent;
+	share_out(account);
+	pthread_mutex_unlock(&account->lock);
 }
 
-int account_take_minor(struct account *account, uint64_t bytes)
+void account_join(struct account *account, struct account_part *part)
 {
-	return take(account, bytes, account->minor);
+	*part = (struct account_part){ .account = account };
+	pthread_mutex_lock(&account->lock);
+	LIST_INSERT_HEAD(&account->parts, part, link);
+	account->nparts++;
+	share_out(account);
+	pthread_mutex_unlock(&account->lock);
+}
+
+void account_set_most(struct account_part *part, uint64_t bytes)
+{
+	pthread_mutex_lock(&part->account->lock);
+	part->most = bytes;
+	share_out(part->account);
+	pthread_mutex_unlock(&part->account->lock);
+}
+
+void account_leave(struct account_part *part)
+{
+	struct account *account = part->account;
+
+	pthread_mutex_lock(&account->lock);
+	part_set(part, 0, part->taken);
+	LIST_REMOVE(part, link);
+	account->nparts--;
+	share_out(account);
+	pthread_mutex_unlock(&account->lock);
+}
+
+int account_take(struct account_part *part, uint64_t bytes)
+{
+	int r;
+
+	pthread_mutex_lock(&part->account->lock);
+	r = add_within(part, bytes, left_for(part));
+	pthread_mutex_unlock(&part->account->lock);
+	return r;
+}
+
+uint64_t account_left(struct account_part *part)
+{
+	uint64_t left;
+
+	pthread_mutex_lock(&part->account->lock);
+	left = left_for(part);
+	pthread_mutex_unlock(&part->account->lock);
+	return left;
+}
+
+int account_take_minor(struct account_part *part, uint64_t bytes)
+{
+	struct account *account = part->account;
+	int r;
+
+	pthread_mutex_lock(&account->lock);
+	r = add_within(part, bytes, minus(account->minor, account_taken(account)));
+	pthread_mutex_unlock(&account->lock);
+	return r;
 }
 
 bool account_settle(struct account *account)
@@ -159,14 +272,21 @@ bool account_settle(struct account *account)
 	return over;
 }
 
-void account_force(struct account *account, uint64_t bytes)
+void account_force(struct account_part *part, uint64_t bytes)
 {
-	atomic_fetch_add_explicit(&account->taken, bytes, memory_order_relaxed);
+	pthread_mutex_lock(&part->account->lock);
+	add(part, bytes);
+	pthread_mutex_unlock(&part->account->lock);
 }
 
-void account_give(struct account *account, uint64_t bytes)
+void account_give(struct account_part *part, uint64_t bytes)
 {
+	struct account *account = part->account;
+
+	pthread_mutex_lock(&account->lock);
 	atomic_fetch_sub_explicit(&account->taken, bytes, memory_order_relaxed);
+	part_set(part, part->kept, part->taken - bytes);
+	pthread_mutex_unlock(&account->lock);
 }
 
 uint64_t account_taken(struct account *account)

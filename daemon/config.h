@@ -81,6 +81,7 @@ struct config {
 	enum log_target log_target;
 	unsigned max_sessions, max_sessions_per_uid, max_threads_per_uid;
 	uint64_t max_bytes_per_uid; /* of the memory of its sessions */
+	unsigned heap_share;        /* percent of what there is that is kept for each heap; 0: nothing is */
 	struct config_heap *heaps;  /* in the order in which they were first named */
 	size_t nheaps;
 	struct config_place set[CONFIG_OPTIONS_MAX];

@@ -369,6 +369,8 @@ static const struct config_option options[] = {
 	  .parse = parse_count, .print = print_count, .min = 1, .max = 1u << 24 },
 	{ DAEMON(max_bytes_per_uid), .key = "MaxBytesPerUser", .standard = "4G", .example = "512M",
 	  .parse = parse_bytes, .print = print_size, .min = 1u << 20, .max = HEAPD_SIZE_MAX },
+	{ DAEMON(heap_share), .key = "HeapShare", .standard = "10%", .example = "25%",
+	  .parse = parse_percent_or_off, .print = print_percent_or_off, .max = CONFIG_SHARE_MAX },
 	{ HEAP(size), .key = "Size", .standard = "16G", .example = "512M", .parse = parse_size,
 	  .print = print_size, .min = HEAPD_SIZE_MIN, .max = HEAPD_SIZE_MAX },
 	{ HEAP(limit), .key = "Limit", .standard = "50%", .example = "512M", .parse = parse_limit,

@@ -353,6 +353,7 @@ static void adopt_config(struct daemon *daemon, struct config *new)
 	if (strcmp(old.socket, new->socket) != 0 || old.socket_mode != new->socket_mode)
 		log_warning(daemon->log, "Socket= and SocketMode= change when heapd is restarted");
 	daemon->config = *new;
+	account_set_share(&daemon->account, new->heap_share);
 	for (size_t i = 0; i < daemon->nheaps; i++)
 		adoption_run(daemon->heaps[i], config_find_heap(&daemon->config, daemon->heaps[i]->name));
 	config_free(&old);
@@ -474,6 +475,7 @@ static int start(struct daemon *daemon)
 
 	raise_file_limit(daemon);
 	account_init(&daemon->account);
+	account_set_share(&daemon->account, daemon->config.heap_share);
 	r = watchdog_start(&daemon->watchdog, &daemon->sessions, daemon->log);
 	if (r == 0)
 		r = make_loop(daemon);

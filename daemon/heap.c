@@ -342,6 +342,7 @@ static struct heap *heap_new(const struct heap_plan *plan)
 	heap->settings_set.what = "settings changed";
 	heap->held.what = "memory files that clients hold";
 	heap->account = plan->account;
+	account_join(heap->account, &heap->part);
 	heap->geometry = plan->geometry;
 	heap->adopted = plan->files;
 	heap->ledger_bytes = heapd_align_up(plan->ledger_bytes, 4096);
@@ -399,6 +400,7 @@ void heap_destroy(struct heap *heap)
 	close_file(heap->control_fd);
 	close_file(heap->ledger_fd);
 	punch_deinit(&heap->punch);
+	account_leave(&heap->part);
 	pthread_mutex_destroy(&heap->lock);
 	free(heap);
 }
@@ -406,6 +408,7 @@ void heap_destroy(struct heap *heap)
 void heap_set_limit(struct heap *heap, uint64_t limit)
 {
 	HEAPD_WRITE_ONCE(heap->t.directory->stats.limit, limit);
+	account_set_most(&heap->part, limit);
 }
 
 void heap_set_share(struct heap *heap, const struct config_heap *config)
@@ -419,13 +422,21 @@ uint64_t heap_limit(const struct heap *heap)
 	return HEAPD_READ_ONCE(heap->t.directory->stats.limit);
 }
 
-const char *heap_bound(const struct heap *heap, uint64_t more, uint64_t *bytes)
+const char *heap_bound(struct heap *heap, uint64_t more, uint64_t *bytes)
 {
 	uint64_t committed = HEAPD_READ_ONCE(heap->t.directory->stats.committed);
 	bool own = heapd_align_up(committed + more, HEAPD_CHUNK_SIZE) > heap_limit(heap);
 
-	*bytes = own ? heap_limit(heap) : heap->account->maximum;
-	return own ? "Limit=" : "MemoryMax= of the service";
+	if (own) {
+		*bytes = heap_limit(heap);
+		return "Limit=";
+	}
+	if (account_taken(heap->account) + more > heap->account->maximum) {
+		*bytes = heap->account->maximum;
+		return "MemoryMax= of the service";
+	}
+	*bytes = committed + account_left(&heap->part);
+	return "MemoryMax= of the service, of which HeapShare= keeps some for other heaps,";
 }
 
 void heap_lock(struct heap *heap)
@@ -457,22 +468,22 @@ static int charged(struct heap *heap, uint64_t bytes, int r)
 
 int heap_charge(struct heap *heap, uint64_t bytes)
 {
-	return charged(heap, bytes, account_take(heap->account, bytes));
+	return charged(heap, bytes, account_take(&heap->part, bytes));
 }
 
 int heap_charge_minor(struct heap *heap, uint64_t bytes)
 {
-	return charged(heap, bytes, account_take_minor(heap->account, bytes));
+	return charged(heap, bytes, account_take_minor(&heap->part, bytes));
 }
 
 void heap_force(struct heap *heap, uint64_t bytes)
 {
-	account_force(heap->account, bytes);
+	account_force(&heap->part, bytes);
 	charged(heap, bytes, 0);
 }
 
 void heap_refund(struct heap *heap, uint64_t bytes)
 {
 	__atomic_fetch_sub(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
-	account_give(heap->account, bytes);
+	account_give(&heap->part, bytes);
 }

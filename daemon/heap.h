@@ -4,6 +4,7 @@
  *
  * Made by the main thread before the heap's supplier starts, ended after it stopped. In between:
  *   name, account, log, geometry, t, descriptors, ledger_memory, adopted   constant, any thread
+ *   part             as account.h says
  *   config           the main thread alone; NULL once the heap is no longer configured
  *   what t reaches   directory: written by the daemon alone, each table as its own header says
  *   clients, ledger, pages, spans, supply, receipts   under lock
@@ -29,6 +30,7 @@ struct heap {
 	const struct config_heap *config;
 	struct log *log;
 	struct account *account;
+	struct account_part part; /* of it */
 
 	struct heapd_geometry geometry;
 	struct heapd_tables t;
@@ -101,7 +103,7 @@ uint64_t heap_limit(const struct heap *heap);
 /* What is kept of that for each user, as the configuration says. The main thread's; any may read. */
 void heap_set_share(struct heap *heap, const struct config_heap *config);
 /* What keeps it from so many bytes more: the option that would have to be raised, and what may be committed, of this heap or of all. */
-const char *heap_bound(const struct heap *heap, uint64_t more, uint64_t *bytes);
+const char *heap_bound(struct heap *heap, uint64_t more, uint64_t *bytes);
 
 /*
  * For all threads but the supplier, which takes and leaves the lock so often that, as locks are, nobody else would

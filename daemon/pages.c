@@ -140,7 +140,7 @@ static int charge(struct pages *pages, uint64_t bytes)
 {
 	if (pages_committed_bytes(pages) + bytes > heap_limit(pages->heap))
 		return -ENOMEM;
-	return account_take(pages->heap->account, bytes) < 0 ? -ENOMEM : 0;
+	return account_take(&pages->heap->part, bytes) < 0 ? -ENOMEM : 0;
 }
 
 static int commit_chunk(struct pages *pages, uint64_t chunk)
@@ -158,7 +158,7 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 	if (!huge)
 		r = populate(at, HEAPD_CHUNK_SIZE);
 	if (r < 0) {
-		account_give(heap->account, HEAPD_CHUNK_SIZE);
+		account_give(&heap->part, HEAPD_CHUNK_SIZE);
 		return -ENOMEM;
 	}
 	bit_set(pages->committed, chunk);
@@ -194,7 +194,7 @@ static int commit_pages(struct pages *pages, uint64_t first, uint64_t n)
 		return r;
 	r = populate((char *)(uintptr_t)pages->heap->t.base + (first << HEAPD_PAGE_SHIFT), bytes);
 	if (r < 0) {
-		account_give(pages->heap->account, bytes);
+		account_give(&pages->heap->part, bytes);
 		return -ENOMEM;
 	}
 	for (uint64_t i = first; i < first + n; i++)
@@ -498,7 +498,7 @@ static void hole_is_gone(struct pages *pages, uint64_t chunk, const uint64_t bit
 	n = hole_pages(bits);
 	n = n == HEAPD_CHUNK_PAGES ? chunk_is_gone(pages, chunk) : pages_are_gone(pages, chunk, bits);
 	bytes = n << HEAPD_PAGE_SHIFT;
-	account_give(pages->heap->account, bytes);
+	account_give(&pages->heap->part, bytes);
 	HEAPD_COUNT(pages->heap->t.directory->stats.returned, bytes);
 	HEAPD_PROBE(heap__return, pages->heap->name, bytes, pages_committed_bytes(pages));
 }

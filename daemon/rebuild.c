@@ -147,7 +147,7 @@ static void pages_count(struct pages *pages)
 		pages->committed_chunks += (uint64_t)__builtin_popcountll(pages->committed[w]);
 		pages->huge_chunks += (uint64_t)__builtin_popcountll(pages->huge[w]);
 	}
-	account_force(pages->heap->account, pages_committed_bytes(pages));
+	account_force(&pages->heap->part, pages_committed_bytes(pages));
 	HEAPD_WRITE_ONCE(stats->committed, pages_committed_bytes(pages));
 	HEAPD_WRITE_ONCE(stats->committed_huge, pages->huge_chunks << HEAPD_CHUNK_SHIFT);
 }

@@ -131,10 +131,9 @@ static void gather(struct supply *supply)
 /* What objects can have of the heap, and of what all heaps may have together. */
 static uint64_t room(const struct supply *supply)
 {
-	const struct heap *heap = supply->heap;
+	struct heap *heap = supply->heap;
 	const struct heapd_stats *stats = &heap->t.directory->stats;
-	uint64_t committed = HEAPD_READ_ONCE(stats->committed);
-	uint64_t all = committed + minus(heap->account->maximum, account_taken(heap->account));
+	uint64_t all = HEAPD_READ_ONCE(stats->committed) + account_left(&heap->part);
 
 	return minus(least(heap_limit(heap), all), HEAPD_READ_ONCE(stats->overhead));
 }
@@ -159,10 +158,11 @@ static uint64_t share_of(const struct supply *supply, uint64_t all)
 /* There is so little left, when so much more is taken, that somebody may be full. */
 static bool is_short(const struct supply *supply, uint64_t more)
 {
-	uint64_t all = room(supply), share;
+	uint64_t all, share;
 
 	if (shares(supply) < 2 || !HEAPD_READ_ONCE(supply->heap->user_share))
 		return false;
+	all = room(supply);
 	share = share_of(supply, all);
 	return in_spans(supply) + more + share * (shares(supply) - 1) + share / MARGIN >= all;
 }

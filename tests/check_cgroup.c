@@ -6,10 +6,12 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -164,6 +166,71 @@ START_TEST(the_account_refuses_before_the_cgroup_kills)
 }
 END_TEST
 
+/* In a process of its own: fills a heap, as far as that goes, and holds it. */
+static int fill_and_hold(void *arg)
+{
+	_Atomic uint64_t *filled = arg;
+	struct chain *chain = NULL;
+	heapd_heap *heap;
+
+	if (heapd_attach(&heap, "early", NULL) < 0)
+		return 1;
+	*filled = 1 + fill(heap, &chain, 2 * CGROUP_BYTES);
+	for (;;)
+		pause();
+}
+
+static uint64_t wait_for_fill(const _Atomic uint64_t *filled)
+{
+	for (unsigned i = 0; !*filled && i < 50000; i++)
+		usleep(1000);
+	return *filled;
+}
+
+/*
+ * Two heaps, and one of them is filled as far as that goes. _i: 1: the other one finds its share, a fourth of the 128 MiB that the
+ * daemon has of its group, less what its tables take. 0: it finds next to nothing.
+ */
+START_TEST(a_heap_that_is_filled_leaves_others_their_shares)
+{
+	const char *const settings[] = { "heap.early.Size=4G",
+					 "heap.early.Limit=4G",
+					 "heap.test.Size=4G",
+					 "heap.test.Limit=4G",
+					 "heap.early.GCPercent=off",
+					 "heap.test.GCPercent=off",
+					 _i ? "daemon.HeapShare=25%" : "daemon.HeapShare=off",
+					 NULL };
+	const uint64_t share = (CGROUP_BYTES - (64ul << 20)) / 4;
+	_Atomic uint64_t *filled =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct chain *chain = NULL;
+	uint64_t bytes;
+	heapd_heap *heap;
+	pid_t pid;
+
+	if (!groups_are_there("a_heap_that_is_filled_leaves_others_their_shares"))
+		return;
+	ck_assert(file_write(group, "cgroup.procs", "0"));
+	fixture_start(&fixture, settings);
+	ck_assert(file_write(home, "cgroup.procs", "0"));
+	pid = fixture_client_fork(fill_and_hold, (void *)(uintptr_t)filled);
+	ck_assert_uint_ge(wait_for_fill(filled), LEAST_BYTES);
+	ck_must(heapd_attach(&heap, FIXTURE_HEAP, NULL) == 0, "%s", heapd_error());
+	bytes = fill(heap, &chain, 2 * CGROUP_BYTES);
+	ck_said(ENOMEM, "MemoryMax=");
+	if (_i)
+		ck_assert_msg(bytes >= share / 2 && *filled <= 3 * share,
+			      "%" PRIu64 " of %" PRIu64 ", beside %" PRIu64, bytes, share, *filled);
+	else
+		ck_assert_uint_lt(bytes, share / 4);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 /* The next daemon of its keeper's lives in the small group. */
 static pid_t daemon_in_small_group(void)
 {
@@ -250,6 +317,7 @@ int main(void)
 	suite_add_tcase(suite, tcase);
 	tcase_set_timeout(tcase, 60);
 	tcase_add_test(tcase, the_account_refuses_before_the_cgroup_kills);
+	tcase_add_loop_test(tcase, a_heap_that_is_filled_leaves_others_their_shares, 0, 2);
 	tcase_add_test(tcase, a_heap_that_is_found_in_a_smaller_group_is_served);
 	group_find();
 	srunner_run_all(runner, CK_ENV);

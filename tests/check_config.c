@@ -92,10 +92,11 @@ START_TEST(owner_group_and_mode_are_understood)
 	const struct config_heap *h;
 
 	load_clean(
-		"[Daemon]\nMaxThreadsPerUser=7\nMaxBytesPerUser=3M\n[Heap a]\nOwner=50\nGroup=51\nMode=0641\n"
+		"[Daemon]\nMaxThreadsPerUser=7\nMaxBytesPerUser=3M\nHeapShare=25%\n[Heap a]\nOwner=50\nGroup=51\nMode=0641\n"
 		"[Heap b]\nOwner=\n[Heap c]\nReadOnlyUsers=53\nMode=0001\nOwner=54\n");
 	ck_assert_uint_eq(cfg.max_threads_per_uid, 7);
 	ck_assert_uint_eq(cfg.max_bytes_per_uid, 3u << 20);
+	ck_assert_uint_eq(cfg.heap_share, 25);
 	h = heap("a");
 	ck_assert_uint_eq(config_heap_rights(h, 50, &group, 1), 6);
 	ck_assert_uint_eq(config_heap_rights(h, 53, &group, 1), 4);

@@ -240,7 +240,7 @@ START_TEST(example_file_has_every_option_with_its_default)
 	config_free(&cfg);
 	ck_assert_int_eq(config_init(&cfg), 0);
 	load_clean(text);
-	ck_assert_ptr_nonnull(heap("default")->set[config_option_index(config_option_at(8))].file);
+	ck_assert_ptr_nonnull(heap("default")->set[config_option_index(config_option_at(9))].file);
 	example = dump(&cfg);
 	ck_assert_str_eq(plain, example);
 	free(plain);

@@ -154,18 +154,67 @@ END_TEST
 START_TEST(account_gives_no_more_than_there_is)
 {
 	struct account a = { .maximum = 1000 };
+	struct account_part part;
 
-	ck_assert_int_eq(account_take(&a, 600), 0);
-	ck_assert_int_eq(account_take(&a, 401), -ENOMEM);
-	ck_assert_int_eq(account_take(&a, UINT64_MAX), -ENOMEM);
-	ck_assert_int_eq(account_take(&a, 400), 0);
-	ck_assert_int_eq(account_take(&a, 1), -ENOMEM);
-	account_give(&a, 1000);
+	account_join(&a, &part);
+	ck_assert_int_eq(account_take(&part, 600), 0);
+	ck_assert_int_eq(account_take(&part, 401), -ENOMEM);
+	ck_assert_int_eq(account_take(&part, UINT64_MAX), -ENOMEM);
+	ck_assert_int_eq(account_take(&part, 400), 0);
+	ck_assert_int_eq(account_take(&part, 1), -ENOMEM);
+	account_give(&part, 1000);
 	ck_assert_uint_eq(account_taken(&a), 0);
 	ck_assert_uint_eq(account_less_reserve(100ul << 30), (100ul << 30) - (2ul << 30));
 	ck_assert_uint_eq(account_less_reserve(1ul << 30), (1ul << 30) - (64ul << 20));
 	ck_assert_uint_eq(account_less_reserve(64ul << 20), 32ul << 20);
 	ck_assert_uint_gt(account.maximum, 0);
+}
+END_TEST
+
+/* Of 1000, three heaps of which two have 200 each kept for them, and one that can never have more than 50 has these. */
+START_TEST(a_share_is_kept_for_each_heap)
+{
+	struct account a = { .maximum = 1000, .minor = 1100 };
+	struct account_part first, second, small;
+
+	account_set_share(&a, 20);
+	account_join(&a, &first);
+	account_join(&a, &second);
+	account_join(&a, &small);
+	account_set_most(&first, 2000);
+	account_set_most(&second, 2000);
+	account_set_most(&small, 50);
+	ck_assert_uint_eq(account_left(&first), 750);
+	ck_assert_int_eq(account_take(&first, 751), -ENOMEM);
+	ck_assert_int_eq(account_take(&first, 750), 0);
+	ck_assert_int_eq(account_take(&first, 1), -ENOMEM);
+	/* What is the others' own they find, in any order, and no more than that. */
+	ck_assert_int_eq(account_take(&small, 30), 0);
+	ck_assert_int_eq(account_take(&second, 200), 0);
+	ck_assert_int_eq(account_take(&second, 1), -ENOMEM);
+	ck_assert_int_eq(account_take(&small, 20), 0);
+	ck_assert_uint_eq(account_taken(&a), 1000);
+	/* Sessions are not refused for it. */
+	ck_assert_int_eq(account_take_minor(&first, 100), 0);
+	account_give(&first, 100);
+	/* Given back by who has more than its share, it is anybody's; by who has less, its own again. */
+	account_give(&first, 100);
+	account_give(&second, 50);
+	ck_assert_uint_eq(account_left(&first), 100);
+	ck_assert_uint_eq(account_left(&second), 150);
+	/* A heap that goes leaves what was kept for it; one that comes when all is taken has what is left of its share. */
+	account_give(&second, 150);
+	account_leave(&second);
+	ck_assert_int_eq(account_take(&first, 300), 0);
+	account_join(&a, &second);
+	account_set_most(&second, 2000);
+	ck_assert_uint_eq(account_left(&second), 0);
+	account_give(&first, 100);
+	ck_assert_uint_eq(account_left(&first), 0);
+	ck_assert_uint_eq(account_left(&second), 100);
+	account_set_share(&a, 0);
+	ck_assert_uint_eq(account_left(&first), 100);
+	ck_assert_uint_eq(a.owed, 0);
 }
 END_TEST
 
@@ -254,6 +303,7 @@ int main(void)
 	tcase_add_test(tcase, tables_lie_behind_the_objects);
 	tcase_add_test(tcase, memory_files_keep_their_size_and_seals);
 	tcase_add_test(tcase, account_gives_no_more_than_there_is);
+	tcase_add_test(tcase, a_share_is_kept_for_each_heap);
 	tcase_add_test(tcase, groups_above_count);
 	tcase_add_test(tcase, places_of_clients_are_used_again);
 	suite_add_tcase(suite, tcase);
