@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cells.h"
 #include "clock.h"
 #include "collection.h"
 #include "events.h"
@@ -59,6 +60,7 @@ void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t
 
 	if (hardened_is_on(supply->heap))
 		hardened_close(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
+	cells_free(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
 	freed = spans_slots_free(&supply->spans, first, k, mask);
 	n = (uint64_t)__builtin_popcountll(freed);
 	if (freed && poison_is_on(supply->heap))

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "cells.h"
 #include "hardened.h"
 #include "heapd/probes.h"
 #include "marks.h"
@@ -138,6 +139,8 @@ static int span_publish(struct spans *spans, uint32_t first, struct heapd_span r
 	}
 	if (hardened_is_on(spans->heap))
 		hardened_cut(spans->heap, first, &record);
+	if (!zeroed)
+		cells_cut(spans->heap, first, &record);
 	state->zeroed = zeroed && !hardened_is_on(spans->heap) && record.elemsize >= HEAPD_CLEAN_SLOT_MIN;
 	state->next = state->prev = SPAN_NONE;
 	spans->states[first] = state;

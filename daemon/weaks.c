@@ -24,15 +24,16 @@
  * its maker's scan. So it is marked, with all that it leads to, if a cell leads to it.
  *
  * Cells that are looked at: all slots of the class that are out.
- *   - One that is dead itself: nobody reads it any more. What it costs is at most a revival for one cycle.
+ *   - One that is dead itself: nobody reads it any more. What it costs is at most a revival for one cycle: its slot says 0 when it
+ *     is free (cells.c).
  *   - One that was made in this cycle: its maker held the object, so that is marked, or held, or its cell was touched from
  *     its birth (a thread that had been scanned may have got the object out of another cell just now).
  *   - One in a span that was cut since the walk began: made by a scanned thread, so as the one before. It may stay
  *     touched, which keeps its object in the next cycle, and no longer.
  *   - A free slot that is poison is left as it is: in a hardened heap whoever is given it looks for that.
- *   - A free slot, or one that is just being allocated, has stale words. To revive for one is to keep something for a
- *     cycle. To clear one is a swap from the stale word: whoever allocates the slot zeroes it and stores its own word, and the swap
- *     succeeds after that only if the new word is the stale one; but then its object is held by the cell's maker, so marked.
+ *   - A free slot says 0, unless a client that keeps no rules has written there. To clear one is a swap from what it says: whoever
+ *     allocates the slot zeroes it and stores its own word, and the swap succeeds after that only if the new word is the one that was
+ *     read; but then its object is held by the cell's maker, so marked.
  *
  * A reader that may not write the heap cannot touch. It shades what it read, executes a full fence, and reads the word again;
  * we swap, execute a full fence, then look at the barrier rings once more (cycle.c, by weaks_settle()'s rule). So it

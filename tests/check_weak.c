@@ -18,6 +18,7 @@
 #define MANY  2000u
 #define CELLS 256u /* of the stress */
 #define HANDS 16u
+#define STAYS 50u
 
 struct thing {
 	heapd_ptr(struct thing) child;
@@ -470,6 +471,60 @@ START_TEST(stress)
 }
 END_TEST
 
+static void collect_alone(unsigned times)
+{
+	for (unsigned i = 0; i < times; i++) {
+		ck_call(heapd_thread_detach(heap));
+		collect();
+	}
+}
+
+static uint64_t objects_alive(void)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	collect_alone(3);
+	ck_call(heapd_get_info(heap, &info));
+	return info.gc_live_objects;
+}
+
+/* But each so many-th, so that no span is empty. */
+static void drop(bool cells, bool held)
+{
+	for (unsigned i = 0; i < MANY; i++) {
+		if (i % STAYS == 0)
+			continue;
+		if (cells)
+			heapd_store(&(*table)->cells[i], NULL);
+		if (held)
+			heapd_store(&(*table)->things[i], NULL);
+	}
+}
+
+/*
+ * Cells die, and later what they led to: their slots' words lead to slots that are free. Slabs of both come into use again, one by one;
+ * what the free slots of those say keeps nothing, in no cycle.
+ */
+START_TEST(slots_of_dead_cells_hold_nothing)
+{
+	uint64_t before = objects_alive(), made = 0;
+
+	for (unsigned i = 0; i < MANY; i++)
+		cell_make(i, true);
+	drop(true, false);
+	collect_alone(2);
+	drop(false, true);
+	collect_alone(2);
+	for (unsigned i = 1; i < MANY; i++)
+		if (i % STAYS) {
+			cell_make(i, true);
+			made++;
+			if (made % 100 == 0)
+				ck_assert_uint_eq(objects_alive(), before + 3 * (MANY / STAYS + made));
+		}
+}
+END_TEST
+
 static void setup_stress(void)
 {
 	start("heap.test.Debug=stress,poison");
@@ -497,6 +552,7 @@ int main(void)
 	tcase_add_test(plain, read_after_the_scan);
 	tcase_add_test(plain, touched_once_is_not_held);
 	tcase_add_test(plain, read_by_a_reader);
+	tcase_add_test(plain, slots_of_dead_cells_hold_nothing);
 	suite_add_tcase(suite, plain);
 	tcase_add_checked_fixture(hard, setup_stress, teardown);
 	tcase_set_timeout(hard, 120);
