@@ -297,18 +297,31 @@ static void settle_account(struct daemon *daemon)
 			value_size_text(daemon->account.maximum).text);
 }
 
-/* Those that are not there yet. The ones that must lie at a certain address come first. */
+/* Who may choose comes last: kept heaps lie where they lie, and a new one of a given Base= shall lie there. */
+enum turn { KEPT, GIVEN, FREE, TURNS };
+
+static enum turn turn_of(const struct daemon *daemon, const struct config_heap *heap)
+{
+	if (recover_is_kept(&daemon->store, heap->name))
+		return KEPT;
+	return heap->base ? GIVEN : FREE;
+}
+
+/* Those that are not there yet. Whose turn it is is said beforehand: of one that cannot be adopted none is made anew. */
 static int open_heaps(struct daemon *daemon)
 {
 	const struct config *config = &daemon->config;
+	enum turn turns[CONFIG_HEAPS_MAX];
 	int result = 0;
 
-	for (int automatic = 0; automatic < 2; automatic++) {
+	for (size_t i = 0; i < config->nheaps; i++)
+		turns[i] = turn_of(daemon, &config->heaps[i]);
+	for (enum turn turn = 0; turn < TURNS; turn++) {
 		for (size_t i = 0; i < config->nheaps; i++) {
 			const struct config_heap *heap = &config->heaps[i];
 			int r;
 
-			if (automatic != !heap->base || sessions_find_heap(&daemon->sessions, heap->name))
+			if (turns[i] != turn || sessions_find_heap(&daemon->sessions, heap->name))
 				continue;
 			if (daemon->nheaps == CONFIG_HEAPS_MAX)
 				return -E2BIG;

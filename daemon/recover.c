@@ -36,6 +36,17 @@ static void part_name(const char *heap, unsigned part, char name[STORE_NAME_MAX]
 	snprintf(name, STORE_NAME_MAX, "heap.%s.%s", heap, parts[part]);
 }
 
+bool recover_is_kept(const struct store *store, const char *name)
+{
+	char wanted[STORE_NAME_MAX];
+
+	part_name(name, PART_LEDGER, wanted);
+	for (size_t i = 0; i < store->nitems; i++)
+		if (strcmp(store->items[i].name, wanted) == 0)
+			return true;
+	return false;
+}
+
 static unsigned parts_take(struct store *store, const char *heap, int fds[PARTS])
 {
 	char name[STORE_NAME_MAX];

@@ -15,6 +15,9 @@
  */
 int recover_find(struct store *store, const char *name, struct heap_plan *plan, struct heap_files *files);
 
+/* The store has something of it, that nobody has taken yet. */
+bool recover_is_kept(const struct store *store, const char *name);
+
 /* The heap is made: from now on its files are stored. -ENOSPC, logged: they cannot be. */
 int recover_store(struct store *store, struct heap *heap);
 

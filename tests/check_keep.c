@@ -817,6 +817,49 @@ START_TEST(session_of_another)
 }
 END_TEST
 
+static void configure_more(const char *heap)
+{
+	FILE *file = fopen(f.config, "ae");
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_gt(fprintf(file, "\n[Heap %s]\nSize=64M\nHugePages=never\n", heap), 0);
+	ck_assert_int_eq(fclose(file), 0);
+}
+
+static void word_there(const char *name, uint64_t value, bool make)
+{
+	heapd_heap *heap;
+	heapd_type *type;
+	struct node *n;
+
+	ck_assert_msg(heapd_attach(&heap, name, NULL) == 0, "%s", heapd_error());
+	type = heapd_type_define(heap, "node", struct node, next);
+	n = heapd_root(heap, "word", struct node, type);
+	ck_assert_msg(n != NULL, "%s", heapd_error());
+	if (make)
+		n->value = value;
+	ck_assert_uint_eq(n->value, value);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+
+/* A heap that is new in the configuration stands before one that is kept: it does not take its place. */
+START_TEST(new_before_kept)
+{
+	static const char *const two[] = { "heap.last.Size=64M", NULL };
+
+	fixture_start_kept(&f, two);
+	word_there("last", 7, true);
+	configure_more("new");
+	restart();
+	word_there("last", 7, false);
+	word_there("new", 8, true);
+	restart();
+	word_there("last", 7, false);
+	word_there("new", 8, false);
+	fixture_stop(&f);
+}
+END_TEST
+
 /* Without a keeper the heap ends with its daemon; the next one's is another, and says so at once. */
 START_TEST(another_heap)
 {
@@ -867,6 +910,7 @@ static Suite *suite(void)
 	tc = tcase_create("unkept");
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, another_heap);
+	tcase_add_test(tc, new_before_kept);
 	suite_add_tcase(s, tc);
 	return s;
 }
