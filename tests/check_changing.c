@@ -262,7 +262,7 @@ static void others_check(uint64_t *seed)
 	free(tool_run(0, "--no-gc retained"));
 	free(tool_run(0, "--no-gc clients --bytes"));
 	free(tool_run(0, "--no-gc --live --age histo"));
-	snprintf(arguments, sizeof(arguments), "--no-gc dot %#" PRIxPTR, (uintptr_t)object);
+	snprintf(arguments, sizeof(arguments), "--json=off --no-gc dot %#" PRIxPTR, (uintptr_t)object);
 	free(tool_run(0, arguments));
 	ck_call(heapd_thread_online(heap));
 }
