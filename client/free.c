@@ -128,11 +128,6 @@ static inline bool is_free_already(const struct heapd_heap *heap, uint32_t slab,
 
 static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)
 {
-	struct place place;
-
-	/* The gap at a span's end can look like the first slot of a slab that is another span's. */
-	if (unlikely(to->index == 0) && !place_find(heap, object, &place))
-		return free_bad(heap, object, "no object lies there");
 	return freed_set_one(heap, to->slab, target_bit(to)) ? free_double(heap, object) : 0;
 }
 
@@ -297,6 +292,9 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	if (is_free_already(heap, to->slab, to->index))
 		return place_find(heap, object, &place) ? free_double(heap, object)
 							: free_bad(heap, object, "no object lies there");
+	/* Or it looks like the first slot of a slab that is another span's. */
+	if (unlikely(to->index == 0) && !place_find(heap, object, &place))
+		return free_bad(heap, object, "no object lies there");
 	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
 	HEAPD_WRITE_ONCE(self->freed, 1);
 	if (heap->hardened)

@@ -202,6 +202,49 @@ START_TEST(beyond_the_last_slot)
 }
 END_TEST
 
+/* A span whose slabs are full ones, as many as numbers are given for: its end looks like the next span's first slot. */
+static unsigned spans_freed_beyond(uint32_t class, uint64_t size)
+{
+	unsigned found = 0;
+
+	for (uint64_t page = 0; page < heap->geometry.pages; page++) {
+		const struct heapd_span *span = &heap->t.spans[page];
+		uint64_t end = heap->t.base + (page << HEAPD_PAGE_SHIFT) + span->nslots * size;
+
+		if (heap->t.page_span[page] != page + 1 || span->class != class ||
+		    span->nslots % (span->slab_slots * HEAPD_SLAB_UNIT) || end % HEAPD_PAGE_SIZE == 0)
+			continue;
+		ck_bad((void *)(uintptr_t)end, "no object lies there");
+		found++;
+	}
+	return found;
+}
+
+START_TEST(beyond_the_last_slab)
+{
+	const struct heapd_type_desc desc = { .size = sizeof(desc),
+					      .name = "gap",
+					      .object_size = 264,
+					      .align = 8,
+					      .flags = HEAPD_TYPE_NOSCAN };
+	enum { MANY = 64000 };
+	static void *p[MANY];
+
+	begin(_i);
+	heapd_type *type = heapd_type_define_desc(heap, &desc);
+	ck_assert_ptr_nonnull(type);
+	for (unsigned i = 0; i < MANY; i++) {
+		p[i] = heapd_type_alloc(type, 264);
+		ck_assert_ptr_nonnull(p[i]);
+	}
+	ck_assert_uint_gt(spans_freed_beyond(type->fixed_class, 264), 0);
+	heap_verify(heap, NULL);
+	for (unsigned i = 0; i < MANY; i++)
+		ck_assert_int_eq(heapd_free(p[i]), 0);
+	end();
+}
+END_TEST
+
 /* The slot lies free in this CPU's current slab; whether that slab is known to be zero or not. */
 START_TEST(double_in_current)
 {
@@ -574,6 +617,7 @@ int main(void)
 				       interior,
 				       wild,
 				       beyond_the_last_slot,
+				       beyond_the_last_slab,
 				       double_in_current,
 				       double_in_freed_word,
 				       double_large,
