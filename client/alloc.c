@@ -149,7 +149,7 @@ static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_he
 	uint64_t elemsize = ((bytes - 1) | 15) + 1, popped = current_pop_rseq(heap, class, elemsize);
 
 	if (unlikely(!popped))
-		return builtin_alloc_other(heap, type, bytes);
+		return class_alloc_slow(heap, class, elemsize);
 	HEAPD_TSAN_ACQUIRE((void *)(uintptr_t)popped, elemsize);
 	return slot_zero_small((void *)(uintptr_t)popped, elemsize, heap->zero_wide);
 }

@@ -127,8 +127,10 @@ enum heapd_push {
 };
 
 /*
- * The usual case of heapd_rseq_push(): the slab at `base` collects here already, and is not known to be zero. False
- * if it is another, and nothing was done. index: the slot's place in the slab, or that plus any multiple of 64.
+ * The usual case of heapd_rseq_push(): the slab at `base` collects here already, and is not known to be zero; or what
+ * collects has no slot, and becomes this slab, whose owner is this CPU. False if it is another, and nothing was done. index:
+ * the slot's place in the slab, or that plus any multiple of 64. Slot 0 takes over nothing: it may be a span's end that looks
+ * like one of another span's (client/free.c).
  */
 static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, ptrdiff_t area, uint32_t cpus,
 				      uint64_t base, uint64_t index, uint32_t owner)
@@ -154,7 +156,19 @@ static inline bool heapd_rseq_collect(struct heapd_rseq_entry *column, ptrdiff_t
 		"xorl $16, %%eax\n\t"
 		"addq %%rax, %%r8\n\t"
 		"cmpq (%%r8), %[base]\n\t"
+		"je 92f\n\t"
+		"cmpq $0, 8(%%r8)\n\t" /* another: taken over, if it has no slot */
 		"jne %l[other]\n\t"
+		"testl $63, %k[index]\n\t"
+		"jz %l[other]\n\t"
+		"movq %%r8, %%rax\n\t"
+		"xorq $16, %%rax\n\t"
+		"movq (%%rax), %%rax\n\t"
+		"xorq %[base], %%rax\n\t"
+		"cmpq $1, %%rax\n\t"
+		"je %l[other]\n\t"
+		"movq %[base], (%%r8)\n\t"
+		"92:\n\t"
 		"movq 8(%%r8), %%rax\n\t"
 		"btsq %[index], %%rax\n\t"
 		"jc %l[other]\n\t"
