@@ -473,7 +473,6 @@ static __attribute__((noinline, cold)) void slow_begin(const struct heapd_heap *
 	refill->begin = clock_now();
 }
 
-/* Of one whose time was taken, or that has waited; none that has not can have failed. */
 static __attribute__((noinline, cold)) void slow_end(const struct heapd_heap *heap,
 						     const struct refill *refill, int error)
 {
@@ -481,16 +480,26 @@ static __attribute__((noinline, cold)) void slow_end(const struct heapd_heap *he
 
 	HEAPD_PROBE(alloc__slow__end, heap->name, refill->class, refill->elemsize, clock_now() - begin,
 		    (uint64_t)error, refill->waited ? 1 : SAMPLE_SLOW);
-	if (error)
-		HEAPD_PROBE(alloc__refused, heap->name, refill->class, refill->elemsize, (uint64_t)error);
 }
 
-/* Somebody looks: this is paid for each slab (sample.c). */
-static void looked_at(struct heapd_heap *heap, const struct heapd_thread *self, const struct refill *refill)
+/* Somebody looks: this is paid for each slab (sample.c). Only what has waited can have failed. */
+static void looked_at(struct heapd_heap *heap, const struct heapd_thread *self, const struct refill *refill,
+		      int error)
 {
+	if (unlikely(refill->begin | refill->waited))
+		slow_end(heap, refill, error);
+	if (error)
+		return;
 	sample_slow(self->slow);
 	sample_take(heap, refill->class, refill->elemsize, refill->popped & ~HEAPD_CURRENT_ZEROED,
 		    refill->installed * refill->elemsize);
+}
+
+static __attribute__((noinline, cold)) void refill_failed(struct heapd_heap *heap,
+							  const struct refill *refill, int error)
+{
+	HEAPD_PROBE(alloc__refused, heap->name, refill->class, refill->elemsize, (uint64_t)error);
+	supply_failed(heap, error);
 }
 
 uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
@@ -510,12 +519,10 @@ uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 	error = refill_loop(heap, self, &refill);
 	gate_leave(self);
 	answer_poll(heap);
-	if (unlikely(refill.begin | refill.waited))
-		slow_end(heap, &refill, error);
+	if (unlikely(HEAPD_PROBED(sample) | HEAPD_PROBED(alloc__slow__end)))
+		looked_at(heap, self, &refill, error);
 	if (unlikely(error))
-		supply_failed(heap, error);
-	else if (unlikely(HEAPD_PROBED(sample) | HEAPD_PROBED(alloc__slow__end)))
-		looked_at(heap, self, &refill);
+		refill_failed(heap, &refill, error);
 	return refill.popped;
 }
 
