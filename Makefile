@@ -495,7 +495,7 @@ bench: bench-build $(if $(NOPROBES_WANTED),noprobes) ## all comparisons: build/b
 bench-mark: bench-build ## compare the marker with Go's and bdwgc's, and with a bare loop; BENCH_ROUNDS=5
 	@tests/bench/mark-run $(abspath $(O))/bench $(or $(BENCH_ROUNDS),5)
 
-bench-probes: all noprobes $(O)/bench/probes ## what probes cost: compiled out, idle, exporter attached, scripts running: under 4 minutes; BENCH_SECONDS=170
+bench-probes: all noprobes $(O)/bench/probes ## what probes cost: compiled out, idle, exporter attached, scripts running: under 5 minutes; BENCH_SECONDS=240
 	@BENCH_SECONDS=$(BENCH_SECONDS) tests/bench/page-run $(abspath $(O))/bench probes
 
 bench-pause: bench-build ## what collections cost a client, beside ZGC, G1, Go and bdwgc: 8 minutes; BENCH_SHORT=1: one
