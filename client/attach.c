@@ -219,11 +219,12 @@ static struct heapd_heap *heap_make(const char *name, const struct heapd_options
 	return heap;
 }
 
+/* Unmapped first: the daemon ends who hangs up and can still write. */
 static void heap_drop(struct heapd_heap *heap)
 {
 	agent_end(heap);
-	attach_hang_up(heap);
 	map_drop(heap);
+	attach_hang_up(heap);
 	types_free(heap);
 	events_free(heap);
 	watches_free(heap);

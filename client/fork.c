@@ -329,8 +329,9 @@ static int child_attach(struct heapd_heap *heap, struct fork_child *c)
 
 static void child_orphan(struct heapd_heap *heap)
 {
-	attach_hang_up(heap);
+	/* In this order: see heap_drop(). */
 	map_orphan(heap);
+	attach_hang_up(heap);
 	atomic_store(&heap->away, AWAY_LOST);
 	thread_abandon();
 	heapd_process = NULL;
