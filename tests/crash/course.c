@@ -98,18 +98,17 @@ static pid_t agent_of(pid_t pid)
 	return found;
 }
 
-/* The first thread goes on, untraced from now; the agent is stopped, somewhere in its wait for a note. */
+/* The agent is stopped, somewhere in its wait for a note; then the first thread goes on, untraced from now. */
 static bool begin_agent(const struct stand *s, struct tracee *t)
 {
 	pid_t agent = agent_of(t->pid);
 
-	if (!agent || ptrace(PTRACE_DETACH, t->pid, 0, 0) < 0)
+	if (!agent || ptrace(PTRACE_SEIZE, agent, 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, agent, 0, 0) < 0)
 		return false;
 	*t = (struct tracee){ .pid = t->pid, .tid = agent };
-	if (ptrace(PTRACE_SEIZE, agent, 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, agent, 0, 0) < 0)
+	if (tracee_wait(t) < 0 || t->ended || ptrace(PTRACE_DETACH, t->pid, 0, 0) < 0)
 		return false;
-	if (tracee_wait(t) < 0 || t->ended)
-		return false;
+	t->patience = 2;
 	return heapd_collect_start(s->scene->heap) >= 0;
 }
 
@@ -123,6 +122,26 @@ static bool begin_signal(const struct stand *s, struct tracee *t)
 			return false;
 	while (t->signal < SIGRTMIN);
 	return true;
+}
+
+/* On until it has created a thread, which is the one, and stands at its first instruction; the first thread goes its way. */
+static bool begin_created(struct tracee *t)
+{
+	unsigned long created;
+
+	ptrace(PTRACE_SETOPTIONS, t->tid, 0, PTRACE_O_TRACECLONE | PTRACE_O_EXITKILL);
+	do
+		if (tracee_continue(t) < 0 || t->ended)
+			return false;
+	while (t->event != PTRACE_EVENT_CLONE);
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, 0, &created) < 0)
+		return false;
+	*t = (struct tracee){ .pid = t->pid, .tid = (pid_t)created };
+	if (tracee_wait(t) < 0 || t->ended)
+		return false;
+	t->signal = 0; /* as that of begin_child() */
+	t->patience = 2;
+	return ptrace(PTRACE_DETACH, t->pid, 0, 0) == 0;
 }
 
 /* On until it has forked; then the child is the one, and its parent goes its way. */
@@ -182,6 +201,8 @@ bool course_begin(const struct stand *s, struct tracee *t, pid_t *parent)
 		return begin_agent(s, t);
 	case IN_SIGNAL:
 		return begin_signal(s, t);
+	case IN_CREATED:
+		return begin_created(t);
 	case IN_CHILD:
 		return begin_child(t, parent);
 	default:
@@ -271,7 +292,8 @@ static bool is_over(struct recorder *r, const struct tracee *t)
 		return t->at == r->interrupted;
 	case IN_AGENT:
 		/* Comes back to its wait's system call, having been at work in between. */
-		return r->course->steps > 200 && t->at == r->interrupted - 2;
+		return r->course->steps > 200 && t->at == r->interrupted - 2 &&
+		       ++r->polls >= r->stand->operation->rounds;
 	default:
 		return t->at == (uint64_t)(uintptr_t)crash_ended;
 	}
@@ -295,11 +317,14 @@ static bool take(struct recorder *r, struct tracee *t)
 		}
 		if (!t->signal)
 			take_down(r, t->at);
-		if (++r->course->steps > STEPS_MAX || tracee_step(t) < 0)
+		if (++r->course->steps > STEPS_MAX)
 			return false;
+		if (tracee_step(t) < 0)
+			return t->patience; /* the agent, which waits for good */
 	}
-	/* A thread's way ends with it; all others come back. */
-	return !t->ended || r->stand->operation->where == IN_THREAD;
+	/* A thread's way ends with it, the agent's may; all others come back. */
+	return !t->ended || r->stand->operation->where == IN_THREAD ||
+	       r->stand->operation->where == IN_CREATED || r->stand->operation->where == IN_AGENT;
 }
 
 bool course_take(const struct stand *s, struct course *course)
@@ -350,12 +375,10 @@ static bool run_to(struct tracee *t, uint64_t at, uint32_t nth, uint64_t over)
 }
 
 /* Where the operation ends. Of the agent's there is no such place: whoever waits for it waits a while. */
-static uint64_t end_of(const struct stand *s, struct tracee *t)
+static uint64_t end_of(const struct stand *s, const struct tracee *t)
 {
-	if (s->operation->where == IN_AGENT) {
-		t->patience = 2;
+	if (s->operation->where == IN_AGENT)
 		return 0;
-	}
 	return s->operation->where == IN_SIGNAL ? t->at : (uint64_t)(uintptr_t)crash_ended;
 }
 
@@ -369,10 +392,10 @@ static bool run_into(struct tracee *t, const struct sequence *q, uint64_t at)
 		return true;
 	breaks[n++] = at;
 	if (at == q->abort) {
-		/* A step's trap is what sends it there. */
+		/* The trap that it stands in is what sends it there. */
 		tracee_break(t, breaks, 1);
-		return tracee_step(t) == 0 && !t->ended &&
-		       (t->at == at || (tracee_continue(t) == 0 && t->at == at));
+		tracee_break_anew(t);
+		return tracee_continue(t) == 0 && !t->ended && t->at == at;
 	}
 	for (size_t i = 0; i < q->nexits && n < TEXT_EXITS; i++)
 		if (q->exits[i] != at)

@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--hardened] [--all] [--fresh] [--stop] [--cover FILE]
+ * [--hardened] [--all] [--fresh] [--more] [--stop] [--cover FILE]
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
  * operation two collections have to find alive exactly what was alive before all of it.
+ *
+ * With --fresh only instructions are taken that nobody was killed at yet, and with --more other operations: varieties, which few
+ * instructions are new in.
  *
  * With --stop it is not killed but stopped there, for the time of some collections, one of which is asked for; others go
  * on meanwhile; then it goes on to its end, and what it stores so late harms nobody.
@@ -46,6 +49,7 @@ struct options {
 	bool hardened;
 	bool all;          /* none is left out for being much like another */
 	bool fresh;        /* only instructions that nobody was killed at yet */
+	bool more;         /* the other operations */
 	const char *cover; /* a file that keeps what was covered from run to run */
 };
 
@@ -62,6 +66,7 @@ struct run {
 	uint64_t seed;
 	uint64_t live; /* objects, when nothing is going on */
 	uint64_t sessions;
+	uint64_t overwrites; /* found so far, and meant to be */
 	pid_t witness;
 };
 
@@ -142,13 +147,13 @@ static uint64_t settle(struct run *run)
 	return info_now(run).gc_live_objects;
 }
 
-static void all_reclaimed(struct run *run, const char *name)
+static void all_reclaimed(struct run *run, const struct operation *operation)
 {
 	uint64_t live = settle(run);
 
 	if (live != run->live)
-		errx(1, "%s: %" PRIu64 " objects are alive after two collections, not %" PRIu64, name, live,
-		     run->live);
+		errx(1, "%s: %" PRIu64 " objects are alive after two collections, not %" PRIu64,
+		     operation->name, live, run->live);
 }
 
 /* Killing ---------------------------------------------------------------------------------------------------------- */
@@ -237,6 +242,7 @@ static bool is_much_like_others(const struct run *run, const struct point *p)
 	return !text_find(&run->library, p->at) && !text_find(&run->program, p->at);
 }
 
+/* One of the first that come there: a later one is another way to the same, and no better. */
 static bool is_fresh(const struct run *run, const struct point *p)
 {
 	const struct instruction *in = text_find(&run->library, p->at);
@@ -298,6 +304,16 @@ static void kill_course(struct run *run, const struct stand *stand, enum barrier
 	course_free(&course);
 }
 
+static void none_overwritten(struct run *run, const struct operation *operation)
+{
+	uint64_t found = info_now(run).overwrites;
+
+	if (!operation->spoils && found != run->overwrites)
+		errx(1, "%s: %" PRIu64 " slots are said to have been overwritten", operation->name,
+		     found - run->overwrites);
+	run->overwrites = found;
+}
+
 static void kill_operation(struct run *run, const struct operation *operation)
 {
 	const struct stand stand = { &run->scene, &run->library, &run->program, operation };
@@ -307,18 +323,26 @@ static void kill_operation(struct run *run, const struct operation *operation)
 		if (operation->barriers & run->options.barriers & 1u << barrier)
 			kill_course(run, &stand, (enum barrier)barrier);
 	scene_pass(operation->seconds * UINT64_C(1100000000));
-	all_reclaimed(run, operation->name);
+	all_reclaimed(run, operation);
+	none_overwritten(run, operation);
 }
 
 static void read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "every", required_argument, NULL, 'e' },     { "most", required_argument, NULL, 'm' },
-		{ "operation", required_argument, NULL, 'o' }, { "barrier", required_argument, NULL, 'B' },
-		{ "batch", required_argument, NULL, 'b' },     { "cas", no_argument, NULL, 'c' },
-		{ "hardened", no_argument, NULL, 'h' },        { "all", no_argument, NULL, 'a' },
-		{ "fresh", no_argument, NULL, 'f' },           { "stop", no_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'C' },     { 0 },
+		{ "every", required_argument, NULL, 'e' },
+		{ "most", required_argument, NULL, 'm' },
+		{ "operation", required_argument, NULL, 'o' },
+		{ "barrier", required_argument, NULL, 'B' },
+		{ "batch", required_argument, NULL, 'b' },
+		{ "cas", no_argument, NULL, 'c' },
+		{ "hardened", no_argument, NULL, 'h' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "fresh", no_argument, NULL, 'f' },
+		{ "stop", no_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'C' },
+		{ "more", no_argument, NULL, 'M' },
+		{ 0 },
 	};
 	int c;
 
@@ -355,6 +379,9 @@ static void read_options(struct options *o, int argc, char **argv)
 		case 'f':
 			o->fresh = true;
 			break;
+		case 'M':
+			o->more = true;
+			break;
 		case 'C':
 			o->cover = optarg;
 			break;
@@ -372,11 +399,19 @@ static void begin(struct run *run)
 				   "daemon.LogLevel=warning",
 				   "daemon.MaxSessions=400",
 				   "daemon.MaxSessionsPerUser=400",
+				   "heap.small.Size=256M",
+				   "heap.small.Limit=64M",
+				   "heap.small.GCPercent=100",
+				   "heap.shared.Size=256M",
+				   "heap.shared.Limit=64M",
+				   "heap.shared.GCPercent=100",
+				   "heap.shared.AllowUsers=*",
+				   "heap.shared.UserShare=25%",
 				   NULL,
 				   NULL };
 
 	if (run->options.hardened)
-		settings[4] = "heap.test.Hardened=yes";
+		settings[sizeof(settings) / sizeof(settings[0]) - 2] = "heap.test.Hardened=yes";
 	run->seed = fixture_seed() | 1;
 	fixture_start(&run->fixture, settings);
 	scene_init(&run->scene, run->options.by_cas ? HEAPD_ATTACH_NO_RSEQ : 0);
@@ -391,19 +426,8 @@ static void begin(struct run *run)
 	atexit(on_exit_say);
 }
 
-static void none_overwritten(struct run *run)
-{
-	struct heapd_info info = HEAPD_SIZED(info);
-
-	if (heapd_get_info(run->scene.heap, &info) < 0)
-		errx(1, "%s", heapd_error());
-	if (info.overwrites)
-		errx(1, "%llu slots are said to have been overwritten", (unsigned long long)info.overwrites);
-}
-
 static void finish(struct run *run)
 {
-	none_overwritten(run);
 	run->scene.board->stop = 1;
 	fixture_wait(run->witness, 0);
 	if (heapd_detach(run->scene.heap) < 0)
@@ -413,21 +437,38 @@ static void finish(struct run *run)
 	text_free(&run->program);
 }
 
-/* By compare-and-swap, and in a hardened heap, only what allocates and frees is another operation. */
+/* By compare-and-swap, and in a hardened heap, little but what allocates and frees is another operation. */
 static bool is_wanted(const struct run *run, const struct operation *o)
 {
 	static const char *const differ[] = {
 		"alloc", "refill", "install", "ring", "burst", "realloc", "free"
 	};
 
+	if (o->spoils && !run->options.hardened)
+		return false;
 	if (run->options.only)
 		return strcmp(run->options.only, o->name) == 0;
-	if (!run->options.by_cas && !run->options.hardened)
+	if (run->options.fresh || (!run->options.by_cas && !run->options.hardened))
 		return true;
 	for (size_t i = 0; i < sizeof(differ) / sizeof(differ[0]); i++)
 		if (strncmp(o->name, differ[i], strlen(differ[i])) == 0)
 			return true;
 	return false;
+}
+
+static void kill_all(struct run *run)
+{
+	for (unsigned i = 0; i < scene_noperations; i++)
+		if (is_wanted(run, &scene_operations[i]))
+			kill_operation(run, &scene_operations[i]);
+}
+
+static void kill_more(struct run *run)
+{
+	for (unsigned i = 0; more_operations[i]; i++)
+		for (const struct operation *o = more_operations[i]; o->name; o++)
+			if (is_wanted(run, o))
+				kill_operation(run, o);
 }
 
 int main(int argc, char **argv)
@@ -436,9 +477,10 @@ int main(int argc, char **argv)
 
 	read_options(&run.options, argc, argv);
 	begin(&run);
-	for (unsigned i = 0; i < scene_noperations; i++)
-		if (is_wanted(&run, &scene_operations[i]))
-			kill_operation(&run, &scene_operations[i]);
+	if (run.options.more)
+		kill_more(&run);
+	else
+		kill_all(&run);
 	printf("%" PRIu64 " operations, %" PRIu64 " deaths, of them %" PRIu64 " in sequences; %" PRIu64
 	       " places not come to again; the heap looked at %" PRIu64 " times\n",
 	       run.count.operations, run.count.kills, run.count.sequences, run.count.missed,

@@ -11,23 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "conditions.h"
 #include "heapd/session.h"
-#include "operations.h"
-
-#define ONCE (1u << BARRIER_OFF)
-#define ALL  (1u << BARRIER_OFF | 1u << BARRIER_ON | 1u << BARRIER_ON_FIRST)
 
 /* Fields ----------------------------------------------------------------------------------------------------------- */
-
-static void prepare_fields(struct scene *s)
-{
-	s->object = heapd_new(s->nodes, struct node);
-	s->others[0] = heapd_new(s->nodes, struct node);
-	s->others[1] = heapd_new(s->nodes, struct node);
-	heapd_init(&((struct node *)s->others[0])->next, s->stage->node[1]);
-	heapd_init(&((struct node *)s->others[0])->other, s->stage->node[2]);
-	heapd_init(&((struct node *)s->others[1])->next, s->stage->node[3]);
-}
 
 static void store(struct scene *s)
 {
@@ -242,7 +229,7 @@ static void wait_fd(struct scene *s)
 		close(fd);
 }
 
-static void events(struct scene *s)
+static void ask_events(struct scene *s)
 {
 	struct heapd_event event = HEAPD_SIZED(event);
 
@@ -462,12 +449,6 @@ static void prepare_away(struct scene *s)
 	heapd_thread_offline(s->heap);
 }
 
-#define OPERATION(name_, prepare_, run_, where_, barriers_)                               \
-	{                                                                                 \
-		.name = (name_), .prepare = (prepare_), .run = (run_), .where = (where_), \
-		.barriers = (barriers_)                                                   \
-	}
-
 const struct operation scene_operations[] = {
 	OPERATION("alloc", one_of_each, alloc_small, IN_MAIN, ONCE),
 	OPERATION("alloc-medium", one_of_each, alloc_medium, IN_MAIN, ONCE),
@@ -508,7 +489,7 @@ const struct operation scene_operations[] = {
 	OPERATION("offline", prepare_fields, offline, IN_MAIN, ALL),
 	OPERATION("wait", prepare_fields, wait_wake, IN_MAIN, ONCE),
 	OPERATION("wait-fd", prepare_fields, wait_fd, IN_MAIN, ONCE),
-	OPERATION("events", NULL, events, IN_MAIN, ONCE),
+	OPERATION("events", NULL, ask_events, IN_MAIN, ONCE),
 	OPERATION("sync", NULL, sync_heap, IN_MAIN, ONCE),
 	OPERATION("collect", NULL, collect, IN_MAIN, ONCE),
 	OPERATION("judge", prepare_fields, judge, IN_MAIN, ONCE),
@@ -529,3 +510,6 @@ const struct operation scene_operations[] = {
 	OPERATION("agent", prepare_away, spin, IN_AGENT, ONCE),
 };
 const unsigned scene_noperations = sizeof(scene_operations) / sizeof(scene_operations[0]);
+
+const struct operation *const more_operations[] = { varieties, answers, supplies,   attachments, absences,
+						    heapless,  events,  overwrites, NULL };

@@ -7,6 +7,15 @@
 
 #include "scene.h"
 
+#define ONCE (1u << BARRIER_OFF)
+#define ALL  (1u << BARRIER_OFF | 1u << BARRIER_ON | 1u << BARRIER_ON_FIRST)
+
+#define OPERATION(name_, prepare_, run_, where_, barriers_)                               \
+	{                                                                                 \
+		.name = (name_), .prepare = (prepare_), .run = (run_), .where = (where_), \
+		.barriers = (barriers_)                                                   \
+	}
+
 static volatile uint64_t sink;
 
 /* What came of it is not optimised away. */

@@ -41,8 +41,9 @@ struct board {
 	_Atomic uint64_t progress; /* of the witness */
 	_Atomic uint32_t guards;   /* ever set */
 	_Atomic uint32_t pause, paused, stop;
-	_Atomic uint32_t spin; /* what an operation turns round until it is told */
-	char wrong[256];       /* what the witness found */
+	_Atomic uint32_t classes; /* asked for so far */
+	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
+	char wrong[256];          /* what the witness found */
 };
 
 struct scene {
@@ -63,11 +64,12 @@ struct scene {
 };
 
 enum where {
-	IN_MAIN,   /* the thread that was forked */
-	IN_THREAD, /* a thread from its first instruction to its last */
-	IN_CHILD,  /* the child of a fork, from its first instruction */
-	IN_SIGNAL, /* the handler of the collector's signal */
-	IN_AGENT,  /* the agent thread, from one note of the daemon's to the next */
+	IN_MAIN,    /* the thread that was forked */
+	IN_THREAD,  /* a thread from its first instruction to its last */
+	IN_CHILD,   /* the child of a fork, from its first instruction */
+	IN_SIGNAL,  /* the handler of the collector's signal */
+	IN_CREATED, /* a thread that the operation creates, from its first instruction to its last */
+	IN_AGENT,   /* the agent thread, from one note of the daemon's to the next */
 };
 
 enum barrier {
@@ -84,10 +86,17 @@ struct operation {
 	enum where where;
 	unsigned barriers; /* with which it is run: bits of enum barrier */
 	unsigned seconds;  /* that what it made lives on after it */
+	bool spoils;       /* what is not its own; only in a hardened heap, which has it to itself */
+	unsigned rounds;   /* of the agent's, until it is over */
 };
 
 extern const struct operation scene_operations[];
 extern const unsigned scene_noperations;
+
+/* Those that only deaths are tried in; each table ends with one that has no name. */
+extern const struct operation varieties[], answers[], supplies[], attachments[], absences[], heapless[],
+	events[], overwrites[];
+extern const struct operation *const more_operations[];
 
 struct board *board_make(void);
 

@@ -144,6 +144,20 @@ void tracee_break(struct tracee *t, const uint64_t *addresses, size_t n)
 		poke(t, 7, enabled);
 }
 
+/*
+ * The flag that lets a thread go on from a breakpoint holds for one instruction, whichever that is: that of an abort handler,
+ * which the kernel sends it to on its way out.
+ */
+#define RESUME_FLAG 0x10000l
+
+void tracee_break_anew(struct tracee *t)
+{
+	long at = offsetof(struct user, regs.eflags), flags = ptrace(PTRACE_PEEKUSER, t->tid, at, 0);
+
+	if (ptrace(PTRACE_POKEUSER, t->tid, at, flags & ~RESUME_FLAG) < 0 && errno != ESRCH)
+		err(1, "flags");
+}
+
 /* To its end: a stop may have been on its way. */
 static void reap(pid_t tid)
 {

@@ -34,6 +34,8 @@ int tracee_step(struct tracee *t);
 int tracee_continue(struct tracee *t);
 /* Sets the debug registers to break at up to four addresses (0: none), for what follows. */
 void tracee_break(struct tracee *t, const uint64_t *addresses, size_t n);
+/* The next instruction counts as any other, also where it is another one than the one that it stands at. */
+void tracee_break_anew(struct tracee *t);
 /* SIGKILL to the process, and waits for its end. */
 void tracee_kill(struct tracee *t);
 

@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * attachments.c - owns the operations that attach, by ways that are not everyday's: twice, refused, read-only, with a call that fails in
+ * the midst of it.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../fixture.h"
+#include "calls.h"
+#include "conditions.h"
+
+static void quiet(void *arg, int kind, const char *text)
+{
+	(void)arg, (void)kind, (void)text;
+}
+
+static struct heapd_options at_once(void)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.flags = HEAPD_ATTACH_NO_WAIT;
+	o.report = quiet;
+	return o;
+}
+
+/* Attached it is not to be. */
+static void refused(struct scene *s, const char *name, const struct heapd_options *o)
+{
+	heapd_heap *heap;
+
+	if (heapd_attach(&heap, name, o) == 0)
+		s->heap = heap;
+}
+
+static void again(struct scene *s)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	refused(s, FIXTURE_HEAP, NULL);
+	refused(s, "another", &o);
+	heapd_detach(s->heap);
+	heapd_detach(NULL);
+	heapd_detach((heapd_heap *)(void *)s->text);
+}
+
+static void wrongly(struct scene *s)
+{
+	struct heapd_options o = at_once();
+	char path[200];
+
+	memset(path, 'x', sizeof(path) - 1);
+	path[sizeof(path) - 1] = 0;
+	sink += (uint64_t)heapd_attach(NULL, FIXTURE_HEAP, NULL);
+	refused(s, "", NULL);
+	o.size = 1;
+	refused(s, FIXTURE_HEAP, &o);
+	o = at_once();
+	o.flags = 1u << 30;
+	refused(s, FIXTURE_HEAP, &o);
+	o = at_once();
+	o.signal = SIGUSR1;
+	refused(s, FIXTURE_HEAP, &o);
+	o = at_once();
+	o.socket = path;
+	refused(s, FIXTURE_HEAP, &o);
+	o.socket = "/nowhere";
+	refused(s, FIXTURE_HEAP, &o);
+	o.flags = 0;
+	o.attach_timeout_ms = 60;
+	refused(s, FIXTURE_HEAP, &o);
+	setenv("HEAPD_SOCKET", "/nowhere", 1);
+	o = at_once();
+	refused(s, FIXTURE_HEAP, &o);
+	unsetenv("HEAPD_SOCKET");
+	refused(s, FIXTURE_HEAP, &o);
+}
+
+static void prepare_strangers(struct scene *s)
+{
+	heapd_detach(s->heap);
+	signal(SIGRTMAX - 1, SIG_IGN);
+}
+
+static void no_such_heap(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	refused(s, "none of that name", &o);
+	calls_fail(CALL_CONNECT, 1, 1, EACCES);
+	refused(s, FIXTURE_HEAP, &o);
+	calls_fail(CALL_SOCKET, 1, 1, EMFILE);
+	refused(s, FIXTURE_HEAP, &o);
+	o.signal = SIGRTMAX - 1;
+	refused(s, FIXTURE_HEAP, &o);
+}
+
+static struct heapd_info where;
+
+static void prepare_occupied(struct scene *s)
+{
+	where = (struct heapd_info)HEAPD_SIZED(where);
+	heapd_get_info(s->heap, &where);
+	heapd_detach(s->heap);
+	use(mmap((void *)(uintptr_t)where.base, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0));
+}
+
+static void occupied(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	refused(s, FIXTURE_HEAP, &o);
+}
+
+/* Each place in turn where a call of this kind is needed, until it is one too many. */
+static void attach_failing(struct scene *s, enum call call, int error, unsigned from, unsigned upto)
+{
+	struct heapd_options o = at_once();
+
+	for (unsigned nth = from; nth < upto; nth++) {
+		calls_fail(call, nth, 1, error);
+		refused(s, FIXTURE_HEAP, &o);
+		calls_fail(call, 0, 0, 0);
+	}
+}
+
+static void no_maps(struct scene *s)
+{
+	attach_failing(s, CALL_MMAP, EEXIST, 2, 4);
+	attach_failing(s, CALL_MMAP, ENOMEM, 1, 5);
+}
+
+static void no_memory(struct scene *s)
+{
+	attach_failing(s, CALL_MEMORY, ENOMEM, 1, 10);
+}
+
+static void no_events(struct scene *s)
+{
+	attach_failing(s, CALL_EVENTFD, EMFILE, 1, 2);
+	attach_failing(s, CALL_SYSCALL, ENOSYS, 1, 3);
+	attach_failing(s, CALL_SIGACTION, EINVAL, 1, 40);
+}
+
+static void no_answer(struct scene *s)
+{
+	attach_failing(s, CALL_SEND, EPIPE, 1, 2);
+	attach_failing(s, CALL_SEND, EIO, 1, 2);
+	attach_failing(s, CALL_RECEIVE, ECONNRESET, 1, 2);
+	attach_failing(s, CALL_RECEIVE, EINTR, 1, 2);
+}
+
+/* Read-only ---------------------------------------------------------------------------------------------------------- */
+
+static void attach_reader(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	o.flags |= HEAPD_ATTACH_READ_ONLY;
+	refused(s, FIXTURE_HEAP, &o);
+	refused(s, FIXTURE_HEAP, NULL);
+}
+
+static void read_only(struct scene *s)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	struct node *n = s->object, **p;
+	char text[64];
+
+	use(heapd_alloc(s->heap, 64));
+	use(heapd_alloc(s->heap, 100000));
+	use(heapd_root_get(s->heap, "stage", NULL));
+	use(heapd_start_of((char *)s->object + 9));
+	sink += (uint64_t)heapd_free(n);
+	sink += (uint64_t)heapd_edit_begin(n, sizeof(*n));
+	sink += (uint64_t)heapd_get_info(s->heap, &info);
+	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", n);
+	sink += (uint64_t)heapd_ticket_issue(s->heap, n, text, sizeof(text), 1);
+	use(heapd_weak_new(s->heap, n));
+	use(heapd_realloc(s->heap, n, 1000));
+	use(heapd_arena_create(s->heap, 0));
+	p = heapd_pin(s->heap, n);
+	if (p)
+		heapd_unpin(p);
+	sink += (uint64_t)heapd_wake(s->heap, (uint32_t *)&n->word[0], 1);
+	heapd_thread_offline(s->heap);
+	heapd_thread_online(s->heap);
+}
+
+static void reader_fork(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	(void)s;
+}
+
+static void reader_child(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		use(heapd_root_get(s->heap, "stage", NULL));
+		return;
+	}
+	waitpid(pid, NULL, 0);
+	_exit(0);
+}
+
+/* What HEAPD_DEBUG asks for is asked for when attaching. */
+static void debugging(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	setenv("HEAPD_DEBUG", "types, barrier,dangling nonsense", 1);
+	refused(s, FIXTURE_HEAP, &o);
+}
+
+const struct operation attachments[] = {
+	OPERATION("attach-again", NULL, again, IN_MAIN, ONCE),
+	OPERATION("attach-wrongly", prepare_detached, wrongly, IN_MAIN, ONCE),
+	OPERATION("attach-none", prepare_strangers, no_such_heap, IN_MAIN, ONCE),
+	OPERATION("attach-occupied", prepare_occupied, occupied, IN_MAIN, ONCE),
+	OPERATION("attach-no-maps", prepare_detached, no_maps, IN_MAIN, ONCE),
+	OPERATION("attach-no-memory", prepare_detached, no_memory, IN_MAIN, ONCE),
+	OPERATION("attach-no-events", prepare_detached, no_events, IN_MAIN, ONCE),
+	OPERATION("attach-no-answer", prepare_detached, no_answer, IN_MAIN, ONCE),
+	OPERATION("attach-reader", prepare_detached, attach_reader, IN_MAIN, ONCE),
+	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),
+	OPERATION("reader", prepare_reader, read_only, IN_MAIN, ONCE),
+	OPERATION("reader-fork", prepare_reader, reader_fork, IN_MAIN, ONCE),
+	OPERATION("reader-child", prepare_reader, reader_child, IN_CHILD, ONCE),
+	{ 0 },
+};

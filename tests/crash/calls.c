@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * calls.c - owns the calls that fail.
+ *
+ * A program's own functions come before the C library's, for the library under test, too. Each here does what is
+ * wanted of it by the system call itself, or by the C library's other name for it, so nothing has to be looked up first.
+ */
+#include "calls.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Of this process: an operation's own. */
+static struct {
+	unsigned nth, uses;
+	int error;
+	unsigned met;
+	void (*first)(void);
+} wrong[CALLS];
+
+void calls_fail(enum call call, unsigned nth, unsigned uses, int error)
+{
+	wrong[call].nth = uses ? nth : 0;
+	wrong[call].uses = uses;
+	wrong[call].error = error;
+}
+
+void calls_meet(enum call call, unsigned nth, void (*first)(void))
+{
+	wrong[call].met = nth;
+	wrong[call].first = first;
+}
+
+static bool fails(enum call call)
+{
+	if (wrong[call].met && --wrong[call].met == 0)
+		wrong[call].first();
+	if (!wrong[call].nth)
+		return false;
+	if (wrong[call].nth > 1) {
+		wrong[call].nth--;
+		return false;
+	}
+	if (--wrong[call].uses == 0)
+		wrong[call].nth = 0;
+	errno = wrong[call].error;
+	return true;
+}
+
+/* The kernel's answer, as the C library has it. */
+static long done(long answer)
+{
+	if (answer >= 0 || answer < -4095)
+		return answer;
+	errno = (int)-answer;
+	return -1;
+}
+
+static long kernel(long number, long a, long b, long c, long d, long e, long f)
+{
+	register long r10 __asm__("r10") = d, r8 __asm__("r8") = e, r9 __asm__("r9") = f;
+	long answer;
+
+	__asm__ volatile("syscall"
+			 : "=a"(answer)
+			 : "a"(number), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+			 : "rcx", "r11", "memory");
+	return done(answer);
+}
+
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
+{
+	if (fails(CALL_CONNECT))
+		return -1;
+	return (int)kernel(SYS_connect, fd, (long)address.__sockaddr__, size, 0, 0, 0);
+}
+
+int eventfd(unsigned count, int flags)
+{
+	return fails(CALL_EVENTFD) ? -1 : (int)kernel(SYS_eventfd2, count, flags, 0, 0, 0, 0);
+}
+
+void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offset)
+{
+	if (fails(CALL_MMAP))
+		return MAP_FAILED;
+	return (void *)kernel(SYS_mmap, (long)at, (long)bytes, protection, flags, fd, offset);
+}
+
+int open(const char *path, int flags, ...)
+{
+	va_list args;
+	int mode;
+
+	va_start(args, flags);
+	mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(args, int) : 0;
+	va_end(args);
+	return fails(CALL_OPEN) ? -1 : (int)kernel(SYS_openat, AT_FDCWD, (long)path, flags, mode, 0, 0);
+}
+
+int pipe2(int ends[2], int flags)
+{
+	return fails(CALL_PIPE) ? -1 : (int)kernel(SYS_pipe2, (long)ends, flags, 0, 0, 0, 0);
+}
+
+int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *timeout, const sigset_t *mask)
+{
+	struct timespec left = timeout ? *timeout : (struct timespec){ 0 };
+
+	if (fails(CALL_POLL))
+		return -1;
+	return (int)kernel(SYS_ppoll, (long)fds, (long)n, timeout ? (long)&left : 0, (long)mask, 8, 0);
+}
+
+ssize_t pread(int fd, void *bytes, size_t n, off_t offset)
+{
+	return fails(CALL_PREAD) ? -1 : kernel(SYS_pread64, fd, (long)bytes, (long)n, offset, 0, 0);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *h, int flags)
+{
+	return fails(CALL_RECEIVE) ? -1 : kernel(SYS_recvmsg, fd, (long)h, flags, 0, 0, 0);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *h, int flags)
+{
+	return fails(CALL_SEND) ? -1 : kernel(SYS_sendmsg, fd, (long)h, flags, 0, 0, 0);
+}
+
+int socket(int domain, int type, int protocol)
+{
+	return fails(CALL_SOCKET) ? -1 : (int)kernel(SYS_socket, domain, type, protocol, 0, 0, 0);
+}
+
+long syscall(long number, ...)
+{
+	long a[6];
+	va_list args;
+
+	va_start(args, number);
+	for (unsigned i = 0; i < 6; i++)
+		a[i] = va_arg(args, long);
+	va_end(args);
+	return fails(CALL_SYSCALL) ? -1 : kernel(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int __sigaction(int number, const struct sigaction *new, struct sigaction *old);
+
+int sigaction(int number, const struct sigaction *new, struct sigaction *old)
+{
+	return fails(CALL_SIGACTION) ? -1 : __sigaction(number, new, old);
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+void *__libc_malloc(size_t bytes);
+void *__libc_calloc(size_t n, size_t bytes);
+
+void *malloc(size_t bytes)
+{
+	return fails(CALL_MEMORY) ? NULL : __libc_malloc(bytes);
+}
+
+void *calloc(size_t n, size_t bytes)
+{
+	return fails(CALL_MEMORY) ? NULL : __libc_calloc(n, bytes);
+}
+#endif

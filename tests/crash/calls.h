@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * calls.h - calls of the C library's that fail when they are told to, in this process: the way to what the library does then.
+ */
+#ifndef HEAPD_CRASH_CALLS_H
+#define HEAPD_CRASH_CALLS_H
+
+enum call {
+	CALL_CONNECT,
+	CALL_EVENTFD,
+	CALL_MEMORY, /* malloc() and calloc() */
+	CALL_MMAP,
+	CALL_OPEN,
+	CALL_PIPE,
+	CALL_POLL, /* ppoll() */
+	CALL_PREAD,
+	CALL_RECEIVE, /* recvmsg() */
+	CALL_SEND,    /* sendmsg() */
+	CALL_SIGACTION,
+	CALL_SOCKET,
+	CALL_SYSCALL, /* syscall() */
+	CALLS,
+};
+
+/* From its nth use from now on, 1 being the next, so many fail with the error. 0 uses: none any more. */
+void calls_fail(enum call call, unsigned nth, unsigned uses, int error);
+
+/* At its nth use from now on this happens first. */
+void calls_meet(enum call call, unsigned nth, void (*first)(void));
+
+#endif

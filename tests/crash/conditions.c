@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * conditions.c - owns how a process comes into them.
+ *
+ * A daemon that is away for one client only: in the places of its sockets there are such as nobody has the other end of, which is what
+ * the client sees of any daemon's death, and the name by which it would find the daemon again is a link of its own. The daemon
+ * sees nothing of that: it would end a process that hangs up. A probe that is looked at: its semaphore, found by
+ * the library's symbols, is raised, as the kernel does it.
+ */
+#include "conditions.h"
+
+#include <dirent.h>
+#include <dlfcn.h>
+#include <elf.h>
+#include <err.h>
+#include <fcntl.h>
+#include <link.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "../fixture.h"
+#include "heapd/session.h"
+
+#define IMPATIENCE_MS 100u
+
+void prepare_fields(struct scene *s)
+{
+	s->object = heapd_new(s->nodes, struct node);
+	s->others[0] = heapd_new(s->nodes, struct node);
+	s->others[1] = heapd_new(s->nodes, struct node);
+	heapd_init(&((struct node *)s->others[0])->next, s->stage->node[1]);
+	heapd_init(&((struct node *)s->others[0])->other, s->stage->node[2]);
+	heapd_init(&((struct node *)s->others[1])->next, s->stage->node[3]);
+}
+
+void prepare_detached(struct scene *s)
+{
+	heapd_detach(s->heap);
+}
+
+static void quiet(void *arg, int kind, const char *text)
+{
+	(void)arg, (void)kind, (void)text;
+}
+
+static void name_of(const struct scene *s, char *name, size_t size)
+{
+	const char *daemon = getenv("HEAPD_SOCKET");
+
+	(void)s;
+	snprintf(name, size, "%.*s/%d", (int)(strrchr(daemon, '/') - daemon), daemon, getpid() % 64);
+}
+
+void name_remove(const struct scene *s)
+{
+	char name[108];
+
+	name_of(s, name, sizeof(name));
+	unlink(name);
+}
+
+void name_make(const struct scene *s)
+{
+	char name[108];
+
+	name_of(s, name, sizeof(name));
+	unlink(name);
+	if (symlink(getenv("HEAPD_SOCKET"), name) < 0)
+		err(1, "%s", name);
+}
+
+/* Types and what else is known of the heap are the attachment's. */
+void attach_anew(struct scene *s, const struct heapd_options *options)
+{
+	struct heapd_options impatient = HEAPD_OPTIONS_DEFAULT;
+	char name[108];
+
+	heapd_detach(s->heap);
+	name_of(s, name, sizeof(name));
+	impatient.socket = name;
+	impatient.report = quiet;
+	impatient.supply_timeout_ms = impatient.request_timeout_ms = IMPATIENCE_MS;
+	if (!options)
+		name_make(s);
+	if (heapd_attach(&s->heap, FIXTURE_HEAP, options ? options : &impatient) < 0)
+		errx(1, "%s", heapd_error());
+	s->nodes = heapd_type_find(s->heap, "node");
+	s->flexibles = heapd_type_find(s->heap, "flexible");
+	s->watched = heapd_type_find(s->heap, "watched");
+	s->leaves = heapd_type_find(s->heap, "leaf");
+}
+
+void attach_other(struct scene *s, const char *name)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.supply_timeout_ms = o.request_timeout_ms = 2 * IMPATIENCE_MS;
+	o.report = quiet;
+	heapd_detach(s->heap);
+	if (heapd_attach(&s->heap, name, &o) < 0)
+		errx(1, "%s: %s", name, heapd_error());
+}
+
+void prepare_impatient(struct scene *s)
+{
+	attach_anew(s, NULL);
+	prepare_fields(s);
+}
+
+void prepare_reader(struct scene *s)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+
+	options.report = quiet;
+	options.flags = HEAPD_ATTACH_READ_ONLY;
+	attach_anew(s, &options);
+	s->object = s->stage->node[1];
+	s->others[0] = s->stage->node[2];
+	s->others[1] = s->stage->node[3];
+}
+
+static bool is_connection(int fd)
+{
+	int type = 0;
+	socklen_t size = sizeof(type);
+
+	return getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &size) == 0 && type == SOCK_SEQPACKET;
+}
+
+/* The daemon's ends stay connected to copies up there. */
+#define COPIES 200
+
+static void socket_end(int fd)
+{
+	int ends[2];
+
+	if (fcntl(fd, F_DUPFD_CLOEXEC, COPIES) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+		err(1, "socketpair");
+	close(ends[1]);
+	dup3(ends[0], fd, O_CLOEXEC);
+	close(ends[0]);
+}
+
+void sockets_end(void)
+{
+	for (int fd = 3; fd < COPIES; fd++)
+		if (is_connection(fd))
+			socket_end(fd);
+}
+
+void prepare_absent(struct scene *s)
+{
+	prepare_impatient(s);
+	s->weak = heapd_weak_new(s->heap, s->object);
+	sink += (uint64_t)heapd_event_fd(s->heap);
+	name_remove(s);
+	sockets_end();
+}
+
+/* Probes ----------------------------------------------------------------------------------------------------------- */
+
+static const Elf64_Shdr *symbols_of(const char *file)
+{
+	const Elf64_Ehdr *e = (const Elf64_Ehdr *)(const void *)file;
+	const Elf64_Shdr *section = (const Elf64_Shdr *)(const void *)(file + e->e_shoff);
+
+	for (unsigned i = 0; i < e->e_shnum; i++)
+		if (section[i].sh_type == SHT_SYMTAB)
+			return &section[i];
+	errx(1, "the library has no symbols");
+}
+
+static void semaphores_raise(const char *file, uint64_t bias)
+{
+	const Elf64_Shdr *sections =
+				 (const Elf64_Shdr *)(const void *)(file +
+								    ((const Elf64_Ehdr *)(const void *)file)
+									    ->e_shoff),
+			 *symbols = symbols_of(file);
+	const Elf64_Sym *symbol = (const Elf64_Sym *)(const void *)(file + symbols->sh_offset);
+	const char *names = file + sections[symbols->sh_link].sh_offset;
+
+	for (uint64_t i = 0; i < symbols->sh_size / sizeof(*symbol); i++) {
+		const char *name = names + symbol[i].st_name, *tail = strstr(name, "_semaphore");
+
+		if (strncmp(name, "heapd_", 6) == 0 && tail && !tail[10])
+			*(volatile unsigned short *)(uintptr_t)(symbol[i].st_value + bias) = 1;
+	}
+}
+
+void probes_on(void)
+{
+	struct link_map *map;
+	struct stat st;
+	Dl_info info;
+	char *file;
+	int fd;
+
+	if (!dladdr1((const void *)(uintptr_t)&heapd_version, &info, (void **)&map, RTLD_DL_LINKMAP))
+		errx(1, "the library is not found");
+	fd = open(map->l_name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || fstat(fd, &st) < 0)
+		err(1, "%s", map->l_name);
+	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
+	if (file == MAP_FAILED)
+		err(1, "mmap");
+	semaphores_raise(file, map->l_addr);
+	munmap(file, (size_t)st.st_size);
+	close(fd);
+}
+
+struct heapd_thread *record_here(void)
+{
+	return (struct heapd_thread *)(void *)heapd_gate_;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * conditions.h - what a process can be brought into before its operation, beyond what operations.h has: attached otherwise,
+ * its daemon away, watched by a probe.
+ */
+#ifndef HEAPD_CRASH_CONDITIONS_H
+#define HEAPD_CRASH_CONDITIONS_H
+
+#include "operations.h"
+
+/* A node that leads on, and two others: what most operations work on. */
+void prepare_fields(struct scene *s);
+
+/* Detached. */
+void prepare_detached(struct scene *s);
+/* Attached anew, with options; NULL: short times to wait, by a socket's name that is this process's own. */
+void attach_anew(struct scene *s, const struct heapd_options *options);
+/* To another heap: of the scene nothing is there. */
+void attach_other(struct scene *s, const char *name);
+void prepare_impatient(struct scene *s);
+/* The same, with the daemon away, and no way back. */
+void prepare_absent(struct scene *s);
+/* Read-only. */
+void prepare_reader(struct scene *s);
+
+/* The daemon's sockets have ended for this process. Where the name is gone, too, it does not come back. */
+void sockets_end(void);
+void name_remove(const struct scene *s);
+void name_make(const struct scene *s);
+
+/* Somebody looks at each of the library's probes. */
+void probes_on(void);
+
+/* The calling thread's record. */
+struct heapd_thread *record_here(void);
+
+#endif
