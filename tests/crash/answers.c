@@ -119,6 +119,22 @@ static void late_request(struct scene *s)
 	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", NULL);
 }
 
+static void late_sync(struct scene *s)
+{
+	sink += (uint64_t)heapd_sync(s->heap);
+}
+
+static void late_collect(struct scene *s)
+{
+	sink += (uint64_t)heapd_collect(s->heap);
+}
+
+static void late_online(struct scene *s)
+{
+	heapd_thread_offline(s->heap);
+	heapd_thread_online(s->heap);
+}
+
 static void late_detach(struct scene *s)
 {
 	heapd_thread_detach(s->heap);
@@ -192,8 +208,10 @@ static void prepare_probed(struct scene *s)
 static struct scene *spinning;
 static ucontext_t here, there;
 
+/* The signal is kept back until here. */
 static void spin_there(void)
 {
+	signals_unblock();
 	spin(spinning);
 }
 
@@ -207,6 +225,7 @@ static void stack_make(struct scene *s)
 	if (there.uc_stack.ss_sp == MAP_FAILED)
 		err(1, "mmap");
 	makecontext(&there, spin_there, 0);
+	signals_block();
 }
 
 /* On a stack that heapd does not know of. */
@@ -238,6 +257,7 @@ static void fibre(struct scene *s)
 static void spin_in_handler(int number)
 {
 	(void)number;
+	signals_unblock();
 	spin(spinning);
 }
 
@@ -331,6 +351,9 @@ const struct operation answers[] = {
 	LATE("free", late_free),
 	LATE("refill", late_refill),
 	LATE("request", answered),
+	LATE("sync", late_sync),
+	LATE("collect", late_collect),
+	LATE("online", late_online),
 	LATE("detach", late_detach),
 	OPERATION("late-fibre", prepare_late_fibre, fibre, IN_MAIN, ONCE),
 	OPERATION("report", prepare_report, late_request, IN_MAIN, ONCE),
@@ -344,7 +367,7 @@ const struct operation answers[] = {
 	AGENT("handler", prepare_handler_lost, spin, 8),
 	AGENT("silent", prepare_silent, spin, 8),
 	AGENT("stray", prepare_stray, fibre, 30),
-	AGENT("blocked", prepare_blocked, spin, 1200),
+	AGENT("blocked", prepare_blocked, spin, 120),
 	AGENT("watches", prepare_watches, watches, 12),
 	AGENT("end", prepare_fields, detach, 100),
 	OPERATION("agent-begin", prepare_detached, attach, IN_CREATED, ONCE),

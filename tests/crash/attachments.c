@@ -195,6 +195,20 @@ static void read_only(struct scene *s)
 	heapd_thread_online(s->heap);
 }
 
+static void prepare_weak_reader(struct scene *s)
+{
+	heapd_weak *weak = heapd_weak_new(s->heap, s->stage->node[2]);
+
+	heapd_store(&s->stage->field[3], (struct node *)(void *)weak);
+	prepare_reader(s);
+	s->weak = weak;
+}
+
+static void weak_reader(struct scene *s)
+{
+	use(heapd_weak_get(s->weak, struct node));
+}
+
 static void reader_fork(struct scene *s)
 {
 	pid_t pid = fork();
@@ -238,6 +252,7 @@ const struct operation attachments[] = {
 	OPERATION("attach-reader", prepare_detached, attach_reader, IN_MAIN, ONCE),
 	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),
 	OPERATION("reader", prepare_reader, read_only, IN_MAIN, ONCE),
+	OPERATION("reader-weak", prepare_weak_reader, weak_reader, IN_MAIN, ALL),
 	OPERATION("reader-fork", prepare_reader, reader_fork, IN_MAIN, ONCE),
 	OPERATION("reader-child", prepare_reader, reader_child, IN_CHILD, ONCE),
 	{ 0 },

@@ -25,6 +25,7 @@
 
 #include "../fixture.h"
 #include "heapd/session.h"
+#include "heapd/sizeclass.h"
 
 #define IMPATIENCE_MS 100u
 
@@ -161,6 +162,26 @@ void prepare_absent(struct scene *s)
 	sink += (uint64_t)heapd_event_fd(s->heap);
 	name_remove(s);
 	sockets_end();
+}
+
+static unsigned spares_now(void)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
+		n += record_here()->spares[i].entry != 0;
+	return n;
+}
+
+/* Each class until a batch of it has more than one slab, and the rest is a spare. */
+void spares_fill(struct scene *s, unsigned wanted)
+{
+	for (uint64_t bytes = 16; spares_now() < wanted && bytes <= 600; bytes = bytes * 5 / 4 + 16) {
+		unsigned before = spares_now();
+
+		for (unsigned i = 0; spares_now() == before && i < 40; i++)
+			drain(s, heapd_sizeclass_size(heapd_sizeclass_of(bytes)));
+	}
 }
 
 /* Probes ----------------------------------------------------------------------------------------------------------- */

@@ -34,4 +34,7 @@ void probes_on(void);
 /* The calling thread's record. */
 struct heapd_thread *record_here(void);
 
+/* So many of the thread's places for spares are taken. */
+void spares_fill(struct scene *s, unsigned wanted);
+
 #endif

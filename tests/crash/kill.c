@@ -176,8 +176,9 @@ static void say_batch(const struct run *run, const struct point *points, size_t 
 			points[i].nth);
 }
 
-/* What on_exit is told: which batch was under way if the program ends in its midst. */
+/* What on_exit is told: which batch was under way if the program ends in its midst. What was covered is kept in any case. */
 static struct batch {
+	pid_t of;
 	const struct run *run;
 	const struct point *points;
 	size_t n;
@@ -185,6 +186,10 @@ static struct batch {
 
 static void on_exit_say(void)
 {
+	if (batch_now.of != getpid())
+		return;
+	if (batch_now.run->options.cover)
+		cover_write(&batch_now.run->library, batch_now.run->options.cover);
 	if (batch_now.n)
 		say_batch(batch_now.run, batch_now.points, batch_now.n);
 }
@@ -226,7 +231,8 @@ static void kill_batch(struct run *run, const struct stand *stand, enum barrier 
 {
 	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
 
-	batch_now = (struct batch){ run, points, n };
+	batch_now.points = points;
+	batch_now.n = n;
 	for (size_t i = 0; i < n; i++)
 		kill_one(run, stand, &points[i]);
 	staller_end(staller);
@@ -402,11 +408,10 @@ static void begin(struct run *run)
 				   "heap.small.Size=256M",
 				   "heap.small.Limit=64M",
 				   "heap.small.GCPercent=100",
-				   "heap.shared.Size=256M",
-				   "heap.shared.Limit=64M",
-				   "heap.shared.GCPercent=100",
-				   "heap.shared.AllowUsers=*",
-				   "heap.shared.UserShare=25%",
+				   "heap.plain.Size=256M",
+				   "heap.poisoned.Size=256M",
+				   "heap.poisoned.GCPercent=100",
+				   "heap.poisoned.Debug=poison",
 				   NULL,
 				   NULL };
 
@@ -423,6 +428,7 @@ static void begin(struct run *run)
 	run->sessions = 2;
 	wait_witness(run);
 	run->live = settle(run);
+	batch_now = (struct batch){ .of = getpid(), .run = run };
 	atexit(on_exit_say);
 }
 
@@ -433,8 +439,6 @@ static void finish(struct run *run)
 	if (heapd_detach(run->scene.heap) < 0)
 		errx(1, "%s", heapd_error());
 	fixture_stop(&run->fixture);
-	text_free(&run->library);
-	text_free(&run->program);
 }
 
 /* By compare-and-swap, and in a hardened heap, little but what allocates and frees is another operation. */
@@ -485,8 +489,6 @@ int main(int argc, char **argv)
 	       " places not come to again; the heap looked at %" PRIu64 " times\n",
 	       run.count.operations, run.count.kills, run.count.sequences, run.count.missed,
 	       run.count.checks);
-	if (run.options.cover)
-		cover_write(&run.library, run.options.cover);
 	finish(&run);
 	return 0;
 }

@@ -512,4 +512,4 @@ const struct operation scene_operations[] = {
 const unsigned scene_noperations = sizeof(scene_operations) / sizeof(scene_operations[0]);
 
 const struct operation *const more_operations[] = { varieties, answers, supplies,   attachments, absences,
-						    heapless,  events,  overwrites, NULL };
+						    heapless,  events,  overwrites, corners,     NULL };

@@ -48,26 +48,6 @@ static void slow(struct scene *s)
 
 /* Spares ------------------------------------------------------------------------------------------------------------- */
 
-static unsigned spares_now(void)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++)
-		n += record_here()->spares[i].entry != 0;
-	return n;
-}
-
-/* Each class until a batch of it has more than one slab, and the rest is a spare. */
-static void spares_fill(struct scene *s, unsigned wanted)
-{
-	for (uint64_t bytes = 16; spares_now() < wanted && bytes <= 600; bytes = bytes * 5 / 4 + 16) {
-		unsigned before = spares_now();
-
-		for (unsigned i = 0; spares_now() == before && i < 40; i++)
-			drain(s, heapd_sizeclass_size(heapd_sizeclass_of(bytes)));
-	}
-}
-
 static void prepare_full(struct scene *s)
 {
 	spares_fill(s, HEAPD_SPARE_COUNT);
@@ -112,41 +92,6 @@ static void keep(struct scene *s)
 		heapd_free(kept[i]);
 }
 
-/* Limits -------------------------------------------------------------------------------------------------------------- */
-
-/* All that the limit leaves is held by one list. */
-static void fill(struct scene *s, size_t bytes)
-{
-	void **last = NULL, **n;
-
-	while ((n = heapd_alloc(s->heap, bytes))) {
-		heapd_init_sym(n, last);
-		last = n;
-	}
-	s->object = last;
-}
-
-static void prepare_small(struct scene *s)
-{
-	attach_other(s, "small");
-	fill(s, 1000000);
-	fill(s, 32000);
-}
-
-static void prepare_shared(struct scene *s)
-{
-	attach_other(s, "shared");
-	fill(s, 1000000);
-	fill(s, 32000);
-}
-
-static void no_more(struct scene *s)
-{
-	use(heapd_alloc(s->heap, 32000));
-	use(heapd_alloc(s->heap, 1000000));
-	use(heapd_alloc_leaf(s->heap, 3072));
-}
-
 const struct operation supplies[] = {
 	OPERATION("sampled", prepare_sampled, sampled, IN_MAIN, ONCE),
 	OPERATION("sampled-slow", prepare_slow, slow, IN_MAIN, ONCE),
@@ -154,7 +99,5 @@ const struct operation supplies[] = {
 	OPERATION("leave-full", prepare_full, leave_full, IN_MAIN, ONCE),
 	OPERATION("detach-full", prepare_full, detach_full, IN_MAIN, ONCE),
 	OPERATION("free-keep", prepare_keep, keep, IN_MAIN, ONCE),
-	OPERATION("limit", prepare_small, no_more, IN_MAIN, ONCE),
-	OPERATION("share", prepare_shared, no_more, IN_MAIN, ONCE),
 	{ 0 },
 };

@@ -68,8 +68,13 @@ static void offline_objects(struct scene *s)
 	heapd_arena_destroy(s->arena);
 	use(heapd_root(s->heap, "crash 1", struct node, s->nodes));
 	use(heapd_new_flex(s->flexibles, struct flexible, tail, 5));
+	use(heapd_alloc(s->heap, 100000));
 	for (unsigned i = 10; i < 16; i++)
 		heapd_free(s->others[i]);
+	sink += (uint64_t)heapd_range_add(s->heap, s->text, 64) +
+		(uint64_t)heapd_range_remove(s->heap, s->text);
+	sink += (uint64_t)heapd_local_add(s->heap, s->text, 64) +
+		(uint64_t)heapd_local_remove(s->heap, s->text);
 	sink += (uint64_t)heapd_wait(s->heap, (uint32_t *)&n->word[0], 0, 1);
 	sink += heapd_size(n);
 	use(heapd_type_of(n));
@@ -248,15 +253,6 @@ static void prepare_threads(struct scene *s)
 		while (session_here()->nthreads == n)
 			usleep(100);
 	}
-	heapd_thread_detach(s->heap);
-	pthread_create(&thread, &attr, wait_here, s);
-	while (HEAPD_READ_ONCE(session_here()->room[HEAPD_ROOM_THREADS]) > session_here()->nthreads + 8)
-		usleep(100);
-}
-
-static void threads(struct scene *s)
-{
-	heapd_thread_attach(s->heap);
 }
 
 static void *ended_at_once(void *arg)
@@ -470,31 +466,6 @@ static void heir_child(struct scene *s)
 	_exit(0);
 }
 
-/* A barrier ring that is full: what is dropped voids the cycle. */
-static void prepare_overflow(struct scene *s)
-{
-	struct heapd_thread *t = record_here();
-
-	prepare_fields(s);
-	for (unsigned i = 0; i < 64; i++)
-		s->others[i] = heapd_new(s->nodes, struct node);
-	for (unsigned i = 0; t->gate.on && t->barrier_tail - t->barrier_head < session_here()->barrier_ring;
-	     i++)
-		heapd_store_sym(&((struct node *)s->object)->next, s->others[i % 64]);
-}
-
-static void overflow(struct scene *s)
-{
-	struct node *n = s->object;
-	void *seen = n->next;
-
-	heapd_store_sym(&n->next, s->others[1]);
-	use(heapd_exchange_sym(&n->next, s->others[2]));
-	seen = s->others[2];
-	sink += heapd_cas_sym(&n->next, &seen, s->others[3]);
-	heapd_zero_sym(&n->next, 2);
-}
-
 const struct operation varieties[] = {
 	OPERATION("offline-fields", prepare_offline, offline_fields, IN_MAIN, ALL),
 	OPERATION("offline-objects", prepare_offline, offline_objects, IN_MAIN, ALL),
@@ -505,7 +476,7 @@ const struct operation varieties[] = {
 	OPERATION("ranges-wrong", prepare_fields, ranges_wrong, IN_MAIN, ONCE),
 	OPERATION("reallocs", prepare_reallocs, reallocs, IN_MAIN, ALL),
 	OPERATION("pins", prepare_pins, pins, IN_MAIN, ONCE),
-	OPERATION("threads", prepare_threads, threads, IN_MAIN, ONCE),
+	OPERATION("threads", prepare_threads, created, IN_MAIN, ONCE),
 	OPERATION("created", prepare_fields, created, IN_CREATED, ONCE),
 	OPERATION("created-none", prepare_fields, created_none, IN_MAIN, ONCE),
 	OPERATION("class", prepare_class, new_class, IN_MAIN, ONCE),
@@ -520,6 +491,5 @@ const struct operation varieties[] = {
 	OPERATION("fork-heir", prepare_heir, heir, IN_MAIN, ONCE),
 	OPERATION("fork-heir-offline", prepare_heir_offline, heir, IN_MAIN, ONCE),
 	OPERATION("child-heir", prepare_heir_offline, heir_child, IN_CHILD, ONCE),
-	OPERATION("overflow", prepare_overflow, overflow, IN_MAIN, ALL),
 	{ 0 },
 };

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * corners.c - owns the operations whose beginning nobody can bring about from outside in time, or on this machine: the library's own words are
+ * set for them as a daemon, a processor or another thread would have left them, and are true again when the operation is over.
+ */
+#include <errno.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../fixture.h"
+#include "calls.h"
+#include "client/client.h"
+#include "conditions.h"
+#include "heapd/session.h"
+
+/* The cycle that a thread's barrier was on for is over; the thread turns it off when it finds that. */
+static void barrier_leave_on(const struct scene *s)
+{
+	uint32_t cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&s->tables.directory->cycle.now));
+
+	HEAPD_STORE_RELEASE(&record_here()->gate.on, cycle ? cycle : 1);
+}
+
+static void stale_barrier(struct scene *s)
+{
+	struct node *n = s->object;
+	void *seen = NULL;
+
+	barrier_leave_on(s);
+	heapd_store_sym(&n->next, s->others[0]);
+	barrier_leave_on(s);
+	use(heapd_exchange_sym(&n->next, s->others[1]));
+	barrier_leave_on(s);
+	sink += heapd_cas_sym(&n->next, &seen, s->others[0]);
+	barrier_leave_on(s);
+	heapd_zero_sym(&n->next, 2);
+	barrier_leave_on(s);
+	heapd_free(s->others[2]);
+	barrier_leave_on(s);
+	use(heapd_weak_get(s->weak, struct node));
+	barrier_leave_on(s);
+	sink += (uint64_t)heapd_edit_begin(n, sizeof(*n)) + (uint64_t)heapd_edit_end(n);
+}
+
+static void prepare_stale(struct scene *s)
+{
+	prepare_fields(s);
+	s->weak = heapd_weak_new(s->heap, s->object);
+	s->others[2] = heapd_alloc(s->heap, 1024);
+}
+
+/* What has a thread's barrier on, and its ring full: entries are dropped, and the cycle is void. */
+static struct heapd_session *session_of(const struct scene *s)
+{
+	return s->heap->session;
+}
+
+static void ring_fill(const struct scene *s)
+{
+	struct heapd_thread *t = record_here();
+
+	if (t->gate.on)
+		HEAPD_STORE_RELEASE(&t->barrier_tail, t->barrier_head + session_of(s)->barrier_ring);
+	for (unsigned i = 0; i < 4; i++)
+		t->barrier_filter[i] = 0;
+}
+
+static void prepare_overflow(struct scene *s)
+{
+	prepare_stale(s);
+	ring_fill(s);
+}
+
+static void overflow(struct scene *s)
+{
+	struct node *n = s->others[0];
+	void *seen = n->next;
+
+	ring_fill(s);
+	heapd_store_sym(&n->next, s->others[1]);
+	ring_fill(s);
+	use(heapd_exchange_sym(&n->next, s->object));
+	ring_fill(s);
+	seen = s->object;
+	sink += heapd_cas_sym(&n->next, &seen, s->others[1]);
+	ring_fill(s);
+	heapd_zero_sym(&n->next, 2);
+	ring_fill(s);
+	use(heapd_weak_get(s->weak, struct node));
+	ring_fill(s);
+	use(heapd_exchange_sym(&((struct node *)s->others[1])->next, s->object));
+}
+
+/* The daemon has not looked at what was handed back. */
+static void prepare_handback(struct scene *s)
+{
+	spares_fill(s, HEAPD_SPARE_COUNT);
+}
+
+static void handback(struct scene *s)
+{
+	struct heapd_thread *t = record_here();
+
+	HEAPD_STORE_RELEASE(&t->handback_head, t->handback_tail - HEAPD_HANDBACK_COUNT);
+	heapd_thread_detach(s->heap);
+}
+
+static void handback_one(struct scene *s)
+{
+	struct heapd_thread *t = record_here();
+
+	HEAPD_STORE_RELEASE(&t->handback_head, t->handback_tail - HEAPD_HANDBACK_COUNT);
+	for (unsigned i = 0; i < 20; i++) {
+		use(heapd_alloc_leaf(s->heap, 2000));
+		use(heapd_alloc_leaf(s->heap, 5000));
+		use(heapd_alloc_leaf(s->heap, 7000));
+	}
+}
+
+/* A processor that cannot clear by 32 bytes. */
+static void prepare_narrow(struct scene *s)
+{
+	one_of_each(s);
+	s->heap->zero_wide = false;
+}
+
+static void narrow(struct scene *s)
+{
+	static const size_t sizes[] = { 16, 32, 48, 64, 80, 96, 112, 128, 200 };
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		use(heapd_alloc(s->heap, sizes[i]));
+		use(heapd_alloc_leaf(s->heap, sizes[i]));
+		use(heapd_type_alloc_array(s->nodes, 64, i + 1));
+	}
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 1));
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 3));
+}
+
+static void narrow_refill(struct scene *s)
+{
+	for (unsigned i = 0; i < 140; i++) {
+		use(heapd_alloc(s->heap, 16));
+		use(heapd_alloc(s->heap, 48));
+		use(heapd_alloc(s->heap, 96));
+	}
+}
+
+/* No room for the descriptors that come with an answer. */
+static void no_files(struct scene *s)
+{
+	struct rlimit limit;
+	heapd_heap *heap;
+	int least = dup(0);
+
+	close(least);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	for (int more = 1; more < 12; more++) {
+		limit.rlim_cur = (rlim_t)(least + more);
+		setrlimit(RLIMIT_NOFILE, &limit);
+		if (heapd_attach(&heap, FIXTURE_HEAP, NULL) == 0)
+			s->heap = heap;
+	}
+}
+
+static void prepare_fork_no_files(struct scene *s)
+{
+	struct rlimit limit;
+	int least = dup(0);
+
+	prepare_fields(s);
+	close(least);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = (rlim_t)(least + 1);
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static void fork_no_files(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	(void)s;
+}
+
+/* In a heap that is not collected, objects that nobody heard of are freed. */
+static void prepare_uncollected(struct scene *s)
+{
+	attach_other(s, "plain");
+}
+
+static void unheard_of(struct scene *s)
+{
+	calls_fail(CALL_RECEIVE, 1, 1, EIO);
+	use(heapd_alloc(s->heap, 100000));
+	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", NULL);
+	sink += (uint64_t)heapd_collect(s->heap);
+}
+
+/* Frees in a heap that poisons. */
+static void prepare_poisoned(struct scene *s)
+{
+	attach_other(s, "poisoned");
+	for (unsigned i = 0; i < 40; i++)
+		s->others[i] = heapd_alloc(s->heap, i < 20 ? 64 : 1024);
+}
+
+static void poisoned(struct scene *s)
+{
+	for (unsigned i = 0; i < 40; i += 3) {
+		heapd_free(s->others[i]);
+		heapd_free(s->others[i]);
+	}
+}
+
+const struct operation corners[] = {
+	OPERATION("stale-barrier", prepare_stale, stale_barrier, IN_MAIN, ONCE),
+	OPERATION("overflow", prepare_overflow, overflow, IN_MAIN, ALL),
+	OPERATION("handback-full", prepare_handback, handback, IN_MAIN, ONCE),
+	OPERATION("handback-one", prepare_handback, handback_one, IN_MAIN, ONCE),
+	OPERATION("alloc-narrow", prepare_narrow, narrow, IN_MAIN, ONCE),
+	OPERATION("refill-narrow", prepare_narrow, narrow_refill, IN_MAIN, ONCE),
+	OPERATION("attach-no-files", prepare_detached, no_files, IN_MAIN, ONCE),
+	OPERATION("fork-no-files", prepare_fork_no_files, fork_no_files, IN_MAIN, ONCE),
+	OPERATION("unheard-of", prepare_uncollected, unheard_of, IN_MAIN, ONCE),
+	OPERATION("free-poisoned", prepare_poisoned, poisoned, IN_MAIN, ONCE),
+	{ 0 },
+};
