@@ -470,7 +470,7 @@ const struct operation varieties[] = {
 	OPERATION("offline-fields", prepare_offline, offline_fields, IN_MAIN, ALL),
 	OPERATION("offline-objects", prepare_offline, offline_objects, IN_MAIN, ALL),
 	OPERATION("offline-requests", prepare_offline, offline_requests, IN_MAIN, ONCE),
-	OPERATION("unattached", prepare_reallocs, unattached, IN_MAIN, ALL),
+	OPERATION("unattached", prepare_reallocs, unattached, IN_MAIN, ONCE),
 	OPERATION("types-wrong", NULL, types_wrong, IN_MAIN, ONCE),
 	OPERATION("sizes-wrong", prepare_fields, sizes_wrong, IN_MAIN, ONCE),
 	OPERATION("ranges-wrong", prepare_fields, ranges_wrong, IN_MAIN, ONCE),
