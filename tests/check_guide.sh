@@ -1,6 +1,7 @@
 #!/bin/bash
 # What README and manual show is so: each program compiles without a warning, as C and with the strict header, and does what the text
-# beside it says; each example of code compiles; each heapctl command, of heapd-guide(7) in its order, can be given as it stands there.
+# beside it says; each example of code compiles; each heapctl command, of heapd-guide(7) in its order, can be given as it stands there; and
+# its hunt finds a leak.
 # Pages are taken as a reader sees them, from the formatters that are here.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 2
@@ -166,6 +167,80 @@ try_commands() {
 	stop
 }
 
+# The guide's hunt, on a program that leaks: a cache that nothing is ever taken out of, beside garbage. Each step leads to the next.
+leaking() {
+	cat >"$dir/leaking.c" <<-'C'
+		#include <err.h>
+		#include <heapd.h>
+		#include <unistd.h>
+
+		struct entry { heapd_ptr(struct entry) next; long value[6]; };
+		struct cache { heapd_ptr(struct entry) first; };
+
+		__attribute__((noinline)) static struct entry *remember(struct cache *cache, heapd_type *entries)
+		{
+			struct entry *e = heapd_new(entries, struct entry);
+
+			if (!e)
+				errx(1, "%s", heapd_error());
+			heapd_init(&e->next, heapd_load(&cache->first));
+			heapd_store(&cache->first, e);
+			return e;
+		}
+
+		int main(void)
+		{
+			heapd_heap *heap;
+
+			if (heapd_attach(&heap, "default", NULL) < 0)
+				errx(1, "%s", heapd_error());
+			heapd_type *caches = heapd_type_define(heap, "cache", struct cache, first);
+			heapd_type *entries = heapd_type_define(heap, "entry", struct entry, next);
+			struct cache *cache = heapd_root(heap, "cache", struct cache, caches);
+
+			for (;;) {
+				for (int i = 0; i < 100; i++)
+					remember(cache, entries)->value[0] = heapd_alloc_leaf(heap, 64) != NULL;
+				usleep(1000);
+			}
+		}
+	C
+	gcc "${flags[@]}" -g "$dir/leaking.c" -o "$dir/leaking" "${libs[@]}" || complain "the program that leaks does not compile"
+	"$dir/leaking" &
+	leaking=$!
+}
+
+# Step by step: of which type, who allocates it, who keeps it, by which path.
+hunt() {
+	local object
+	begin
+	leaking
+	for ((i = 0; i < 500; i++)); do
+		"$ctl" --no-legend roots | grep -q cache && break
+		sleep 0.02
+	done
+	"$ctl" --no-legend leaks 5 0.1 >"$dir/out"
+	[[ $(awk 'NR == 1 { print $1 }' "$dir/out") == entry ]] || complain "leaks does not name the type that leaks first: $(cat "$dir/out")"
+	"$ctl" config sample.bytes=4096
+	if "$ctl" profile 1 -o "$dir/before.pb.gz" 2>"$dir/err"; then
+		"$ctl" profile 1 -o "$dir/after.pb.gz" 2>"$dir/err" || complain "no second profile: $(cat "$dir/err")"
+		"$ctl" --no-legend --profile="$dir/after.pb.gz" profile | grep -m 1 entry | holds 'remember < main' ||
+			complain "profile does not name who allocates what leaks"
+		"$ctl" --no-legend diff "$dir/before.pb.gz" "$dir/after.pb.gz" >/dev/null 2>"$dir/err" || complain "diff: $(cat "$dir/err")"
+	fi
+	# A stack may have held the last entry, or not.
+	kill -KILL "$leaking"
+	wait "$leaking" 2>/dev/null
+	"$ctl" --no-legend --top=50 retained >"$dir/out"
+	grep -q '^root cache ' "$dir/out" || complain "retained does not name the root: $(head -n 5 "$dir/out")"
+	object=$(awk '$1 == "entry" { print $2; exit }' "$dir/out")
+	"$ctl" why "$object" >"$dir/out" || complain "why $object: exit status $?"
+	[[ $(awk 'NR == 2 { print $1, $2 } NR == 3 { print $1, $4, $5 }' "$dir/out") == $'root cache\ncache root cache' ]] ||
+		complain "why does not lead from the root: $(head -n 4 "$dir/out")"
+	grep -qE "^entry $object +[0-9.]+[BK] at byte 0" "$dir/out" || complain "why does not name the field that keeps it: $(tail -n 2 "$dir/out")"
+	stop
+}
+
 # What README tells to make can be made.
 try_targets() {
 	local target
@@ -177,5 +252,6 @@ try_targets() {
 try_programs
 try_examples
 try_commands
+hunt
 try_targets
 ((bad == 0))
