@@ -753,34 +753,41 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("handshake");
-	TCase *tcase = tcase_create("scan");
+	TCase *tcase = tcase_create("scan"), *computing = tcase_create("computing");
 
 	tcase_set_timeout(tcase, 30);
 	tcase_add_checked_fixture(tcase, setup, NULL);
-	tcase_add_loop_test(tcase, found_wherever_it_is, 0, HOLDER_PLACES);
-	tcase_add_loop_test(tcase, where_the_heap_ends, 0, 5);
-	tcase_add_test(tcase, unknown_stack);
-	tcase_add_test(tcase, inside_an_operation);
-	tcase_add_test(tcase, not_asked);
+	tcase_add_loop_test(tcase, found_wherever_it_is, HOLDER_IN_SYSTEM_CALL, HOLDER_IN_SYSTEM_CALL + 1);
 	tcase_add_test(tcase, offline_is_answered_for);
 	tcase_add_test(tcase, offline_holds_nothing_below);
 	tcase_add_loop_test(tcase, comes_back_online, 0, 5);
 	tcase_add_test(tcase, calls_while_offline);
 	tcase_add_test(tcase, waits_for_the_agent);
 	tcase_add_test(tcase, ends_when_the_agent_is_done);
-	tcase_add_test(tcase, signal_blocked);
-	tcase_add_test(tcase, one_signal_at_a_time);
 	tcase_add_test(tcase, handler_replaced);
 	tcase_add_test(tcase, safepoints);
-	tcase_add_loop_test(tcase, publication_outlives_its_thread, 0, 3);
-	tcase_add_test(tcase, published_once);
 	tcase_add_loop_test(tcase, parents_words_stand, 0, 5);
 	tcase_add_test(tcase, ranges_are_published);
 	tcase_add_test(tcase, too_much_is_said);
 	tcase_add_test(tcase, nothing_to_serve);
 	tcase_add_test(tcase, signal_is_chosen);
-	tcase_add_test(tcase, detach_waits_for_handlers);
 	suite_add_tcase(suite, tcase);
+
+	tcase_set_tags(computing, HOLDER_COMPUTES);
+	tcase_set_timeout(computing, 30);
+	tcase_add_checked_fixture(computing, setup, NULL);
+	tcase_add_loop_test(computing, found_wherever_it_is, 0, HOLDER_IN_SYSTEM_CALL);
+	tcase_add_loop_test(computing, found_wherever_it_is, HOLDER_IN_SYSTEM_CALL + 1, HOLDER_PLACES);
+	tcase_add_loop_test(computing, where_the_heap_ends, 0, 5);
+	tcase_add_test(computing, unknown_stack);
+	tcase_add_test(computing, inside_an_operation);
+	tcase_add_test(computing, not_asked);
+	tcase_add_test(computing, signal_blocked);
+	tcase_add_test(computing, one_signal_at_a_time);
+	tcase_add_loop_test(computing, publication_outlives_its_thread, 0, 3);
+	tcase_add_test(computing, published_once);
+	tcase_add_test(computing, detach_waits_for_handlers);
+	suite_add_tcase(suite, computing);
 
 	return suite_run(suite);
 }

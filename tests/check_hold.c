@@ -276,17 +276,25 @@ END_TEST
 
 int main(void)
 {
-	TCase *tcase = tcase_create("hold");
+	TCase *tcase = tcase_create("hold"), *computing = tcase_create("computing");
+	Suite *suite = suite_create("hold");
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_checked_fixture(tcase, collecting_start, attached_stop);
-	tcase_add_loop_test(tcase, held_by_a_thread, 0, HOLDER_PLACES);
+	tcase_add_loop_test(tcase, held_by_a_thread, HOLDER_IN_SYSTEM_CALL, HOLDER_IN_SYSTEM_CALL + 1);
 	tcase_add_loop_test(tcase, held_by_a_root, 0, 2);
 	tcase_add_test(tcase, held_by_a_child);
 	tcase_add_test(tcase, by_an_offline_thread);
 	tcase_add_test(tcase, begun_and_not_waited_for);
 	tcase_add_test(tcase, large_at_the_limit);
 	tcase_add_test(tcase, daemon_goes_meanwhile);
-	tcase_add_test(tcase, detached_while_asked);
-	return attached_run(tcase, suite_create("hold"));
+	suite_add_tcase(suite, tcase);
+
+	tcase_set_tags(computing, HOLDER_COMPUTES);
+	tcase_set_timeout(computing, 60);
+	tcase_add_checked_fixture(computing, collecting_start, attached_stop);
+	tcase_add_loop_test(computing, held_by_a_thread, 0, HOLDER_IN_SYSTEM_CALL);
+	tcase_add_loop_test(computing, held_by_a_thread, HOLDER_IN_SYSTEM_CALL + 1, HOLDER_PLACES);
+	tcase_add_test(computing, detached_while_asked);
+	return attached_run(computing, suite);
 }

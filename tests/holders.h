@@ -238,7 +238,10 @@ static const struct holder_place holder_places[] = {
 	{ "wide vector register", hold_in_ymm_high },
 #endif
 };
-#define HOLDER_PLACES ((int)(sizeof(holder_places) / sizeof(holder_places[0])))
+#define HOLDER_PLACES         ((int)(sizeof(holder_places) / sizeof(holder_places[0])))
+#define HOLDER_IN_SYSTEM_CALL 1 /* of them; all others compute meanwhile, and call nothing */
+/* The tag of cases with threads that compute: ThreadSanitizer keeps signals back until a call. */
+#define HOLDER_COMPUTES "computes"
 
 /* Whether this processor has that register. */
 static inline bool holder_place_exists(const struct holder_place *place)
