@@ -250,7 +250,9 @@ static UNSEEN void hold_offline(struct holder *h)
 	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
 		usleep(100);
+	HOLDER_HEARS(h);
 	ck_assert_int_eq(heapd_thread_online(heap), 0);
+	HOLDER_TELLS(h);
 	__atomic_store_n(&h->ready, 2, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_END)
 		usleep(100);
@@ -266,11 +268,13 @@ static void holder_await(struct holder *h, uint32_t ready)
 
 	while (__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE) != ready && clock_now() < end)
 		usleep(100);
+	HOLDER_HEARS(h);
 	ck_assert_uint_eq(h->ready, ready);
 }
 
 static void holder_tell(struct holder *h, uint32_t stop)
 {
+	HOLDER_TELLS(h);
 	__atomic_store_n(&h->stop, stop, __ATOMIC_RELEASE);
 }
 
@@ -435,8 +439,10 @@ static UNSEEN void hold_and_block(struct holder *h)
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, NULL);
 	holder_spin(h);
+	HOLDER_HEARS(h);
 	if (h->stop == 1)
 		ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	HOLDER_TELLS(h);
 	__atomic_store_n(&h->ready, 2, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) != 2)
 		usleep(100);

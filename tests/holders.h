@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "alone.h"
+#include "heapd/atomic.h"
 
 struct holder;
 
@@ -36,6 +37,9 @@ struct holder {
 
 #define HOLDER_ERRNO 4711
 #define UNSEEN       __attribute__((noinline, no_sanitize("address", "thread", "undefined")))
+/* What ThreadSanitizer does not see in those either: `ready` tells of what came before it, and `stop`. */
+#define HOLDER_TELLS(h) HEAPD_TSAN_RELEASE(h, 1)
+#define HOLDER_HEARS(h) HEAPD_TSAN_ACQUIRE(h, 1)
 
 static UNSEEN void holder_spin(struct holder *h)
 {
@@ -259,6 +263,7 @@ static void *holder_main(void *arg)
 
 	ck_assert_int_eq(heapd_thread_attach(h->heap), 0);
 	h->record = heapd_record;
+	HOLDER_TELLS(h);
 	errno = HOLDER_ERRNO;
 	h->place->hold(h);
 	h->error = errno;
@@ -273,6 +278,7 @@ static inline void holder_begin(struct holder *h, struct heapd_heap *heap, const
 	ck_assert_int_eq(pthread_create(&h->thread, NULL, holder_main, h), 0);
 	while (!__atomic_load_n(&h->ready, __ATOMIC_ACQUIRE))
 		usleep(100);
+	HOLDER_HEARS(h);
 }
 
 static inline void holder_end(struct holder *h)
