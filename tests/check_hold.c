@@ -283,7 +283,6 @@ int main(void)
 	tcase_add_checked_fixture(tcase, collecting_start, attached_stop);
 	tcase_add_loop_test(tcase, held_by_a_thread, HOLDER_IN_SYSTEM_CALL, HOLDER_IN_SYSTEM_CALL + 1);
 	tcase_add_loop_test(tcase, held_by_a_root, 0, 2);
-	tcase_add_test(tcase, held_by_a_child);
 	tcase_add_test(tcase, by_an_offline_thread);
 	tcase_add_test(tcase, begun_and_not_waited_for);
 	tcase_add_test(tcase, large_at_the_limit);
@@ -295,6 +294,7 @@ int main(void)
 	tcase_add_checked_fixture(computing, collecting_start, attached_stop);
 	tcase_add_loop_test(computing, held_by_a_thread, 0, HOLDER_IN_SYSTEM_CALL);
 	tcase_add_loop_test(computing, held_by_a_thread, HOLDER_IN_SYSTEM_CALL + 1, HOLDER_PLACES);
+	tcase_add_test(computing, held_by_a_child);
 	tcase_add_test(computing, detached_while_asked);
 	return attached_run(computing, suite);
 }

@@ -244,7 +244,7 @@ static const struct holder_place holder_places[] = {
 };
 #define HOLDER_PLACES         ((int)(sizeof(holder_places) / sizeof(holder_places[0])))
 #define HOLDER_IN_SYSTEM_CALL 1 /* of them; all others compute meanwhile, and call nothing */
-/* The tag of cases with threads that compute: ThreadSanitizer keeps signals back until a call. */
+/* The tag of cases with threads that compute, or that were forked: ThreadSanitizer keeps signals back until a call that it sees. */
 #define HOLDER_COMPUTES "computes"
 
 /* Whether this processor has that register. */
