@@ -114,17 +114,18 @@ static void object_free(struct worker *w, struct stamp *object, uint64_t name)
 }
 
 /*
- * Into the table, for whoever comes by; what lay there is ours now. It may have come to us through other
- * processes, which ThreadSanitizer does not see.
+ * Into the table, for whoever comes by; what lay there is ours now. It may have come to us through other processes, which
+ * ThreadSanitizer does not see. Nor does it see that one of them frees the object: each of its pages is to be a part of what is told,
+ * since what is made of one later knows of no other.
  */
 static void object_pass_on(struct worker *w, struct stamp *object)
 {
-	HEAPD_TSAN_RELEASE(object, 1);
+	HEAPD_TSAN_RELEASE(object, heapd_size(object));
 	struct stamp *other = heapd_exchange(&w->table->places[random_next(w) % WORKERS_TABLE], object);
 
 	if (!other)
 		return;
-	HEAPD_TSAN_ACQUIRE(other, 1);
+	HEAPD_TSAN_ACQUIRE(other, heapd_size(other));
 	object_free(w, other, other->name);
 }
 
