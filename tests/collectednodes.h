@@ -20,16 +20,23 @@ struct node {
 
 static heapd_type *nodes;
 
+/* Whoever waits for the daemon does so for as long as it takes here: the test's own limit ends what hangs. */
+static inline struct heapd_options patient(void)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+
+	options.supply_timeout_ms = options.request_timeout_ms = 3600000;
+	return options;
+}
+
 static inline void collected_start(const char *const *more)
 {
 	const char *settings[16] = { "heap.test.GCPercent=100", "heap.test.GCInterval=off" };
-	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+	struct heapd_options options = patient();
 	unsigned n = 2;
 
 	while (more && *more)
 		settings[n++] = *more++;
-	/* Whoever waits for a collection does so for as long as it takes here; the test's own limit ends what hangs. */
-	options.supply_timeout_ms = 3600000;
 	fixture_start(&fixture, settings);
 	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
 	nodes = heapd_type_define(heap, "node", struct node, next);
@@ -63,7 +70,8 @@ static inline uint64_t allocated(void)
 {
 	struct heapd_verify_result v = HEAPD_SIZED(v);
 
-	ck_assert_msg(heapd_verify(heap, &v) == 0, "%s", v.first);
+	int r = heapd_verify(heap, &v);
+	ck_assert_msg(r == 0, "%d: %s", r, r < 0 ? heapd_error() : v.first);
 	return v.allocated;
 }
 
