@@ -13,6 +13,7 @@
 #define LIST_LONG   200u
 #define BUCKET_LONG 40u
 #define DEEP        10u
+#define TREE_DEEP   8u
 
 struct node *graph_chain(struct actor *a, unsigned length, unsigned links, uintptr_t *inverted_end)
 {
@@ -54,7 +55,7 @@ int graph_open(struct actor *a)
 	a->fixed = heapd_type_define(a->heap, "node_fixed", struct node_fixed, links);
 	a->flex = heapd_type_define_flex(a->heap, "node", struct node, links);
 	type = heapd_type_define(a->heap, "table", struct table, lists, buckets, soup, head, tail, deep, hot,
-				 cool);
+				 cool, trees);
 	if (!a->fixed || !a->flex || !type)
 		return -errno;
 	a->table = heapd_root(a->heap, "table", struct table, type);
@@ -244,6 +245,68 @@ static void soup_pour_away(struct actor *a)
 		heapd_store(&a->table->soup[i], NULL);
 }
 
+/* Trees: links[0] and links[1] lead down */
+
+/* An empty place, by chance. What has grown deep is cut off there. */
+static struct node **tree_bottom(struct actor *a)
+{
+	struct node **link = random_of(a, a->table->trees, GRAPH_TREES), *n;
+
+	for (unsigned depth = 0; (n = heapd_load(link)); depth++) {
+		node_check(a, n, HOME_TREE, 0, "tree");
+		if (depth == TREE_DEEP) {
+			heapd_store(link, NULL);
+			break;
+		}
+		link = random_of(a, n->links, 2);
+	}
+	return link;
+}
+
+static void tree_grow(struct actor *a)
+{
+	struct node *n = node_new(a, HOME_TREE, 0), *none = NULL;
+
+	if (n)
+		heapd_cas(tree_bottom(a), &none, n);
+}
+
+/* Held by this thread alone now, and hidden for a while. */
+static struct node *hold_hidden(struct actor *a, struct node *n, unsigned home, const char *where)
+{
+	uint64_t id = n->id;
+	uintptr_t inverted = ~(uintptr_t)n;
+	size_t bytes = heapd_size(n);
+
+	__asm__ volatile("" : "+r"(inverted));
+	n = NULL;
+	inverted = hide(a, inverted, bytes);
+	n = (struct node *)~inverted;
+	node_check(a, n, home, id, where);
+	return n;
+}
+
+/* From one place to another, or to none: all that hangs on it is this thread's meanwhile. */
+static void tree_move(struct actor *a)
+{
+	struct node **link = random_of(a, a->table->trees, GRAPH_TREES), *n, *below, *none = NULL;
+
+	while (node_random(a) % 4 && (n = heapd_load(link))) {
+		node_check(a, n, HOME_TREE, 0, "tree, on the way");
+		link = random_of(a, n->links, 2);
+	}
+	n = heapd_exchange(link, NULL);
+	if (!n)
+		return;
+	node_check(a, n, HOME_TREE, 0, "tree, cut off");
+	if (node_random(a) % 16 == 0)
+		n = hold_hidden(a, n, HOME_TREE, "tree, hidden");
+	below = heapd_load(random_of(a, n->links, 2));
+	if (below)
+		node_check(a, below, HOME_TREE, 0, "tree, below");
+	heapd_cas(tree_bottom(a), &none, n);
+}
+
 /* From the end of the chain, which is white for long, to the table, which is soon black */
 
 static struct node **deep_link(struct actor *a)
@@ -295,24 +358,17 @@ static void hot_look(struct actor *a)
 	if (!n)
 		return;
 	node_check(a, n, HOME_HOT, 0, "hot");
-	if (node_random(a) % 32)
-		return;
-	uint64_t id = n->id;
-	uintptr_t inverted = ~(uintptr_t)n;
-	size_t bytes = heapd_size(n);
-	__asm__ volatile("" : "+r"(inverted));
-	n = NULL;
-	inverted = hide(a, inverted, bytes);
-	n = (struct node *)~inverted;
-	node_check(a, n, HOME_HOT, id, "hot, hidden");
+	if (node_random(a) % 32 == 0)
+		hold_hidden(a, n, HOME_HOT, "hot, hidden");
 }
 
 void graph_step(struct actor *a)
 {
 	static void (*const steps[])(struct actor *) = {
-		list_push, list_push,  list_pop,   list_walk,  map_insert, map_insert, map_look,    queue_put,
-		queue_put, queue_take, queue_take, queue_take, soup_add,   soup_add,   soup_rewire, soup_cut,
-		deep_put,  deep_take,  deep_put,   deep_take,  hot_put,    hot_put,    hot_look,    cool_look,
+		list_push,   list_push, list_pop,   list_walk,  map_insert, map_insert, map_look,
+		queue_put,   queue_put, queue_take, queue_take, queue_take, soup_add,   soup_add,
+		soup_rewire, soup_cut,  deep_put,   deep_take,  deep_put,   deep_take,  hot_put,
+		hot_put,     hot_look,  cool_look,  tree_grow,  tree_grow,  tree_move,
 	};
 
 	if (node_random(a) % 1024 == 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The shared graph: lists, a hash map, a queue, and a soup of nodes that point anywhere, all without locks.
+ * The shared graph: lists, a hash map, a queue, trees, and a soup of nodes that point anywhere, all without locks.
  */
 #ifndef HEAPD_STRESS_GRAPH_H
 #define HEAPD_STRESS_GRAPH_H
@@ -12,6 +12,7 @@
 #define GRAPH_SOUP    256u
 #define GRAPH_HOT     4u
 #define GRAPH_COOL    64u
+#define GRAPH_TREES   4u
 #define GRAPH_DEEP    1500u
 #define GRAPH_AGES \
 	512u /* places at the end of the chain: so many that what lies there grows older than a cycle */
@@ -25,6 +26,7 @@ struct table {
 	heapd_ptr(struct node) deep; /* leads to the end of a long chain, which is marked late */
 	heapd_ptr(struct node) hot[GRAPH_HOT];
 	heapd_ptr(struct node) cool[GRAPH_COOL];
+	heapd_ptr(struct node) trees[GRAPH_TREES];
 };
 
 /* Defines the types and finds the table, or makes it. -errno. */

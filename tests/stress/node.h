@@ -38,6 +38,7 @@ enum home {
 	HOME_CHILD,
 	HOME_CHAIN,
 	HOME_HOT,
+	HOME_TREE,
 	HOME_BUCKET = 128, /* and the bucket's number */
 };
 
