@@ -313,8 +313,10 @@ static UNSEEN void hold_below(struct holder *h)
 	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
 		usleep(100);
+	HOLDER_HEARS(h);
 	for (unsigned i = 0; i < 8; i++)
 		words[i] = 0;
+	(void)words;
 }
 
 static UNSEEN void hold_nothing(struct holder *h)
