@@ -71,7 +71,8 @@ static void begin(int path)
 	nap_ms(30);
 }
 
-static void *aside; /* objects that alloc_in_current() had no use for: the first word of each leads to the next */
+static void
+	*aside; /* objects that alloc_in_current() had no use for: the first word of each leads to the next */
 
 /*
  * An object that is free in a current slab once it is freed: what comes again at once is. Any other may be the last slot of its
