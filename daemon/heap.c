@@ -132,25 +132,43 @@ static int open_file(struct heap *heap, const char *what, uint64_t bytes, unsign
 	return *fd < 0 ? *fd : 0;
 }
 
-static int open_readonly(struct heap *heap, int from, int *fd)
+static int open_readonly(int from, int *fd)
 {
-	*fd = memory_open_readonly(from);
-	if (*fd < 0)
+	int r = *fd < 0 ? memory_open_readonly(from) : *fd;
+
+	if (r >= 0)
+		*fd = r;
+	return r < 0 ? r : 0;
+}
+
+int heap_open_readonly(struct heap *heap)
+{
+	int r = open_readonly(heap->heap_fd, &heap->heap_ro_fd);
+
+	return r < 0 ? r : open_readonly(heap->directory_fd, &heap->directory_ro_fd);
+}
+
+static int tell_readonly(struct heap *heap, int r)
+{
+	if (r == -EAGAIN)
+		log_warning(
+			heap->log,
+			"heap '%s': a process of the daemon's user has a lease on its memory: until that ends, "
+			"nobody more is let in",
+			heap->name);
+	else if (r < 0)
 		log_err(heap->log, "heap '%s': cannot open its memory for reading (is /proc mounted?): %s",
-			heap->name, strerror(-*fd));
-	return *fd < 0 ? *fd : 0;
+			heap->name, strerror(-r));
+	return r == -EAGAIN ? 0 : r;
 }
 
 static int take_files(struct heap *heap, const struct heap_files *files)
 {
-	int r;
-
 	heap->heap_fd = files->heap;
 	heap->directory_fd = files->directory;
 	heap->control_fd = files->control;
 	heap->ledger_fd = files->ledger;
-	r = open_readonly(heap, heap->heap_fd, &heap->heap_ro_fd);
-	return r < 0 ? r : open_readonly(heap, heap->directory_fd, &heap->directory_ro_fd);
+	return tell_readonly(heap, heap_open_readonly(heap));
 }
 
 static int open_files(struct heap *heap)
@@ -166,11 +184,7 @@ static int open_files(struct heap *heap)
 		r = open_file(heap, "control", g->control_size, 0, &heap->control_fd);
 	if (r == 0)
 		r = open_file(heap, "ledger", heap->ledger_bytes, 0, &heap->ledger_fd);
-	if (r == 0)
-		r = open_readonly(heap, heap->heap_fd, &heap->heap_ro_fd);
-	if (r == 0)
-		r = open_readonly(heap, heap->directory_fd, &heap->directory_ro_fd);
-	return r;
+	return r < 0 ? r : tell_readonly(heap, heap_open_readonly(heap));
 }
 
 static int map_at(int fd, uint64_t at, uint64_t bytes, int flags)

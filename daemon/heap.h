@@ -93,6 +93,12 @@ int heap_geometry(const struct config_heap *config, struct log *log, struct heap
 int heap_create(const struct heap_plan *plan, struct heap **heap);
 void heap_destroy(struct heap *heap);
 
+/*
+ * What is handed out for reading, where it is not open yet. -EAGAIN: somebody has a lease on it, as the daemon's own user can,
+ * which the kernel ends after a while; nobody who is there waits for that.
+ */
+int heap_open_readonly(struct heap *heap);
+
 /* Where automatic bases begin; and where to look for the next one. */
 uint64_t heap_first_base(void);
 uint64_t heap_next_base(const struct heap *heap);

@@ -54,6 +54,8 @@ int memory_open_readonly(int fd)
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r = open(path, O_RDONLY | O_CLOEXEC);
+	r = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (r >= 0)
+		fcntl(r, F_SETFL, 0);
 	return r < 0 ? -errno : r;
 }

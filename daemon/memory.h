@@ -16,7 +16,7 @@ int memory_create(const char *label, uint64_t bytes, unsigned flags);
 
 /*
  * The same file, opened anew for reading alone: what a client gets that may not write. Only the file's owner
- * and root can turn it into a writable one.
+ * and root can turn it into a writable one. -EAGAIN: somebody has a lease on it; that is not waited for.
  */
 int memory_open_readonly(int fd);
 

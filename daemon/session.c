@@ -378,8 +378,14 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 		 struct session **session, struct refusal *why)
 {
 	struct session *new;
-	int r;
+	int r = heap_open_readonly(heap);
 
+	if (r < 0)
+		return refuse(
+			why, r,
+			"the memory of heap '%s' cannot be opened for reading: %s; try again, or end who of the "
+			"daemon's user has a lease on it",
+			heap->name, strerror(-r));
 	new = session_new(sessions, heap, owner);
 	if (!new)
 		return refuse(why, -ENOMEM, "the daemon is out of memory; give it more, or end some clients");

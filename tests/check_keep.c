@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -726,6 +727,55 @@ START_TEST(left_on_return)
 }
 END_TEST
 
+static uint64_t lease_seconds(void)
+{
+	FILE *file = fopen("/proc/sys/fs/lease-break-time", "re");
+	unsigned long seconds = 45;
+
+	if (file) {
+		ck_assert_int_eq(fscanf(file, "%lu", &seconds), 1);
+		fclose(file);
+	}
+	return seconds;
+}
+
+/*
+ * Who is of the daemon's user, as the test is here, may have a lease on what it was given to read: whoever opens that waits for so
+ * long until it has ended. The next daemon opens it, and lets nobody wait who is there; who comes is told.
+ */
+START_TEST(a_lease_holds_nobody_up)
+{
+	struct fixture_fds fds = { .n = 0 }, more = { .n = 0 };
+	struct heapd_message m;
+	heapd_heap *heap;
+	uint64_t begin, took;
+	int fd;
+
+	signal(SIGIO, SIG_IGN);
+	ck_assert_int_eq(attach(&heap), 0);
+	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &fds);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(fcntl(fds.fd[1], F_SETLEASE, F_WRLCK), 0);
+	begin = fixture_now_ns();
+	restart();
+	while (heapd_sync(heap) < 0)
+		sleep_ns(MS);
+	took = (fixture_now_ns() - begin) / 1000000000u;
+	ck_assert_msg(took < lease_seconds() / 2, "it took %" PRIu64 " s", took);
+	close(fd);
+	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &more);
+	ck_assert_int_eq(fd, -EAGAIN);
+	ck_assert_ptr_nonnull(strstr(m.text, "lease"));
+	ck_assert_int_eq(fcntl(fds.fd[1], F_SETLEASE, F_UNLCK), 0);
+	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &more);
+	ck_assert_msg(fd >= 0, "%s", m.text);
+	close(fd);
+	fixture_close(&fds);
+	fixture_close(&more);
+	ck_assert_int_eq(heapd_detach(heap), 0);
+}
+END_TEST
+
 /* A request that was obeyed, and whose answer was lost, is not obeyed twice; and nobody else can have the session. */
 START_TEST(obeyed_once)
 {
@@ -898,6 +948,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, left_on_return);
 	tcase_add_test(tc, crash_loop);
 	tcase_add_test(tc, away_and_back);
+	tcase_add_test(tc, a_lease_holds_nobody_up);
 	tcase_add_test(tc, obeyed_once);
 	tcase_add_test(tc, forked_once);
 	tcase_add_test(tc, session_of_another);
