@@ -358,15 +358,15 @@ static __attribute__((noinline)) int free_slow(void *object)
 }
 
 /*
- * What most frees are: prompt, and of a slot of the slab that collects here, one of 64 slots. Nothing has to be asked of the
- * ledger: a slot that is elsewhere stands in lent[] or freed[].
+ * What most frees are: prompt, and of a slot of the slab that collects here, one of 64 slots; in a cycle, if it is
+ * newborn. Nothing has to be asked of the ledger: a slot that is elsewhere stands in lent[] or freed[].
  */
 int heapd_free(void *object)
 {
 	struct heapd_heap *heap = heapd_process;
 	struct heapd_thread *self = heapd_self;
 	const struct heapd_page *page;
-	uint32_t in_span = 0, slab;
+	uint32_t in_span = 0, slab, on;
 	bool done = false;
 	uint64_t base;
 
@@ -380,7 +380,8 @@ int heapd_free(void *object)
 	HEAPD_TSAN_RELEASE(object, (uint64_t)page->words * 8);
 	HEAPD_WRITE_ONCE(self->freed, 1);
 	gate_enter(self);
-	if (likely(!HEAPD_READ_ONCE(self->gate.on)))
+	on = HEAPD_READ_ONCE(self->gate.on);
+	if (likely(!on) || newborn_is(heap, slab, in_span % 64, on))
 		done = current_collect(heap, page->class, slab, base, in_span);
 	gate_leave(self);
 	return likely(done) ? 0 : free_slow(object);

@@ -17,6 +17,8 @@
  *
  * (Reading the phase later, but before the slab is installed, would do: the model has it.)
  *
+ * The note is a release, and read by an acquire: with it, supplied[] is what the slab was taken with, or later.
+ *
  * Looked at inside the gate, with what the gate said: what is set in a current slab is there before the next cycle gathers.
  * In a later cycle the note names another one. That cycles' numbers go round takes 2^32 of them.
  */
@@ -37,13 +39,13 @@ static inline void newborn_note(const struct heapd_heap *heap, const struct heap
 	    !(MUTANT(newborn_early) && heapd_now_barrier(now)))
 		return;
 	for (uint32_t present = heapd_entry_present(batch->entry); present; present &= present - 1)
-		HEAPD_WRITE_ONCE(of[__builtin_ctz(present)], heapd_now_cycle(now));
+		HEAPD_STORE_RELEASE(&of[__builtin_ctz(present)], heapd_now_cycle(now));
 }
 
 /* on: the cycle that this thread's barrier is on for. */
 static inline bool newborn_is(const struct heapd_heap *heap, uint32_t slab, uint32_t index, uint32_t on)
 {
-	return HEAPD_READ_ONCE(heap->t.born[slab]) == on &&
+	return HEAPD_LOAD_ACQUIRE(&heap->t.born[slab]) == on &&
 	       (HEAPD_READ_ONCE(heap->t.supplied[slab]) >> index & 1 || MUTANT(newborn_by_slab));
 }
 

@@ -4,7 +4,8 @@
  *
  * A slot that is swept must have held an object when the threads were scanned, an object that nobody reached. A
  * slot that became an object later must be left. Let s be such a slot, allocated after step 3 looked at it. Its bit
- * was in a current slab just before. No bit has been set in a current slab since handshake 1, so the bit was there
+ * was in a current slab just before. No bit has been set in a current slab since handshake 1, but for slots that are in
+ * one of the words below already (client/newborn.h), so the bit was there
  * when step 3 read that word, or the slab was installed later. If later, it came from a spare, noted as a spare or
  * as being installed when step 3 read those, which it does first; or from a ring, taken after note P; or from
  * the hands of a thread between the two, which is inside an operation, so handshake 1 waited for its end.
