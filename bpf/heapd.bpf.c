@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The kernel's side: adds up durations and samples, on each CPU for itself, so that a hit costs no more than itself and
- * user space reads a few numbers.
+ * user space reads a few numbers. A program can be interrupted by the same on its CPU, where the kernel is preemptible, so sums are
+ * added to by instructions that are one.
  *
  * A probe's site is the first instruction of a function of its own (heapd/probes.h), so its arguments are that call's:
  * no note has to be interpreted here, and nothing of the kernel's is read, so one object runs on every kernel.
@@ -115,9 +116,9 @@ static __always_inline int add(const char *heap, unsigned kind, unsigned part, u
 
 	if (!d || bucket >= DISTRIBUTION_BUCKETS)
 		return 0;
-	d->count += weight;
-	d->sum += ns * weight;
-	d->buckets[bucket] += weight;
+	__sync_fetch_and_add(&d->count, weight);
+	__sync_fetch_and_add(&d->sum, ns * weight);
+	__sync_fetch_and_add(&d->buckets[bucket], weight);
 	return 0;
 }
 
@@ -160,7 +161,7 @@ static __always_inline void lose(unsigned what, unsigned long long bytes)
 	unsigned long long *sum = bpf_map_lookup_elem(&lost, &what);
 
 	if (sum)
-		*sum += bytes;
+		__sync_fetch_and_add(sum, bytes);
 }
 
 /* Two sums that have nothing in common but what they are made of. */
@@ -247,7 +248,7 @@ int sample(struct pt_regs *ctx)
 	site_sample(ctx, PT_REGS_PARM5(ctx));
 	if (!d)
 		return 0;
-	d->count++;
-	d->sum += PT_REGS_PARM5(ctx);
+	__sync_fetch_and_add(&d->count, 1);
+	__sync_fetch_and_add(&d->sum, PT_REGS_PARM5(ctx));
 	return 0;
 }
