@@ -442,7 +442,7 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 # What was covered is kept from one program to the next, then judged: all instructions of all operations first, then, in operations that
 # are varieties of those, instructions that nobody was killed at. CRASH_GAPS: instructions of the library that no operation comes to, and
 # that tests/crash/explained.txt does not explain. It may only go down.
-CRASH_GAPS ?= 1900
+CRASH_GAPS ?= 1800
 CRASH_COVERED := $(O)/crash/covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && \

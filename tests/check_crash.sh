@@ -9,4 +9,4 @@ dir=${HEAPD_TEST_BUILD:-$PWD/build}/crash
 [[ -x $dir/kill ]] || { echo "no $dir/kill: make tests"; exit 1; }
 
 "$dir/kill" --most 6 && "$dir/kill" --most 4 --cas && "$dir/kill" --most 4 --hardened &&
-	"$dir/kill" --more --most 4 --operation attach-no-events && "$dir/faults" --most 3
+	"$dir/kill" --more --most 4 --operation attach-no-agent && "$dir/faults" --most 3

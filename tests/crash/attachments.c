@@ -143,10 +143,15 @@ static void no_memory(struct scene *s)
 	attach_failing(s, CALL_MEMORY, ENOMEM, 1, 10);
 }
 
-static void no_events(struct scene *s)
+/* The agent's eventfd, then the kernel's barriers: all is mapped by then. */
+static void no_agent(struct scene *s)
 {
 	attach_failing(s, CALL_EVENTFD, EMFILE, 1, 2);
 	attach_failing(s, CALL_SYSCALL, ENOSYS, 1, 3);
+}
+
+static void no_signal(struct scene *s)
+{
 	attach_failing(s, CALL_SIGACTION, EINVAL, 1, 40);
 }
 
@@ -247,7 +252,8 @@ const struct operation attachments[] = {
 	OPERATION("attach-occupied", prepare_occupied, occupied, IN_MAIN, ONCE),
 	OPERATION("attach-no-maps", prepare_detached, no_maps, IN_MAIN, ONCE),
 	OPERATION("attach-no-memory", prepare_detached, no_memory, IN_MAIN, ONCE),
-	OPERATION("attach-no-events", prepare_detached, no_events, IN_MAIN, ONCE),
+	OPERATION("attach-no-agent", prepare_detached, no_agent, IN_MAIN, ONCE),
+	OPERATION("attach-no-signal", prepare_detached, no_signal, IN_MAIN, ONCE),
 	OPERATION("attach-no-answer", prepare_detached, no_answer, IN_MAIN, ONCE),
 	OPERATION("attach-reader", prepare_detached, attach_reader, IN_MAIN, ONCE),
 	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),
