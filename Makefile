@@ -445,7 +445,7 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 CRASH_GAPS ?= 1800
 CRASH_COVERED := $(O)/crash/covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
-	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && \
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && \
 		$(O)/crash/faults && $(O)/crash/shortage
 
 crash-clients: ## of that, clients killed, and whether every instruction of the library has had its death

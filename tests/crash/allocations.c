@@ -6,6 +6,7 @@
  * another CPU's); the contract's own tables are read for that, nothing is written that is not the library's doing.
  */
 #include <sched.h>
+#include <stdio.h>
 
 #include "heapd/session.h"
 #include "heapd/sizeclass.h"
@@ -143,6 +144,21 @@ void alloc3072(struct scene *s)
 void alloc4096(struct scene *s)
 {
 	use(heapd_alloc(s->heap, 4096));
+}
+
+/* A class that nobody has allocated from: its first slab is asked for. A heap has room for about a thousand. */
+void prepare_fresh(struct scene *s)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "fresh %u", s->board->types++);
+	s->fresh = heapd_type_define(s->heap, name, struct node, next);
+}
+
+void alloc_fresh(struct scene *s)
+{
+	if (s->fresh)
+		use(heapd_new(s->fresh, struct node));
 }
 
 /* The slab that collects frees has some, the one that is allocated from has none. */

@@ -443,14 +443,25 @@ enum outcome course_kill(const struct stand *s, const struct point *point)
 	return outcome;
 }
 
-/* By itself, with what signals come, its mark passed over. */
-static bool run_out(struct tracee *t)
+/* By itself, with what signals come, its mark passed over, to an end that is a good one: with the agent, of the mark, untraced. */
+static bool run_out(const struct stand *s, struct tracee *t)
 {
+	int good = s->operation->where == IN_AGENT ? SIGTRAP : 0;
+
 	tracee_break(t, NULL, 0);
+	t->patience = 0;
 	while (!t->ended)
 		if (t->signal == SIGSEGV || t->signal == SIGBUS || tracee_continue(t) < 0)
 			return false;
-	return true;
+	return t->status == good;
+}
+
+/* All of its process, its other threads too: this one stands at its breakpoint, and is not asked. */
+static void stop_whole(const struct tracee *t, void (*meanwhile)(void *arg), void *arg)
+{
+	kill(t->pid, SIGSTOP);
+	meanwhile(arg);
+	kill(t->pid, SIGCONT);
 }
 
 enum outcome course_stop(const struct stand *s, const struct point *point, void (*meanwhile)(void *arg),
@@ -463,9 +474,9 @@ enum outcome course_stop(const struct stand *s, const struct point *point, void 
 	if (course_begin(s, &t, &parent)) {
 		outcome = run_to_point(s, &t, point) ? KILLED : MISSED;
 		if (outcome == KILLED) {
-			meanwhile(arg);
+			stop_whole(&t, meanwhile, arg);
 			s->scene->board->spin = 1;
-			outcome = run_out(&t) ? KILLED : STUCK;
+			outcome = run_out(s, &t) ? KILLED : STUCK;
 			s->scene->board->spin = 0;
 		}
 	}

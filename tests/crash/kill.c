@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--hardened] [--all] [--fresh] [--more] [--stop] [--cover FILE]
+ * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--cover FILE]
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -10,8 +10,10 @@
  * With --fresh only instructions are taken that nobody was killed at yet, and with --more other operations: varieties, which few
  * instructions are new in.
  *
- * With --stop it is not killed but stopped there, for the time of some collections, one of which is asked for; others go
- * on meanwhile; then it goes on to its end, and what it stores so late harms nobody.
+ * With --stop it is not killed but stopped there by SIGSTOP, its other threads too, until the witness has done as much as it does in
+ * three collections; one is asked for, and may wait for who is stopped; others may not. Then it goes on to its end, which has to be a
+ * good one, and what it stores so late harms nobody. With --stores only instructions count, of the library's and of what its header
+ * has put into this program, that store; a run of all of them fails if nobody was stopped at more than a few of those that operations come to.
  *
  * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
  * they were overwritten.
@@ -33,10 +35,13 @@
 #include "course.h"
 #include "cover.h"
 
-#define STOPPED_NS UINT64_C(3000000) /* a cycle takes about a third of it here */
-#define OFTEN      16u               /* times round that are not much like the others */
-#define ALIKE      64u               /* of those that are, one in so many is taken */
-#define LONG       256u              /* times round that a short run does not wait for */
+#define CYCLES 3u  /* a client is stopped for the time of so many */
+#define OFTEN  16u /* times round that are not much like the others */
+#define ALIKE  64u /* of those that are, one in so many is taken */
+#define LEFT \
+	12u /* stores, on ways that the daemon's pace decides, that hunts may miss; it may only go down */
+#define HUNTS 64u  /* times that an operation is run again for one place */
+#define LONG  256u /* times round that a short run does not wait for */
 
 struct options {
 	unsigned every; /* of the places, one in so many */
@@ -45,6 +50,7 @@ struct options {
 	const char *only;
 	unsigned barriers; /* bits of enum barrier */
 	bool stop;         /* each is stopped there, while the others go on, and goes on itself */
+	bool stores;       /* only instructions that store */
 	bool by_cas;
 	bool hardened;
 	bool all;          /* none is left out for being much like another */
@@ -67,6 +73,7 @@ struct run {
 	uint64_t live; /* objects, when nothing is going on */
 	uint64_t sessions;
 	uint64_t overwrites; /* found so far, and meant to be */
+	uint64_t turns;      /* of the witness's, in CYCLES collections */
 	pid_t witness;
 };
 
@@ -102,17 +109,22 @@ static void wait_sessions(struct run *run, uint64_t wanted)
 	}
 }
 
-static void wait_witness(struct run *run)
+static void wait_turns(struct run *run, uint64_t turns)
 {
 	uint64_t begin = run->scene.board->progress, end = fixture_now_ns() + 20000000000u;
 
-	while (run->scene.board->progress < begin + 8) {
+	while (run->scene.board->progress < begin + turns) {
 		if (*run->scene.board->wrong)
 			errx(1, "%s", run->scene.board->wrong);
 		if (fixture_now_ns() > end)
 			errx(1, "the witness does not go on");
 		usleep(100);
 	}
+}
+
+static void wait_witness(struct run *run)
+{
+	wait_turns(run, 8);
 }
 
 static void verify(struct run *run)
@@ -158,12 +170,20 @@ static void all_reclaimed(struct run *run, const struct operation *operation)
 
 /* Killing ---------------------------------------------------------------------------------------------------------- */
 
-static void cover(struct run *run, uint64_t at)
+/* The library's, or this program's own; NULL: another one's. */
+static struct instruction *find(const struct run *run, uint64_t at)
 {
 	struct instruction *in = text_find(&run->library, at);
 
+	return in ? in : text_find(&run->program, at);
+}
+
+static void cover(struct run *run, uint64_t at)
+{
+	struct instruction *in = find(run, at);
+
 	if (in)
-		in->covered = true;
+		in->covered = in->come_to = true;
 }
 
 static void say_batch(const struct run *run, const struct point *points, size_t n)
@@ -201,9 +221,20 @@ static void while_stopped(void *arg)
 
 	if (heapd_collect_start(run->scene.heap) < 0)
 		errx(1, "collect: %s", heapd_error());
-	wait_witness(run);
-	scene_pass(STOPPED_NS);
-	wait_witness(run);
+	wait_turns(run, run->turns);
+}
+
+/* How long collections take is counted by what the witness does meanwhile: so it is the same on a slow machine. */
+static void measure_turns(struct run *run)
+{
+	uint64_t begin = run->scene.board->progress;
+
+	for (unsigned i = 0; i < CYCLES; i++)
+		if (heapd_collect(run->scene.heap) < 0)
+			errx(1, "collect: %s", heapd_error());
+	run->turns = run->scene.board->progress - begin;
+	if (run->turns < 2 * SCENE_NODES)
+		run->turns = 2 * SCENE_NODES;
 }
 
 static void kill_one(struct run *run, const struct stand *stand, const struct point *p)
@@ -245,7 +276,7 @@ static bool is_much_like_others(const struct run *run, const struct point *p)
 {
 	if (p->nth > OFTEN || p->entry > OFTEN)
 		return true;
-	return !text_find(&run->library, p->at) && !text_find(&run->program, p->at);
+	return !find(run, p->at);
 }
 
 /* One of the first that come there: a later one is another way to the same, and no better. */
@@ -256,6 +287,19 @@ static bool is_fresh(const struct run *run, const struct point *p)
 	return in && !in->covered && p->nth <= 2 && p->entry <= 2;
 }
 
+/* Of the program's own stores those count that are the library's, inlined; which those are is not told: all. */
+static bool is_unwanted(const struct run *run, const struct point *p)
+{
+	const struct instruction *in = find(run, p->at);
+
+	if (run->options.fresh && !is_fresh(run, p))
+		return true;
+	if (run->options.stores && (!in || !in->writes))
+		return true;
+	/* Each time round costs a stop. */
+	return run->options.most && p->nth > LONG;
+}
+
 static size_t keep(struct run *run, struct course *course, size_t every, bool alike)
 {
 	size_t n = 0;
@@ -264,10 +308,7 @@ static size_t keep(struct run *run, struct course *course, size_t every, bool al
 		const struct point *p = &course->points[i];
 		bool taken = alike && !is_much_like_others(run, p);
 
-		if (run->options.fresh && !is_fresh(run, p))
-			continue;
-		/* Each time round costs a stop. */
-		if (run->options.most && p->nth > LONG)
+		if (is_unwanted(run, p))
 			continue;
 		if (taken || every <= 1 || random_next(&run->seed) % every == 0)
 			course->points[n++] = *p;
@@ -287,6 +328,21 @@ static size_t choose(struct run *run, struct course *course)
 	return keep(run, course, every, false);
 }
 
+static void come_to(struct run *run, const struct course *course, const struct operation *o,
+		    enum barrier barrier)
+{
+	for (size_t i = 0; i < course->n; i++) {
+		struct instruction *in = find(run, course->points[i].at);
+
+		/* Of a sequence not all is on each pass: where somebody was stopped says what is. */
+		if (!in || in->come_to || course->points[i].entry)
+			continue;
+		in->come_to = true;
+		in->operation = o;
+		in->barrier = (uint8_t)barrier;
+	}
+}
+
 static void kill_course(struct run *run, const struct stand *stand, enum barrier barrier)
 {
 	struct course course;
@@ -300,6 +356,7 @@ static void kill_course(struct run *run, const struct stand *stand, enum barrier
 		     barrier_names[barrier]);
 	wait_sessions(run, run->sessions);
 	places = course.n;
+	come_to(run, &course, stand->operation, barrier);
 	n = choose(run, &course);
 	for (size_t i = 0; i < n; i += run->options.batch)
 		kill_batch(run, stand, barrier, course.points + i,
@@ -336,19 +393,13 @@ static void kill_operation(struct run *run, const struct operation *operation)
 static void read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "every", required_argument, NULL, 'e' },
-		{ "most", required_argument, NULL, 'm' },
-		{ "operation", required_argument, NULL, 'o' },
-		{ "barrier", required_argument, NULL, 'B' },
-		{ "batch", required_argument, NULL, 'b' },
-		{ "cas", no_argument, NULL, 'c' },
-		{ "hardened", no_argument, NULL, 'h' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "fresh", no_argument, NULL, 'f' },
-		{ "stop", no_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'C' },
-		{ "more", no_argument, NULL, 'M' },
-		{ 0 },
+		{ "every", required_argument, NULL, 'e' },     { "most", required_argument, NULL, 'm' },
+		{ "operation", required_argument, NULL, 'o' }, { "barrier", required_argument, NULL, 'B' },
+		{ "batch", required_argument, NULL, 'b' },     { "cas", no_argument, NULL, 'c' },
+		{ "hardened", no_argument, NULL, 'h' },        { "all", no_argument, NULL, 'a' },
+		{ "fresh", no_argument, NULL, 'f' },           { "stop", no_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'C' },     { "more", no_argument, NULL, 'M' },
+		{ "stores", no_argument, NULL, 'S' },          { 0 },
 	};
 	int c;
 
@@ -381,6 +432,9 @@ static void read_options(struct options *o, int argc, char **argv)
 			break;
 		case 's':
 			o->stop = true;
+			break;
+		case 'S':
+			o->stores = true;
 			break;
 		case 'f':
 			o->fresh = true;
@@ -430,6 +484,52 @@ static void begin(struct run *run)
 	run->live = settle(run);
 	batch_now = (struct batch){ .of = getpid(), .run = run };
 	atexit(on_exit_say);
+	measure_turns(run);
+}
+
+/* Ways that depend on what the daemon does meanwhile are not come along each time: the operation is run again until it is. */
+static void hunt(struct run *run, const struct instruction *in)
+{
+	const struct stand stand = { &run->scene, &run->library, &run->program, in->operation };
+	const struct point p = { .at = in->at, .nth = 1 };
+
+	for (unsigned i = 0; i < HUNTS && !in->covered; i++)
+		kill_batch(run, &stand, (enum barrier)in->barrier, &p, 1);
+}
+
+/* Returns how many of the stores that operations came to had nobody. */
+static size_t stores_left(struct run *run, const struct text *text, size_t *come_to)
+{
+	char name[128];
+	size_t left = 0;
+
+	for (size_t i = 0; i < text->ninstructions; i++) {
+		const struct instruction *in = &text->instructions[i];
+
+		if (!in->writes || !in->come_to)
+			continue;
+		(*come_to)++;
+		hunt(run, in);
+		left += !in->covered;
+		if (!in->covered)
+			fprintf(stderr, "nobody was stopped at %s (%s)\n",
+				text_name(text, in->at, name, sizeof(name)),
+				((const struct operation *)in->operation)->name);
+	}
+	return left;
+}
+
+static void stores_all(struct run *run)
+{
+	const struct options *o = &run->options;
+	size_t come_to = 0, left;
+
+	if (!o->stores || o->most || o->every > 1)
+		return;
+	left = stores_left(run, &run->library, &come_to) + stores_left(run, &run->program, &come_to);
+	printf("%zu of %zu stores that operations come to\n", come_to - left, come_to);
+	if (left > LEFT)
+		errx(1, "%zu stores are left", left);
 }
 
 static void finish(struct run *run)
@@ -489,6 +589,7 @@ int main(int argc, char **argv)
 	       " places not come to again; the heap looked at %" PRIu64 " times\n",
 	       run.count.operations, run.count.kills, run.count.sequences, run.count.missed,
 	       run.count.checks);
+	stores_all(&run);
 	finish(&run);
 	return 0;
 }

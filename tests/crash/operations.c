@@ -458,6 +458,7 @@ const struct operation scene_operations[] = {
 	OPERATION("alloc-many", one64, alloc_many, IN_MAIN, ONCE),
 	OPERATION("alloc-copies", one_of_each, alloc_copies, IN_MAIN, ONCE),
 	OPERATION("alloc-large", NULL, alloc_large, IN_MAIN, ALL),
+	OPERATION("alloc-fresh", prepare_fresh, alloc_fresh, IN_MAIN, ONCE),
 	OPERATION("turn", prepare_turn, alloc256, IN_MAIN, ONCE),
 	OPERATION("refill", drain64, alloc64, IN_MAIN, ALL),
 	OPERATION("install", drain3072, alloc3072, IN_MAIN, ONCE),

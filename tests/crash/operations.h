@@ -41,6 +41,8 @@ void alloc_large(struct scene *s);
 void alloc64(struct scene *s);
 void alloc3072(struct scene *s);
 void alloc4096(struct scene *s);
+void prepare_fresh(struct scene *s);
+void alloc_fresh(struct scene *s);
 void prepare_turn(struct scene *s);
 void alloc256(struct scene *s);
 void prepare_burst(struct scene *s);

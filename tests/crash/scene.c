@@ -180,9 +180,10 @@ static bool node_is_empty(const struct node *n)
 static void witness_turn(struct scene *s, uint64_t turn)
 {
 	struct node *last = heapd_load(&s->stage->witness), *oldest = heapd_load(&last->next), *n;
+	uint32_t scarce = s->board->scarce;
 
 	n = turn % 2 ? heapd_new(s->nodes, struct node) : heapd_alloc(s->heap, sizeof(*n));
-	if (!n && errno == EAGAIN)
+	if (!n && (errno == EAGAIN || scarce % 2 || s->board->scarce != scarce))
 		return;
 	if (!n)
 		wrong(s, heapd_error(), turn);

@@ -40,6 +40,9 @@ struct stage {
 struct board {
 	_Atomic uint64_t progress; /* of the witness */
 	_Atomic uint32_t guards;   /* ever set */
+	_Atomic uint32_t types;    /* ever defined for prepare_fresh() and for a chore */
+	_Atomic uint32_t roots;    /* ever named by a chore */
+	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;
 	_Atomic uint32_t classes; /* asked for so far */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
@@ -49,6 +52,7 @@ struct board {
 struct scene {
 	heapd_heap *heap;
 	heapd_type *nodes, *flexibles, *leaves, *watched;
+	heapd_type *fresh; /* an operation's own */
 	struct stage *stage;
 	struct board *board;
 	struct heapd_tables tables;

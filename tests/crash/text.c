@@ -80,7 +80,7 @@ static void add_instruction(struct text *text, uint64_t at, const char *what)
 	in = &text->instructions[text->ninstructions++];
 	*in = (struct instruction){ .at = at, .symbol = (uint32_t)text->nsymbols - 1 };
 	in->padding = is_padding(what);
-	in->writes = writes_memory(what);
+	in->writes = !in->padding && writes_memory(what);
 	if (*what == 'j' && sscanf(what, "%*s %llx", &target) == 1)
 		in->target = target + text->bias;
 }

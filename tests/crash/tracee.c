@@ -67,6 +67,7 @@ int tracee_wait(struct tracee *t)
 		return r;
 	if (r == -ECHILD || WIFEXITED(status) || WIFSIGNALED(status)) {
 		t->ended = true;
+		t->status = r == -ECHILD ? -1 : status;
 		return 0;
 	}
 	t->event = status >> 16;

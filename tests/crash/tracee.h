@@ -20,6 +20,7 @@ struct tracee {
 	uint64_t at;       /* where it stands */
 	uint64_t debug[4]; /* as the registers are set; 0: off */
 	bool ended;        /* it is gone */
+	int status;        /* then: as waitpid() has it; -1 where another one heard of it */
 	int signal;        /* stopped before this one is delivered; 0: none */
 	int event;         /* PTRACE_EVENT_*, if it stopped for one */
 	unsigned patience; /* seconds of each wait; 0: TRACEE_PATIENCE_S */
