@@ -2,14 +2,15 @@
 /*
  * lives.c - owns the tracing of keeper and daemons.
  *
- * A daemon is known from the keeper's fork, is given its breaks when it has executed its program, before its first
- * instruction, and each of its threads when it begins: a debug register is a thread's own. So no instruction of it is
- * missed, those of recovery no more than others.
+ * A daemon is known from the keeper's fork, and is given its breaks when it has executed its program, before its first
+ * instruction. So no instruction of it is missed, those of recovery no more than others. A break is an int3 in its text: all
+ * its threads have it, and there may be any number. What stood there is not put back, since who comes there is killed.
  */
 #include "lives.h"
 
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,18 +22,6 @@
 #include "../fixture.h"
 
 #define FOLLOWED (PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE | PTRACE_O_TRACEEXEC)
-
-static void breaks_set(const struct lives *l, pid_t tid)
-{
-	uint64_t enabled = 0;
-
-	for (size_t i = 0; i < l->nbreaks; i++) {
-		ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, u_debugreg) + 8ul * i,
-		       l->breaks[i] + l->bias);
-		enabled |= 1ull << (2 * i);
-	}
-	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, u_debugreg) + 56ul, enabled);
-}
 
 static uint64_t bias_of(pid_t pid)
 {
@@ -69,30 +58,63 @@ static pid_t group_of(pid_t tid)
 	return group;
 }
 
-static bool is_break(const struct lives *l, uint64_t at)
+/* The one that a thread stands behind; 0: none. */
+static uint64_t break_at(const struct lives *l, uint64_t ip)
 {
+	size_t low = 0, high = l->nbreaks;
+	uint64_t at = ip - 1 - l->bias;
+
+	while (low < high) {
+		size_t middle = low + (high - low) / 2;
+
+		if (l->breaks[middle] == at)
+			return at;
+		if (l->breaks[middle] < at)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return 0;
+}
+
+void lives_arm(struct lives *l)
+{
+	const unsigned char int3 = 0xcc;
+	char path[64];
+	int memory;
+
+	if (!l->daemon || !l->nbreaks)
+		return;
+	snprintf(path, sizeof(path), "/proc/%d/mem", l->daemon);
+	memory = open(path, O_RDWR | O_CLOEXEC);
+	if (memory < 0)
+		err(1, "%s", path);
+	/* Nothing can be written to one that has just ended. */
 	for (size_t i = 0; i < l->nbreaks; i++)
-		if (l->breaks[i] + l->bias == at)
-			return true;
-	return false;
+		if (pwrite(memory, &int3, 1, (off_t)(l->breaks[i] + l->bias)) < 0)
+			err(1, "a break at 0x%llx", (unsigned long long)l->breaks[i]);
+	close(memory);
 }
 
 /* A stop of the keeper's, the daemon's or one of its threads': goes on, but at a break. */
 static void stopped(struct lives *l, pid_t tid, int status)
 {
 	int event = status >> 16, number = WSTOPSIG(status);
-	uint64_t at = tid == l->keeper ? 0 : ip_of(tid);
+	uint64_t at = 0;
 
+	if (!event && l->daemon &&
+	    (number == SIGSEGV || number == SIGABRT || number == SIGILL || number == SIGFPE))
+		errx(1, "the daemon crashes by signal %d", number);
 	if (event == PTRACE_EVENT_EXEC) {
 		l->daemon = tid;
 		l->bias = bias_of(tid);
 		l->born++;
-		breaks_set(l, tid);
-	} else if (event == PTRACE_EVENT_STOP && tid != l->keeper && group_of(tid) == l->daemon &&
-		   tid != l->daemon) {
-		breaks_set(l, tid);
-	} else if (!event && number == SIGTRAP && l->daemon && is_break(l, at)) {
-		l->hit = at - l->bias;
+		lives_arm(l);
+	} else if (!event && number == SIGTRAP && l->daemon && tid != l->keeper) {
+		at = break_at(l, ip_of(tid));
+	}
+	if (at) {
+		l->hit = at;
 		kill(l->daemon, SIGKILL);
 		return;
 	}
@@ -118,6 +140,18 @@ void lives_begin(struct lives *l, pid_t keeper)
 		err(1, "ptrace");
 }
 
+/* What has happened, or a moment in which nothing does. */
+static void turn(struct lives *l)
+{
+	int status;
+	pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
+
+	if (tid > 0)
+		on_event(l, tid, status);
+	else
+		usleep(50);
+}
+
 /*
  * The death of one that is traced is told here before the keeper hears of it. That of the first, which was born before
  * the tracing, is not: its successor's birth is what shows it.
@@ -127,21 +161,31 @@ void lives_run(struct lives *l, const _Atomic uint32_t *word, uint64_t ns, bool 
 	uint64_t end = fixture_now_ns() + ns;
 	pid_t victim = 0;
 	bool over = false;
-	int status;
 
 	l->hit = 0;
 	while (!over || (victim && l->daemon == victim)) {
-		pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
-
-		if (tid > 0)
-			on_event(l, tid, status);
-		else
-			usleep(50);
+		turn(l);
 		if (!over && (l->hit || (word && *word) || fixture_now_ns() > end)) {
 			over = true;
 			if (kill_then && l->daemon)
 				kill(victim = l->daemon, SIGKILL);
 		}
+	}
+}
+
+void lives_ask(struct lives *l, uint64_t ns)
+{
+	uint64_t end = fixture_now_ns() + ns;
+	pid_t daemon = l->daemon;
+
+	l->hit = 0;
+	if (!daemon)
+		return;
+	kill(daemon, SIGTERM);
+	while (l->daemon == daemon) {
+		turn(l);
+		if (fixture_now_ns() > end)
+			kill(daemon, SIGKILL);
 	}
 }
 

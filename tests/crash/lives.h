@@ -10,13 +10,12 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define LIVES_BREAKS 4 /* debug registers */
-
 struct lives {
 	pid_t keeper;
-	pid_t daemon;           /* of now; 0: none */
-	uint64_t bias;          /* of its addresses */
-	const uint64_t *breaks; /* addresses in the file: the daemon is killed before it executes one of them */
+	pid_t daemon;  /* of now; 0: none */
+	uint64_t bias; /* of its addresses */
+	const uint64_t *
+		breaks; /* addresses in the file, ascending: the daemon is killed before it executes one of them */
 	size_t nbreaks;
 	uint64_t hit;  /* the one that it was killed at; 0: none */
 	uint64_t born; /* lives so far */
@@ -32,5 +31,9 @@ void lives_end(struct lives *l);
  * daemon is killed where it is, if it is to be. Breaks are those of daemons that are born from now on.
  */
 void lives_run(struct lives *l, const _Atomic uint32_t *word, uint64_t ns, bool kill_then);
+/* The daemon is asked to end, and does: or is killed at a break, or when the time is over. */
+void lives_ask(struct lives *l, uint64_t ns);
+/* The present daemon has these breaks from now on, whatever it was born with. */
+void lives_arm(struct lives *l);
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The daemon, killed before each of its stores: stores [--most N] [--functions PREFIX] [--again N]
+ * The daemon, killed before each of its stores: stores [--most N] [--file NAME] [--again N] [--set SETTING]... [--cover FILE]
+ * [--sites FILE]
  *
- * Each instruction of the daemon's that writes to memory other than its stack, in the functions that keep ledger,
- * directory, rings, spans, sessions and recovery, has its turn: a daemon is born with a debug register on it, works for
- * clients that come, die, allocate, free and collect, and is killed as it comes there. The next one recovers, with a
- * debug register on the next: so recoveries are killed, too, and recoveries from those.
+ * Each instruction of the daemon's that writes to memory other than its stack has its turn, but for files that keep nothing that
+ * another daemon finds (own_files): a daemon has breaks on those that had none yet, works for clients that come, die, allocate,
+ * free and collect, and is killed as it comes to one. The next one recovers, with breaks on what is left: so recoveries are
+ * killed, too, and recoveries from those. A daemon that came to none in so many operations of the clients' is counted; after some
+ * such in a row nothing new is waited for.
  *
  * After each few deaths a daemon lives on; the heap is verified, the witness goes on, and two collections find alive
  * exactly what was alive at first.
@@ -24,28 +26,30 @@
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "chores.h"
+#include "cover.h"
 #include "lives.h"
 #include "scene.h"
 #include "text.h"
 
-#define MS    UINT64_C(1000000)
-#define BATCH 8u         /* deaths between two looks */
-#define LIFE  (400 * MS) /* of a daemon that does not come to a store */
-#define LOOK  (20000 * MS)
-
-struct target {
-	uint64_t at;
-	unsigned tries; /* lives that did not come there */
-	bool hit;
-};
+#define MS       UINT64_C(1000000)
+#define BATCH    8u  /* deaths between two looks */
+#define LIFE     96u /* operations of clients' that a daemon lives for if it comes to no break */
+#define EARLY    2u /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
+#define EXTRAS   24u /* heaps that come up */
+#define LONG     (60000 * MS)
+#define LOOK     (60000 * MS)
+#define SESSIONS 4u /* this process's, the witness's, the crowd's and the looker's */
 
 enum verdict { GOOD = 1, BAD };
 
 /* Between this process, the crowd and the looker. */
 struct shared {
-	_Atomic uint64_t found; /* objects alive */
-	_Atomic uint64_t until; /* when the last ticket ends that was issued */
-	_Atomic uint32_t rest;  /* the crowd is to stay away; 2: it does */
+	_Atomic uint64_t found, live; /* objects alive, and at first; 0: not known */
+	_Atomic uint32_t tickets;     /* were issued since somebody looked, for a second each */
+	_Atomic uint32_t rest;        /* the crowd is to stay away; 2: it does */
+	_Atomic uint32_t left;        /* operations of the crowd's until it says that they are done */
+	_Atomic uint32_t done;
 	_Atomic uint32_t ask, verdict;
 };
 
@@ -54,22 +58,25 @@ struct run {
 	struct scene scene;
 	struct text daemon;
 	struct lives lives;
-	struct target *targets;
-	size_t ntargets;
-	uint64_t seed, live;
+	struct instruction **sites; /* by address; covered: a daemon died there */
+	uint64_t *breaks;
+	size_t nsites;
+	uint64_t seed;
 	uint64_t deaths, recoveries, looks;
 	unsigned most, again;
-	const char *functions;
+	unsigned early, barren; /* in a row */
+	const char *file, *cover, *list;
+	char *config;
+	const char *settings[FIXTURE_SETTINGS];
 	pid_t witness, crowd, looker;
 	struct shared *shared;
 };
 
-static const char *const prefixes[] = {
-	"ring_",    "harvest_", "spans_",   "span_",   "pages_",  "page_",      "supply_", "ledger_",
-	"supplier", "giving",   "clients_", "client_", "session", "sweep",      "recover", "rebuild",
-	"runmap",   "held_",    "roots_",   "root_",   "ticket_", "collector_", "cycle_",  "audit",
-	"marks_",   "heap_",    "types_",   "cut",     "large",   "deads_",     "weaks_",  "scaven",
-	"release",  "adopt",    "quota",    "visit",   "early",   "run_"
+/* What they write is gone with the daemon, or it is the keeper that runs them. */
+static const char *const own_files[] = {
+	"config.c",  "configaccess.c", "configcheck.c", "configfile.c", "configset.c", "configtable.c",
+	"inifile.c", "value.c",        "keep.c",        "kept.c",       "notice.c",    "log.c",
+	"journal.c", "path.c",         "fields.c",      "main.c",
 };
 
 static uint64_t draw(uint64_t *state)
@@ -82,13 +89,36 @@ static uint64_t draw(uint64_t *state)
 
 /* The crowd: clients that come, do one operation, and leave or die. -------------------------------------------------- */
 
-static void do_operation(struct scene *s, const struct operation *o, bool die)
+/* Either an operation or a chore; who does not come to its end is killed. */
+struct errand {
+	const struct operation *operation;
+	const struct chore *chore;
+	bool die;
+};
+
+static struct errand draw_errand(uint64_t *random)
 {
-	alarm(3);
-	if (o->prepare)
-		o->prepare(s);
-	o->run(s);
-	if (die)
+	struct errand e = { .operation = &scene_operations[draw(random) % scene_noperations] };
+
+	e.die = draw(random) % 2;
+	if (draw(random) % 4 == 0)
+		e.chore = &scene_chores[draw(random) % scene_nchores];
+	else if (e.operation->where != IN_MAIN && e.operation->where != IN_THREAD)
+		e.chore = &scene_chores[0];
+	return e;
+}
+
+static void run_errand(struct scene *s, const struct errand *e)
+{
+	alarm(10);
+	if (e->chore) {
+		e->chore->run(s);
+	} else {
+		if (e->operation->prepare)
+			e->operation->prepare(s);
+		e->operation->run(s);
+	}
+	if (e->die)
 		raise(SIGKILL);
 	_exit(0);
 }
@@ -100,49 +130,94 @@ static int crowd(void *arg)
 
 	signal(SIGCHLD, SIG_DFL);
 	while (!run->scene.board->stop) {
-		const struct operation *o = &scene_operations[draw(&random) % scene_noperations];
+		struct errand e = draw_errand(&random);
 		pid_t me = getpid(), pid;
 
 		if (run->shared->rest) {
+			/* Old words of its stack would keep what they lead to. */
+			if (run->shared->rest == 1 && heapd_thread_detach(run->scene.heap) < 0)
+				errx(1, "%s", heapd_error());
 			run->shared->rest = 2;
 			usleep(1000);
 			continue;
 		}
-		if (o->where != IN_MAIN && o->where != IN_THREAD)
-			continue;
-		if (o->seconds)
-			run->shared->until = fixture_now_ns() + 1000 * MS + o->seconds * 1000 * MS;
 		pid = fork();
 		if (pid == 0) {
 			prctl(PR_SET_PDEATHSIG, SIGKILL);
 			if (getppid() != me || !freopen("/dev/null", "w", stderr))
 				_exit(1);
-			do_operation(&run->scene, o, draw(&random) % 2);
+			run_errand(&run->scene, &e);
 		}
 		waitpid(pid, NULL, 0);
+		if (run->scene.board->scarce % 2)
+			chores_clear(&run->scene);
+		if (!e.chore && e.operation->seconds)
+			run->shared->tickets = 1;
+		if (run->shared->left && --run->shared->left == 0)
+			run->shared->done = 1;
 	}
 	return 0;
 }
 
 /* Looking ---------------------------------------------------------------------------------------------------------- */
 
-static int judge(struct run *run)
+static int verify(struct run *run)
 {
 	struct heapd_verify_result result = HEAPD_SIZED(result);
-	struct heapd_info info = HEAPD_SIZED(info);
 	int r = heapd_verify(run->scene.heap, &result);
 
-	if (r != 0)
-		return printf("verify: %s\n", r < 0 ? heapd_error() : result.first), 1;
+	return r ? printf("verify: %s\n", r < 0 ? heapd_error() : result.first), 1 : 0;
+}
+
+/* What this thread has in its hands is nobody's: it is detached before it is counted what is alive. */
+static int judge(struct run *run)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	if (verify(run))
+		return 1;
 	for (unsigned i = 0; i < 2; i++)
-		if ((r = heapd_collect(run->scene.heap)) < 0)
+		if (heapd_thread_detach(run->scene.heap) < 0 || heapd_collect(run->scene.heap) < 0)
 			return printf("collect: %s\n", heapd_error()), 1;
-	r = heapd_verify(run->scene.heap, &result);
-	if (r != 0)
-		return printf("verify: %s\n", r < 0 ? heapd_error() : result.first), 1;
-	if (heapd_get_info(run->scene.heap, &info) < 0)
+	if (fixture_verify(&run->fixture, CHORES_HEAP) != 0)
+		return 1;
+	if (verify(run) || heapd_get_info(run->scene.heap, &info) < 0)
 		return 1;
 	run->shared->found = info.gc_live_objects;
+	return 0;
+}
+
+/* Which objects something other than the stage leads to. */
+static void say_alive(struct run *run)
+{
+	const struct heapd_tables *t = &run->scene.tables;
+	char text[512];
+
+	for (uint64_t page = 0; page < t->size / HEAPD_PAGE_SIZE; page++) {
+		const struct heapd_span *span = &t->spans[page];
+		uint64_t bytes = t->page_span[page] == page + 1 ? (uint64_t)span->npages * HEAPD_PAGE_SIZE
+								: 0;
+
+		for (uint64_t at = 0; bytes && at + span->elemsize <= bytes; at += span->elemsize) {
+			const void *object = (const void *)(uintptr_t)(t->base + page * HEAPD_PAGE_SIZE + at);
+
+			if (heapd_path_to(run->scene.heap, object, text, sizeof(text)) >= 0 &&
+			    !strstr(text, "stage"))
+				printf("%p, of %u bytes: %s\n", object, (unsigned)span->elemsize, text);
+		}
+	}
+}
+
+static int wait_sessions(struct run *run)
+{
+	uint64_t end = fixture_now_ns() + LOOK / 2;
+	struct heapd_info info = HEAPD_SIZED(info);
+
+	while (heapd_get_info(run->scene.heap, &info) >= 0 && info.sessions != SESSIONS) {
+		if (fixture_now_ns() > end)
+			return printf("%u sessions, not %u\n", (unsigned)info.sessions, SESSIONS), 1;
+		usleep(1000);
+	}
 	return 0;
 }
 
@@ -160,12 +235,18 @@ static int look(struct run *run)
 	run->shared->rest = 1;
 	while (run->shared->rest != 2)
 		usleep(200);
-	while (fixture_now_ns() < run->shared->until)
-		usleep(10000);
+	if (wait_sessions(run))
+		return 1;
+	if (run->shared->tickets)
+		scene_pass(1100 * MS);
+	run->shared->tickets = 0;
+	chores_clear(&run->scene);
 	guards_check(&run->scene);
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
 	r = judge(run);
+	if (r == 0 && run->shared->live && run->shared->found != run->shared->live)
+		say_alive(run);
 	witness_resume(&run->scene);
 	run->shared->rest = 0;
 	return r;
@@ -175,13 +256,15 @@ static int look(struct run *run)
 static int looker(void *arg)
 {
 	struct run *run = arg;
+	int bad;
 
 	for (; !run->scene.board->stop; usleep(200)) {
 		if (!run->shared->ask)
 			continue;
 		run->shared->ask = 0;
-		run->shared->verdict = look(run) ? BAD : GOOD;
+		bad = look(run);
 		fflush(NULL);
+		run->shared->verdict = bad ? BAD : GOOD;
 	}
 	return 0;
 }
@@ -198,54 +281,87 @@ static void look_now(struct run *run)
 	if (run->shared->verdict != GOOD)
 		errx(1, "the heap is not what it should be%s",
 		     run->shared->verdict ? "" : ": it is not even told");
-	if (run->live && run->shared->found != run->live)
+	if (run->shared->live && run->shared->found != run->shared->live)
 		errx(1, "%" PRIu64 " objects are alive after two collections, not %" PRIu64,
-		     run->shared->found, run->live);
-	run->live = run->shared->found;
+		     run->shared->found, run->shared->live);
+	run->shared->live = run->shared->found;
 }
 
 /* Killing ---------------------------------------------------------------------------------------------------------- */
 
-static bool is_wanted(const struct run *run, const char *name)
+static bool is_wanted(const struct run *run, const char *file)
 {
-	if (run->functions)
-		return strncmp(name, run->functions, strlen(run->functions)) == 0;
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			return true;
-	return false;
+	if (run->file)
+		return strcmp(file, run->file) == 0;
+	for (size_t i = 0; i < sizeof(own_files) / sizeof(own_files[0]); i++)
+		if (strcmp(file, own_files[i]) == 0)
+			return false;
+	return true;
 }
 
-static void find_targets(struct run *run)
+static void wait_for(struct run *run, uint32_t operations)
+{
+	run->shared->left = 0;
+	run->shared->done = 0;
+	run->shared->left = operations;
+}
+
+/* The functions of the daemon's files, as nm lists them: "address t name<TAB>path/file.c:line". */
+static void find_functions(struct run *run, bool *wanted)
+{
+	char command[512], path[512], *line = NULL;
+	unsigned long long at;
+	size_t room = 0;
+	FILE *listing;
+
+	snprintf(command, sizeof(command), "nm -l --defined-only '%s'", run->daemon.path);
+	listing = popen(command, "re");
+	if (!listing)
+		err(1, "nm");
+	while (getline(&line, &room, listing) > 0) {
+		const char *file = sscanf(line, "%llx %*c %*s %511[^:]", &at, path) == 2
+					   ? strstr(path, "/daemon/")
+					   : NULL;
+		const struct instruction *in = file ? text_find(&run->daemon, at) : NULL;
+
+		if (in)
+			wanted[in->symbol] = is_wanted(run, file + strlen("/daemon/"));
+	}
+	free(line);
+	if (pclose(listing) != 0)
+		errx(1, "nm %s", run->daemon.path);
+}
+
+static void find_sites(struct run *run)
 {
 	const struct text *t = &run->daemon;
+	bool *wanted = calloc(t->nsymbols, sizeof(*wanted));
 
-	run->targets = calloc(t->ninstructions, sizeof(*run->targets));
-	if (!run->targets)
+	run->sites = calloc(t->ninstructions, sizeof(struct instruction *));
+	run->breaks = calloc(t->ninstructions, sizeof(*run->breaks));
+	if (!run->sites || !run->breaks || !wanted)
 		err(1, "calloc");
+	find_functions(run, wanted);
 	for (size_t i = 0; i < t->ninstructions; i++)
-		if (t->instructions[i].writes && is_wanted(run, t->symbols[t->instructions[i].symbol].name))
-			run->targets[run->ntargets++] = (struct target){ .at = t->instructions[i].at };
-	/* In another order each time. */
-	for (size_t i = run->ntargets; i > 1; i--) {
-		size_t j = draw(&run->seed) % i;
-		struct target swapped = run->targets[j];
-
-		run->targets[j] = run->targets[i - 1];
-		run->targets[i - 1] = swapped;
-	}
+		if (t->instructions[i].writes && wanted[t->instructions[i].symbol])
+			run->sites[run->nsites++] = &t->instructions[i];
+	free(wanted);
 }
 
-/* Up to four that have not had their turn, those first that were tried least. */
-static size_t pick(struct run *run, struct target **picked)
+/* Of those that had none yet all, or by chance one in 4, or in 16: not always the same that come first. */
+static bool choose_breaks(struct run *run)
 {
+	uint64_t among = UINT64_C(1) << 2 * (draw(&run->seed) % 3);
 	size_t n = 0;
 
-	for (unsigned tries = 0; tries < run->again && n < LIVES_BREAKS; tries++)
-		for (size_t i = 0; i < run->ntargets && n < LIVES_BREAKS; i++)
-			if (!run->targets[i].hit && run->targets[i].tries == tries)
-				picked[n++] = &run->targets[i];
-	return n;
+	if (run->barren)
+		among = 1;
+	for (size_t i = 0; i < run->nsites; i++)
+		if (!run->sites[i]->covered && draw(&run->seed) % among == 0)
+			run->breaks[n++] = run->sites[i]->at;
+	run->lives.breaks = run->breaks;
+	run->lives.nbreaks = n;
+	return among == 1;
 }
 
 /* The last deaths, for who ends in dismay. */
@@ -263,60 +379,119 @@ static void say_last(void)
 		fprintf(stderr, "killed at %s\n", last[i]);
 }
 
-static void note(struct run *run, struct target **picked, size_t n)
+static void note(struct run *run, bool early)
 {
 	char name[128];
 
-	for (size_t i = 0; i < n; i++) {
-		if (run->lives.hit == picked[i]->at) {
-			picked[i]->hit = true;
-			run->deaths++;
-			text_name(&run->daemon, picked[i]->at, name, sizeof(name));
-			run->recoveries += strncmp(name, "rebuild", 7) == 0 ||
-					   strncmp(name, "recover", 7) == 0;
-			remember(name);
-		} else if (!run->lives.hit) {
-			picked[i]->tries++;
-		}
-	}
+	text_find(&run->daemon, run->lives.hit)->covered = true;
+	run->deaths++;
+	text_name(&run->daemon, run->lives.hit, name, sizeof(name));
+	run->recoveries += strncmp(name, "rebuild", 7) == 0 || strncmp(name, "recover", 7) == 0;
+	run->early = early ? run->early + 1 : 0;
+	remember(name);
 }
 
+/* The configuration that the next daemon reads, or this one if it is told to: with a heap more, which is another one after a while. */
+static void vary(struct run *run)
+{
+	char path[sizeof(run->fixture.config) + 8];
+	FILE *file;
+
+	snprintf(path, sizeof(path), "%s.new", run->fixture.config);
+	file = fopen(path, "we");
+	if (!file)
+		err(1, "%s", path);
+	fputs(run->config, file);
+	if (run->lives.born % 4)
+		fprintf(file, "\n[Heap extra%u]\nSize=64M\nLimit=32M\nHugePages=never\nGCPercent=off\n",
+			(unsigned)(run->lives.born / 8 % EXTRAS));
+	if (fclose(file) != 0 || rename(path, run->fixture.config) < 0)
+		err(1, "%s", run->fixture.config);
+}
+
+/* A life without a death: half of them end by being asked to. */
+static void end_well(struct run *run)
+{
+	vary(run);
+	if (draw(&run->seed) % 2)
+		lives_ask(&run->lives, LONG);
+}
+
+/* Early: its breaks are there from its birth; else it has answered before. Returns whether all that are left were tried in vain. */
 static bool live_once(struct run *run)
 {
-	struct target *picked[LIVES_BREAKS];
-	uint64_t breaks[LIVES_BREAKS];
-	size_t n = pick(run, picked);
+	bool early = run->early < EARLY, all = false;
 
-	for (size_t i = 0; i < n; i++)
-		breaks[i] = picked[i]->at;
-	run->lives.breaks = breaks;
-	run->lives.nbreaks = n;
-	/* The daemon that has none of these dies; the next one is born with them. */
+	run->lives.nbreaks = 0;
+	if (early)
+		all = choose_breaks(run);
+	vary(run);
+	/* The one before dies; the next one is born with them. */
 	lives_run(&run->lives, 0, 0, true);
-	lives_run(&run->lives, 0, LIFE + 5000 * MS * (run->lives.born == 0), true);
-	note(run, picked, n);
-	return n > 0;
+	wait_for(run, early ? LIFE : 2);
+	lives_run(&run->lives, &run->shared->done, LONG, false);
+	if (!early) {
+		run->early = 0;
+		all = choose_breaks(run);
+		wait_for(run, LIFE);
+		lives_arm(&run->lives);
+		vary(run);
+		if (draw(&run->seed) % 2 && run->lives.daemon)
+			kill(run->lives.daemon, SIGHUP);
+		lives_run(&run->lives, &run->shared->done, LONG, false);
+	}
+	if (!run->lives.hit)
+		end_well(run);
+	if (run->lives.hit)
+		note(run, early);
+	if (run->lives.hit || all)
+		run->barren = run->lives.hit ? 0 : run->barren + 1;
+	return run->barren >= run->again;
 }
 
 static void report(struct run *run)
 {
-	size_t hit = 0;
+	size_t covered = 0;
 	char name[128];
 
-	for (size_t i = 0; i < run->ntargets; i++) {
-		hit += run->targets[i].hit;
-		if (!run->targets[i].hit && run->targets[i].tries >= run->again)
+	for (size_t i = 0; i < run->nsites; i++) {
+		covered += run->sites[i]->covered;
+		if (!run->sites[i]->covered && !run->most)
 			printf("  not come to: %s\n",
-			       text_name(&run->daemon, run->targets[i].at, name, sizeof(name)));
+			       text_name(&run->daemon, run->sites[i]->at, name, sizeof(name)));
 	}
 	printf("%zu of %zu stores, %" PRIu64 " deaths, of them %" PRIu64 " in a recovery; %" PRIu64
 	       " daemons; the heap looked at %" PRIu64 " times\n",
-	       hit, run->ntargets, run->deaths, run->recoveries, run->lives.born, run->looks);
+	       covered, run->nsites, run->deaths, run->recoveries, run->lives.born, run->looks);
+	if (run->cover)
+		cover_write(&run->daemon, run->cover);
+}
+
+static void list_sites(const struct run *run)
+{
+	FILE *file = fopen(run->list, "we");
+
+	if (!file)
+		err(1, "%s", run->list);
+	for (size_t i = 0; i < run->nsites; i++)
+		fprintf(file, "%" PRIx64 "\n", run->sites[i]->at);
+	if (fclose(file) != 0)
+		err(1, "%s", run->list);
+}
+
+static char *read_config(const struct run *run)
+{
+	FILE *file = fopen(run->fixture.config, "re");
+	char *text = NULL;
+	size_t room = 0;
+
+	if (!file || getdelim(&text, &room, '\0', file) < 0 || fclose(file) != 0)
+		err(1, "%s", run->fixture.config);
+	return text;
 }
 
 static void begin(struct run *run)
 {
-	static const char *const settings[] = { "heap.test.GCPercent=100", "daemon.LogLevel=err", NULL };
 	const char *build = getenv("HEAPD_TEST_BUILD");
 	char program[4096];
 	void *shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -327,12 +502,19 @@ static void begin(struct run *run)
 	snprintf(program, sizeof(program), "%s/heapd", build ? build : "build");
 	run->seed = fixture_seed() | 1;
 	text_load_file(&run->daemon, program, 0);
-	find_targets(run);
-	fixture_start_kept(&run->fixture, settings);
+	find_sites(run);
+	if (run->list)
+		list_sites(run);
+	if (run->cover)
+		cover_read(&run->daemon, run->cover);
+	fixture_start_kept(&run->fixture, run->settings);
+	run->config = read_config(run);
 	scene_init(&run->scene, 0);
 	run->witness = witness_start(&run->scene);
 	run->crowd = fixture_client_fork(crowd, run);
 	run->looker = fixture_client_fork(looker, run);
+	if (heapd_thread_detach(run->scene.heap) < 0)
+		errx(1, "%s", heapd_error());
 	lives_begin(&run->lives, run->fixture.daemon);
 	run->lives.daemon = fixture_kept_daemon(&run->fixture);
 }
@@ -348,24 +530,41 @@ static void finish(struct run *run)
 		errx(1, "%s", heapd_error());
 	fixture_stop(&run->fixture);
 	text_free(&run->daemon);
+	free(run->sites);
+	free(run->breaks);
+	free(run->config);
 }
 
 static void read_options(struct run *run, int argc, char **argv)
 {
 	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
-						 { "functions", required_argument, NULL, 'f' },
+						 { "file", required_argument, NULL, 'f' },
 						 { "again", required_argument, NULL, 'a' },
+						 { "set", required_argument, NULL, 's' },
+						 { "cover", required_argument, NULL, 'c' },
+						 { "sites", required_argument, NULL, 'l' },
 						 { 0 } };
+	size_t n = 4;
 	int c;
 
 	run->again = 3;
+	run->settings[0] = "heap.test.GCPercent=100";
+	run->settings[1] = "daemon.LogLevel=err";
+	run->settings[2] = "heap." CHORES_HEAP ".Size=64M";
+	run->settings[3] = "heap." CHORES_HEAP ".GCPercent=100";
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'm')
 			run->most = (unsigned)atoi(optarg);
 		else if (c == 'a')
 			run->again = (unsigned)atoi(optarg);
 		else if (c == 'f')
-			run->functions = optarg;
+			run->file = optarg;
+		else if (c == 'c')
+			run->cover = optarg;
+		else if (c == 'l')
+			run->list = optarg;
+		else if (c == 's' && n + 1 < FIXTURE_SETTINGS)
+			run->settings[n++] = optarg;
 		else
 			exit(2);
 	}
@@ -374,15 +573,15 @@ static void read_options(struct run *run, int argc, char **argv)
 int main(int argc, char **argv)
 {
 	static struct run run;
-	bool more = true;
+	bool over = false;
 
 	read_options(&run, argc, argv);
 	begin(&run);
 	look_now(&run);
 	atexit(say_last);
-	while (more && (!run.most || run.deaths < run.most)) {
-		for (unsigned i = 0; more && i < BATCH; i++)
-			more = live_once(&run);
+	while (!over && (!run.most || run.deaths < run.most)) {
+		for (unsigned i = 0; !over && i < BATCH; i++)
+			over = live_once(&run);
 		lives_run(&run.lives, 0, 0, true);
 		look_now(&run);
 	}
