@@ -161,7 +161,7 @@ START_TEST(by_an_offline_thread)
 	sp = heapd_record->saved_sp;
 	ck_call(heapd_collect(heap));
 	ck_assert_uint_gt(heap->t.directory->cycle.finished, finished);
-	ck_assert_uint_eq(heapd_record->state, HEAPD_THREAD_OFFLINE);
+	ck_assert_uint_eq(HEAPD_LOAD_ACQUIRE(&heapd_record->state), HEAPD_THREAD_OFFLINE);
 	ck_assert_uint_eq(heapd_record->saved_sp, sp);
 	ck_assert_uint_eq(heapd_record->pauses, 0);
 	ck_call(heapd_thread_online(heap));
@@ -208,7 +208,7 @@ END_TEST
 
 static void *collect_elsewhere(void *result)
 {
-	*(int *)result = heapd_collect(heap);
+	HEAPD_STORE_RELEASE((int *)result, heapd_collect(heap));
 	return NULL;
 }
 
@@ -221,7 +221,7 @@ START_TEST(daemon_goes_meanwhile)
 	heapd_self->gate.inside++;
 	ck_assert_int_eq(pthread_create(&thread, NULL, collect_elsewhere, &result), 0);
 	usleep(100000);
-	ck_assert_int_eq(result, 77);
+	ck_assert_int_eq(HEAPD_LOAD_ACQUIRE(&result), 77);
 	ck_assert_uint_eq(HEAPD_LOAD_ACQUIRE(&heap->threads[1].state), HEAPD_THREAD_OFFLINE);
 	fixture_kill(&fixture, SIGKILL);
 	pthread_join(thread, NULL);
