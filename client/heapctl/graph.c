@@ -22,9 +22,9 @@
 #include "layout.h"
 #include "progress.h"
 
-#define EDGES_FIRST    (1u << 20)
-#define PARTS_MOST     (2u + HEAPD_THREAD_MAX) /* of a session: pins, ranges, its threads */
-#define SLOTS_MORE     (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
+#define EDGES_FIRST (1u << 20)
+#define PARTS_MOST  (2u + HEAPD_THREAD_MAX) /* of a session: pins, ranges, its threads */
+#define SLOTS_MORE  (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
 
 static int no_memory(void)
 {

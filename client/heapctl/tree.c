@@ -13,7 +13,6 @@
 
 #include "progress.h"
 
-
 struct work {
 	struct store store;
 	uint64_t *from;   /* by number: where its predecessors begin */
