@@ -23,8 +23,9 @@
 #include "supply.h"
 
 #define STEPS_FIRST 1024u
-#define PIECE_WORDS 512u /* of a session, read at once */
-#define WAY_LOOKED  100u /* steps of one way, by reach_stands() */
+#define PIECE_WORDS 512u  /* of a session, read at once */
+#define SHOWN_EACH  1024u /* steps */
+#define WAY_LOOKED  100u  /* steps of one way, by reach_stands() */
 
 int reach_init(struct reach *reach, struct heap *heap, const uint64_t *closed)
 {
@@ -39,6 +40,8 @@ int reach_init(struct reach *reach, struct heap *heap, const uint64_t *closed)
 
 void reach_deinit(struct reach *reach)
 {
+	if (reach->heap)
+		HEAPD_WRITE_ONCE(reach->heap->t.directory->stats.walked, 0);
 	if (reach->seen)
 		munmap(reach->seen, reach->seen_bytes);
 	free(reach->steps);
@@ -224,10 +227,18 @@ static void look_into(struct reach *reach, uint64_t step)
 	}
 }
 
+/* For whoever waits for the end of it. */
+static void walk_show(const struct reach *reach)
+{
+	if (reach->done % SHOWN_EACH == 0)
+		HEAPD_WRITE_ONCE(reach->heap->t.directory->stats.walked, reach->done);
+}
+
 uint64_t reach_run(struct reach *reach, uint64_t until)
 {
 	for (; reach->done < reach->n; reach->done++) {
 		beat_step(&reach->heap->walk_beat, reach->done);
+		walk_show(reach);
 		if (reach->steps[reach->done].start == until)
 			return reach->done;
 		look_into(reach, reach->done);

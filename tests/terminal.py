@@ -113,7 +113,7 @@ def bar(step, stderr, *args):
 def check_bars():
     """A bar for long work, that leaves nothing behind; none for short work, and none where standard error is no terminal."""
     cases = [('phases of the collection', 'CYCLE', ['gc']), ('reading objects', 'OBJECT', ['retained']), ('dominators', 'OBJECT', ['retained']),
-             ('reading objects', 'CLASS', ['histo', '--live']),
+             ('reading objects', 'CLASS', ['histo', '--live']), ('objects verified', 'FAULTS', ['verify']),
              ('writing objects and pointers', 'nodes in', ['snapshot', '-o', folder + '/x.heapsnapshot'])]
     for what, first, args in cases:
         shown = r'\r\x1b\[K' + what + r' \[#* *\] \d+ of \d+'

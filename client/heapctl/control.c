@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "progress.h"
 #include "table.h"
 #include "verbs.h"
 
@@ -128,9 +129,14 @@ int verb_verify(struct ctl *ctl)
 		{ "FIRST", TABLE_TEXT },
 	};
 	struct heapd_verify_result v = { .size = sizeof(v) };
+	struct progress progress;
 	struct table t;
-	int r = heapd_verify(ctl->heap, &v), status;
+	int r, status;
 
+	progress_watch(&progress, "objects verified", &ctl_directory(ctl)->stats.walked,
+		       &ctl_directory(ctl)->stats.gc_live_objects);
+	r = heapd_verify(ctl->heap, &v);
+	progress_end(&progress);
 	if (r < 0)
 		return ctl_failed(r);
 	status = TABLE_BEGIN(&t, ctl, "verify", columns);
