@@ -18,12 +18,13 @@
 #include "hardened.h"
 #include "refill.h"
 #include "sample.h"
+#include "stack.h"
 #include "thread.h"
 #include "zero.h"
 
-#define CLEARED     2048u /* bytes */
 #define CLEAR_EVERY 16u
 #define SMALL       128u /* bytes; and size classes are 16 bytes apart up to here */
+#define WAITS       ((void *)(uintptr_t)REFILL_WAITS)
 
 _Static_assert(SMALL < HEAPD_CLEAN_SLOT_MIN, "what pop says of small slots is their address, and no more");
 
@@ -42,37 +43,44 @@ static inline __attribute__((always_inline)) void *slot_finish(const struct heap
 	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_wide);
 }
 
-/*
- * What calls have left below this frame later ones have in theirs, in places that they do not write. There the collector
- * sees it, and one such word keeps an object, and all that it leads to, for as long as the program goes the same
- * ways: of a queue, each node that came after. So the stack is cleared now and then as far down as most calls go. (After
- * GC_clear_stack() of Boehm's collector.)
- */
-static __attribute__((noinline)) void stack_clear(void)
-{
-	char below[CLEARED];
-
-	memset(below, 0, sizeof(below));
-	__asm__ volatile("" : : "r"(below) : "memory");
-}
-
-static __attribute__((noinline, cold)) void *class_refill(struct heapd_heap *heap, uint32_t class,
-							  uint64_t elemsize)
+static __attribute__((noinline, cold)) void *class_pop(struct heapd_heap *heap, uint32_t class,
+						       uint64_t elemsize, bool patient)
 {
 	uint64_t popped = 0;
 	void *slot = NULL;
 	bool away;
 
 	SAMPLE_FRAME();
+	if (thread_enter(heap, &away))
+		popped = refill_pop(heap, class, elemsize, patient);
+	if (popped == REFILL_WAITS)
+		slot = WAITS;
+	else if (popped)
+		slot = slot_finish(heap, popped, elemsize);
+	thread_leave(away);
+	return slot;
+}
+
+/*
+ * What is waited for may be a collection, which sees this stack; and that is the moment at which one word that an earlier
+ * refill has left there matters most. class_pop() is called from one place, so that the samples of one call site have one stack.
+ */
+static __attribute__((noinline, cold)) void *class_refill(struct heapd_heap *heap, uint32_t class,
+							  uint64_t elemsize)
+{
+	bool patient = false;
+	uint64_t popped;
+	void *slot;
+
+	SAMPLE_FRAME();
 	if (unlikely(heap->hardened))
 		return hardened_alloc(heap, class);
 	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
 		return slot_finish(heap, popped, elemsize);
-	if (thread_enter(heap, &away))
-		popped = refill_pop(heap, class, elemsize);
-	if (popped)
-		slot = slot_finish(heap, popped, elemsize);
-	thread_leave(away);
+	while ((slot = class_pop(heap, class, elemsize, patient)) == WAITS) {
+		stack_clear();
+		patient = true;
+	}
 	return slot;
 }
 

@@ -20,6 +20,7 @@
 #include "heapd/session.h"
 #include "reconnect.h"
 #include "report.h"
+#include "stack.h"
 #include "thread.h"
 
 #define SYNC_TRIES 16u
@@ -257,6 +258,7 @@ int collect_within(struct heapd_heap *heap, uint64_t deadline)
 
 int heapd_collect(heapd_heap *heap)
 {
+	stack_clear();
 	return collect_within(heap, CLOCK_NEVER);
 }
 

@@ -97,7 +97,7 @@ static uint64_t slot_pop(struct heapd_heap *heap, uint32_t class, uint64_t bytes
 
 	if (!popped && current_turn(heap, class))
 		popped = current_pop(heap, class, bytes);
-	return popped ? popped : refill_pop(heap, class, bytes);
+	return popped ? popped : refill_pop(heap, class, bytes, true);
 }
 
 static void *alloc_online(struct heapd_heap *heap, uint32_t class, uint64_t bytes)

@@ -15,6 +15,7 @@
 #include "hardened.h"
 #include "heapd/probes.h"
 #include "sample.h"
+#include "stack.h"
 #include "thread.h"
 
 static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint64_t align)
@@ -58,6 +59,7 @@ void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint6
 	if (object || errno != ENOMEM || heap != heapd_process ||
 	    !HEAPD_READ_ONCE(heap->t.directory->cycle.collecting))
 		return object;
+	stack_clear();
 	/* If it fails otherwise, the second refusal says what there is to say. */
 	late = collect_within(heap, clock_deadline(heap->supply_timeout_ns)) == -ETIMEDOUT;
 	object = large_alloc_once(heap, class, bytes, align);

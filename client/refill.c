@@ -432,9 +432,10 @@ struct refill {
 	uint64_t installed; /* slots that became current here */
 	uint64_t begin;     /* if its time is taken; else 0 */
 	uint64_t waited;    /* since when it waits for supply, or did; 0: it does not */
+	bool patient;       /* it may wait */
 };
 
-/* Inside the gate. 0, or the error. */
+/* Inside the gate. 0, or the error; EINPROGRESS: there is something to wait for. */
 static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struct refill *refill)
 {
 	uint64_t deadline = 0;
@@ -450,6 +451,8 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struc
 			refill->installed += spare_install(heap, self, spare);
 			continue;
 		}
+		if (!refill->patient)
+			return EINPROGRESS;
 		if (!deadline) {
 			deadline = clock_deadline(heap->supply_timeout_ns);
 			refill->waited = clock_now();
@@ -502,10 +505,10 @@ static __attribute__((noinline, cold)) void refill_failed(struct heapd_heap *hea
 	supply_failed(heap, error);
 }
 
-uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
+uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize, bool patient)
 {
 	struct heapd_thread *self = thread_self(heap);
-	struct refill refill = { .class = class, .elemsize = elemsize };
+	struct refill refill = { .class = class, .elemsize = elemsize, .patient = patient };
 	int error;
 
 	if (!self)
@@ -518,6 +521,8 @@ uint64_t refill_pop(struct heapd_heap *heap, uint32_t class, uint64_t elemsize)
 	gate_enter(self);
 	error = refill_loop(heap, self, &refill);
 	gate_leave(self);
+	if (error == EINPROGRESS)
+		return REFILL_WAITS;
 	answer_poll(heap);
 	if (unlikely(HEAPD_PROBED(sample) | HEAPD_PROBED(alloc__slow__end)))
 		looked_at(heap, self, &refill, error);

@@ -23,11 +23,13 @@
 #include "stack.h"
 
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "range.h"
 
+#define CLEARED         2048u /* bytes */
 #define PAGEMAP_ENTRIES 64u
 #define PAGEMAP_THERE   62 /* bits 62 and 63 of an entry: swapped, present */
 
@@ -190,4 +192,12 @@ bool stack_words_add_own(const struct heapd_heap *heap, struct stack_words *out,
 	/* Not a tail call: this frame, with the registers in it, stands until the words are read. */
 	__asm__ volatile("" ::: "memory");
 	return known;
+}
+
+void stack_clear(void)
+{
+	char below[CLEARED];
+
+	memset(below, 0, sizeof(below));
+	__asm__ volatile("" : : "r"(below) : "memory");
 }

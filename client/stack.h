@@ -30,6 +30,14 @@ hidden bool stack_words_add_thread(const struct heapd_heap *heap, struct stack_w
 				   const stack_t *alternate);
 
 /*
+ * What calls have left below the caller's frame later ones have in theirs, in places that they do not write. There the
+ * collector sees it, and one such word keeps an object, and all that it leads to, for as long as the program goes the
+ * same ways: of a queue, each node that came after. So the stack is cleared as far down as most calls go: now and then, and
+ * before a wait for a collection. (After GC_clear_stack() of Boehm's collector.)
+ */
+hidden void stack_clear(void) __attribute__((noinline));
+
+/*
  * Adds those of the calling thread: its registers, its stack, its local ranges and its edits. False: it
  * runs on a stack that it did not tell of, so not all were found.
  */

@@ -229,7 +229,7 @@ __attribute__((naked)) static void offline_with_rbx(heapd_heap *h __attribute__(
 #endif
 
 /* What calls that have returned left below the stack pointer is nobody's. */
-static UNSEEN void stack_clear(void)
+static UNSEEN void stack_wipe(void)
 {
 	volatile char below[1024];
 
@@ -246,7 +246,7 @@ static UNSEEN void hold_offline(struct holder *h)
 #else
 	ck_assert_int_eq(heapd_thread_offline(heap), 0);
 #endif
-	stack_clear();
+	stack_wipe();
 	__atomic_store_n(&h->ready, 1, __ATOMIC_RELEASE);
 	while (__atomic_load_n(&h->stop, __ATOMIC_ACQUIRE) < OFFLINE_BACK)
 		usleep(100);

@@ -30,7 +30,7 @@ static void collecting_start(void)
 }
 
 /* What calls that have returned left below the stack pointer is nobody's. */
-static UNSEEN void stack_clear(void)
+static UNSEEN void stack_wipe(void)
 {
 	volatile char below[16384];
 
@@ -41,7 +41,7 @@ static UNSEEN void stack_clear(void)
 /* What is unreachable when a cycle begins is free after the second one's end, at the latest. */
 static void collect(void)
 {
-	stack_clear();
+	stack_wipe();
 	ck_call(heapd_collect(heap));
 	ck_call(heapd_collect(heap));
 	ck_call(heapd_sync(heap));
@@ -191,7 +191,7 @@ START_TEST(large_at_the_limit)
 	void *kept[3];
 
 	large_drop();
-	stack_clear();
+	stack_wipe();
 	for (unsigned i = 0; i < 2; i++) {
 		kept[i] = heapd_alloc_leaf(heap, LARGE_BYTES);
 		ck_assert_msg(kept[i] != NULL, "%u: %s", i, heapd_error());
