@@ -18,30 +18,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "fixture.h"
-#include "heapd.h"
-#include "heapd/geometry.h"
-#include "heapd/session.h"
+#include "kept.h"
 #include "numbers.h"
 #include "suite.h"
 
-#define MS        1000000u
 #define KILLS     50u
 #define WORKERS   3u
 #define LIST_LONG 3000u
-#define BIG       100000u
-#define ENDS_MS   5000u /* until the daemon has heard of the last ends, at most */
-
-/* What the processes of a test tell each other. */
-struct board {
-	_Atomic uint32_t stop;
-	_Atomic uint64_t turns[16];
-	_Atomic uint64_t longest; /* ns: of a request of the prober's, since it was looked at */
-};
-
-static struct fixture f;
-static struct board *board;
-static uint64_t seed;
 
 /* A node says what its tail holds. */
 struct node {
@@ -49,21 +32,6 @@ struct node {
 	uint64_t value, bytes;
 	unsigned char tail[];
 };
-
-static const char *const settings[] = { "heap.test.GCPercent=50", "heap.test.Limit=512M", NULL };
-
-static void setup_with(const char *const *chosen)
-{
-	seed = fixture_seed();
-	board = mmap(NULL, sizeof(*board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	ck_assert_ptr_ne(board, MAP_FAILED);
-	fixture_start_kept(&f, chosen);
-}
-
-static void setup(void)
-{
-	setup_with(settings);
-}
 
 static void setup_stress(void)
 {
@@ -73,36 +41,12 @@ static void setup_stress(void)
 	setup_with(stress);
 }
 
-static void teardown(void)
-{
-	fixture_stop(&f);
-	munmap(board, sizeof(*board));
-}
-
 static uint64_t draw(uint64_t *state)
 {
 	*state ^= *state >> 12;
 	*state ^= *state << 25;
 	*state ^= *state >> 27;
 	return *state * 0x2545f4914f6cdd1dull;
-}
-
-static void sleep_ns(uint64_t ns)
-{
-	struct timespec t = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) };
-
-	nanosleep(&t, NULL);
-}
-
-static int failed_at(const char *what)
-{
-	fprintf(stderr, "process %d: %s: %s (%s)\n", getpid(), what, heapd_error(), strerror(errno));
-	return 1;
-}
-
-static int attach(heapd_heap **heap)
-{
-	return heapd_attach(heap, FIXTURE_HEAP, NULL) < 0 ? failed_at("attach") : 0;
 }
 
 static struct node *node_new(heapd_type *type, uint64_t *random, struct node *next)
@@ -318,11 +262,6 @@ static void print_times(uint64_t *ns, unsigned n)
 	       (double)ns[n / 2] / MS, (double)ns[n - 1] / MS, n);
 }
 
-static void kill_daemon(int number)
-{
-	ck_assert_int_eq(kill(fixture_kept_daemon(&f), number), 0);
-}
-
 /* Everything that the workers left is garbage by now, or held by a root. */
 static void ck_is_sound(void)
 {
@@ -421,33 +360,6 @@ START_TEST(killed_in_cycles)
 END_TEST
 
 /* Single events ------------------------------------------------------------------------------------------------ */
-
-static bool becomes(const _Atomic uint64_t *word, uint64_t wanted)
-{
-	uint64_t end = fixture_now_ns() + 20000u * (uint64_t)MS;
-
-	while (*word < wanted && fixture_now_ns() < end)
-		sleep_ns(MS);
-	return *word >= wanted;
-}
-
-/* A daemon's end, and the next one's beginning. */
-static void restart(void)
-{
-	pid_t before = fixture_kept_daemon(&f);
-
-	kill_daemon(SIGKILL);
-	while (fixture_kept_daemon(&f) == before)
-		sleep_ns(MS);
-}
-
-static uint64_t sessions(heapd_heap *heap)
-{
-	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
-
-	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
-	return info.sessions;
-}
 
 /* All that it has hangs on a pin. */
 static int hold_by_pin(void *arg)
@@ -609,264 +521,6 @@ START_TEST(away_and_back)
 }
 END_TEST
 
-/* Raw: a session that goes over to the next daemon. */
-struct raw {
-	int fd;
-	uint64_t heap_id, session;
-	struct heapd_session *memory; /* NULL: not mapped */
-};
-
-static void raw_attach_mapped(struct raw *raw, bool mapped)
-{
-	const struct heapd_directory *directory;
-	struct fixture_fds fds;
-	struct heapd_message m;
-
-	raw->fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &fds);
-	ck_assert_int_ge(raw->fd, 0);
-	raw->session = m.welcome.session;
-	directory = mmap(NULL, sizeof(*directory), PROT_READ, MAP_SHARED, fds.fd[1], 0);
-	ck_assert_ptr_ne(directory, MAP_FAILED);
-	raw->heap_id = directory->id;
-	munmap((void *)(uintptr_t)directory, sizeof(*directory));
-	raw->memory =
-		mapped ? mmap(NULL, sizeof(*raw->memory), PROT_READ | PROT_WRITE, MAP_SHARED, fds.fd[3], 0)
-		       : NULL;
-	ck_assert_ptr_ne(raw->memory, MAP_FAILED);
-	fixture_close(&fds);
-}
-
-static void raw_attach(struct raw *raw)
-{
-	raw_attach_mapped(raw, false);
-}
-
-static void raw_greet(struct raw *raw, struct heapd_message *m)
-{
-	close(raw->fd);
-	raw->fd = fixture_connect(&f);
-	ck_assert_int_ge(raw->fd, 0);
-	m->again.fingerprint = heapd_layout_fingerprint();
-	m->again.heap_id = raw->heap_id;
-	m->again.session = raw->session;
-}
-
-static int raw_again(struct raw *raw)
-{
-	struct heapd_message m = { .op = HEAPD_OP_HELLO_AGAIN };
-	struct fixture_fds fds = { .n = 0 };
-
-	raw_greet(raw, &m);
-	ck_assert_int_eq(fixture_call(raw->fd, &m, &fds), 0);
-	if (m.status == 0)
-		ck_assert_uint_eq(fds.n, 1);
-	fixture_close(&fds);
-	return m.status;
-}
-
-static int raw_call(const struct raw *raw, struct heapd_message *m, uint32_t op, uint32_t seq, bool repeated)
-{
-	m->op = op;
-	m->seq = seq;
-	m->status = 0;
-	m->repeated = repeated;
-	ck_assert_int_eq(fixture_call(raw->fd, m, NULL), 0);
-	return m->status;
-}
-
-static uint64_t raw_large(const struct raw *raw, uint32_t seq, bool repeated)
-{
-	struct heapd_message m = { .large = { .class = HEAPD_SIZECLASS_LARGE, .bytes = BIG } };
-
-	ck_assert_int_eq(raw_call(raw, &m, HEAPD_OP_LARGE, seq, repeated), 0);
-	return m.large.address;
-}
-
-/* As a library does that is told to detach just when it has asked to be taken back: it hangs up, and unmaps a moment later. */
-static int leave_on_return(void *arg)
-{
-	struct heapd_message m = { .op = HEAPD_OP_HELLO_AGAIN };
-	struct raw raw;
-
-	(void)arg;
-	raw_attach_mapped(&raw, true);
-	__atomic_store_n(&raw.memory->attached, HEAPD_SESSION_ATTACHED, __ATOMIC_RELEASE);
-	board->turns[0] = 1;
-	while (!board->turns[1])
-		sleep_ns(MS);
-	__atomic_store_n(&raw.memory->attached, HEAPD_SESSION_LEFT, __ATOMIC_RELEASE);
-	raw_greet(&raw, &m);
-	if (send(raw.fd, &m, sizeof(m), MSG_NOSIGNAL) != (ssize_t)sizeof(m))
-		return 1;
-	close(raw.fd);
-	while (!board->stop)
-		sleep_ns(MS);
-	return 0;
-}
-
-/* Nobody kills it for that. */
-START_TEST(left_on_return)
-{
-	struct heapd_info info = HEAPD_SIZED(struct heapd_info);
-	pid_t pid = fixture_client_fork(leave_on_return, NULL);
-	heapd_heap *heap;
-
-	ck_assert(becomes(&board->turns[0], 1));
-	restart();
-	ck_assert_int_eq(attach(&heap), 0);
-	ck_assert_uint_eq(sessions(heap), 2);
-	board->turns[1] = 1;
-	for (unsigned i = 0; i < 10000 && sessions(heap) != 1; i++)
-		sleep_ns(MS);
-	ck_assert_uint_eq(sessions(heap), 1);
-	board->stop = 1;
-	fixture_wait(pid, 0);
-	ck_assert_int_eq(heapd_get_info(heap, &info), 0);
-	ck_assert_uint_eq(info.deaths, 0);
-	ck_assert_int_eq(heapd_detach(heap), 0);
-}
-END_TEST
-
-static uint64_t lease_seconds(void)
-{
-	FILE *file = fopen("/proc/sys/fs/lease-break-time", "re");
-	unsigned long seconds = 45;
-
-	if (file) {
-		ck_assert_int_eq(fscanf(file, "%lu", &seconds), 1);
-		fclose(file);
-	}
-	return seconds;
-}
-
-/*
- * Who is of the daemon's user, as the test is here, may have a lease on what it was given to read: whoever opens that waits for so
- * long until it has ended. The next daemon opens it, and lets nobody wait who is there; who comes is told.
- */
-START_TEST(a_lease_holds_nobody_up)
-{
-	struct fixture_fds fds = { .n = 0 }, more = { .n = 0 };
-	struct heapd_message m;
-	heapd_heap *heap;
-	uint64_t begin, took;
-	int fd;
-
-	signal(SIGIO, SIG_IGN);
-	ck_assert_int_eq(attach(&heap), 0);
-	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &fds);
-	ck_assert_int_ge(fd, 0);
-	ck_assert_int_eq(fcntl(fds.fd[1], F_SETLEASE, F_WRLCK), 0);
-	begin = fixture_now_ns();
-	restart();
-	while (heapd_sync(heap) < 0)
-		sleep_ns(MS);
-	took = (fixture_now_ns() - begin) / 1000000000u;
-	ck_assert_msg(took < lease_seconds() / 2, "it took %" PRIu64 " s", took);
-	close(fd);
-	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &more);
-	ck_assert_int_eq(fd, -EAGAIN);
-	ck_assert_ptr_nonnull(strstr(m.text, "lease"));
-	ck_assert_int_eq(fcntl(fds.fd[1], F_SETLEASE, F_UNLCK), 0);
-	fd = fixture_attach(&f, FIXTURE_HEAP, 0, &m, &more);
-	ck_assert_msg(fd >= 0, "%s", m.text);
-	close(fd);
-	fixture_close(&fds);
-	fixture_close(&more);
-	ck_assert_int_eq(heapd_detach(heap), 0);
-}
-END_TEST
-
-/* A request that was obeyed, and whose answer was lost, is not obeyed twice; and nobody else can have the session. */
-START_TEST(obeyed_once)
-{
-	struct heapd_message ticket = { 0 }, taken;
-	uint64_t object, other;
-	struct raw raw;
-
-	raw_attach(&raw);
-	object = raw_large(&raw, 5, false);
-	restart();
-	ck_assert_int_eq(raw_again(&raw), 0);
-	ck_assert_uint_eq(raw_large(&raw, 5, true), object);
-	other = raw_large(&raw, 6, true);
-	ck_assert_uint_ne(other, object);
-	ticket.ticket.object = other;
-	ck_assert_int_eq(raw_call(&raw, &ticket, HEAPD_OP_TICKET_ISSUE, 7, false), 0);
-	taken = ticket;
-	taken.ticket.object = 0;
-	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 8, false), 0);
-	restart();
-	ck_assert_int_eq(raw_again(&raw), 0);
-	taken.ticket.object = 0;
-	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 8, true), 0);
-	ck_assert_uint_eq(taken.ticket.object, other);
-	ck_assert_int_eq(raw_call(&raw, &taken, HEAPD_OP_TICKET_TAKE, 9, false), -ENOENT);
-	raw.heap_id++;
-	ck_assert_int_eq(raw_again(&raw), -ESTALE);
-	close(raw.fd);
-}
-END_TEST
-
-/* The session that a FORK gets. */
-static uint64_t raw_fork(const struct raw *raw, uint32_t seq, bool repeated, struct fixture_fds *fds)
-{
-	struct heapd_message m = { .op = HEAPD_OP_FORK, .seq = seq, .repeated = repeated };
-
-	ck_assert_int_eq(fixture_call(raw->fd, &m, fds), 0);
-	ck_assert_int_eq(m.status, 0);
-	ck_assert_uint_eq(fds->n, 3);
-	return m.welcome.session;
-}
-
-/* A child's session whose making nobody heard of is found again by the number of the request; no second one is made. */
-START_TEST(forked_once)
-{
-	struct fixture_fds first, again, other;
-	heapd_heap *heap;
-	struct raw raw;
-	uint64_t child;
-
-	raw_attach(&raw);
-	child = raw_fork(&raw, 5, false, &first);
-	restart();
-	fixture_close(&first); /* not before: a child whose socket ends is gone */
-	ck_assert_int_eq(raw_again(&raw), 0);
-	ck_assert_uint_eq(raw_fork(&raw, 5, true, &again), child);
-	ck_assert_int_eq(attach(&heap), 0);
-	ck_assert_uint_eq(sessions(heap), 3);
-	ck_assert_uint_ne(raw_fork(&raw, 6, true, &other), child);
-	ck_assert_uint_eq(sessions(heap), 4);
-	/* Its sockets are those of a child: it ends when they do. */
-	fixture_close(&again);
-	fixture_close(&other);
-	for (unsigned ms = 0; sessions(heap) != 2 && ms < ENDS_MS; ms++)
-		sleep_ns(MS);
-	ck_assert_uint_eq(sessions(heap), 2);
-	ck_assert_int_eq(heapd_detach(heap), 0);
-	close(raw.fd);
-}
-END_TEST
-
-static int take_session(void *arg)
-{
-	struct raw raw = *(const struct raw *)arg;
-
-	raw.fd = -1;
-	return raw_again(&raw) == -EPERM ? 0 : 1;
-}
-
-START_TEST(session_of_another)
-{
-	struct raw raw;
-
-	raw_attach(&raw);
-	restart();
-	fixture_wait(fixture_client_fork(take_session, &raw), 0);
-	ck_assert_int_eq(raw_again(&raw), 0);
-	close(raw.fd);
-}
-END_TEST
-
 static void configure_more(const char *heap)
 {
 	FILE *file = fopen(f.config, "ae");
@@ -945,13 +599,8 @@ static Suite *suite(void)
 	tcase_add_test(tc, stopped_client);
 	tcase_add_test(tc, dead_meanwhile);
 	tcase_add_test(tc, left_meanwhile);
-	tcase_add_test(tc, left_on_return);
 	tcase_add_test(tc, crash_loop);
 	tcase_add_test(tc, away_and_back);
-	tcase_add_test(tc, a_lease_holds_nobody_up);
-	tcase_add_test(tc, obeyed_once);
-	tcase_add_test(tc, forked_once);
-	tcase_add_test(tc, session_of_another);
 	suite_add_tcase(s, tc);
 	tc = tcase_create("stress");
 	tcase_add_checked_fixture(tc, setup_stress, teardown);
