@@ -116,16 +116,6 @@ static void prepare_told(struct scene *s)
 }
 
 /* fork() while it is away: with it back in time, and not. */
-static void do_fork(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	(void)s;
-}
-
 /* The child's first words are lost, and it finds the daemon by itself. */
 static void prepare_child_back(struct scene *s)
 {
@@ -165,9 +155,9 @@ const struct operation absences[] = {
 	  .where = IN_AGENT,
 	  .barriers = ONCE,
 	  .rounds = 12 },
-	OPERATION("fork-away", prepare_absent, do_fork, IN_MAIN, ONCE),
-	OPERATION("fork-back", prepare_back, do_fork, IN_MAIN, ONCE),
-	OPERATION("fork-unanswered", prepare_fork_unanswered, do_fork, IN_MAIN, ONCE),
+	OPERATION("fork-away", prepare_absent, fork_and_wait, IN_MAIN, ONCE),
+	OPERATION("fork-back", prepare_back, fork_and_wait, IN_MAIN, ONCE),
+	OPERATION("fork-unanswered", prepare_fork_unanswered, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("child-back", prepare_child_back, child_back, IN_CHILD, ONCE),
 	{ 0 },
 };

@@ -214,16 +214,6 @@ static void weak_reader(struct scene *s)
 	use(heapd_weak_get(s->weak, struct node));
 }
 
-static void reader_fork(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	(void)s;
-}
-
 static void reader_child(struct scene *s)
 {
 	pid_t pid = fork();
@@ -259,7 +249,7 @@ const struct operation attachments[] = {
 	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),
 	OPERATION("reader", prepare_reader, read_only, IN_MAIN, ONCE),
 	OPERATION("reader-weak", prepare_weak_reader, weak_reader, IN_MAIN, ALL),
-	OPERATION("reader-fork", prepare_reader, reader_fork, IN_MAIN, ONCE),
+	OPERATION("reader-fork", prepare_reader, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("reader-child", prepare_reader, reader_child, IN_CHILD, ONCE),
 	{ 0 },
 };

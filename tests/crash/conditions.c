@@ -15,12 +15,14 @@
 #include <err.h>
 #include <fcntl.h>
 #include <link.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "../fixture.h"
@@ -28,6 +30,29 @@
 #include "heapd/sizeclass.h"
 
 #define IMPATIENCE_MS 100u
+
+void fork_and_wait(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(0);
+	waitpid(pid, NULL, 0);
+	(void)s;
+}
+
+void *ended_at_once(void *arg)
+{
+	return arg;
+}
+
+void thread_come_and_go(struct scene *s)
+{
+	pthread_t thread;
+
+	if (heapd_thread_create(s->heap, &thread, NULL, ended_at_once, s->object) == 0)
+		pthread_join(thread, NULL);
+}
 
 void prepare_fields(struct scene *s)
 {

@@ -11,6 +11,11 @@
 /* A node that leads on, and two others: what most operations work on. */
 void prepare_fields(struct scene *s);
 
+/* Operations of several files: a child that ends at once, a thread that does; each is waited for. */
+void fork_and_wait(struct scene *s);
+void *ended_at_once(void *arg);
+void thread_come_and_go(struct scene *s);
+
 /* Detached. */
 void prepare_detached(struct scene *s);
 /* Attached anew, with options; NULL: short times to wait, by a socket's name that is this process's own. */

@@ -176,16 +176,6 @@ static void prepare_fork_no_files(struct scene *s)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-static void fork_no_files(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	(void)s;
-}
-
 /* In a heap that is not collected, objects that nobody heard of are freed. */
 static void prepare_uncollected(struct scene *s)
 {
@@ -224,7 +214,7 @@ const struct operation corners[] = {
 	OPERATION("alloc-narrow", prepare_narrow, narrow, IN_MAIN, ONCE),
 	OPERATION("refill-narrow", prepare_narrow, narrow_refill, IN_MAIN, ONCE),
 	OPERATION("attach-no-files", prepare_detached, no_files, IN_MAIN, ONCE),
-	OPERATION("fork-no-files", prepare_fork_no_files, fork_no_files, IN_MAIN, ONCE),
+	OPERATION("fork-no-files", prepare_fork_no_files, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("unheard-of", prepare_uncollected, unheard_of, IN_MAIN, ONCE),
 	OPERATION("free-poisoned", prepare_poisoned, poisoned, IN_MAIN, ONCE),
 	{ 0 },

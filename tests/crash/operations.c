@@ -397,29 +397,6 @@ static void thread_explicit(struct scene *s)
 	heapd_thread_attach(s->heap);
 }
 
-static void *ended_at_once(void *arg)
-{
-	return arg;
-}
-
-static void thread_create(struct scene *s)
-{
-	pthread_t thread;
-
-	if (heapd_thread_create(s->heap, &thread, NULL, ended_at_once, s->object) == 0)
-		pthread_join(thread, NULL);
-}
-
-static void do_fork(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	(void)s;
-}
-
 static void fork_child(struct scene *s)
 {
 	pid_t pid = fork();
@@ -501,11 +478,11 @@ const struct operation scene_operations[] = {
 	OPERATION("spares", prepare_spares, spares, IN_MAIN, ONCE),
 	OPERATION("leave", prepare_leave, leave, IN_MAIN, ONCE),
 	OPERATION("thread-explicit", prepare_fields, thread_explicit, IN_THREAD, ALL),
-	OPERATION("thread-create", prepare_fields, thread_create, IN_MAIN, ONCE),
+	OPERATION("thread-create", prepare_fields, thread_come_and_go, IN_MAIN, ONCE),
 	OPERATION("thread", prepare_fields, thread_of_ours, IN_THREAD, ALL),
 	OPERATION("detach", drain64, detach, IN_MAIN, ALL),
 	OPERATION("attach", prepare_attach, attach, IN_MAIN, ONCE),
-	OPERATION("fork", prepare_fields, do_fork, IN_MAIN, ONCE),
+	OPERATION("fork", prepare_fields, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("fork-child", prepare_fields, fork_child, IN_CHILD, ALL),
 	OPERATION("answer", prepare_fields, spin, IN_SIGNAL, ONCE),
 	OPERATION("agent", prepare_away, spin, IN_AGENT, ONCE),

@@ -255,19 +255,6 @@ static void prepare_threads(struct scene *s)
 	}
 }
 
-static void *ended_at_once(void *arg)
-{
-	return arg;
-}
-
-static void created(struct scene *s)
-{
-	pthread_t thread;
-
-	if (heapd_thread_create(s->heap, &thread, NULL, ended_at_once, s->object) == 0)
-		pthread_join(thread, NULL);
-}
-
 static void created_none(struct scene *s)
 {
 	pthread_attr_t attr;
@@ -438,16 +425,6 @@ static void prepare_heir(struct scene *s)
 	sink += (uint64_t)heapd_unpin(s->pin);
 }
 
-static void heir(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0)
-		_exit(0);
-	waitpid(pid, NULL, 0);
-	(void)s;
-}
-
 static void prepare_heir_offline(struct scene *s)
 {
 	prepare_heir(s);
@@ -476,8 +453,8 @@ const struct operation varieties[] = {
 	OPERATION("ranges-wrong", prepare_fields, ranges_wrong, IN_MAIN, ONCE),
 	OPERATION("reallocs", prepare_reallocs, reallocs, IN_MAIN, ALL),
 	OPERATION("pins", prepare_pins, pins, IN_MAIN, ONCE),
-	OPERATION("threads", prepare_threads, created, IN_MAIN, ONCE),
-	OPERATION("created", prepare_fields, created, IN_CREATED, ONCE),
+	OPERATION("threads", prepare_threads, thread_come_and_go, IN_MAIN, ONCE),
+	OPERATION("created", prepare_fields, thread_come_and_go, IN_CREATED, ONCE),
 	OPERATION("created-none", prepare_fields, created_none, IN_MAIN, ONCE),
 	OPERATION("class", prepare_class, new_class, IN_MAIN, ONCE),
 	OPERATION("wait-wrong", prepare_fields, wait_wrong, IN_MAIN, ONCE),
@@ -488,8 +465,8 @@ const struct operation varieties[] = {
 	OPERATION("request-vain", prepare_impatient, in_vain, IN_MAIN, ONCE),
 	OPERATION("arenas", prepare_arenas, arenas, IN_MAIN, ONCE),
 	OPERATION("arena-child", prepare_arenas, arena_child, IN_CHILD, ONCE),
-	OPERATION("fork-heir", prepare_heir, heir, IN_MAIN, ONCE),
-	OPERATION("fork-heir-offline", prepare_heir_offline, heir, IN_MAIN, ONCE),
+	OPERATION("fork-heir", prepare_heir, fork_and_wait, IN_MAIN, ONCE),
+	OPERATION("fork-heir-offline", prepare_heir_offline, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("child-heir", prepare_heir_offline, heir_child, IN_CHILD, ONCE),
 	{ 0 },
 };
