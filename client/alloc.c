@@ -43,14 +43,14 @@ static inline __attribute__((always_inline)) void *slot_finish(const struct heap
 	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_wide);
 }
 
-static __attribute__((noinline, cold)) void *class_pop(struct heapd_heap *heap, uint32_t class,
-						       uint64_t elemsize, bool patient)
+/* Pops a slot, or WAITS. */
+static inline __attribute__((always_inline)) void *class_pop(struct heapd_heap *heap, uint32_t class,
+							     uint64_t elemsize, bool patient)
 {
 	uint64_t popped = 0;
 	void *slot = NULL;
 	bool away;
 
-	SAMPLE_FRAME();
 	if (thread_enter(heap, &away))
 		popped = refill_pop(heap, class, elemsize, patient);
 	if (popped == REFILL_WAITS)
@@ -63,7 +63,8 @@ static __attribute__((noinline, cold)) void *class_pop(struct heapd_heap *heap, 
 
 /*
  * What is waited for may be a collection, which sees this stack; and that is the moment at which one word that an earlier
- * refill has left there matters most. class_pop() is called from one place, so that the samples of one call site have one stack.
+ * refill has left there matters most. refill_pop() is called from one place, so that the samples of one call site have one
+ * stack, and no frame more than it takes.
  */
 static __attribute__((noinline, cold)) void *class_refill(struct heapd_heap *heap, uint32_t class,
 							  uint64_t elemsize)
