@@ -123,18 +123,6 @@ static void prepare_child_back(struct scene *s)
 	calls_meet(CALL_SEND, 2, sockets_end);
 }
 
-static void child_back(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		use(heapd_alloc(s->heap, 64));
-		return;
-	}
-	waitpid(pid, NULL, 0);
-	_exit(0);
-}
-
 const struct operation absences[] = {
 	OPERATION("away", prepare_absent, requests, IN_MAIN, ONCE),
 	OPERATION("away-detach", prepare_absent, away_detach, IN_MAIN, ONCE),
@@ -158,6 +146,6 @@ const struct operation absences[] = {
 	OPERATION("fork-away", prepare_absent, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("fork-back", prepare_back, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("fork-unanswered", prepare_fork_unanswered, fork_and_wait, IN_MAIN, ONCE),
-	OPERATION("child-back", prepare_child_back, child_back, IN_CHILD, ONCE),
+	OPERATION("child-back", prepare_child_back, child_allocates, IN_CHILD, ONCE),
 	{ 0 },
 };

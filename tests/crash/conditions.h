@@ -13,6 +13,7 @@ void prepare_fields(struct scene *s);
 
 /* Operations of several files: a child that ends at once, a thread that does; each is waited for. */
 void fork_and_wait(struct scene *s);
+void child_allocates(struct scene *s); /* and goes on; its parent ends after it */
 void *ended_at_once(void *arg);
 void thread_come_and_go(struct scene *s);
 

@@ -397,18 +397,6 @@ static void thread_explicit(struct scene *s)
 	heapd_thread_attach(s->heap);
 }
 
-static void fork_child(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		use(heapd_alloc(s->heap, 64));
-		return;
-	}
-	waitpid(pid, NULL, 0);
-	_exit(0);
-}
-
 static void spin(struct scene *s)
 {
 	while (!s->board->spin)
@@ -483,7 +471,7 @@ const struct operation scene_operations[] = {
 	OPERATION("detach", drain64, detach, IN_MAIN, ALL),
 	OPERATION("attach", prepare_attach, attach, IN_MAIN, ONCE),
 	OPERATION("fork", prepare_fields, fork_and_wait, IN_MAIN, ONCE),
-	OPERATION("fork-child", prepare_fields, fork_child, IN_CHILD, ALL),
+	OPERATION("fork-child", prepare_fields, child_allocates, IN_CHILD, ALL),
 	OPERATION("answer", prepare_fields, spin, IN_SIGNAL, ONCE),
 	OPERATION("agent", prepare_away, spin, IN_AGENT, ONCE),
 };

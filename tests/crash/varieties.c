@@ -431,18 +431,6 @@ static void prepare_heir_offline(struct scene *s)
 	heapd_thread_offline(s->heap);
 }
 
-static void heir_child(struct scene *s)
-{
-	pid_t pid = fork();
-
-	if (pid == 0) {
-		use(heapd_alloc(s->heap, 64));
-		return;
-	}
-	waitpid(pid, NULL, 0);
-	_exit(0);
-}
-
 const struct operation varieties[] = {
 	OPERATION("offline-fields", prepare_offline, offline_fields, IN_MAIN, ALL),
 	OPERATION("offline-objects", prepare_offline, offline_objects, IN_MAIN, ALL),
@@ -467,6 +455,6 @@ const struct operation varieties[] = {
 	OPERATION("arena-child", prepare_arenas, arena_child, IN_CHILD, ONCE),
 	OPERATION("fork-heir", prepare_heir, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("fork-heir-offline", prepare_heir_offline, fork_and_wait, IN_MAIN, ONCE),
-	OPERATION("child-heir", prepare_heir_offline, heir_child, IN_CHILD, ONCE),
+	OPERATION("child-heir", prepare_heir_offline, child_allocates, IN_CHILD, ONCE),
 	{ 0 },
 };
