@@ -218,6 +218,12 @@ static void end_round(struct crew *crew, const char *figures)
 	crew->round++;
 }
 
+static void draw_bar(const struct crew *crew, const char *figures)
+{
+	say_progress(crew->options->quiet, crew->round ? "Updating" : "Indexing", crew->seen_bytes,
+		     crew->table->bytes, figures);
+}
+
 static void show_progress(struct crew *crew)
 {
 	char figures[160];
@@ -228,8 +234,7 @@ static void show_progress(struct crew *crew)
 	if (!crew->working)
 		return;
 	count_seen(crew);
-	say_progress(crew->options->quiet, crew->round ? "Updating" : "Indexing", crew->seen_bytes,
-		     crew->table->bytes, figures);
+	draw_bar(crew, figures);
 	end_in_time(crew);
 }
 
@@ -237,6 +242,7 @@ static int work(struct crew *crew)
 {
 	int r = 0;
 
+	draw_bar(crew, ""); /* before the first tick: by then few files are done with */
 	for (unsigned i = 0; i < crew->options->workers && r == 0; i++)
 		r = start_worker(crew, i);
 	plan_kill(crew);
