@@ -294,7 +294,10 @@ static bool anything_active(const struct supply *supply)
 	return false;
 }
 
-/* The heap has grown to where the next cycle is to begin. Asked for once: the cycle sets the next trigger. */
+/*
+ * The heap has grown to where the next cycle is to begin. Asked for once: the cycle sets the next trigger. Looked at by who
+ * makes it grow: a large object takes nothing from a ring, so that the supplier may be asleep for seconds while a heap grows by them.
+ */
 static void look_at_pace(struct supply *supply)
 {
 	struct heap *heap = supply->heap;
@@ -586,6 +589,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	} else if (r == -ENOMEM) {
 		refused(heap, class, bytes);
 	}
+	look_at_pace(supply);
 	heap_unlock(heap);
 	return r;
 }

@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* The pacer's arithmetic: goals, the limit, and how long before the goal a cycle begins. */
+/* The pacer's arithmetic: goals, the limit, and how long before the goal a cycle begins. And who looks whether it is to begin. */
 #include <check.h>
 #include <stdlib.h>
 
 #include "daemon/pacer.h"
-#include "suite.h"
-
-#define MIB (UINT64_C(1) << 20)
+#include "testheap.h"
 
 START_TEST(goal_is_live_and_a_share_more)
 {
@@ -73,6 +71,28 @@ START_TEST(deaths_get_a_fifth)
 }
 END_TEST
 
+/* Nothing but large objects: nobody takes from a ring, no supplier is awake, and yet the cycle is asked for in time. */
+START_TEST(large_objects_are_paced)
+{
+	struct testheap t;
+	uint64_t address;
+	bool zeroed;
+
+	testheap_init(&t, 64 * MIB, 64 * MIB);
+	ck_assert_int_eq(supply_init(t.heap), 0);
+	HEAPD_STORE_RELEASE(&t.heap->t.directory->cycle.collecting, 1);
+	t.heap->collection->trigger_bytes = 5 * MIB;
+	for (unsigned i = 0; i < 3; i++) {
+		ck_assert_int_eq(
+			supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 2 * MIB, 16, 0, &address, &zeroed), 0);
+		ck_assert_int_eq(collection_is_wanted(t.heap, TRIGGER_HEAP), i == 2);
+	}
+	ck_assert_uint_eq(t.heap->collection->trigger_bytes, UINT64_MAX);
+	testheap_is_clean(&t);
+	testheap_deinit(&t);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pacer");
@@ -84,6 +104,7 @@ int main(void)
 	tcase_add_test(tests, never_below_what_is_left);
 	tcase_add_test(tests, a_fast_heap_begins_earlier);
 	tcase_add_test(tests, deaths_get_a_fifth);
+	tcase_add_test(tests, large_objects_are_paced);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
 }
