@@ -131,17 +131,31 @@ int heapd_root_set(heapd_heap *heap, const char *name, void *object)
 	return root_change(heap, &m, name, object);
 }
 
+/* What the root holds is written to it by a plain store: a field of an object would be overwritten, past the barrier. */
+static int expected_check(const struct heapd_heap *heap, const void *expected)
+{
+	if (!expected)
+		return error_set(
+			EINVAL,
+			"heapd_root_cas: no place that says what is expected: give the address of a pointer");
+	if (heap && heap_contains(heap, expected))
+		return error_set(
+			EINVAL,
+			"heapd_root_cas: what is expected stands at %p, in the heap: give the address of a local variable",
+			expected);
+	return 0;
+}
+
 int heapd_root_cas(heapd_heap *heap, const char *name, void *expected, void *object)
 {
 	struct heapd_message m = { .op = HEAPD_OP_ROOT_CAS };
 	void **seen = (void **)expected;
+	int r = expected_check(heap, expected);
 
-	if (!seen)
-		return error_set(
-			EINVAL,
-			"heapd_root_cas: no place that says what is expected: give the address of a pointer");
+	if (r < 0)
+		return r;
 	m.root.expected = (uint64_t)(uintptr_t)*seen;
-	int r = root_change(heap, &m, name, object);
+	r = root_change(heap, &m, name, object);
 	if (r >= 0)
 		return 1;
 	/* The daemon's own answer, not its absence. */

@@ -390,7 +390,7 @@ HEAPD_API void *heapd_root_get(heapd_heap *heap, const char *name, heapd_type *t
 HEAPD_API int heapd_root_set(heapd_heap *heap, const char *name, void *object);
 /*
  * 1: it held what the pointer at `expected` (T **, on the stack) says, and holds object now.
- * 0: it did not; what it holds now stands at `expected`.
+ * 0: it did not; what it holds now stands at `expected`. EINVAL where that lies in the heap.
  */
 HEAPD_API int heapd_root_cas(heapd_heap *heap, const char *name, void *expected, void *object);
 /* Makes it hold object if the name is free or holds NULL. What it holds now, whoever won; NULL: failed. */

@@ -96,6 +96,19 @@ START_TEST(compare_and_swap)
 }
 END_TEST
 
+/* An object given for the address of a pointer: its first word would be overwritten with what the root holds. */
+START_TEST(expected_in_the_heap)
+{
+	struct thing *a = heapd_new(things, struct thing), *b = heapd_new(things, struct thing);
+
+	ck_call(heapd_root_set(heap, "r", a));
+	ck_refused(heapd_root_cas(heap, "r", b, NULL), EINVAL, "in the heap");
+	ck_assert_ptr_eq(heapd_root_get(heap, "r", things), a);
+	for (unsigned i = 0; i < sizeof(*b); i++)
+		ck_assert_uint_eq(((const unsigned char *)b)[i], 0);
+}
+END_TEST
+
 /* The first wins, where the name is free or holds nothing; whoever comes later is told what it holds. */
 START_TEST(offered)
 {
@@ -300,6 +313,7 @@ int main(void)
 	tcase_add_test(tcase, found_or_made);
 	tcase_add_test(tcase, get_and_set);
 	tcase_add_test(tcase, compare_and_swap);
+	tcase_add_test(tcase, expected_in_the_heap);
 	tcase_add_test(tcase, offered);
 	tcase_add_test(tcase, everybody_gets_the_same);
 	tcase_add_test(tcase, listed);

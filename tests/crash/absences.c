@@ -40,8 +40,10 @@ static void prepare_back(struct scene *s)
 static void back(struct scene *s)
 {
 	for (unsigned i = 0; i < 4; i++) {
+		void *seen = s->object;
+
 		sink += (uint64_t)heapd_root_set(s->heap, "crash 0", s->object);
-		sink += (uint64_t)heapd_root_cas(s->heap, "crash 0", s->object, NULL);
+		sink += (uint64_t)heapd_root_cas(s->heap, "crash 0", &seen, NULL);
 		use(heapd_alloc(s->heap, 100000));
 		sockets_end();
 	}
@@ -55,7 +57,7 @@ static void unanswered(struct scene *s)
 	calls_meet(CALL_RECEIVE, 1, sockets_end);
 	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", s->object);
 	calls_meet(CALL_RECEIVE, 1, sockets_end);
-	sink += (uint64_t)heapd_root_cas(s->heap, "crash 0", seen, s->others[0]);
+	sink += (uint64_t)heapd_root_cas(s->heap, "crash 0", &seen, s->others[0]);
 	calls_meet(CALL_RECEIVE, 1, sockets_end);
 	use(heapd_alloc(s->heap, 100000));
 }

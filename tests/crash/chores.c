@@ -121,11 +121,12 @@ static void new_type(struct scene *s)
 
 static void new_root(struct scene *s)
 {
+	struct node *seen = s->stage->node[2];
 	char name[32];
 
 	snprintf(name, sizeof(name), "extra %u", s->board->roots++ % ROOTS);
 	heapd_root_set(s->heap, name, heapd_new(s->nodes, struct node));
-	sink += (uint64_t)heapd_root_cas(s->heap, name, s->stage->node[2], NULL);
+	sink += (uint64_t)heapd_root_cas(s->heap, name, &seen, NULL);
 	use(heapd_root_offer(s->heap, name, s->stage->node[2]));
 	heapd_root_set(s->heap, name, NULL);
 }

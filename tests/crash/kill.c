@@ -142,6 +142,7 @@ static void look(struct run *run)
 	wait_sessions(run, run->sessions);
 	wait_witness(run);
 	guards_check(&run->scene);
+	stage_check(&run->scene);
 	verify(run);
 }
 

@@ -102,12 +102,13 @@ static void pin(struct scene *s)
 static void named_root(struct scene *s)
 {
 	static char name[32];
+	void *seen = s->object;
 
 	snprintf(name, sizeof(name), "crash %d", getpid() % 4);
 	use(heapd_root(s->heap, name, struct node, s->nodes));
 	heapd_root_set(s->heap, name, s->object);
 	use(heapd_root_get(s->heap, name, s->nodes));
-	sink += (uint64_t)heapd_root_cas(s->heap, name, s->object, NULL);
+	sink += (uint64_t)heapd_root_cas(s->heap, name, &seen, NULL);
 	use(heapd_root_offer(s->heap, name, s->object));
 	heapd_root_set(s->heap, name, NULL);
 }

@@ -19,8 +19,6 @@
 
 #include "../fixture.h"
 
-#define WITNESS_NODES 64u
-
 static void *must(void *p, const char *what)
 {
 	if (!p)
@@ -88,6 +86,15 @@ void guards_check(struct scene *s)
 				errx(1, "an object of the dead's, guard %u at %p, was given to another one",
 				     g, (const void *)n);
 	}
+}
+
+void stage_check(struct scene *s)
+{
+	static const struct node empty = { 0 };
+
+	for (unsigned i = 0; i < SCENE_NODES; i++)
+		if (memcmp(heapd_load(&s->stage->node[i]), &empty, sizeof(empty)) != 0)
+			errx(1, "somebody has written to the stage's node %u", i);
 }
 
 static void quiet(void *arg, int kind, const char *text)
@@ -189,7 +196,7 @@ static void witness_turn(struct scene *s, uint64_t turn)
 		wrong(s, heapd_error(), turn);
 	if (!node_is_empty(n))
 		wrong(s, "a new object is not empty", turn);
-	if (!node_is(oldest, turn - WITNESS_NODES))
+	if (!node_is(oldest, turn - SCENE_RING))
 		wrong(s, "an object is not as it was left", turn);
 	node_mark(n, turn);
 	heapd_init(&n->next, heapd_load(&oldest->next));
@@ -217,7 +224,7 @@ static void witness_begin(struct scene *s)
 
 	node_mark(first, 1);
 	heapd_store(&s->stage->witness, first);
-	for (uint64_t turn = 2; turn <= WITNESS_NODES; turn++) {
+	for (uint64_t turn = 2; turn <= SCENE_RING; turn++) {
 		struct node *n = must(heapd_new(s->nodes, struct node), "node");
 
 		node_mark(n, turn);
@@ -233,7 +240,7 @@ int witness_run(void *scene)
 	struct scene *s = scene;
 
 	witness_begin(s);
-	for (uint64_t turn = WITNESS_NODES + 1; !s->board->stop;) {
+	for (uint64_t turn = SCENE_RING + 1; !s->board->stop;) {
 		witness_turn(s, turn);
 		if (s->board->progress == turn)
 			turn++;

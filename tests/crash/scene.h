@@ -26,6 +26,7 @@ struct flexible {
 
 #define SCENE_NODES  16u
 #define SCENE_GUARDS 64u
+#define SCENE_RING   64u /* nodes of the witness's */
 
 /* The named root: everything that lives on between the kills hangs on it. */
 struct stage {
@@ -113,6 +114,8 @@ void scene_clear(struct scene *s);
 void guard_set(struct scene *s, void *object);
 /* Ends the program if one of them is not as it was marked. */
 void guards_check(struct scene *s);
+/* ... if a node of the stage is not empty, as they all are. */
+void stage_check(struct scene *s);
 
 /* So many nanoseconds, whatever signals come. */
 void scene_pass(uint64_t ns);

@@ -187,7 +187,26 @@ static int judge(struct run *run)
 	return 0;
 }
 
-/* Which objects something other than the stage leads to. */
+/* What lives at rest: the stage, its nodes, its guards, and the witness's ring. */
+static bool is_at_rest(const struct stage *stage, const void *object)
+{
+	const struct node *first = heapd_load(&stage->witness), *n = first;
+
+	for (unsigned i = 0; i < SCENE_NODES; i++)
+		if (object == heapd_load(&stage->node[i]))
+			return true;
+	for (unsigned g = 0; g < SCENE_GUARDS; g++)
+		if (object == heapd_load(&stage->guard[g]))
+			return true;
+	for (unsigned i = 0; n && n != object && i < SCENE_RING; i++) {
+		n = heapd_load(&n->next);
+		if (n == first)
+			break;
+	}
+	return object == stage || (n && n == object);
+}
+
+/* Which other objects something leads to, and what. */
 static void say_alive(struct run *run)
 {
 	const struct heapd_tables *t = &run->scene.tables;
@@ -201,8 +220,8 @@ static void say_alive(struct run *run)
 		for (uint64_t at = 0; bytes && at + span->elemsize <= bytes; at += span->elemsize) {
 			const void *object = (const void *)(uintptr_t)(t->base + page * HEAPD_PAGE_SIZE + at);
 
-			if (heapd_path_to(run->scene.heap, object, text, sizeof(text)) >= 0 &&
-			    !strstr(text, "stage"))
+			if (!is_at_rest(run->scene.stage, object) &&
+			    heapd_path_to(run->scene.heap, object, text, sizeof(text)) >= 0)
 				printf("%p, of %u bytes: %s\n", object, (unsigned)span->elemsize, text);
 		}
 	}
@@ -242,6 +261,7 @@ static int look(struct run *run)
 	run->shared->tickets = 0;
 	chores_clear(&run->scene);
 	guards_check(&run->scene);
+	stage_check(&run->scene);
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
 	r = judge(run);
