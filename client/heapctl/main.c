@@ -202,7 +202,7 @@ static char *help_filter(int key, const char *text, void *input)
 	fputs("Verbs:\n", f);
 	for (size_t i = 0; i < NVERBS; i++)
 		fprintf(f, "  %-10s %-20s %s\n", verbs[i].name, verbs[i].arguments, verbs[i].what);
-	fputs("\nExit status: 0 all is well; 1 what was looked for was found wanting (faults, growth, no path); 2 wrong "
+	fputs("\nExit status: 0 all is well; 1 what was looked for was found wanting (faults, growth, no path, no receipt); 2 wrong "
 	      "usage; 3 no daemon answers; 4 no such heap, or not for this user; 5 other trouble.",
 	      f);
 	fclose(f);

@@ -62,7 +62,8 @@ static void class_rows(const struct ctl *ctl, struct table *t, struct heapd_rece
 	table_number(t, bytes);
 }
 
-static int rows(const struct ctl *ctl, struct table *t, uint64_t pid,
+/* found: how many there were, of that process or of all. */
+static int rows(const struct ctl *ctl, struct table *t, uint64_t pid, uint64_t *found,
 		void (*row)(const struct ctl *ctl, struct table *t, struct heapd_receipt *r))
 {
 	struct heapd_message m = { 0 };
@@ -79,9 +80,21 @@ static int rows(const struct ctl *ctl, struct table *t, uint64_t pid,
 		if (m.receipt.number <= last)
 			return ctl_say(CTL_TROUBLE, "the daemon's list of receipts goes backwards");
 		last = m.receipt.number;
-		if (!pid || m.receipt.pid == pid)
-			row(ctl, t, &m.receipt);
+		if (pid && m.receipt.pid != pid)
+			continue;
+		row(ctl, t, &m.receipt);
+		(*found)++;
 	}
+}
+
+static int tell_none(const struct ctl *ctl, uint64_t pid)
+{
+	return ctl_say(
+		CTL_FOUND,
+		"heap '%s' has no receipt of process %" PRIu64
+		": it is alive, detached, is another user's or died before the last 64 that it lists; see heapctl "
+		"receipts, and the daemon's log",
+		ctl->heap->name, pid);
 }
 
 int verb_receipts(struct ctl *ctl)
@@ -98,7 +111,7 @@ int verb_receipts(struct ctl *ctl)
 		{ "BYTES", TABLE_BYTES },
 	};
 	struct table t;
-	uint64_t pid = 0;
+	uint64_t pid = 0, found = 0;
 	int status;
 
 	if (ctl->nargs && (!ctl_number(ctl->args[0], &pid) || !pid))
@@ -106,5 +119,6 @@ int verb_receipts(struct ctl *ctl)
 	status = pid ? TABLE_BEGIN(&t, ctl, "receipts", classes) : TABLE_BEGIN(&t, ctl, "receipts", all);
 	if (status != CTL_OK)
 		return status;
-	return table_end(&t, rows(ctl, &t, pid, pid ? class_rows : receipt_row));
+	status = table_end(&t, rows(ctl, &t, pid, &found, pid ? class_rows : receipt_row));
+	return status == CTL_OK && pid && !found ? tell_none(ctl, pid) : status;
 }
