@@ -4,6 +4,11 @@
  *
  * Right because it asks the configuration with what the kernel said about the peer. The list of heaps
  * that a refusal gives has those that the peer may use, and no others.
+ *
+ * Where sessions, the room to store them, or memory for them are used up, who administers a heap can still look at it: a few
+ * spare places are for processes of such users that only read. They cannot be taken by anybody else, and take nothing from
+ * others: a spare session is not stored, so it ends with the daemon, which costs nothing but its own reading. Half of them
+ * are for operators alone, or else the owner of one heap could keep these out.
  */
 #include "admission.h"
 
@@ -13,6 +18,8 @@
 #include <string.h>
 
 #include "quota.h"
+
+#define SPARES 8u
 
 static int check_fingerprint(const struct heapd_hello *hello, struct refusal *why)
 {
@@ -120,14 +127,28 @@ static int tell_crowd(struct sessions *sessions, int r, const struct refusal *wh
 	return r;
 }
 
+static bool may_have_spare(const struct sessions *sessions, const struct session_owner *owner)
+{
+	unsigned most = peer_is_operator(owner->uid) ? SPARES : SPARES / 2;
+
+	return owner->read_only && owner->administers && sessions->spares < most;
+}
+
 /* owner->room: the least that it needs; more is added to that, as far as its user has it. */
 static int open_within(struct sessions *sessions, struct heap *heap, struct session_owner *owner,
 		       struct session **session, struct refusal *why)
 {
+	struct session_owner spare = *owner;
 	int r = quota_open(sessions, owner->uid, owner->room, why);
 
 	if (r == 0)
 		r = session_open(sessions, heap, owner, session, why);
+	if ((r == -EUSERS || r == -ENOMEM) && may_have_spare(sessions, owner)) {
+		spare.spare = true;
+		r = session_open(sessions, heap, &spare, session, why);
+	}
+	if (r == 0)
+		why->text[0] = '\0';
 	return tell_crowd(sessions, r, why);
 }
 

@@ -13,7 +13,9 @@
  * Two bounds hold: a fixed one for each user, and its share of what there is, as in dbus-broker: where n users have
  * something, one of them may have an (n+1)-th part of what the others have left. So whoever comes finds something, and
  * the more users there are, the less each newcomer can take from the next; alone, a user is hardly bounded by it. A user's
- * first session is its own in any case, with one thread; and operators, who are to see what is wrong, have no shares.
+ * first session is its own in any case, with one thread; and operators, who are to see what is wrong, have no shares. The spare
+ * places that administrators have besides (admission.c) are not counted here: neither what there is nor what their user may have
+ * becomes less by them.
  */
 #include "quota.h"
 
@@ -80,6 +82,8 @@ static void census_take(struct census *census, const struct sessions *sessions, 
 
 	*census = (struct census){ .users = sessions->nusers };
 	LIST_FOREACH(session, &sessions->all, link) {
+		if (session->spare)
+			continue;
 		if (session->uid == uid) {
 			session->bytes = measure(session);
 			usage_add(&census->mine, session);
@@ -204,7 +208,7 @@ int quota_open(const struct sessions *sessions, uid_t uid, uint32_t room[2], str
 	struct census census;
 	int r;
 
-	if (sessions->count >= config->max_sessions)
+	if (sessions->count - sessions->spares >= config->max_sessions)
 		return refuse(why, -EUSERS,
 			      "the daemon has all of its %u sessions; end some, or raise MaxSessions=",
 			      config->max_sessions);

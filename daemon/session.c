@@ -146,17 +146,32 @@ static int refuse_stored(const struct store *store, int r, struct refusal *why)
 		store->count);
 }
 
+/* There are so few of the spare ones that there is room for them in any case. */
+static int charge(struct session *session)
+{
+	if (!session->spare)
+		return heap_charge_minor(session->heap, charge_of(session->room));
+	heap_force(session->heap, charge_of(session->room));
+	return 0;
+}
+
+static int memory_take(struct session *session)
+{
+	return session->spare ? sessionmemories_take_spare(&session->memory)
+			      : sessionmemories_take(&session->sessions->memories, &session->memory);
+}
+
 static int open_resources(struct session *session, struct refusal *why)
 {
 	int r;
 
-	r = heap_charge_minor(session->heap, charge_of(session->room));
+	r = charge(session);
 	if (r < 0)
 		return refuse(
 			why, r,
 			"the daemon has committed all the memory that it may, and has no room for a session; free some of it, or end some clients");
 	session->charged = charge_of(session->room);
-	r = sessionmemories_take(&session->sessions->memories, &session->memory);
+	r = memory_take(session);
 	if (r == 0)
 		r = open_notify(session);
 	if (r == 0)
@@ -206,7 +221,7 @@ static void record_write(const struct session *session)
 	struct ledger_head *head = session->heap->ledger->head;
 
 	*record = (struct ledger_session){
-		.memory = session->memory.number,
+		.memory = session->spare ? LEDGER_NOT_STORED : session->memory.number,
 		.pid = session->pid,
 		.parent = session->parent,
 		.mark = session->mark,
@@ -315,6 +330,7 @@ static void count_in(struct session *session)
 
 	LIST_INSERT_HEAD(&session->sessions->all, session, link);
 	session->sessions->count++;
+	session->sessions->spares += session->spare;
 	HEAPD_COUNT(stats->sessions, 1);
 	HEAPD_COUNT(stats->sessions_ever, 1);
 	events_clients(session->heap);
@@ -327,6 +343,7 @@ static void count_out(struct session *session, bool died)
 	HEAPD_PROBE(client__end, session->heap->name, (uint64_t)session->pid, session->id, died);
 	LIST_REMOVE(session, link);
 	session->sessions->count--;
+	session->sessions->spares -= session->spare;
 	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions - 1);
 	if (died)
 		HEAPD_COUNT(stats->deaths, 1);
@@ -355,6 +372,7 @@ static struct session *session_new(struct sessions *sessions, struct heap *heap,
 		.uid = owner->uid,
 		.read_only = owner->read_only,
 		.administers = owner->administers,
+		.spare = owner->spare,
 		.debug = owner->debug,
 		.room = { owner->room[0], owner->room[1] },
 	};
@@ -438,6 +456,17 @@ void session_claim(struct session *session, pid_t pid, int pidfd, int socket)
 	log_begin(session);
 }
 
+static int drop_spare(struct sessions *sessions, struct heap *heap, struct ledger_session *record)
+{
+	log_info(sessions->log,
+		 "heap '%s': session %" PRIu64
+		 " of process %d ends with the daemon that made it: there was no room "
+		 "to store it",
+		 heap->name, record->id, record->pid);
+	HEAPD_STORE_RELEASE(&record->id, 0);
+	return -ENOENT;
+}
+
 /* What the ledger says of it, as a session without any sockets. */
 static struct session *session_of_record(struct sessions *sessions, struct heap *heap, unsigned index)
 {
@@ -486,20 +515,22 @@ static int rejoin_heap(struct session *session)
 
 int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session)
 {
-	struct session *new = session_of_record(sessions, heap, index);
+	struct ledger_session *record = &heap->clients->records[index];
+	struct session *new;
 	int r = -ENOMEM;
 
+	if (record->memory == LEDGER_NOT_STORED)
+		return drop_spare(sessions, heap, record);
+	new = session_of_record(sessions, heap, index);
 	if (new)
-		r = sessionmemories_restore(&sessions->memories, heap->clients->records[index].memory,
-					    &new->memory);
+		r = sessionmemories_restore(&sessions->memories, record->memory, &new->memory);
 	if (r == 0)
 		r = rejoin_heap(new);
 	if (r < 0) {
 		log_err(sessions->log,
 			"heap '%s': session %" PRIu64 " of process %d cannot be taken up again: %s",
-			heap->name, heap->clients->records[index].id, heap->clients->records[index].pid,
-			strerror(-r));
-		HEAPD_STORE_RELEASE(&heap->clients->records[index].id, 0);
+			heap->name, record->id, record->pid, strerror(-r));
+		HEAPD_STORE_RELEASE(&record->id, 0);
 		if (new)
 			session_free(new);
 		return r;

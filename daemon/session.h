@@ -50,9 +50,10 @@ struct session {
 	uint64_t mark;      /* of the process, see peer.h; for its record */
 	uid_t uid;
 	bool read_only;
-	bool administers;            /* may set settings, and have the heap verified */
-	uint32_t debug;              /* HEAPD_HELLO_DEBUG */
-	bool in_flight;              /* the last reply held an object's address: see clients_hold() */
+	bool administers; /* may set settings, and have the heap verified */
+	bool spare;       /* in one of the places that administrators have besides: see admission.c */
+	uint32_t debug;   /* HEAPD_HELLO_DEBUG */
+	bool in_flight;   /* the last reply held an object's address: see clients_hold() */
 	char client[HEAPD_NAME_MAX]; /* what it calls itself; for people */
 	LIST_ENTRY(session) link;
 };
@@ -66,6 +67,7 @@ struct sessions {
 	LIST_HEAD(, session) all;
 	LIST_HEAD(, session_user) users;
 	unsigned count, nusers;
+	unsigned spares; /* of count */
 	uint64_t next_id;
 	struct log_limit begun, ended, died; /* lines that a process makes by attaching all the time, ... */
 	struct log_limit crowded;            /* ... and by asking for more than its user may have */
@@ -93,6 +95,7 @@ struct session_owner {
 	int pidfd, socket; /* of that process; stay the caller's, who closes them after the session's end */
 	uid_t uid;
 	bool read_only, administers;
+	bool spare;
 	uint32_t debug; /* HEAPD_HELLO_DEBUG */
 	const char *client;
 	uint32_t room[2]; /* HEAPD_ROOM_* */
@@ -111,8 +114,8 @@ int session_set_room(struct session *session, const uint32_t room[2], struct ref
 void session_claim(struct session *session, pid_t pid, int pidfd, int socket);
 
 /*
- * One of the last daemon's, from the ledger's record at that place of its heap, which is dropped if that cannot be. The heap is
- * not looked at by anybody yet. -errno, logged.
+ * One of the last daemon's, from the ledger's record at that place of its heap, which is dropped if that cannot be, as that of a spare
+ * one. The heap is not looked at by anybody yet. -errno, logged.
  */
 int session_restore(struct sessions *sessions, struct heap *heap, unsigned index, struct session **session);
 

@@ -96,6 +96,18 @@ bool sessionmemory_is_new(int fd)
 	       !head.magic;
 }
 
+int sessionmemories_take_spare(struct sessionmemory *memory)
+{
+	struct sessionmemory new = { .fd = memory_create("session", HEAPD_SESSION_SIZE, 0) };
+	int r = new.fd < 0 ? new.fd : map(&new);
+
+	if (r == 0)
+		*memory = new;
+	else if (new.fd >= 0)
+		close(new.fd);
+	return r;
+}
+
 int sessionmemories_take(struct sessionmemories *memories, struct sessionmemory *memory)
 {
 	if (!memories->nready)

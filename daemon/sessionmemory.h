@@ -35,6 +35,8 @@ bool sessionmemories_are_low(const struct sessionmemories *memories);
 
 /* One that was made ahead, or a new one: mapped, and stored where there is a store. -errno. */
 int sessionmemories_take(struct sessionmemories *memories, struct sessionmemory *memory);
+/* A new one that is not stored, and ends with this daemon. -errno. */
+int sessionmemories_take_spare(struct sessionmemory *memory);
 /* The one that the last daemon stored under that number, mapped. -errno; then release it all the same. */
 int sessionmemories_restore(struct sessionmemories *memories, uint64_t number, struct sessionmemory *memory);
 /* Nobody will look for it: out of the store. It stays mapped. */

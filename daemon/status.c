@@ -83,7 +83,7 @@ void status_write(const struct sessions *sessions, char text[STATUS_MAX])
 		put_heap(&line, sessions->heaps[i]);
 	if (sessions->memories.store && sessions->memories.store->kept &&
 	    !store_room(sessions->memories.store))
-		put(&line, "; descriptor store full: nobody more is let in");
+		put(&line, "; descriptor store full: nobody more is let in but administrators, to look");
 }
 
 static void tell(struct status *status)
