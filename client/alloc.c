@@ -28,9 +28,9 @@
 
 _Static_assert(SMALL < HEAPD_CLEAN_SLOT_MIN, "what pop says of small slots is their address, and no more");
 
-static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes, bool wide)
+static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes, uint8_t narrow)
 {
-	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes, wide);
+	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes, narrow);
 }
 
 /* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
@@ -40,7 +40,7 @@ static inline __attribute__((always_inline)) void *slot_finish(const struct heap
 	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
 
 	HEAPD_TSAN_ACQUIRE(slot, elemsize);
-	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_wide);
+	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_narrow);
 }
 
 /* Pops a slot, or WAITS. */
@@ -137,6 +137,8 @@ static __attribute__((noinline)) void *builtin_alloc_other(struct heapd_heap *he
 {
 	uint32_t first = type * HEAPD_SIZECLASS_TOTAL, sizeclass;
 
+	if (!heap)
+		return heap_missing(heap);
 	if (bytes > HEAPD_SMALL_MAX)
 		return large_alloc(heap, first + HEAPD_SIZECLASS_LARGE, bytes, HEAPD_PAGE_SIZE);
 	sizeclass = heapd_sizeclass_of(bytes);
@@ -145,14 +147,13 @@ static __attribute__((noinline)) void *builtin_alloc_other(struct heapd_heap *he
 
 /*
  * The smallest ones have a way on which nothing is asked that is known: what they are cut into, and that such
- * slots are never supplied as clean (HEAPD_CLEAN_SLOT_MIN).
+ * slots are never supplied as clean (HEAPD_CLEAN_SLOT_MIN). No heap, a thread that is not attached or offline, and another
+ * heap than the one it is online in are one question.
  */
 static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_heap *heap, uint32_t type,
 								 size_t bytes)
 {
-	if (unlikely(!heap))
-		return heap_missing(heap);
-	if (unlikely(bytes - 1 >= SMALL || !heapd_self))
+	if (unlikely(bytes - 1 >= SMALL || heap != heapd_here))
 		return builtin_alloc_other(heap, type, bytes);
 	uint32_t class = type * HEAPD_SIZECLASS_TOTAL + (uint32_t)((bytes - 1) >> 4);
 	uint64_t elemsize = ((bytes - 1) | 15) + 1, popped = current_pop_rseq(heap, class, elemsize);
@@ -160,7 +161,7 @@ static inline __attribute__((always_inline)) void *builtin_alloc(struct heapd_he
 	if (unlikely(!popped))
 		return class_alloc_slow(heap, class, elemsize);
 	HEAPD_TSAN_ACQUIRE((void *)(uintptr_t)popped, elemsize);
-	return slot_zero_small((void *)(uintptr_t)popped, elemsize, heap->zero_wide);
+	return slot_zero_small((void *)(uintptr_t)popped, elemsize, heap->zero_narrow);
 }
 
 void *heapd_alloc(heapd_heap *heap, size_t bytes)

@@ -308,7 +308,7 @@ void attach_sequences(struct heapd_heap *heap)
 #if HEAPD_HAVE_RSEQ
 	heapd_rseq_area = __rseq_offset;
 #endif
-	heap->zero_wide = zero_is_wide();
+	heap->zero_narrow = zero_narrow(zero_is_wide());
 	heap->rseq_cpus = heap->path == HEAPD_PATH_RSEQ ? (uint32_t)heap->t.cpus : 0;
 	heap->collect_cpus = heap->t.directory->cycle.special ? 0 : heap->rseq_cpus;
 	heap->hardened = heap->t.directory->cycle.debug & HEAPD_DEBUG_HARDENED;

@@ -52,7 +52,7 @@ struct heapd_heap {
 	uint32_t collect_cpus; /* the same for frees: none, too, where they are not prompt, or debugged */
 	uint32_t alloc_cpus;   /* ... and for the fast path of allocations: none, too, in a hardened heap */
 	bool hardened;         /* see hardened.h */
-	bool zero_wide;        /* small slots are cleared by 32 bytes at a time (zero.h) */
+	uint8_t zero_narrow;   /* smaller slots than this are cleared by 16 bytes at a time (zero.h) */
 	uint32_t read_only;
 	_Atomic uint32_t away; /* reconnect.h: AWAY_*; the daemon's sockets have ended */
 	uint32_t index;        /* the daemon's place for the session */
@@ -125,11 +125,13 @@ extern hidden ptrdiff_t heapd_rseq_area;
 
 /*
  * This thread's record in the session; NULL until the thread is attached. heapd_self is the same while the
- * thread is online, and NULL while it is offline: the fast paths look at that alone. The public gate pointer
- * (heapd_gate_, see heapd.h) goes with heapd_self: at the record's gate, or at one of nobody's.
+ * thread is online, and NULL while it is offline. Two more go with heapd_self: heapd_here, the heap in which the
+ * thread is online, else nothing that is a heap or NULL, so that one comparison tells a fast path that it has a heap,
+ * and is online there; and the public gate pointer (heapd_gate_, see heapd.h), at the record's gate, or at one of nobody's.
  */
 extern hidden __thread struct heapd_thread *heapd_record __attribute__((tls_model("initial-exec")));
 extern hidden __thread struct heapd_thread *heapd_self __attribute__((tls_model("initial-exec")));
+extern hidden __thread const void *heapd_here __attribute__((tls_model("initial-exec")));
 /* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
 /*

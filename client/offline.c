@@ -73,7 +73,7 @@ static void thread_return(struct heapd_heap *heap, struct heapd_thread *self)
 					    __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 	answer_here(heap, self);
 	gate_leave(self);
-	thread_words_online(self);
+	thread_words_online(heap, self);
 }
 
 struct heapd_thread *thread_enter_away(struct heapd_heap *heap, bool *away)

@@ -43,9 +43,11 @@
 
 /* NOLINTBEGIN(cppcoreguidelines-avoid-non-const-global-variables): thread-locals, see client.h */
 static struct heapd_gate_ gate_of_nobody = { .on = 1 };
+static const char nowhere;
 
 __thread struct heapd_thread *heapd_record;
 __thread struct heapd_thread *heapd_self;
+__thread const void *heapd_here = &nowhere;
 __thread struct heapd_gate_ *heapd_gate_ = &gate_of_nobody;
 /* NOLINTEND(cppcoreguidelines-avoid-non-const-global-variables) */
 
@@ -171,15 +173,17 @@ static void record_reset(struct heapd_thread *self)
 	memset(self->edits, 0, sizeof(self->edits));
 }
 
-void thread_words_online(struct heapd_thread *self)
+void thread_words_online(const struct heapd_heap *heap, struct heapd_thread *self)
 {
 	heapd_self = self;
+	heapd_here = heap;
 	heapd_gate_ = (struct heapd_gate_ *)(void *)&self->gate;
 }
 
 void thread_words_offline(void)
 {
 	heapd_self = NULL;
+	heapd_here = &nowhere;
 	heapd_gate_ = &gate_of_nobody;
 }
 
@@ -216,12 +220,12 @@ static void record_show(struct heapd_heap *heap, struct heapd_thread *self, uint
 	phase_obey(self, now);
 	gate_leave(self);
 	if (state == HEAPD_THREAD_ONLINE)
-		thread_words_online(self);
+		thread_words_online(heap, self);
 }
 
 static struct thread_words words_here(void)
 {
-	return (struct thread_words){ &heapd_record, &heapd_self, &heapd_gate_ };
+	return (struct thread_words){ &heapd_record, &heapd_self, &heapd_here, &heapd_gate_ };
 }
 
 static void record_set(struct heapd_heap *heap, struct heapd_thread *self)
@@ -338,6 +342,7 @@ void threads_leave(struct heapd_heap *heap)
 		thread_spares_return(heap, &heap->threads[i]);
 		HEAPD_WRITE_ONCE(*w->record, NULL);
 		*w->self = NULL;
+		*w->here = &nowhere;
 		*w->gate = &gate_of_nobody;
 		*w = (struct thread_words){ 0 };
 		HEAPD_STORE_RELEASE(&heap->threads[i].state, HEAPD_THREAD_FREE);

@@ -8,6 +8,7 @@
 /* The thread-local words of an attached thread, so that detach can clear them in threads that live on. */
 struct thread_words {
 	struct heapd_thread **record, **self;
+	const void **here;
 	struct heapd_gate_ **gate;
 };
 
@@ -29,8 +30,8 @@ hidden int threads_forked(struct heapd_heap *heap, uint32_t state);
 /* In the child of a fork that gets no heap: the thread is an unattached one. */
 hidden void thread_abandon(void);
 
-/* The calling thread's own words (heapd_self, the gate pointer) for being online as `self`, and for being offline. */
-hidden void thread_words_online(struct heapd_thread *self);
+/* The calling thread's own words (heapd_self and those that go with it) for being online as `self`, and for being offline. */
+hidden void thread_words_online(const struct heapd_heap *heap, struct heapd_thread *self);
 hidden void thread_words_offline(void);
 
 /* offline.c: what follows, for threads that are not attached or not online. */

@@ -78,11 +78,18 @@ static inline __attribute__((always_inline)) void *slot_zero_narrow(void *slot, 
 	return slot;
 }
 
-static inline __attribute__((always_inline)) void *slot_zero_small(void *slot, uint64_t bytes, bool wide)
+/* Of how many bytes at least a slot is to be cleared by 32 at a time: in one number, so that it is one comparison. */
+static inline uint8_t zero_narrow(bool wide)
+{
+	return wide ? 32 : UINT8_MAX;
+}
+
+/* narrow: from zero_narrow(). */
+static inline __attribute__((always_inline)) void *slot_zero_small(void *slot, uint64_t bytes, uint8_t narrow)
 {
 	char *at = slot, *end = at + bytes;
 
-	if (!wide || bytes < 32)
+	if (bytes < narrow)
 		return slot_zero_narrow(slot, bytes);
 	clear32_both(at, end - 32);
 	if (bytes > 64)

@@ -19,7 +19,7 @@ static void zero_one(uint64_t bytes, bool wide)
 	unsigned char memory[AROUND + LARGEST + AROUND] __attribute__((aligned(64)));
 
 	memset(memory, 0xa5, sizeof(memory));
-	ck_assert_ptr_eq(slot_zero_small(memory + AROUND, bytes, wide), memory + AROUND);
+	ck_assert_ptr_eq(slot_zero_small(memory + AROUND, bytes, zero_narrow(wide)), memory + AROUND);
 	for (uint64_t i = 0; i < sizeof(memory); i++)
 		ck_must(memory[i] == (i - AROUND < bytes ? 0 : 0xa5), "byte %ld of a slot of %lu, %s stores",
 			(long)i - (long)AROUND, (unsigned long)bytes, wide ? "wide" : "narrow");

@@ -55,7 +55,7 @@ struct bare {
 	uint64_t *lent, *freed; /* by slab */
 	uint16_t *owner;
 	ptrdiff_t area; /* __rseq_offset */
-	bool wide;      /* zero.h */
+	uint8_t narrow; /* zero.h */
 	uint32_t cpus;
 	uint32_t cut; /* slabs in use */
 	uint32_t head, tail;
@@ -145,8 +145,8 @@ static __attribute__((noinline)) void *bare_get(size_t size)
 	if (__builtin_expect(!object, 0))
 		object = refill();
 	if (BARE_STEP >= BARE_CLASS && object)
-		return slot_zero_small((void *)(uintptr_t)object, elemsize, bare.wide);
-	return object ? slot_zero_small((void *)(uintptr_t)object, SLOT, bare.wide) : NULL;
+		return slot_zero_small((void *)(uintptr_t)object, elemsize, bare.narrow);
+	return object ? slot_zero_small((void *)(uintptr_t)object, SLOT, bare.narrow) : NULL;
 }
 
 struct bare_slot {
@@ -307,7 +307,7 @@ static int bare_main(int argc, char **argv)
 		return 2;
 	}
 	bare.area = __rseq_offset;
-	bare.wide = zero_is_wide();
+	bare.narrow = zero_narrow(zero_is_wide());
 	bare.cpus = (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
 	return bench_serve(argv[1], "0", &trade, &hello, NULL);
 }

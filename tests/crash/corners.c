@@ -11,6 +11,7 @@
 #include "../fixture.h"
 #include "calls.h"
 #include "client/client.h"
+#include "client/zero.h"
 #include "conditions.h"
 #include "heapd/session.h"
 
@@ -122,7 +123,7 @@ static void handback_one(struct scene *s)
 static void prepare_narrow(struct scene *s)
 {
 	one_of_each(s);
-	s->heap->zero_wide = false;
+	s->heap->zero_narrow = zero_narrow(false);
 }
 
 static void narrow(struct scene *s)
