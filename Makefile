@@ -407,7 +407,7 @@ TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 
 # What scripts among the tests run.
 needs = $(if $(if $T,$(filter $1 check_$1,$T),all),$2)
-TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,shortage,$(O)/crash/shortage)
+TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
 
 test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) $(TESTS_NEED) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
