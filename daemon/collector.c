@@ -95,13 +95,23 @@ static void log_void(struct collector *c, const struct cycle_result *r, int erro
 				    : "a barrier ring ran full, memory was short, or could not be read");
 }
 
+/* Word by word: others may read it meanwhile, which are a thread of this process (status.c) and processes (cycletrace_read()). */
+static void record_write(struct heapd_cycle_record *to, const struct heapd_cycle_record *record)
+{
+	uint64_t words[sizeof(*record) / 8], *place = (uint64_t *)(void *)to;
+
+	memcpy(words, record, sizeof(words));
+	HEAPD_STORE_RELEASE(&to->cycle, 0);
+	HEAPD_FENCE(); /* whoever reads what follows sees the 0, too: pairs with those readers' fences */
+	for (unsigned i = 1; i < sizeof(words) / 8; i++)
+		HEAPD_WRITE_ONCE(place[i], words[i]);
+	HEAPD_STORE_RELEASE(&to->cycle, record->cycle);
+}
+
 static void record(const struct collector *c, const struct cycle_result *r, bool is_void)
 {
-	struct heapd_cycle_record *record = &c->heap->t.directory->cycles[r->number % HEAPD_CYCLES_KEPT];
-
-	HEAPD_STORE_RELEASE(&record->cycle, 0);
-	HEAPD_FENCE(); /* whoever reads what follows sees the 0, too: pairs with cycletrace_read() */
-	*record = (struct heapd_cycle_record){
+	const struct heapd_cycle_record record = {
+		.cycle = r->number,
 		.began = r->began,
 		.trigger = (uint32_t)r->trigger,
 		.is_void = is_void,
@@ -127,7 +137,8 @@ static void record(const struct collector *c, const struct cycle_result *r, bool
 		.barrier_phase = r->barrier,
 		.scan_phase = r->scan,
 	};
-	HEAPD_STORE_RELEASE(&record->cycle, r->number);
+
+	record_write(&c->heap->t.directory->cycles[r->number % HEAPD_CYCLES_KEPT], &record);
 }
 
 static void count(struct heap *heap, const struct cycle_result *r, uint64_t cpu)

@@ -42,18 +42,29 @@ static double mib(uint64_t bytes)
 	return (double)bytes / (1 << 20);
 }
 
-/* The last whole cycle; NULL if there was none. */
-static const struct heapd_cycle_record *last_cycle(const struct heapd_directory *directory)
+/* A copy, word by word, since the collector's thread may be writing there (record_write()). False: it was, or there is none. */
+static bool record_read(const struct heapd_cycle_record *from, struct heapd_cycle_record *record)
 {
-	const struct heapd_cycle_record *last = NULL;
+	uint64_t cycle = HEAPD_LOAD_ACQUIRE(&from->cycle), words[sizeof(*record) / 8];
+	const uint64_t *place = (const uint64_t *)(const void *)from;
 
-	for (unsigned i = 0; i < HEAPD_CYCLES_KEPT; i++) {
-		const struct heapd_cycle_record *r = &directory->cycles[i];
+	for (unsigned i = 0; i < sizeof(words) / 8; i++)
+		words[i] = HEAPD_READ_ONCE(place[i]);
+	HEAPD_FENCE();
+	memcpy(record, words, sizeof(words));
+	return cycle && HEAPD_READ_ONCE(from->cycle) == cycle;
+}
 
-		if (HEAPD_LOAD_ACQUIRE(&r->cycle) && !r->is_void && (!last || r->began > last->began))
-			last = r;
-	}
-	return last;
+/* The last whole cycle; false if there was none. */
+static bool last_cycle(const struct heapd_directory *directory, struct heapd_cycle_record *last)
+{
+	struct heapd_cycle_record r;
+
+	last->cycle = last->began = 0;
+	for (unsigned i = 0; i < HEAPD_CYCLES_KEPT; i++)
+		if (record_read(&directory->cycles[i], &r) && !r.is_void && r.began > last->began)
+			*last = r;
+	return last->cycle;
 }
 
 static uint64_t took(const struct heapd_cycle_record *r)
@@ -64,13 +75,13 @@ static uint64_t took(const struct heapd_cycle_record *r)
 static void put_heap(struct line *line, const struct heap *heap)
 {
 	const struct heapd_stats *stats = &heap->t.directory->stats;
-	const struct heapd_cycle_record *cycle = last_cycle(heap->t.directory);
+	struct heapd_cycle_record cycle;
 
 	put(line, "; %s: %.1f of %.1f MiB", heap->name, mib(HEAPD_READ_ONCE(stats->committed)),
 	    mib(heap_limit(heap)));
-	if (cycle)
+	if (last_cycle(heap->t.directory, &cycle))
 		put(line, ", %.1f live, gc %" PRIu64 " took %.1f ms", mib(HEAPD_READ_ONCE(stats->gc_live)),
-		    cycle->cycle, (double)took(cycle) / 1e6);
+		    cycle.cycle, (double)took(&cycle) / 1e6);
 }
 
 void status_write(const struct sessions *sessions, char text[STATUS_MAX])
