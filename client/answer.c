@@ -239,7 +239,8 @@ static void answer_handler(int number, siginfo_t *info, void *context)
 	self = HEAPD_READ_ONCE(heapd_record);
 	/* Whoever else sends this signal is not answered. */
 	if (heap && self && info->si_code == SI_TKILL) {
-		handshake_signal_seen(heap, thread_index(heap, self));
+		handshake_signal_seen(heap, thread_index(heap, self),
+				      &((const ucontext_t *)context)->uc_stack);
 		answer_interrupted(heap, self, (const ucontext_t *)context);
 	}
 	atomic_fetch_sub(&answering, 1);

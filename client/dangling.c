@@ -4,7 +4,8 @@
  * found when what they point to has been taken back.
  *
  * Looked through is what this process alone can write: data, malloc's heap, anonymous mappings. Left out are the stacks of
- * attached threads, which are scanned, the agent's own, and the library's record of the attachment. Memory may be unmapped
+ * attached threads, which are scanned, their alternate stacks for signals, where a scan's own handler leaves the registers of what it
+ * interrupted, the agent's own stack, and the library's record of the attachment. Memory may be unmapped
  * while it is read: so the kernel copies it (process_vm_readv) to a buffer, which is a shared mapping, and
  * therefore not looked through itself.
  *
@@ -23,6 +24,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "handshake.h"
 #include "heapd/session.h"
 #include "place.h"
 #include "report.h"
@@ -67,7 +69,8 @@ static bool is_left_out(const struct heapd_heap *heap, const struct mapping *own
 	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++) {
 		const struct heapd_thread *thread = &heap->threads[i];
 		uint64_t low = HEAPD_READ_ONCE(thread->stack_low), high = HEAPD_READ_ONCE(thread->stack_high);
-		if (HEAPD_READ_ONCE(thread->state) != HEAPD_THREAD_FREE && at >= low && at < high)
+		if (HEAPD_READ_ONCE(thread->state) != HEAPD_THREAD_FREE &&
+		    ((at >= low && at < high) || handshake_on_alternate(heap, i, at)))
 			return true;
 	}
 	return false;

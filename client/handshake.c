@@ -45,10 +45,12 @@
 
 struct asked {
 	_Atomic uint32_t seen; /* the handler's: signals that have arrived */
-	uint32_t seen_before;  /* when the last was sent */
-	uint32_t tid;          /* to whom; 0: to nobody that has not seen it */
-	uint32_t told;         /* the thread whose blocking was reported */
-	uint32_t blocked;      /* looks in a row that found it blocked */
+	uint64_t alternate;    /* the handler's: the thread's alternate stack, as the signal found it, ... */
+	uint64_t alternate_bytes; /* ... or 0 */
+	uint32_t seen_before;     /* when the last was sent */
+	uint32_t tid;             /* to whom; 0: to nobody that has not seen it */
+	uint32_t told;            /* the thread whose blocking was reported */
+	uint32_t blocked;         /* looks in a row that found it blocked */
 	uint64_t sent_ns;
 };
 
@@ -68,9 +70,21 @@ void handshake_free(struct heapd_heap *heap)
 	heap->asked = NULL;
 }
 
-void handshake_signal_seen(struct heapd_heap *heap, uint32_t index)
+void handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate)
 {
-	atomic_fetch_add_explicit(&heap->asked[index].seen, 1, memory_order_relaxed);
+	struct asked *asked = &heap->asked[index];
+	bool there = !(alternate->ss_flags & SS_DISABLE);
+
+	HEAPD_WRITE_ONCE(asked->alternate, (uint64_t)(uintptr_t)alternate->ss_sp);
+	HEAPD_WRITE_ONCE(asked->alternate_bytes, there ? alternate->ss_size : 0);
+	atomic_fetch_add_explicit(&asked->seen, 1, memory_order_relaxed);
+}
+
+bool handshake_on_alternate(const struct heapd_heap *heap, uint32_t index, uint64_t at)
+{
+	const struct asked *asked = &heap->asked[index];
+
+	return at - HEAPD_READ_ONCE(asked->alternate) < HEAPD_READ_ONCE(asked->alternate_bytes);
 }
 
 /* The line of the thread's status that begins with this name: signals as a mask; 0: it cannot be had. */

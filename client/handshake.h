@@ -2,6 +2,8 @@
 #ifndef HEAPD_CLIENT_HANDSHAKE_H
 #define HEAPD_CLIENT_HANDSHAKE_H
 
+#include <signal.h>
+
 #include "client.h"
 
 /* The agent's memory from one look to the next. All 0 to begin with. */
@@ -19,8 +21,11 @@ struct handshake {
  */
 hidden uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h);
 
-/* The handler's, on the thread of that record: the signal has arrived. */
-hidden void handshake_signal_seen(struct heapd_heap *heap, uint32_t index);
+/* The handler's, on the thread of that record: the signal has arrived; the thread has this alternate stack for handlers. */
+hidden void handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate);
+
+/* Whether an address lies in the alternate stack that the thread of that record had when it was last asked. */
+hidden bool handshake_on_alternate(const struct heapd_heap *heap, uint32_t index, uint64_t at);
 
 /* With an attachment: the table of what was asked of each thread. */
 hidden int handshake_init(struct heapd_heap *heap);

@@ -4,6 +4,7 @@
 #include "numbers.h"
 
 #include <stdio.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define MANY 20000u
@@ -222,13 +223,18 @@ START_TEST(the_barrier_hides_nothing)
 }
 END_TEST
 
-static __attribute__((noinline)) void hide_in_malloc(uint64_t **words)
+static __attribute__((noinline)) void hide_in(uint64_t *word)
+{
+	*word = (uint64_t)(uintptr_t)node_new(1, NULL);
+	/* One in sight, so that the slab stays. */
+	ck_call(heapd_root_set(heap, "seen", node_new(2, NULL)));
+}
+
+static void hide_in_malloc(uint64_t **words)
 {
 	*words = calloc(8, sizeof(**words));
 	ck_assert_ptr_nonnull(*words);
-	(*words)[3] = (uint64_t)(uintptr_t)node_new(1, NULL);
-	/* One in sight, so that the slab stays. */
-	ck_call(heapd_root_set(heap, "seen", node_new(2, NULL)));
+	hide_in(&(*words)[3]);
 }
 
 START_TEST(a_pointer_in_malloc_is_told_of)
@@ -268,6 +274,46 @@ START_TEST(a_pointer_that_is_held_elsewhere_does_not_dangle)
 }
 END_TEST
 
+/* Online, so that this thread is asked by a signal. */
+static void collect_asked(void)
+{
+	uint64_t finished = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished);
+
+	stack_wipe();
+	ck_call(heapd_collect_start(heap));
+	while (HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished) == finished)
+		usleep(1000);
+}
+
+/* Where the library's own handler runs, and leaves what it saw, while the thread has it; then memory as any. */
+START_TEST(an_alternate_stack_is_a_stack)
+{
+	enum { BYTES = 1 << 20 };
+	uint64_t *low =
+		(uint64_t *)mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	const stack_t alternate = { .ss_sp = low, .ss_size = BYTES };
+	stack_t before;
+	char wanted[100];
+
+	if (UNDER_TSAN) {
+		puts("SKIP an_alternate_stack_is_a_stack: ThreadSanitizer has reserved more than can be read");
+		return;
+	}
+	ck_assert_ptr_ne(low, MAP_FAILED);
+	ck_assert_int_eq(sigaltstack(&alternate, &before), 0);
+	hide_in(&low[1]);
+	snprintf(wanted, sizeof(wanted), "the word at 0x%lx (", (unsigned long)(uintptr_t)&low[1]);
+	for (unsigned i = 0; i < 3; i++)
+		collect_asked();
+	ck_assert(!comes_to_be_heard(wanted));
+	ck_assert_int_eq(sigaltstack(&before, NULL), 0);
+	for (unsigned i = 0; i < 2; i++)
+		collect_asked();
+	ck_assert(comes_to_be_heard(wanted));
+	munmap(low, BYTES);
+}
+END_TEST
+
 START_TEST(words_that_are_not_known_are_told_of)
 {
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
@@ -300,5 +346,6 @@ int main(void)
 	tcase_add_checked_fixture(dangling, setup_dangling, attached_stop);
 	tcase_add_test(dangling, a_pointer_in_malloc_is_told_of);
 	tcase_add_test(dangling, a_pointer_that_is_held_elsewhere_does_not_dangle);
+	tcase_add_test(dangling, an_alternate_stack_is_a_stack);
 	return attached_run(dangling, suite);
 }
