@@ -17,7 +17,8 @@
  * copy is 16 bytes for 64 objects, and the cycle's would have to be put back.
  *
  * The sweep waits for it, and so does whoever wants the memory: there is a budget, and what is not counted when it is used
- * up is said to be more. A dead client's words are read once, from its file, and are only ever candidates for pointers;
+ * up is said to be more. It is one of this thread's processor time: where others have the machine, the sweep takes longer by as much, and
+ * by the clock nothing at all would be counted there. A dead client's words are read once, from its file, and are only ever candidates for pointers;
  * how many there are, it says itself, and the budget bounds that, too.
  */
 #include "receipts.h"
@@ -73,7 +74,7 @@ struct count {
 	struct receipts *receipts;
 	struct heapd_receipt *receipt;
 	struct client client; /* for its descriptor */
-	uint64_t until;       /* CLOCK_MONOTONIC, ns */
+	uint64_t until;       /* clock_cpu_ns() */
 	bool cut;
 };
 
@@ -177,7 +178,7 @@ void receipts_cycle_ended(struct heap *heap)
 
 static bool is_late(struct count *c)
 {
-	c->cut = c->cut || clock_ns() >= c->until;
+	c->cut = c->cut || clock_cpu_ns() >= c->until;
 	return c->cut;
 }
 
@@ -404,7 +405,7 @@ static void count_all(struct count *c, struct place *place)
 
 void receipts_count(struct heap *heap, uint64_t budget_ns)
 {
-	struct count c = { .heap = heap, .receipts = heap->receipts, .until = clock_ns() + budget_ns };
+	struct count c = { .heap = heap, .receipts = heap->receipts, .until = clock_cpu_ns() + budget_ns };
 	struct place place;
 
 	if (!heap->receipts)
