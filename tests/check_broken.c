@@ -213,19 +213,25 @@ static void file_write(int fd, const void *bytes, size_t n, uint64_t at)
 		err(1, "pwrite");
 }
 
+static void file_read(int fd, void *bytes, size_t n, uint64_t at)
+{
+	if (pread(fd, bytes, n, (off_t)at) != (ssize_t)n)
+		err(1, "pread");
+}
+
 /* The span of the second root's object, moved to where nothing was ever committed, and made much larger. */
 static void hollow_make(int fd)
 {
 	uint64_t root_at = kinds[ROOTS].from + sizeof(struct heapd_root_record);
 	struct heapd_root_record root;
 	struct heapd_span span;
+	uint64_t base; /* not the default one where a sanitizer has that for itself */
 	uint32_t page;
 
-	if (pread(fd, &root, sizeof(root), (off_t)root_at) != sizeof(root))
-		err(1, "pread");
-	page = (uint32_t)((root.object - HEAPD_BASE_DEFAULT) >> HEAPD_PAGE_SHIFT);
-	if (pread(fd, &span, sizeof(span), (off_t)(kinds[SPANS].from + page * sizeof(span))) != sizeof(span))
-		err(1, "pread");
+	file_read(fd, &base, sizeof(base), offsetof(struct heapd_directory, base));
+	file_read(fd, &root, sizeof(root), root_at);
+	page = (uint32_t)((root.object - base) >> HEAPD_PAGE_SHIFT);
+	file_read(fd, &span, sizeof(span), kinds[SPANS].from + page * sizeof(span));
 	root.object += HOLLOW_PAGE * HEAPD_PAGE_SIZE;
 	page += HOLLOW_PAGE;
 	span.npages = HOLLOW_PAGES;
