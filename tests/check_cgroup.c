@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "objects.h"
+#include "wipe.h"
 
 #define CGROUP_BYTES (192ul << 20)
 #define LEAST_BYTES  (64ul << 20) /* that much of it has to be usable */
@@ -277,6 +278,7 @@ static void live_in_small_group(heapd_heap *heap, struct chain **chain)
 	free_half(*chain);
 	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 4), HEAP_BYTES / 4);
 	*chain = NULL;
+	stack_wipe();
 	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 2), HEAP_BYTES / 2);
 }
 
