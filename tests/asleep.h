@@ -12,6 +12,7 @@
 #include <poll.h>
 
 #include "heapd.h"
+#include "heapd/atomic.h"
 
 /* Until a signal's handler has run, or so many milliseconds have passed; -1: no matter how many. */
 static inline void asleep(heapd_heap *own, int ms)
