@@ -162,7 +162,7 @@ START_TEST(a_program_can_be_started_with_all_that_is_kept)
 	store_remove(&store, "session.100000");
 	ck_assert_int_eq(put(&store, 1), -ENOTCONN);
 	/* Twice as long, it could not: the bound is one that counts. */
-	names = realloc(names, 2 * strlen(names) + 1);
+	names = realloc(names, 2 * (strlen(names) + 1));
 	memcpy(names + strlen(names) + 1, names, strlen(names) + 1);
 	names[strlen(names)] = ':';
 	ck_assert_int_eq(status_of(names, "/bin/true"), 77);
