@@ -224,7 +224,8 @@ END_TEST
 /* With the library: ----------------------------------------------------------------------------------------- */
 
 static heapd_heap *heap;
-static pthread_barrier_t attached;
+static pthread_barrier_t barriers[8],
+	*attached; /* one each time: threads that stay may not have left it yet */
 static _Atomic unsigned refused;
 static char said[256];
 
@@ -237,7 +238,7 @@ static void *attach_and_stay(void *arg)
 		refused++;
 	else if (r < 0)
 		snprintf(said, sizeof(said), "%d: %s", r, heapd_error());
-	pthread_barrier_wait(&attached);
+	pthread_barrier_wait(attached);
 	if (arg)
 		for (;;)
 			pause();
@@ -256,11 +257,13 @@ static unsigned refused_of(unsigned n, bool stay_there)
 
 	refused = 0;
 	said[0] = '\0';
-	pthread_barrier_init(&attached, NULL, n + 1);
+	attached = attached ? attached + 1 : barriers;
+	ck_assert_ptr_ne(attached, &barriers[sizeof(barriers) / sizeof(barriers[0])]);
+	pthread_barrier_init(attached, NULL, n + 1);
 	for (unsigned i = 0; i < n; i++)
 		if (pthread_create(&threads[i], NULL, attach_and_stay, stay_there ? said : NULL))
 			return 1000;
-	pthread_barrier_wait(&attached);
+	pthread_barrier_wait(attached);
 	for (unsigned i = 0; i < n && !stay_there; i++)
 		pthread_join(threads[i], NULL);
 	return said[0] ? 2000 : refused;
