@@ -233,19 +233,24 @@ static struct ledger_ticket *ticket_free(struct roots *roots)
 
 	while (i < roots->high && roots->tickets[i].end)
 		i++;
-	if (i == roots->high)
-		roots->high++;
 	return &roots->tickets[i];
 }
 
-/* Nobody looks at what the ticket holds until its end is there: so it is shaded by itself. */
+/*
+ * Nobody looks at what the ticket holds until its end is there: so it is shaded by itself. How many places there are is raised
+ * with the mutex held, since the collector's thread goes by it (roots_look()).
+ */
 static void ticket_begin(struct heap *heap, struct ledger_ticket *t, uint64_t object, uint64_t end)
 {
+	struct roots *roots = heap->roots;
+
 	collection_shade(heap, object);
 	pthread_mutex_lock(&heap->collection->mutex);
+	if (t == &roots->tickets[roots->high])
+		roots->high++;
 	t->object = object;
 	HEAPD_STORE_RELEASE(&t->end, end);
-	heap->roots->n++;
+	roots->n++;
 	pthread_mutex_unlock(&heap->collection->mutex);
 	/* A cycle may have begun in between. */
 	collection_shade(heap, object);
