@@ -19,6 +19,11 @@
  * first handshake waits for a slab on its way from the ring to the spare. Only while it waits for the
  * daemon has it left the gate, with nothing on its way: what it has taken lies in its spares. When it is
  * done is a safepoint.
+ *
+ * It is offline meanwhile: its agent answers a scan for it, and nobody has to wake a hundred threads that wait for supply in
+ * order to hear that they do. A thread may have come here in the midst of being offline (offline.c); what it saved
+ * then is put back before it can go offline by that again. On a stack that is not its own it stays online: where that begins
+ * and ends only the signal's frame says.
  */
 #include "refill.h"
 
@@ -39,6 +44,7 @@
 #include "report.h"
 #include "sample.h"
 #include "share.h"
+#include "thread.h"
 
 #define WAIT_STEP_NS (50 * CLOCK_MS)
 #define SPARES_LEFT  2u /* places for spares that freed slots do not take */
@@ -391,6 +397,21 @@ static int ring_wait(struct heapd_heap *heap, uint32_t class, uint64_t ns)
 	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
 }
 
+/* With the gate left. */
+static int supply_sleep(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t ns,
+			bool full)
+{
+	struct thread_saved saved = thread_saved(self);
+	int error;
+
+	if (thread_is_at_home(self))
+		heapd_thread_offline(heap);
+	error = full ? share_wait(heap, ns) : ring_wait(heap, class, ns);
+	heapd_thread_online(heap);
+	thread_saved_restore(self, &saved);
+	return error;
+}
+
 /*
  * Asks for supply and waits a while for there being some. 0: look again (and ask again: a bell can be
  * lost with whoever rang it). EDQUOT: this user may have no more. ENOMEM and EAGAIN as supply_failed() has them.
@@ -407,7 +428,7 @@ static int supply_wait(struct heapd_heap *heap, struct heapd_thread *self, uint3
 	if (atomic_load(&heap->away) == AWAY_LOST)
 		return EAGAIN;
 	gate_leave(self);
-	error = full ? share_wait(heap, left) : ring_wait(heap, class, left);
+	error = supply_sleep(heap, self, class, left, full);
 	gate_enter(self);
 	if (left)
 		wait_count(heap, self, clock_now() - begin);

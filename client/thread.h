@@ -2,6 +2,8 @@
 #ifndef HEAPD_CLIENT_THREAD_H
 #define HEAPD_CLIENT_THREAD_H
 
+#include <string.h>
+
 #include "client.h"
 #include "heapd/session.h"
 
@@ -55,6 +57,34 @@ static inline void thread_leave(bool away)
 {
 	if (unlikely(away))
 		thread_leave_away();
+}
+
+/* The caller runs on the stack that the thread was made with. */
+static inline bool thread_is_at_home(const struct heapd_thread *self)
+{
+	uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+
+	return here - self->stack_low < self->stack_high - self->stack_low;
+}
+
+/* What a thread saved as it went offline: for a call of its own in which it goes offline once more, and comes back. */
+struct thread_saved {
+	uint64_t sp, registers[sizeof(((struct heapd_thread *)0)->saved_regs) / 8];
+};
+
+static inline struct thread_saved thread_saved(const struct heapd_thread *self)
+{
+	struct thread_saved saved = { .sp = self->saved_sp };
+
+	memcpy(saved.registers, self->saved_regs, sizeof(saved.registers));
+	return saved;
+}
+
+/* The thread is online: nobody else reads it. */
+static inline void thread_saved_restore(struct heapd_thread *self, const struct thread_saved *saved)
+{
+	self->saved_sp = saved->sp;
+	memcpy(self->saved_regs, saved->registers, sizeof(saved->registers));
 }
 
 static inline uint32_t thread_index(const struct heapd_heap *heap, const struct heapd_thread *self)

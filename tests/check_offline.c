@@ -215,7 +215,7 @@ static void *call_away(void *arg)
 /* While a call waits for the daemon, with what it holds on its stack, the thread is online. */
 START_TEST(online_within_a_call)
 {
-	static void *(*const calls[])(void) = { small_of_a_size_never_used, large, new_root };
+	static void *(*const calls[])(void) = { large, new_root };
 	struct awaited a = { .call = calls[_i] };
 	uint64_t end = fixture_now_ns() + 2000000000u;
 	uint32_t state;
@@ -240,6 +240,100 @@ START_TEST(online_within_a_call)
 	ck_assert_uint_eq(state, HEAPD_THREAD_ONLINE);
 	ck_assert(a.away_before && a.away_after);
 	ck_assert_ptr_nonnull(a.result);
+}
+END_TEST
+
+/* How a thread waits for supply. */
+enum waiting { WAITS_ONLINE, WAITS_AWAY, WAITS_ELSEWHERE };
+
+struct waiter {
+	enum waiting how;
+	struct heapd_thread *record;
+	uint64_t sp_before, sp_after;
+	uint32_t state_after;
+	void *result;
+};
+
+static struct waiter *waiter_of_handler;
+
+static void wait_for_supply(struct waiter *w)
+{
+	w->sp_before = heapd_record->saved_sp;
+	__atomic_store_n(&w->record, heapd_record, __ATOMIC_RELEASE);
+	pthread_barrier_wait(&all_there);
+	w->result = small_of_a_size_never_used();
+	w->sp_after = heapd_record->saved_sp;
+	w->state_after = heapd_record->state;
+}
+
+static void wait_in_handler(int number)
+{
+	(void)number;
+	wait_for_supply(waiter_of_handler);
+}
+
+/* On a stack of which nobody knows but the kernel. */
+static void wait_elsewhere(struct waiter *w)
+{
+	stack_t stack = { .ss_size = 1 << 18, .ss_sp = malloc(1 << 18) }, none = { .ss_flags = SS_DISABLE };
+	struct sigaction sa = { .sa_handler = wait_in_handler, .sa_flags = SA_ONSTACK };
+
+	waiter_of_handler = w;
+	ck_assert_int_eq(sigaltstack(&stack, NULL), 0);
+	ck_assert_int_eq(sigaction(SIGUSR1, &sa, NULL), 0);
+	ck_assert_int_eq(pthread_kill(pthread_self(), SIGUSR1), 0);
+	ck_assert_int_eq(sigaltstack(&none, NULL), 0);
+	free(stack.ss_sp);
+}
+
+static void *waiter_run(void *arg)
+{
+	struct waiter *w = (struct waiter *)arg;
+
+	ck_call(heapd_thread_attach(heap));
+	if (w->how == WAITS_AWAY)
+		ck_call(heapd_thread_offline(heap));
+	if (w->how == WAITS_ELSEWHERE)
+		wait_elsewhere(w);
+	else
+		wait_for_supply(w);
+	return NULL;
+}
+
+/*
+ * Who waits for supply holds nothing that its stack above does not show: it is offline, the agent answers for it, and what it
+ * saved before, if it was so before, stands again.
+ */
+START_TEST(offline_while_waiting_for_supply)
+{
+	struct waiter w = { .how = (enum waiting)_i };
+	uint64_t end = fixture_now_ns() + 10000000000u;
+	pthread_t thread;
+	uint32_t state;
+	uint64_t sp;
+
+	cpu_pin(sched_getcpu());
+	pthread_barrier_init(&all_there, NULL, 2);
+	ck_assert_int_eq(pthread_create(&thread, NULL, waiter_run, &w), 0);
+	while (!__atomic_load_n(&w.record, __ATOMIC_ACQUIRE))
+		usleep(100);
+	attached_daemon_stop();
+	pthread_barrier_wait(&all_there);
+	do {
+		usleep(1000);
+		state = HEAPD_LOAD_ACQUIRE(&w.record->state);
+		sp = w.record->saved_sp;
+	} while ((state != HEAPD_THREAD_OFFLINE || sp == w.sp_before) && w.how != WAITS_ELSEWHERE &&
+		 fixture_now_ns() < end);
+	/* Not for a moment, but while it waits. */
+	usleep(w.how == WAITS_ELSEWHERE ? 100000 : 0);
+	state = HEAPD_LOAD_ACQUIRE(&w.record->state);
+	kill(fixture.daemon, SIGCONT);
+	pthread_join(thread, NULL);
+	ck_assert_uint_eq(state, w.how == WAITS_ELSEWHERE ? HEAPD_THREAD_ONLINE : HEAPD_THREAD_OFFLINE);
+	ck_assert_ptr_nonnull(w.result);
+	ck_assert_uint_eq(w.state_after, w.how == WAITS_AWAY ? HEAPD_THREAD_OFFLINE : HEAPD_THREAD_ONLINE);
+	ck_assert_uint_eq(w.sp_after, w.sp_before);
 }
 END_TEST
 
@@ -306,7 +400,8 @@ int main(void)
 	tcase_add_test(tcase, away_unless_told);
 	tcase_add_test(tcase, calls_while_away);
 	tcase_add_test(tcase, barrier_while_away);
-	tcase_add_loop_test(tcase, online_within_a_call, 0, 3);
+	tcase_add_loop_test(tcase, online_within_a_call, 0, 2);
+	tcase_add_loop_test(tcase, offline_while_waiting_for_supply, 0, 3);
 	tcase_add_test(tcase, online_within_free);
 	tcase_add_test(tcase, threads_of_the_away);
 	return attached_run(tcase, suite_create("offline"));
