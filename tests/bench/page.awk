@@ -231,7 +231,7 @@ END {
 	if (nworkers) {
 		heading("Four kinds of work for a collector")
 		figure("work.svg", "longest pauses")
-		print "One process each, as fast as it can, of one run. Pauses in us: heapd's are the processor time of a thread's answer to a cycle, and stop that thread alone; the others stop all. Of fewer than a thousand, 99.9 % is the longest. Memory: the most that was resident, of heapd the most that was committed of the heap; heapd and Java had 1 GiB at most.\n"
+		print "One process each, as fast as it can, of one run; the first quarter of it, in which heaps grow, is not counted. Pauses in us: heapd's are the processor time of a thread's answer to a cycle, and stop that thread alone; the others stop all. Of fewer than a thousand, 99.9 % is the longest. Memory: the most that was resident, of heapd the most that was committed of the heap; heapd and Java had 1 GiB at most.\n"
 		split("a b c d", kinds)
 		says["a"] = "a: blocks of 1 MiB in a loop, a hundred kept"
 		says["b"] = "b: a hundred threads, each with buffers of 10 KiB that are dropped at once"

@@ -20,6 +20,7 @@ const (
 	buffer  = 10240
 	nodes   = 250000
 	entries = 25000
+	warm    = 3
 )
 
 type node struct {
@@ -99,17 +100,24 @@ func (w *work) run(kind byte) float64 {
 	case 'd':
 		w.cache = make([]*entry, entries)
 	}
-	begin, often := time.Now(), uint64(64)
+	often, before := uint64(64), uint64(0)
 	if kind <= 'b' {
 		often = 1
 	}
-	for time.Since(begin).Seconds() < w.seconds {
+	begin := time.Now()
+	counted := begin.Add(time.Duration(w.seconds / warm * 1e9))
+	end, now := counted.Add(time.Duration(w.seconds*1e9)), begin
+	for now.Before(end) {
 		for i := uint64(0); i < often; i++ {
 			w.step(kind)
 			w.steps++
 		}
+		now = time.Now()
+		if now.Before(counted) {
+			begin, before = now, w.steps
+		}
 	}
-	return float64(w.steps) / time.Since(begin).Seconds()
+	return float64(w.steps-before) / now.Sub(begin).Seconds()
 }
 
 func peak() float64 {
