@@ -197,7 +197,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more fuzz fuzz-build soak FORCE
+.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more crash-stores fuzz fuzz-build soak FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
@@ -444,9 +444,19 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 # that tests/crash/explained.txt does not explain. It may only go down.
 CRASH_GAPS ?= 1800
 CRASH_COVERED := $(O)/crash/covered
+# The same of the daemon's stores, and of tests/crash/explained-stores.txt.
+CRASH_STORES_GAPS ?= 139
+CRASH_STORES := $(O)/crash/stores.covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
-	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(O)/crash/stores --again 12 && $(O)/crash/bits && \
-		$(O)/crash/faults && $(O)/crash/shortage
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(SUBMAKE) crash-stores && \
+		$(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
+
+crash-stores: ## of that, the daemon, and whether each of its stores has had its death: half an hour
+	@scripts/install-deps check
+	$(SUBMAKE) $(JOBS) tests
+	@rm -f $(CRASH_STORES)
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/stores --again 12 --cover $(CRASH_STORES) --sites $(CRASH_STORES).all && \
+		tests/crash/gaps $(HEAPD) $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all
 
 crash-clients: ## of that, clients killed, and whether every instruction of the library has had its death
 	@scripts/install-deps check

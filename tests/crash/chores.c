@@ -31,13 +31,19 @@
 #define THREADS 72u
 #define USER    41000
 
-/* In place of the attachment that this process began with. */
-static bool attach_again(struct scene *s, const char *heap, uint32_t flags, uid_t uid)
+static void quiet(void *arg, int kind, const char *text)
+{
+	(void)arg, (void)kind, (void)text;
+}
+
+bool chore_attach(struct scene *s, const char *heap, uint32_t flags, uid_t uid)
 {
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
 	const gid_t group = (gid_t)uid;
 
 	options.flags = flags;
+	options.report = quiet;
+	options.supply_timeout_ms = options.request_timeout_ms = s->patience_ms;
 	heapd_detach(s->heap);
 	if (uid && (setgroups(1, &group) < 0 || setgid(group) < 0 || setuid(uid) < 0))
 		return false;
@@ -46,9 +52,22 @@ static bool attach_again(struct scene *s, const char *heap, uint32_t flags, uid_
 
 /* An operator's ---------------------------------------------------------------------------------------------------- */
 
+void chore_tool(const char *heap, const char *const arguments[])
+{
+	const char *build = getenv("HEAPD_TEST_BUILD"), *argv[12] = { "heapctl", "-H", heap, "--no-pager" };
+	char program[4096];
+
+	for (unsigned i = 0; arguments[i] && i < 6; i++)
+		argv[4 + i] = arguments[i];
+	snprintf(program, sizeof(program), "%s/heapctl", build ? build : "build");
+	alarm(3); /* some go on until they are told */
+	if (freopen("/dev/null", "w", stdout))
+		execv(program, (char *const *)(uintptr_t)argv);
+}
+
 static void tool(struct scene *s)
 {
-	static const char *const verbs[][4] = {
+	static const char *const verbs[][5] = {
 		{ "clients", "--bytes" },
 		{ "clients" },
 		{ "roots" },
@@ -59,22 +78,28 @@ static void tool(struct scene *s)
 		{ "types" },
 		{ "spans" },
 		{ "histo" },
-		{ "histo", "--live" },
+		{ "histo", "--live", "--age" },
 		{ "status" },
 		{ "log" },
 		{ "verify" },
 		{ "gc" },
 		{ "retained" },
 		{ "leaks", "2", "0" },
+		{ "leaks", "--by=site", "1" },
+		{ "leaks", "--by=root", "1" },
+		{ "users" },
+		{ "profile", "1" },
+		{ "snapshot", "-o", "/dev/null" },
+		{ "map", "-o", "/dev/null" },
+		{ "why", "0x110000000000" },
+		{ "who", "0x110000000000" },
+		{ "events" },
 	};
-	const char *build = getenv("HEAPD_TEST_BUILD"), *const * verb;
-	char program[4096];
+	static const char *const heaps[] = { FIXTURE_HEAP, FIXTURE_HEAP, FIXTURE_HEAP,
+					     CHORES_HEAP,  "checked",    "hard" };
+	unsigned draw = (unsigned)getpid();
 
-	verb = verbs[(unsigned)getpid() % (sizeof(verbs) / sizeof(verbs[0]))];
-	snprintf(program, sizeof(program), "%s/heapctl", build ? build : "build");
-	if (!freopen("/dev/null", "w", stdout))
-		_exit(1);
-	execl(program, "heapctl", "-H", FIXTURE_HEAP, "--no-pager", verb[0], verb[1], verb[2], (char *)NULL);
+	chore_tool(heaps[draw % 6], verbs[draw / 6 % (sizeof(verbs) / sizeof(verbs[0]))]);
 	(void)s;
 }
 
@@ -106,13 +131,16 @@ static void new_type(struct scene *s)
 	heapd_type *type;
 	char name[32];
 
-	if (!attach_again(s, CHORES_HEAP, 0, 0))
+	if (!chore_attach(s, CHORES_HEAP, 0, 0))
 		return;
 	snprintf(name, sizeof(name), "fresh %u", n);
 	type = n % 2 ? heapd_type_define(s->heap, name, struct node, next)
 		     : heapd_type_define_flex(s->heap, name, struct flexible, tail, first);
 	if (!type)
 		return;
+	/* No field named: all of its words. */
+	if (n % 4 == 0)
+		use(heapd_new_array(heapd_type_define(s->heap, "all", struct node), struct node, 3));
 	heapd_type_watch_dead(type);
 	use(heapd_type_alloc(type, n % 2 ? sizeof(struct node) : sizeof(struct flexible)));
 	if (n % 2)
@@ -136,7 +164,7 @@ static void mourn(struct scene *s)
 {
 	heapd_type *watched;
 
-	if (!attach_again(s, CHORES_HEAP, 0, 0))
+	if (!chore_attach(s, CHORES_HEAP, 0, 0))
 		return;
 	watched = heapd_type_define(s->heap, "watched", struct node, next);
 	if (!watched)
@@ -229,6 +257,8 @@ static void fill(struct scene *s)
 			heapd_store(&s->stage->field[0], n);
 		}
 		use(heapd_alloc(s->heap, 16000));
+		for (unsigned i = 1; i < 30; i++)
+			use(heapd_alloc_leaf(s->heap, 600 * i));
 		heapd_store(&s->stage->field[0], NULL);
 		use(heapd_alloc(s->heap, 16000));
 	}
@@ -290,7 +320,7 @@ static void read_only(struct scene *s)
 	struct heapd_info info = HEAPD_SIZED(info);
 	heapd_type *stages;
 
-	if (!attach_again(s, FIXTURE_HEAP, HEAPD_ATTACH_READ_ONLY, 0))
+	if (!chore_attach(s, FIXTURE_HEAP, HEAPD_ATTACH_READ_ONLY, 0))
 		return;
 	stages = heapd_type_find(s->heap, "stage");
 	if (stages)
@@ -312,7 +342,7 @@ static void user(struct scene *s)
 {
 	heapd_type *nodes;
 
-	if (!attach_again(s, FIXTURE_HEAP, 0, USER + (uid_t)getpid() % 3))
+	if (!chore_attach(s, FIXTURE_HEAP, 0, USER + (uid_t)getpid() % 3))
 		return;
 	for (unsigned round = 0; round < 2; round++) {
 		void *last = NULL;
@@ -346,13 +376,31 @@ void chores_clear(struct scene *s)
 }
 
 const struct chore scene_chores[] = {
-	{ "tool", tool },           { "settings", settings },
-	{ "new-type", new_type },   { "new-root", new_root },
-	{ "mourn", mourn },         { "tree", tree },
-	{ "foreign", foreign },     { "large", large },
-	{ "fill", fill },           { "clients", crowd_of_clients },
-	{ "grow", grow },           { "stall", stall },
-	{ "read-only", read_only }, { "tickets", tickets },
-	{ "user", user },           { "tool", tool },
+	{ "tool", tool },
+	{ "settings", settings },
+	{ "new-type", new_type },
+	{ "new-root", new_root },
+	{ "mourn", mourn },
+	{ "tree", tree },
+	{ "foreign", foreign },
+	{ "large", large },
+	{ "fill", fill },
+	{ "clients", crowd_of_clients },
+	{ "grow", grow },
+	{ "stall", stall },
+	{ "read-only", read_only },
+	{ "tickets", tickets },
+	{ "user", user },
+	{ "tool", tool },
+	{ "shares", burden_shares },
+	{ "hardened", burden_hardened },
+	{ "checked", burden_checked },
+	{ "audited", burden_audited },
+	{ "silent", burden_silent },
+	{ "hoard", burden_hoard },
+	{ "spoil", burden_spoil },
+	{ "dangling", burden_dangling },
+	{ "scatter", burden_scatter },
+	{ "by-swap", burden_by_swap },
 };
 const unsigned scene_nchores = sizeof(scene_chores) / sizeof(scene_chores[0]);

@@ -15,6 +15,24 @@ struct chore {
 extern const struct chore scene_chores[];
 extern const unsigned scene_nchores;
 
+/* In place of the attachment that the process began with; of another user's, if uid is not 0. */
+bool chore_attach(struct scene *s, const char *heap, uint32_t flags, uid_t uid);
+/* This process becomes heapctl with these arguments, at most six; returns if it cannot. */
+void chore_tool(const char *heap, const char *const arguments[]);
+
+/* burdens.c, and the heaps that they need. */
+extern const char *const burdens_settings[];
+void burden_shares(struct scene *s);
+void burden_hardened(struct scene *s);
+void burden_checked(struct scene *s);
+void burden_dangling(struct scene *s);
+void burden_scatter(struct scene *s);
+void burden_by_swap(struct scene *s);
+void burden_audited(struct scene *s);
+void burden_silent(struct scene *s);
+void burden_hoard(struct scene *s);
+void burden_spoil(struct scene *s);
+
 /* What chores left that lives on is dropped; also where one was killed in its midst. */
 void chores_clear(struct scene *s);
 

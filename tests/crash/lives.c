@@ -4,7 +4,8 @@
  *
  * A daemon is known from the keeper's fork, and is given its breaks when it has executed its program, before its first
  * instruction. So no instruction of it is missed, those of recovery no more than others. A break is an int3 in its text: all
- * its threads have it, and there may be any number. What stood there is not put back, since who comes there is killed.
+ * its threads have it, and there may be any number. What stood there is not put back, since who comes there is killed; or,
+ * where places are only to be learnt, as the first thread comes there: others may stand behind the same break by then.
  */
 #include "lives.h"
 
@@ -58,8 +59,8 @@ static pid_t group_of(pid_t tid)
 	return group;
 }
 
-/* The one that a thread stands behind; 0: none. */
-static uint64_t break_at(const struct lives *l, uint64_t ip)
+/* The one that a thread stands behind; NULL: none. */
+static const uint64_t *break_find(const struct lives *l, uint64_t ip)
 {
 	size_t low = 0, high = l->nbreaks;
 	uint64_t at = ip - 1 - l->bias;
@@ -68,39 +69,62 @@ static uint64_t break_at(const struct lives *l, uint64_t ip)
 		size_t middle = low + (high - low) / 2;
 
 		if (l->breaks[middle] == at)
-			return at;
+			return &l->breaks[middle];
 		if (l->breaks[middle] < at)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return 0;
+	return NULL;
+}
+
+static int memory_open(const struct lives *l)
+{
+	char path[64];
+	int memory;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", l->daemon);
+	memory = open(path, O_RDWR | O_CLOEXEC);
+	if (memory < 0)
+		err(1, "%s", path);
+	return memory;
 }
 
 void lives_arm(struct lives *l)
 {
 	const unsigned char int3 = 0xcc;
-	char path[64];
 	int memory;
 
 	if (!l->daemon || !l->nbreaks)
 		return;
-	snprintf(path, sizeof(path), "/proc/%d/mem", l->daemon);
-	memory = open(path, O_RDWR | O_CLOEXEC);
-	if (memory < 0)
-		err(1, "%s", path);
+	memory = memory_open(l);
 	/* Nothing can be written to one that has just ended. */
-	for (size_t i = 0; i < l->nbreaks; i++)
-		if (pwrite(memory, &int3, 1, (off_t)(l->breaks[i] + l->bias)) < 0)
+	for (size_t i = 0; i < l->nbreaks; i++) {
+		off_t at = (off_t)(l->breaks[i] + l->bias);
+
+		if ((l->pass && pread(memory, &l->were[i], 1, at) < 0) || pwrite(memory, &int3, 1, at) < 0)
 			err(1, "a break at 0x%llx", (unsigned long long)l->breaks[i]);
+	}
 	close(memory);
+}
+
+static void pass(const struct lives *l, pid_t tid, const uint64_t *at)
+{
+	int memory = memory_open(l);
+	uint64_t ip = *at + l->bias;
+
+	/* The thread may be being killed. */
+	if (pwrite(memory, &l->were[at - l->breaks], 1, (off_t)ip) == 1)
+		ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, regs.rip), ip);
+	close(memory);
+	l->pass(l->arg, *at);
 }
 
 /* A stop of the keeper's, the daemon's or one of its threads': goes on, but at a break. */
 static void stopped(struct lives *l, pid_t tid, int status)
 {
 	int event = status >> 16, number = WSTOPSIG(status);
-	uint64_t at = 0;
+	const uint64_t *at = NULL;
 
 	if (!event && l->daemon &&
 	    (number == SIGSEGV || number == SIGABRT || number == SIGILL || number == SIGFPE))
@@ -111,13 +135,15 @@ static void stopped(struct lives *l, pid_t tid, int status)
 		l->born++;
 		lives_arm(l);
 	} else if (!event && number == SIGTRAP && l->daemon && tid != l->keeper) {
-		at = break_at(l, ip_of(tid));
+		at = break_find(l, ip_of(tid));
 	}
-	if (at) {
-		l->hit = at;
+	if (at && !l->pass) {
+		l->hit = *at;
 		kill(l->daemon, SIGKILL);
 		return;
 	}
+	if (at)
+		pass(l, tid, at);
 	ptrace(PTRACE_CONT, tid, 0L, event || number == SIGTRAP ? 0L : (long)number);
 }
 
@@ -135,7 +161,7 @@ static void on_event(struct lives *l, pid_t tid, int status)
 
 void lives_begin(struct lives *l, pid_t keeper)
 {
-	*l = (struct lives){ .keeper = keeper };
+	l->keeper = keeper;
 	if (ptrace(PTRACE_SEIZE, keeper, 0, FOLLOWED) < 0)
 		err(1, "ptrace");
 }

@@ -19,6 +19,10 @@ struct lives {
 	size_t nbreaks;
 	uint64_t hit;  /* the one that it was killed at; 0: none */
 	uint64_t born; /* lives so far */
+	/* Where this is set a break is told and taken away, and the daemon goes on. */
+	void (*pass)(void *arg, uint64_t at);
+	void *arg;
+	unsigned char *were; /* what stood at the breaks; room for them all */
 };
 
 /* The keeper must be a child of this process. Its present daemon ends. */

@@ -1,13 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The daemon, killed before each of its stores: stores [--most N] [--file NAME] [--again N] [--set SETTING]... [--cover FILE]
- * [--sites FILE]
+ * [--sites FILE] [--pass] [--chore NAME] [--plain]
  *
  * Each instruction of the daemon's that writes to memory other than its stack has its turn, but for files that keep nothing that
  * another daemon finds (own_files): a daemon has breaks on those that had none yet, works for clients that come, die, allocate,
  * free and collect, and is killed as it comes to one. The next one recovers, with breaks on what is left: so recoveries are
  * killed, too, and recoveries from those. A daemon that came to none in so many operations of the clients' is counted; after some
  * such in a row nothing new is waited for.
+ *
+ * With --pass none is killed at a store: which stores its clients lead it to is learnt, in a few of its lives. With --chore they do
+ * nothing but that. With --plain there are no heaps of other settings (burdens.c), which each daemon has to adopt.
  *
  * After each few deaths a daemon lives on; the heap is verified, the witness goes on, and two collections find alive
  * exactly what was alive at first.
@@ -28,6 +31,7 @@
 #include "../fixture.h"
 #include "chores.h"
 #include "cover.h"
+#include "crowd.h"
 #include "lives.h"
 #include "scene.h"
 #include "text.h"
@@ -35,7 +39,9 @@
 #define MS       UINT64_C(1000000)
 #define BATCH    8u  /* deaths between two looks */
 #define LIFE     96u /* operations of clients' that a daemon lives for if it comes to no break */
+#define BRIEF    4u  /* one in four is asked to end sooner */
 #define EARLY    2u /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
+#define AGAIN    64u /* of those that had a death, one in so many has another */
 #define EXTRAS   24u /* heaps that come up */
 #define LONG     (60000 * MS)
 #define LOOK     (60000 * MS)
@@ -45,17 +51,15 @@ enum verdict { GOOD = 1, BAD };
 
 /* Between this process, the crowd and the looker. */
 struct shared {
+	struct crowd_words crowd;
 	_Atomic uint64_t found, live; /* objects alive, and at first; 0: not known */
-	_Atomic uint32_t tickets;     /* were issued since somebody looked, for a second each */
-	_Atomic uint32_t rest;        /* the crowd is to stay away; 2: it does */
-	_Atomic uint32_t left;        /* operations of the crowd's until it says that they are done */
-	_Atomic uint32_t done;
 	_Atomic uint32_t ask, verdict;
 };
 
 struct run {
 	struct fixture fixture;
 	struct scene scene;
+	struct crowd clients;
 	struct text daemon;
 	struct lives lives;
 	struct instruction **sites; /* by address; covered: a daemon died there */
@@ -63,9 +67,11 @@ struct run {
 	size_t nsites;
 	uint64_t seed;
 	uint64_t deaths, recoveries, looks;
+	uint64_t fresh; /* deaths at stores that had none */
 	unsigned most, again;
 	unsigned early, barren; /* in a row */
-	const char *file, *cover, *list;
+	const char *file, *cover, *list, *chore;
+	bool pass;
 	char *config;
 	const char *settings[FIXTURE_SETTINGS];
 	pid_t witness, crowd, looker;
@@ -78,86 +84,6 @@ static const char *const own_files[] = {
 	"inifile.c", "value.c",        "keep.c",        "kept.c",       "notice.c",    "log.c",
 	"journal.c", "path.c",         "fields.c",      "main.c",
 };
-
-static uint64_t draw(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-/* The crowd: clients that come, do one operation, and leave or die. -------------------------------------------------- */
-
-/* Either an operation or a chore; who does not come to its end is killed. */
-struct errand {
-	const struct operation *operation;
-	const struct chore *chore;
-	bool die;
-};
-
-static struct errand draw_errand(uint64_t *random)
-{
-	struct errand e = { .operation = &scene_operations[draw(random) % scene_noperations] };
-
-	e.die = draw(random) % 2;
-	if (draw(random) % 4 == 0)
-		e.chore = &scene_chores[draw(random) % scene_nchores];
-	else if (e.operation->where != IN_MAIN && e.operation->where != IN_THREAD)
-		e.chore = &scene_chores[0];
-	return e;
-}
-
-static void run_errand(struct scene *s, const struct errand *e)
-{
-	alarm(10);
-	if (e->chore) {
-		e->chore->run(s);
-	} else {
-		if (e->operation->prepare)
-			e->operation->prepare(s);
-		e->operation->run(s);
-	}
-	if (e->die)
-		raise(SIGKILL);
-	_exit(0);
-}
-
-static int crowd(void *arg)
-{
-	struct run *run = arg;
-	uint64_t random = run->seed;
-
-	signal(SIGCHLD, SIG_DFL);
-	while (!run->scene.board->stop) {
-		struct errand e = draw_errand(&random);
-		pid_t me = getpid(), pid;
-
-		if (run->shared->rest) {
-			/* Old words of its stack would keep what they lead to. */
-			if (run->shared->rest == 1 && heapd_thread_detach(run->scene.heap) < 0)
-				errx(1, "%s", heapd_error());
-			run->shared->rest = 2;
-			usleep(1000);
-			continue;
-		}
-		pid = fork();
-		if (pid == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
-			if (getppid() != me || !freopen("/dev/null", "w", stderr))
-				_exit(1);
-			run_errand(&run->scene, &e);
-		}
-		waitpid(pid, NULL, 0);
-		if (run->scene.board->scarce % 2)
-			chores_clear(&run->scene);
-		if (!e.chore && e.operation->seconds)
-			run->shared->tickets = 1;
-		if (run->shared->left && --run->shared->left == 0)
-			run->shared->done = 1;
-	}
-	return 0;
-}
 
 /* Looking ---------------------------------------------------------------------------------------------------------- */
 
@@ -251,14 +177,14 @@ static int look(struct run *run)
 			return printf("the witness does not go on\n"), 1;
 		else
 			usleep(200);
-	run->shared->rest = 1;
-	while (run->shared->rest != 2)
+	run->shared->crowd.rest = 1;
+	while (run->shared->crowd.rest != 2)
 		usleep(200);
 	if (wait_sessions(run))
 		return 1;
-	if (run->shared->tickets)
+	if (run->shared->crowd.tickets)
 		scene_pass(1100 * MS);
-	run->shared->tickets = 0;
+	run->shared->crowd.tickets = 0;
 	chores_clear(&run->scene);
 	guards_check(&run->scene);
 	stage_check(&run->scene);
@@ -268,7 +194,7 @@ static int look(struct run *run)
 	if (r == 0 && run->shared->live && run->shared->found != run->shared->live)
 		say_alive(run);
 	witness_resume(&run->scene);
-	run->shared->rest = 0;
+	run->shared->crowd.rest = 0;
 	return r;
 }
 
@@ -305,6 +231,8 @@ static void look_now(struct run *run)
 		errx(1, "%" PRIu64 " objects are alive after two collections, not %" PRIu64,
 		     run->shared->found, run->shared->live);
 	run->shared->live = run->shared->found;
+	if (run->cover)
+		cover_write(&run->daemon, run->cover);
 }
 
 /* Killing ---------------------------------------------------------------------------------------------------------- */
@@ -321,9 +249,9 @@ static bool is_wanted(const struct run *run, const char *file)
 
 static void wait_for(struct run *run, uint32_t operations)
 {
-	run->shared->left = 0;
-	run->shared->done = 0;
-	run->shared->left = operations;
+	run->shared->crowd.left = 0;
+	run->shared->crowd.done = 0;
+	run->shared->crowd.left = operations;
 }
 
 /* The functions of the daemon's files, as nm lists them: "address t name<TAB>path/file.c:line". */
@@ -359,7 +287,8 @@ static void find_sites(struct run *run)
 
 	run->sites = calloc(t->ninstructions, sizeof(struct instruction *));
 	run->breaks = calloc(t->ninstructions, sizeof(*run->breaks));
-	if (!run->sites || !run->breaks || !wanted)
+	run->lives.were = calloc(t->ninstructions, 1);
+	if (!run->sites || !run->breaks || !run->lives.were || !wanted)
 		err(1, "calloc");
 	find_functions(run, wanted);
 	for (size_t i = 0; i < t->ninstructions; i++)
@@ -368,17 +297,37 @@ static void find_sites(struct run *run)
 	free(wanted);
 }
 
-/* Of those that had none yet all, or by chance one in 4, or in 16: not always the same that come first. */
+/* Where one passes only after a death at one certain store: always among them. */
+static bool is_rebirth(const struct run *run, const struct instruction *in)
+{
+	static const char *const words[] = { "rebuild", "recover", "restore", "entry_undo", "_init" };
+	const char *name = run->daemon.symbols[in->symbol].name;
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strstr(name, words[i]))
+			return true;
+	return false;
+}
+
+/*
+ * Of those that had none yet all, or by chance one in 4, or in 16: not always the same that come first. For the sake of what comes after
+ * a death, every other time also some of those that had one.
+ */
 static bool choose_breaks(struct run *run)
 {
-	uint64_t among = UINT64_C(1) << 2 * (draw(&run->seed) % 3);
+	uint64_t among = UINT64_C(1) << 2 * (crowd_draw(&run->seed) % 3);
+	bool again = !run->pass && !run->most && crowd_draw(&run->seed) % 2;
 	size_t n = 0;
 
-	if (run->barren)
+	if (run->barren || run->pass)
 		among = 1;
-	for (size_t i = 0; i < run->nsites; i++)
-		if (!run->sites[i]->covered && draw(&run->seed) % among == 0)
-			run->breaks[n++] = run->sites[i]->at;
+	for (size_t i = 0; i < run->nsites; i++) {
+		const struct instruction *in = run->sites[i];
+
+		if (in->covered ? again && crowd_draw(&run->seed) % AGAIN == 0
+				: is_rebirth(run, in) || crowd_draw(&run->seed) % among == 0)
+			run->breaks[n++] = in->at;
+	}
 	run->lives.breaks = run->breaks;
 	run->lives.nbreaks = n;
 	return among == 1;
@@ -403,6 +352,7 @@ static void note(struct run *run, bool early)
 {
 	char name[128];
 
+	run->fresh += !text_find(&run->daemon, run->lives.hit)->covered;
 	text_find(&run->daemon, run->lives.hit)->covered = true;
 	run->deaths++;
 	text_name(&run->daemon, run->lives.hit, name, sizeof(name));
@@ -423,8 +373,11 @@ static void vary(struct run *run)
 		err(1, "%s", path);
 	fputs(run->config, file);
 	if (run->lives.born % 4)
-		fprintf(file, "\n[Heap extra%u]\nSize=64M\nLimit=32M\nHugePages=never\nGCPercent=off\n",
-			(unsigned)(run->lives.born / 8 % EXTRAS));
+		fprintf(file,
+			"\n[Heap extra%u]\nSize=64M\nLimit=32M\nHugePages=never\nGCPercent=%s\nFree=%s\nUserShare=%u%%\n",
+			(unsigned)(run->lives.born / 8 % EXTRAS), run->lives.born / 2 % 2 ? "off" : "100",
+			run->lives.born / 16 % 2 && run->lives.born / 2 % 2 == 0 ? "checked" : "prompt",
+			(unsigned)(10 + run->lives.born % 3));
 	if (fclose(file) != 0 || rename(path, run->fixture.config) < 0)
 		err(1, "%s", run->fixture.config);
 }
@@ -433,14 +386,15 @@ static void vary(struct run *run)
 static void end_well(struct run *run)
 {
 	vary(run);
-	if (draw(&run->seed) % 2)
+	if (crowd_draw(&run->seed) % 2)
 		lives_ask(&run->lives, LONG);
 }
 
 /* Early: its breaks are there from its birth; else it has answered before. Returns whether all that are left were tried in vain. */
 static bool live_once(struct run *run)
 {
-	bool early = run->early < EARLY, all = false;
+	bool early = run->early < EARLY, all = false, brief = crowd_draw(&run->seed) % 4 == 0;
+	uint64_t fresh = run->fresh;
 
 	run->lives.nbreaks = 0;
 	if (early)
@@ -448,43 +402,46 @@ static bool live_once(struct run *run)
 	vary(run);
 	/* The one before dies; the next one is born with them. */
 	lives_run(&run->lives, 0, 0, true);
-	wait_for(run, early ? LIFE : 2);
-	lives_run(&run->lives, &run->shared->done, LONG, false);
+	wait_for(run, !early ? 2 : brief ? BRIEF : LIFE);
+	lives_run(&run->lives, &run->shared->crowd.done, LONG, false);
 	if (!early) {
 		run->early = 0;
 		all = choose_breaks(run);
-		wait_for(run, LIFE);
+		wait_for(run, brief ? BRIEF : LIFE);
 		lives_arm(&run->lives);
 		vary(run);
-		if (draw(&run->seed) % 2 && run->lives.daemon)
+		if (crowd_draw(&run->seed) % 2 && run->lives.daemon)
 			kill(run->lives.daemon, SIGHUP);
-		lives_run(&run->lives, &run->shared->done, LONG, false);
+		lives_run(&run->lives, &run->shared->crowd.done, LONG, false);
 	}
 	if (!run->lives.hit)
 		end_well(run);
 	if (run->lives.hit)
 		note(run, early);
-	if (run->lives.hit || all)
-		run->barren = run->lives.hit ? 0 : run->barren + 1;
+	if (run->fresh != fresh)
+		run->barren = 0;
+	else
+		run->barren += all && !brief && !run->lives.hit;
 	return run->barren >= run->again;
+}
+
+static void note_pass(void *arg, uint64_t at)
+{
+	struct run *run = arg;
+
+	text_find(&run->daemon, at)->covered = true;
+	run->fresh++;
 }
 
 static void report(struct run *run)
 {
 	size_t covered = 0;
-	char name[128];
 
-	for (size_t i = 0; i < run->nsites; i++) {
+	for (size_t i = 0; i < run->nsites; i++)
 		covered += run->sites[i]->covered;
-		if (!run->sites[i]->covered && !run->most)
-			printf("  not come to: %s\n",
-			       text_name(&run->daemon, run->sites[i]->at, name, sizeof(name)));
-	}
 	printf("%zu of %zu stores, %" PRIu64 " deaths, of them %" PRIu64 " in a recovery; %" PRIu64
 	       " daemons; the heap looked at %" PRIu64 " times\n",
 	       covered, run->nsites, run->deaths, run->recoveries, run->lives.born, run->looks);
-	if (run->cover)
-		cover_write(&run->daemon, run->cover);
 }
 
 static void list_sites(const struct run *run)
@@ -527,14 +484,21 @@ static void begin(struct run *run)
 		list_sites(run);
 	if (run->cover)
 		cover_read(&run->daemon, run->cover);
+	/* The daemon has somebody to tell that it gets on. */
+	setenv("WATCHDOG_USEC", "2000000", 1);
 	fixture_start_kept(&run->fixture, run->settings);
 	run->config = read_config(run);
 	scene_init(&run->scene, 0);
 	run->witness = witness_start(&run->scene);
-	run->crowd = fixture_client_fork(crowd, run);
+	run->clients = (struct crowd){
+		.scene = &run->scene, .words = &run->shared->crowd, .chore = run->chore, .seed = run->seed
+	};
+	run->crowd = fixture_client_fork(crowd_run, &run->clients);
 	run->looker = fixture_client_fork(looker, run);
 	if (heapd_thread_detach(run->scene.heap) < 0)
 		errx(1, "%s", heapd_error());
+	if (run->pass)
+		run->lives.pass = note_pass, run->lives.arg = run;
 	lives_begin(&run->lives, run->fixture.daemon);
 	run->lives.daemon = fixture_kept_daemon(&run->fixture);
 }
@@ -552,18 +516,20 @@ static void finish(struct run *run)
 	text_free(&run->daemon);
 	free(run->sites);
 	free(run->breaks);
+	free(run->lives.were);
 	free(run->config);
 }
 
 static void read_options(struct run *run, int argc, char **argv)
 {
-	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
-						 { "file", required_argument, NULL, 'f' },
-						 { "again", required_argument, NULL, 'a' },
-						 { "set", required_argument, NULL, 's' },
-						 { "cover", required_argument, NULL, 'c' },
-						 { "sites", required_argument, NULL, 'l' },
-						 { 0 } };
+	static const struct option options[] = {
+		{ "most", required_argument, NULL, 'm' },  { "file", required_argument, NULL, 'f' },
+		{ "again", required_argument, NULL, 'a' }, { "set", required_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'c' }, { "sites", required_argument, NULL, 'l' },
+		{ "chore", required_argument, NULL, 'C' }, { "pass", no_argument, NULL, 'p' },
+		{ "plain", no_argument, NULL, 'P' },       { 0 }
+	};
+	bool plain = false;
 	size_t n = 4;
 	int c;
 
@@ -583,11 +549,19 @@ static void read_options(struct run *run, int argc, char **argv)
 			run->cover = optarg;
 		else if (c == 'l')
 			run->list = optarg;
+		else if (c == 'C')
+			run->chore = optarg;
+		else if (c == 'p')
+			run->pass = true;
+		else if (c == 'P')
+			plain = true;
 		else if (c == 's' && n + 1 < FIXTURE_SETTINGS)
 			run->settings[n++] = optarg;
 		else
 			exit(2);
 	}
+	for (size_t i = 0; !plain && burdens_settings[i] && n + 1 < FIXTURE_SETTINGS; i++)
+		run->settings[n++] = burdens_settings[i];
 }
 
 int main(int argc, char **argv)
@@ -600,7 +574,7 @@ int main(int argc, char **argv)
 	look_now(&run);
 	atexit(say_last);
 	while (!over && (!run.most || run.deaths < run.most)) {
-		for (unsigned i = 0; !over && i < BATCH; i++)
+		for (unsigned i = 0; !over && i < BATCH && (!run.most || run.deaths < run.most); i++)
 			over = live_once(&run);
 		lives_run(&run.lives, 0, 0, true);
 		look_now(&run);

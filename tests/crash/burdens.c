@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * burdens.c - owns the chores that need heaps of other settings than the scene's: one that users have shares of, a hardened one, one
+ * that gives out what was freed only after a look, and one whose clients write nonsense into what they can write.
+ *
+ * What is counted is not there: in these heaps only a daemon's places count.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../fixture.h"
+#include "chores.h"
+#include "operations.h"
+
+#define MIB     (UINT64_C(1) << 20)
+#define GREEDY  41000 /* users */
+#define MODEST  41001
+#define THREADS 120u
+#define HELD_MS 700u
+
+const char *const burdens_settings[] = { "heap.shared.Size=64M",
+					 "heap.shared.Limit=16M",
+					 "heap.shared.UserShare=25%",
+					 "heap.shared.GCPercent=100",
+					 "heap.shared.AllowUsers=*",
+					 "heap.shared.HugePages=never",
+					 "heap.hard.Size=64M",
+					 "heap.hard.Hardened=yes",
+					 "heap.hard.GCPercent=100",
+					 "heap.checked.Size=64M",
+					 "heap.checked.Free=checked",
+					 "heap.checked.GCPercent=100",
+					 "heap.checked.Debug=poison",
+					 "heap.checked.StallTimeout=1s",
+					 "heap.checked.AllowUsers=root 41000 41001",
+					 "heap.checked.ReadOnlyUsers=41002 41003",
+					 "heap.checked.AllowGroups=41000",
+					 "heap.spoilt.Size=64M",
+					 "heap.spoilt.GCPercent=100",
+					 "heap.test.MarkerThreads=2",
+					 NULL };
+
+/* Shares ------------------------------------------------------------------------------------------------------------- */
+
+/* Holds what it can get, in objects of several sizes, and asks for more. */
+static void take_all(struct scene *s, uint64_t most)
+{
+	static const uint64_t sizes[] = { 64, 3000, 100000, 64, 1000 };
+	void ***chain = (void ***)heapd_pin(s->heap, (void **)NULL);
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0, refused = 0; chain && refused < 10 && bytes < most; i++) {
+		/* After a refusal another size. */
+		uint64_t size = sizes[(i / 64 + refused) % 5];
+		void **n = heapd_alloc(s->heap, size);
+
+		if (n) {
+			heapd_init(n, (void *)*chain);
+			heapd_store(chain, n);
+		}
+		refused += !n;
+		bytes += n ? size : 0;
+	}
+}
+
+static pid_t user_begin(struct scene *s, uid_t uid, uint64_t most)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	s->patience_ms = 100;
+	alarm(4);
+	if (chore_attach(s, "shared", 0, uid))
+		take_all(s, most);
+	usleep(HELD_MS * 1000);
+	_exit(0);
+}
+
+static void list_users(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		chore_tool("shared", (const char *const[]){ "users", NULL });
+		_exit(1);
+	}
+	waitpid(pid, NULL, 0);
+}
+
+/* One user holds all that it can get; then come another one, and one who asks what they have. */
+void burden_shares(struct scene *s)
+{
+	pid_t first = user_begin(s, GREEDY, UINT64_MAX), second;
+
+	usleep(HELD_MS * 1000 / 2);
+	second = user_begin(s, MODEST, 3 * MIB);
+	list_users();
+	waitpid(first, NULL, 0);
+	waitpid(second, NULL, 0);
+}
+
+/* What others than the scene's heap do with what is freed ------------------------------------------------------------ */
+
+/* In a hardened heap: all kinds of objects, some freed, and one whose end is overwritten. */
+void burden_hardened(struct scene *s)
+{
+	void *kept[32];
+
+	if (!chore_attach(s, "hard", 0, 0))
+		return;
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 32; i++) {
+			kept[i] = heapd_alloc(s->heap, 16u << i % 14);
+			if (kept[i] && i % 7 == 6)
+				((volatile char *)kept[i])[heapd_size(kept[i])] = 1;
+		}
+		for (unsigned i = 0; i < 32; i++)
+			if (i % 7 != 6)
+				sink += (uint64_t)heapd_free(kept[i]);
+		for (unsigned i = 0; i < 200; i++)
+			use(heapd_alloc(s->heap, 64));
+		sink += (uint64_t)heapd_collect(s->heap);
+	}
+}
+
+/* Freed while something leads to it still: it is kept, and told. */
+void burden_checked(struct scene *s)
+{
+	struct node *kept[16];
+
+	if (!chore_attach(s, "checked", 0, 0))
+		return;
+	for (unsigned i = 0; i < 16; i++) {
+		kept[i] = heapd_alloc(s->heap, sizeof(struct node));
+		if (!kept[i])
+			return;
+		use(heapd_pin(s->heap, kept[i]));
+		sink += (uint64_t)heapd_free(kept[i]);
+		sink += (uint64_t)heapd_free(heapd_alloc(s->heap, 100));
+		sink += (uint64_t)heapd_free(kept[i / 2]);
+	}
+	sink += (uint64_t)heapd_collect(s->heap);
+}
+
+/* Freed, and given to others, while something leads to it: a verification finds that. */
+void burden_dangling(struct scene *s)
+{
+	struct heapd_verify_result result = HEAPD_SIZED(result);
+
+	if (!chore_attach(s, "hard", 0, 0))
+		return;
+	for (unsigned i = 0; i < 200; i++) {
+		void *p = heapd_alloc(s->heap, 200);
+
+		if (!p || !heapd_pin(s->heap, p))
+			return;
+		sink += (uint64_t)heapd_free(p);
+	}
+	usleep(20000);
+	sink += (uint64_t)heapd_verify(s->heap, &result);
+}
+
+/* What a client without restartable sequences had in its hands is taken back from its processor. */
+void burden_by_swap(struct scene *s)
+{
+	if (!chore_attach(s, "checked", HEAPD_ATTACH_NO_RSEQ, 0))
+		return;
+	for (unsigned i = 0; i < 12; i++)
+		for (unsigned n = 0; n < 70; n++)
+			use(heapd_alloc(s->heap, 16u + 40u * i));
+	for (unsigned i = 0; i < 4; i++)
+		sink += (uint64_t)heapd_collect(s->heap);
+}
+
+/* Pointers where the type has none, and pointers that were stored plainly, with somebody who looks for them. */
+void burden_audited(struct scene *s)
+{
+	heapd_type *odd;
+
+	setenv("HEAPD_DEBUG", "types,barrier,dangling", 1);
+	if (!chore_attach(s, "checked", 0, 0))
+		return;
+	odd = heapd_type_define(s->heap, "odd", struct node, next);
+	for (unsigned i = 0; odd && i < 8; i++) {
+		struct node *n = heapd_new(odd, struct node);
+
+		if (!n || !heapd_pin(s->heap, n))
+			break;
+		n->word[i % 6] = (uintptr_t)heapd_new(odd, struct node);
+		sink += (uint64_t)heapd_free(heapd_new(odd, struct node));
+		sink += (uint64_t)heapd_collect(s->heap);
+	}
+}
+
+/* Clients that answer nobody, of both kinds: who writes is waited for, who only reads is dropped. */
+void burden_silent(struct scene *s)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		if (chore_attach(s, "checked", getpid() % 2 ? HEAPD_ATTACH_READ_ONLY : 0, 0)) {
+			heapd_gate_enter_(heapd_gate_);
+			raise(SIGSTOP);
+		}
+		_exit(0);
+	}
+	if (chore_attach(s, "checked", 0, 0)) {
+		usleep(20000);
+		sink += (uint64_t)heapd_collect_start(s->heap);
+		scene_pass(UINT64_C(1500000000));
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* Freed in no order: a slab has been touched by then, and the next one, and the first again. */
+void burden_scatter(struct scene *s)
+{
+	const unsigned n = 60000, stride = 7919;
+	void **kept = calloc(n, sizeof(*kept));
+
+	if (!kept || !chore_attach(s, "hard", 0, 0))
+		return;
+	for (unsigned i = 0; i < n; i++)
+		kept[i] = heapd_alloc(s->heap, i % 2 ? 64 : 200);
+	for (unsigned i = 0; i < n; i++)
+		sink += (uint64_t)heapd_free(kept[(uint64_t)i * stride % n]);
+	free(kept);
+}
+
+/* Hands full ----------------------------------------------------------------------------------------------------------- */
+
+struct hoard {
+	struct scene *scene;
+	pthread_barrier_t full, over;
+};
+
+/* Spares of as many classes as a thread has places for. */
+static void *hoard_one(void *arg)
+{
+	struct hoard *h = arg;
+
+	for (unsigned i = 0; i < 10; i++)
+		for (unsigned n = 0; n < 400; n++)
+			use(heapd_alloc(h->scene->heap, 16u * (1 + i * 3)));
+	pthread_barrier_wait(&h->full);
+	pthread_barrier_wait(&h->over);
+	return NULL;
+}
+
+void burden_hoard(struct scene *s)
+{
+	struct hoard h = { .scene = s };
+	pthread_t threads[THREADS];
+
+	if (!chore_attach(s, CHORES_HEAP, 0, 0))
+		return;
+	pthread_barrier_init(&h.full, NULL, THREADS + 1);
+	pthread_barrier_init(&h.over, NULL, THREADS + 1);
+	for (unsigned i = 0; i < THREADS; i++)
+		if (heapd_thread_create(s->heap, &threads[i], NULL, hoard_one, &h) != 0)
+			_exit(1);
+	pthread_barrier_wait(&h.full);
+	sink += (uint64_t)heapd_collect(s->heap);
+	pthread_barrier_wait(&h.over);
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+}
+
+/* Nonsense --------------------------------------------------------------------------------------------------------------- */
+
+static uint64_t nonsense(uint64_t *state)
+{
+	static const uint64_t evil[] = { 0, 1, UINT64_MAX, INT64_MAX, 0x1100000000a8u, 1ull << 47, 63, 4096 };
+
+	*state = *state * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return *state >> 60 ? evil[*state >> 40 & 7] : *state;
+}
+
+/* What this thread's record says of its spares, of what it is installing, and of what it hands back. */
+static void spoil_thread(uint64_t *state)
+{
+	struct heapd_thread *t = (struct heapd_thread *)(void *)heapd_gate_;
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		if (t->spares[i].entry)
+			t->installing = t->spares[i].entry;
+		if (nonsense(state) % 2)
+			t->spares[i].entry = nonsense(state);
+	}
+	for (unsigned i = 0; i < HEAPD_HANDBACK_COUNT; i++) {
+		t->handback[i].class = nonsense(state) % 70;
+		t->handback[i].entry = nonsense(state);
+	}
+	HEAPD_STORE_RELEASE(&t->handback_tail, t->handback_head + (nonsense(state) % 2 ? 3 : 100));
+}
+
+/* Heads of rings, and some of all that clients can write beside the objects. */
+static void spoil_control(struct scene *s, uint64_t *state)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	struct heapd_tables t;
+	struct heapd_geometry g;
+	uint64_t *control;
+	char *base;
+
+	if (heapd_get_info(s->heap, &info) < 0 || !heapd_geometry_compute(&g, info.heap_size, info.cpus))
+		return;
+	base = (char *)(uintptr_t)info.base;
+	heapd_tables_init(&t, &g, info.base, base + g.directory_at, base + g.control_at);
+	for (unsigned i = 0; i < 8; i++)
+		HEAPD_WRITE_ONCE(t.heads[nonsense(state) % 70].head, nonsense(state));
+	control = (uint64_t *)(void *)(base + g.control_at);
+	for (unsigned i = 0; i < 200; i++)
+		control[nonsense(state) % (g.control_size / 8 / (i % 2 ? 1 : 64))] = nonsense(state);
+}
+
+void burden_spoil(struct scene *s)
+{
+	uint64_t state = (uint64_t)getpid();
+
+	s->patience_ms = 100;
+	if (!chore_attach(s, "spoilt", 0, 0))
+		return;
+	for (unsigned i = 0; i < 400; i++)
+		use(heapd_alloc(s->heap, 16u << i % 10));
+	sink += (uint64_t)heapd_collect_start(s->heap);
+	if (getpid() % 2)
+		spoil_control(s, &state);
+	spoil_thread(&state);
+	scene_pass(UINT64_C(60000000));
+	/* It dies as it is. */
+	_exit(0);
+}
