@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OWN    1000u
@@ -442,6 +443,54 @@ START_TEST(whatever_it_says_of_itself)
 }
 END_TEST
 
+static uint64_t used_by(clockid_t clock)
+{
+	struct timespec t = { 0 };
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* As a busy machine does: of each 100 ms the daemon has 0.1 ms of a processor, if it wants it. */
+static int hinder(void *arg)
+{
+	pid_t daemon = *(const pid_t *)arg;
+	clockid_t clock;
+
+	if (clock_getcpuclockid(daemon, &clock))
+		return 1;
+	for (;;) {
+		uint64_t begin = used_by(clock);
+
+		while (used_by(clock) - begin < 100000)
+			usleep(20);
+		kill(daemon, SIGSTOP);
+		usleep(100000);
+		kill(daemon, SIGCONT);
+	}
+}
+
+/* By the clock there would be no time for it: seen in two of three runs. */
+START_TEST(a_daemon_that_waits_for_a_processor_counts)
+{
+	pid_t pid;
+
+	/* At the heap's beginning, whose address a stack may have. */
+	ck_call(heapd_root_set(heap, "shared", list_make(SHARED)));
+	for (unsigned i = 0; i < 3; i++) {
+		victim_holds(&victims[i], 'o');
+		victim_kill(&victims[i]);
+	}
+	pid = fixture_client_fork(hinder, &fixture.daemon);
+	collect();
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	kill(fixture.daemon, SIGCONT);
+	for (unsigned i = 0; i < 3; i++)
+		expect(victims[i].pid, "counted", OWN + LEAVES, own_bytes());
+}
+END_TEST
+
 START_TEST(without_collection_nothing_is_counted)
 {
 	victim_holds(&victims[0], 'o');
@@ -474,6 +523,7 @@ int main(void)
 	tcase_add_test(tcase, much_is_counted_for_a_while);
 	tcase_add_test(tcase, the_last_are_kept);
 	tcase_add_test(tcase, whatever_it_says_of_itself);
+	tcase_add_loop_test(tcase, a_daemon_that_waits_for_a_processor_counts, 0, 3);
 	tcase_add_test(off, without_collection_nothing_is_counted);
 	suite_add_tcase(suite, off);
 	return attached_run(tcase, suite);
