@@ -26,20 +26,23 @@
  *            take .. done           client/refill.c
  *            release                client/free.c
  *            newborn                client/newborn.h
+ *            opening, closing       client/edit.c
+ *            asked                  client/root.c
  *            come                   client/thread.c (attaching), client/offline.c (coming back)
  *            detach                 client/thread.c (thread_release)
  *   scan()                          client/answer.c, by handler, safepoint or agent
  *   collector                       daemon/cycle.c, with handshake.c, holds.c, shades.c, sweeper.c
  *            look                   daemon/clients.c (clients_look)
  *   supplier                        daemon/supplier.c, harvest.c, visit.c
+ *            answer                 daemon/roots.c, collection.c
  *
  * Who there is. The collector knows of a process what it saw when it last looked: it switches on, waits for, reads the words of
  * and the rings of those alone. A process connects (the daemon's main thread makes its session) before its thread shows itself,
  * at any moment; its thread may detach and another take its record, in the same cycle, too. A process that
  * leaves in good order is one whose threads have detached, and which then is no more, as `killer` has it.
  *
- * Not in here: overflows and void cycles, ranges, edits, forked children, the marker's own threads, batches of several
- * slabs, the filter of a barrier ring, numbers that go round.
+ * Not in here: ranges, forked children, the marker's own threads, batches of several slabs, the filter of a barrier ring,
+ * numbers that go round; that a stack word stands for the byte before it, too.
  */
 
 /* Mutants, one for each rule: the runner reads these lines. */
@@ -82,6 +85,26 @@
 #define DETACHED_EARLY    36 /* a detached thread's record is free before its spare is shown as handed back */
 #define NEWBORN_EARLY     37 /* slots are newborn that were taken from a ring before note P2, in the cycle */
 #define NEWBORN_BY_SLAB   38 /* ... or whose slab was taken since, whatever it was supplied with */
+#define SPARES_UNHELD     39 /* spares are not held */
+#define CURRENTS_UNHELD   40 /* current slabs are not held */
+#define HANDBACK_UNREAD   41 /* what was handed back is not looked at in the cycle */
+#define HANDBACK_KEPT     42 /* a hand-back stands after it was looked at */
+#define HELD_BLACK        43 /* what lies in a held slab is not marked, nor followed */
+#define NO_SCAN           44 /* nobody publishes what it holds */
+#define SCAN_INSIDE       45 /* a thread is scanned in the midst of an operation, too */
+#define COMES_SCANNED     46 /* who comes up before handshake 2 counts as scanned */
+#define RETURNS_UNSCANNED 47 /* who comes back in handshake 2 says that it was scanned, and was not */
+#define NOTE_EARLY        48 /* note P2 is taken before all were scanned */
+#define NO_PASS           49 /* no pass over the barrier rings */
+#define ONE_PASS          60 /* ... or one, which is not repeated, whatever it found */
+#define PIN_PLAIN         61 /* a pin is written plainly */
+#define ROOT_OLD          62 /* the daemon sets a named root, and does not shade what was there */
+#define ROOT_NEW          63 /* ... nor what comes there */
+#define DEAD_SOCKET       64 /* the dead have answered before their last message was read */
+#define EDIT_UNSCANNED    65 /* an open edit is no stack at handshake 2 */
+#define EDIT_OPENED       66 /* an edit shades nothing as it begins */
+#define OVERFLOW_IGNORED  67 /* a ring that ran full does not void the cycle */
+#define OVERFLOW_EARLY    68 /* ... or only if it did before the last pass */
 
 /* Other ways to keep a rule: each of these has to hold. */
 #define PUT_FIRST         50 /* a hand-back is shown before the spare is cleared, and looked at with the spares */
@@ -92,6 +115,9 @@
 #define MEMBARRIER_ONLY   55 /* that membarrier without the fence */
 #define FIRST_UNSEEN      56 /* handshake 1's first round waits for those whose barriers were switched on, and no others */
 #define NEWBORN_READ_LATE 57 /* the phase is read when a slab was taken from the ring, before it is installed */
+#define COMES_OUTSIDE     58 /* coming up is no operation: `inside` stays even */
+#define EDIT_CLOSED       59 /* an edit shades nothing as it ends */
+#define RINGS_KEPT        70 /* what barrier rings hold when a cycle begins is marked in it */
 
 #define NEVER             99 /* no mutant */
 
@@ -117,6 +143,8 @@ static int setting(const char *name) { const char *v = getenv(name); return v ? 
 #define LAZY   1024 /* switch its barrier off after a cycle */
 #define REFILL 2048 /* get a slab when the current one is used up */
 #define DETACH 4096 /* end, as a thread of this heap */
+#define EDIT   8192 /* open an edit of an object's field, write there plainly, close it */
+#define ASK    16384 /* have the daemon set the named root, to what it holds or NULL */
 #define MAY(op) c_expr { menu[Pmutator->me] & op }
 
 /* How it begins: bits of START. The runner reads these lines. */
@@ -129,6 +157,7 @@ static int setting(const char *name) { const char *v = getenv(name); return v ? 
 #define S_HELD    64 /* 3 is in a register of thread 1 */
 #define S_SKIPPED 128 /* and handshake 1 leaves `on` of offline threads as it is: they see to it as they come back */
 #define S_MINE    256 /* 3 is in a register of thread 0 */
+#define S_NARROW  1024 /* a barrier ring has room for one entry, until a cycle was void */
 #define S_PART    512 /* root -> 1 -> 3, and slot 2 is free in the ledger */
 #define BEGINS(x) c_expr { start & x }
 
@@ -166,6 +195,8 @@ byte on[2], scanned[2], log[2], published[2], state[2], spare[2], note[2], back[
 bool inside[2], waited[2], dead[2];
 /* Processes that are connected, and those of them that the collector saw when it last looked: bits 0 and 1. */
 byte sessions, view;
+/* The object whose field each is editing; a message that the daemon has not read yet: 8, and what the root is to be. */
+byte edit[2], ask[2];
 /* Control, and what is shared of newborn slots: with what each slab was supplied last; by cycle, which slabs were taken in its marking. */
 byte cur, freed;
 byte supplied, born[3];
@@ -173,13 +204,16 @@ byte supplied, born[3];
 byte held[2], secret, left[2];
 bool inside_late[2], online_late[2];
 /* The daemon's own. `taken`: from a ring since note P. */
-byte out, mark, grey, hold, taken, visited;
-bool under_way, holding, over;
+byte out, mark, grey, hold, taken, visited, own; /* `own`: shades of the roots that it sets itself */
+bool under_way, holding, over, shading, longer; /* `longer`: rings have room for all by now */
+byte lost; /* sessions' overflow words: whose ring had no room for an entry, bits 0 and 1 */
 /*
  * To judge by. `objects`: allocated and not free again; `mine`: free slots in a thread's hands; `late`: popped, its
  * address not in a register yet; `known`: those that may be queued in this cycle.
  */
 byte objects, mine[2], late[2], known;
+/* Fields that are being stored to: nobody opens an edit there, by the rules for users. Noted only where anybody edits. */
+byte storing[2];
 
 hidden byte r, h, i; /* never used beyond the step that sets them */
 
@@ -219,6 +253,14 @@ inline flush(m)
 	fi
 }
 
+/* To the barrier ring of thread m, or, where there is no room, to nowhere. */
+inline append(m, set)
+{
+	h = (BEGINS(S_NARROW) && !longer && log[m] -> (set) & ~log[m] : 0);
+	lost = (h -> lost | BIT(m) : lost);
+	log[m] = log[m] | ((set) & ~h)
+}
+
 /* Threads --------------------------------------------------------------------------------------------------------- */
 
 /* x: any of the set. c is part of the state: the choices not taken yet are found in it on the way back. */
@@ -236,21 +278,24 @@ inline pick(x, set)
 }
 
 #define LIVE      (!dead[me])
+#define STACK(m)  (held[m] | (edit[m] && !M(EDIT_UNSCANNED) -> OBJ(field[edit[m]]) : 0))
 #define CONNECTED(m) (sessions & BIT(m))
 #define DOWN(m)   (state[m] == FREE || state[m] == OFFLINE)
+#define EDITS     c_expr { (menu[0] | menu[1]) & EDIT }
+#define EDITED    ((edit[0] -> BIT(edit[0]) : 0) | (edit[1] -> BIT(edit[1]) : 0)) /* nobody else touches these */
 #define UP        (LIVE && !over && (state[me] == ONLINE || online_late[me]))
 #define READY     (UP && left[me])
 #define enter     inside_late[me] = !M(NOT_INSIDE)
 #define leave     inside[me] = false; inside_late[me] = false; waited[me] = false
 
 /* From where a load brings something that the thread does not hold. */
-#define GIVES(s)  (((s) == ROOT || held[me] & BIT(s)) && OBJ(field[s]) & ~held[me] -> BIT(s) : 0)
+#define GIVES(s)  (((s) == ROOT || (held[me] & BIT(s) && edit[1 - me] != s)) && OBJ(field[s]) & ~held[me] -> BIT(s) : 0)
 #define GIVES_PIN (MAY(PINNED) && OBJ(field[PIN(me)]) & ~held[me] -> 16 : 0)
 #define GIVING    (GIVES(0) | GIVES(1) | GIVES(2) | GIVES(3) | GIVES_PIN)
 
 /* Objects that nobody else can see, with a field that is still NULL, or not. */
-#define EMPTY(s)  (held[me] & secret & BIT(s) && !field[s] -> BIT(s) : 0)
-#define FILLED(s) (held[me] & secret & BIT(s) && field[s] -> BIT(s) : 0)
+#define EMPTY(s)  (held[me] & secret & BIT(s) & ~EDITED && !field[s] -> BIT(s) : 0)
+#define FILLED(s) (held[me] & secret & BIT(s) & ~EDITED && field[s] -> BIT(s) : 0)
 #define EMPTIES   (EMPTY(1) | EMPTY(2) | EMPTY(3))
 #define FILLEDS   (FILLED(1) | FILLED(2) | FILLED(3))
 
@@ -261,7 +306,7 @@ inline pick(x, set)
 
 /* What may be freed: held by this thread, and nowhere else. */
 #define NOWHERE(s) (field[0] != s && field[1] != s && field[2] != s && field[3] != s && field[4] != s && field[5] != s)
-#define ALONE(s)  (held[me] & BIT(s) && !((freed | held[1 - me]) & BIT(s)) && NOWHERE(s) -> BIT(s) : 0)
+#define ALONE(s)  (held[me] & BIT(s) & ~EDITED && !((freed | held[1 - me]) & BIT(s)) && NOWHERE(s) -> BIT(s) : 0)
 #define ALONES    (ALONE(1) | ALONE(2) | ALONE(3))
 
 proctype mutator(byte me)
@@ -274,17 +319,19 @@ next:	if
 		held[me] = held[me] | OBJ(field[t]);
 		left[me]--; t = 0; goto next
 	   }
-	:: atomic { LIVE && !over && MAY(DROP) && held[me] ->
-		h = held[me]; pick(t, h);
+	:: atomic { LIVE && !over && MAY(DROP) && held[me] & ~(edit[me] -> BIT(edit[me]) : 0) ->
+		h = held[me] & ~(edit[me] -> BIT(edit[me]) : 0); pick(t, h);
 		held[me] = held[me] & ~BIT(t);
 		t = 0; goto next
 	   }
 	:: atomic { READY && MAY(STORE) ->
-		h = held[me] | BIT(ROOT) | (MAY(PINNED) -> 16 : 0); pick(t, h);
+		h = (held[me] & ~EDITED) | BIT(ROOT) | (MAY(PINNED) -> 16 : 0); pick(t, h);
 		h = held[me] | 1; pick(v, h);
 		left[me]--; enter; b = on[me];
+		storing[me] = (EDITS -> BIT(t) : 0);
 		if
-		:: b -> goto shade
+		:: t == PIN(me) && M(PIN_PLAIN) -> goto write
+		:: b && !(t == PIN(me) && M(PIN_PLAIN)) -> goto shade
 		:: else -> goto write
 		fi
 	   }
@@ -327,10 +374,29 @@ next:	if
 		h = ALONES; pick(t, h);
 		left[me]--; enter; b = on[me]; goto release
 	   }
+	:: atomic { READY && MAY(EDIT) && !edit[me] && held[me] & ~(EDITED | storing[1 - me]) ->
+		h = held[me] & ~(EDITED | storing[1 - me]); pick(t, h);
+		left[me]--; enter; b = on[me]; edit[me] = t; goto opening
+	   }
+	:: atomic { READY && MAY(EDIT) && edit[me] ->
+		h = held[me] | 1; pick(v, h);
+		field[edit[me]] = v; secret = secret & ~OBJ(v);
+		left[me]--; v = 0; goto next
+	   }
+	:: atomic { UP && MAY(EDIT) && edit[me] -> enter; b = on[me]; goto closing }
+	:: atomic { READY && MAY(ASK) ->
+		h = held[me] | 1; pick(v, h);
+		flush(me); left[me]--; ask[me] = 8 | v; secret = secret & ~OBJ(v); v = 0;
+		goto asked
+	   }
 	:: atomic { READY && MAY(LEAVE) -> flush(me); left[me]--; state[me] = OFFLINE; goto next }
 	:: atomic { LIVE && !over && MAY(COME) && !CONNECTED(me) -> sessions = sessions | BIT(me); goto next }
 	:: atomic { LIVE && !over && MAY(COME) && CONNECTED(me) && DOWN(me) && !online_late[me] ->
-		enter; online_late[me] = true; c = (state[me] == FREE);
+		if
+		:: !M(COMES_OUTSIDE) -> enter
+		:: else
+		fi;
+		online_late[me] = true; c = (state[me] == FREE);
 		on[me] = (c -> UNSURE : on[me]); b = on[me];
 		scanned[me] = (c -> 0 : scanned[me]);
 		if
@@ -339,7 +405,7 @@ next:	if
 		fi;
 		goto come
 	   }
-	:: atomic { READY && MAY(DETACH) ->
+	:: atomic { READY && MAY(DETACH) && !edit[me] ->
 		flush(me); left[me]--; held[me] = 0; state[me] = CLAIMED;
 		if
 		:: M(DETACHED_RING) -> log[me] = 0
@@ -354,21 +420,43 @@ next:	if
 shade:	atomic { LIVE ->
 		flush(me);
 		if
-		:: !M(NO_DELETION) -> log[me] = log[me] | OBJ(field[t])
+		:: !M(NO_DELETION) -> append(me, OBJ(field[t]))
 		:: else
 		fi;
 		if
-		:: scanned[me] != b && !M(NO_INSERTION) -> log[me] = log[me] | OBJ(v)
+		:: scanned[me] != b && !M(NO_INSERTION) -> append(me, OBJ(v))
 		:: else
 		fi
 	};
 write:	atomic { LIVE ->
 		flush(me);
-		field[t] = v; secret = secret & ~OBJ(v);
+		field[t] = v; secret = secret & ~OBJ(v); storing[me] = 0;
 		leave; t = 0; v = 0; b = 0; goto next
 	};
 
+	/* An edit. A thread that is within one does all else as ever, but leaves that field to plain stores. */
+opening: atomic { LIVE ->
+		flush(me);
+		edit[me] = t;
+		if
+		:: b && !M(EDIT_OPENED) -> append(me, OBJ(field[t]))
+		:: else
+		fi;
+		leave; t = 0; b = 0; goto next
+	};
+closing: atomic { LIVE ->
+		flush(me);
+		if
+		:: b && !M(EDIT_CLOSED) -> append(me, OBJ(field[edit[me]]))
+		:: else
+		fi;
+		edit[me] = 0;
+		leave; b = 0; goto next
+	};
+
 address: atomic { LIVE -> held[me] = held[me] | BIT(t); late[me] = 0; t = 0; goto next };
+
+asked:	atomic { LIVE && !ask[me] -> goto next };
 
 	/* A refill: ring, spare, note, current slab. A note is of what is perhaps installed by now. */
 take:	atomic { LIVE ->
@@ -468,9 +556,9 @@ come:	atomic { LIVE ->
 	};
 	atomic { LIVE ->
 		if
-		:: c && (t == SCAN || t == MARK) -> scanned[me] = v
+		:: c && (t == SCAN || t == MARK || (t == BARRIER && M(COMES_SCANNED))) -> scanned[me] = v
 		:: !c && phase == SCAN && scanned[me] != cycle && !M(NO_REREAD) ->
-			published[me] = published[me] | held[me]; scanned[me] = cycle
+			published[me] = published[me] | (M(RETURNS_UNSCANNED) -> 0 : STACK(me)); scanned[me] = cycle
 		:: else
 		fi;
 		leave; t = 0; v = 0; b = 0; c = 0; goto next
@@ -493,6 +581,7 @@ proctype killer(byte m)
 		!over -> dead[m] = true;
 		held[m] = 0; late[m] = 0; mine[m] = 0; left[m] = 0;
 		inside[m] = false; inside_late[m] = false; waited[m] = false; online_late[m] = false;
+		edit[m] = 0; storing[m] = 0;
 		if
 		:: !M(DEAD_SPARE) -> spare[m] = 0; note[m] = 0
 		:: else
@@ -509,7 +598,15 @@ proctype killer(byte m)
 
 inline collect(m)
 {
-	h = back[m] & out & ~ring; back[m] = 0; give(h)
+	h = back[m] & out & ~ring; back[m] = (M(HANDBACK_KEPT) -> back[m] : 0); give(h)
+}
+
+/* The main thread reads a message. A root and its shades change in one step. */
+inline answer(m)
+{
+	own = (shading && !M(ROOT_OLD) -> own | OBJ(field[ROOT]) : own);
+	own = (shading && !M(ROOT_NEW) -> own | OBJ(ask[m] & 7) : own);
+	field[ROOT] = ask[m] & 7; ask[m] = 0
 }
 
 /* Each step with the heap's lock held. */
@@ -523,6 +620,8 @@ end:	do
 	   }
 	:: d_step { back[0] -> collect(0) }
 	:: d_step { back[1] -> collect(1) }
+	:: d_step { ask[0] -> answer(0) }
+	:: d_step { ask[1] -> answer(1) }
 	:: d_step { freed && (!under_way || M(HARVEST_EARLY)) -> h = freed & out; freed = 0; give(h) }
 	:: d_step { c_expr { visits } && cur && !over ->
 		visited = cur; cur = 0;
@@ -538,9 +637,11 @@ end:	do
 	od
 }
 
-#define MUST_ANSWER(m)  (SEEN(m) && !dead[m] && state[m] != FREE && scanned[m] != cycle)
-#define CAN_ANSWER(m)   (MUST_ANSWER(m) && \
-			 (state[m] == OFFLINE || (state[m] == ONLINE && !(inside[m] || inside_late[m]))))
+/* The dead have answered when what they sent was read. */
+#define MUST_ANSWER(m)  (SEEN(m) && (!dead[m] || (ask[m] && !M(DEAD_SOCKET))) && state[m] != FREE && scanned[m] != cycle)
+#define CAN_ANSWER(m)   (MUST_ANSWER(m) && !dead[m] && \
+			 (state[m] == OFFLINE || \
+			  (state[m] == ONLINE && (M(SCAN_INSIDE) || !(inside[m] || inside_late[m])))))
 #define ALL_ANSWERED    (!MUST_ANSWER(0) && !MUST_ANSWER(1))
 #define ONE_ANSWERED    (!MUST_ANSWER(0) || !MUST_ANSWER(1))
 #define HAS_LEFT(m)     (!waited[m] || dead[m])
@@ -548,7 +649,7 @@ end:	do
 
 inline scan(m)
 {
-	published[m] = published[m] | held[m]; scanned[m] = cycle
+	published[m] = published[m] | (M(NO_SCAN) -> 0 : STACK(m)); scanned[m] = cycle
 }
 /* The code writes to free records, too; a thread that comes up in one writes over it, later, then reads the phase. */
 inline switch_on(m)
@@ -561,8 +662,10 @@ inline switch_off(m)
 }
 inline rings_empty()
 {
-	log[0] = (SEEN(0) -> 0 : log[0]);
-	log[1] = (SEEN(1) -> 0 : log[1])
+	log[0] = (SEEN(0) && !M(RINGS_KEPT) -> 0 : log[0]);
+	log[1] = (SEEN(1) && !M(RINGS_KEPT) -> 0 : log[1]);
+	longer = longer || lost & view;
+	lost = lost & ~view
 }
 inline membarrier()
 {
@@ -581,16 +684,23 @@ inline all_leave()
 	d_step { waited[1] = inside[1] && SEEN(1) };
 	(HAS_LEFT(0) && HAS_LEFT(1))
 }
+inline note_p2()
+{
+	mark = (ALL & ~out) | (M(RING_SWEPT) -> 0 : ring);
+	known = out & ~ring;
+	mark = (M(NO_BORN_BLACK) -> 0 : mark);
+	holding = false
+}
 /* A macro: its argument is a mutant, which an inline cannot have. */
 #define round(unseen) d_step { membarrier() }; d_step { view = (M(unseen) -> view : sessions) }; all_leave()
 inline gather(m)
 {
-	d_step { hold = hold | spare[m] };
+	d_step { hold = (M(SPARES_UNHELD) -> hold : hold | spare[m]) };
 	d_step { hold = (M(NOTES_UNREAD) -> hold : hold | note[m]) }
 }
 inline shade_all(set)
 {
-	h = (set) & ~mark;
+	h = (set) & ~mark & ~(M(HELD_BLACK) -> hold | taken : 0);
 	assert(!(h & ~known));
 	mark = mark | h; grey = grey | h
 }
@@ -622,6 +732,10 @@ inline pass(m)
 		shade_all(h); news = news | h; log[m] = (SEEN(m) -> 0 : log[m])
 	}
 }
+inline pass_own()
+{
+	d_step { shade_all(own); news = news | h; own = 0 }
+}
 inline sweep(slab)
 {
 	d_step {
@@ -635,13 +749,14 @@ inline sweep(slab)
 proctype collector()
 {
 	byte news;
+	bool is_void; /* the cycle is void */
 
 	/* 1: note P, with the lock held; barrier rings are emptied. */
 begin:	atomic {
 		h = (back[0] | back[1] | freed) & out & ~ring; back[0] = 0; back[1] = 0; freed = 0; give(h);
 		taken = 0; hold = 0; under_way = true; holding = true
 	};
-	d_step { look() };
+	d_step { look(); own = 0; shading = true };
 	d_step {
 		if
 		:: !M(EMPTY_LATE) -> rings_empty()
@@ -685,7 +800,7 @@ begin:	atomic {
 	if
 	:: M(NO_HOLD)
 	:: M(CURRENTS_FIRST) -> d_step { hold = hold | cur }; gather(0); gather(1)
-	:: else -> gather(0); gather(1); d_step { hold = hold | cur }
+	:: else -> gather(0); gather(1); d_step { hold = (M(CURRENTS_UNHELD) -> hold : hold | cur) }
 	fi;
 	if
 	:: M(THIRD_ROUND) -> round(NEVER)
@@ -697,7 +812,13 @@ begin:	atomic {
 	fi;
 
 	/* 4: handshake 2. Who is not seen now will read SCAN or later as its thread comes up, and is not waited for. */
-	d_step { phase = SCAN };
+	d_step {
+		if
+		:: M(NOTE_EARLY) -> note_p2()
+		:: else
+		fi;
+		phase = SCAN
+	};
 	d_step { look() };
 	do
 	:: d_step { CAN_ANSWER(0) -> scan(0) }
@@ -707,16 +828,16 @@ begin:	atomic {
 
 	/* Who has answered was not inside: whatever it had cleared as a spare before step 3 is shown by now. */
 	if
-	:: !M(HANDBACK_TWICE) && !M(THIRD_ROUND) && !M(PUT_FIRST) -> d_step { collect(0) }; d_step { collect(1) }
+	:: !M(HANDBACK_TWICE) && !M(THIRD_ROUND) && !M(PUT_FIRST) && !M(HANDBACK_UNREAD) -> d_step { collect(0) }; d_step { collect(1) }
 	:: else
 	fi;
 
 	/* 5: note P2, with the lock held; then what the threads published, pins, the named root. */
 	atomic {
-		mark = (ALL & ~out) | (M(RING_SWEPT) -> 0 : ring);
-		known = out & ~ring;
-		mark = (M(NO_BORN_BLACK) -> 0 : mark);
-		holding = false
+		if
+		:: M(NOTE_EARLY)
+		:: else -> note_p2()
+		fi
 	};
 	d_step { look(); shade_published(0); shade_published(1) };
 	d_step { shade_pin(0) };
@@ -731,11 +852,13 @@ marking: do
 	:: d_step { M(MARK_EARLY) && CAN_ANSWER(1) -> scan(1); shade_published(1) }
 	:: (!grey || M(RINGS_EARLY)) && (!M(MARK_EARLY) || ALL_ANSWERED) -> break
 	od;
-	atomic { view = (M(PASS_UNSEEN) -> view : sessions) };
-	pass(0);
-	pass(1);
+	atomic { view = (M(PASS_UNSEEN) -> view : sessions); is_void = lost & view && !M(OVERFLOW_IGNORED) };
 	if
-	:: atomic { news -> news = 0; goto marking }
+	:: M(NO_PASS)
+	:: else -> pass(0); pass(1); pass_own()
+	fi;
+	if
+	:: atomic { news && !M(ONE_PASS) -> news = 0; goto marking }
 	:: else
 	fi;
 	do
@@ -743,12 +866,17 @@ marking: do
 	:: else -> break
 	od;
 
-	/* 7: barriers go off, the sweep. */
-	atomic { phase = SWEEP; look() };
+	/* 7: barriers go off, the sweep; but after an entry that found no room nothing is swept. */
+	atomic {
+		is_void = is_void || (lost & view && !M(OVERFLOW_IGNORED) && !M(OVERFLOW_EARLY));
+		phase = (is_void -> IDLE : SWEEP); look(); shading = false
+	};
 	d_step { switch_off(0) };
 	d_step { switch_off(1) };
-	sweep(SLAB_A);
-	sweep(SLAB_B);
+	if
+	:: is_void
+	:: else -> sweep(SLAB_A); sweep(SLAB_B)
+	fi;
 
 	/* 8: the dead are forgotten. */
 	d_step {
@@ -759,7 +887,7 @@ marking: do
 	};
 	d_step { phase = IDLE };
 	if
-	:: atomic { c_expr { now.cycle < cycles } -> goto begin }
+	:: atomic { c_expr { now.cycle < cycles } || is_void -> is_void = false; goto begin }
 	:: else
 	fi;
 	over = true
