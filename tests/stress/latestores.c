@@ -3,6 +3,10 @@
  * Directed scenarios of stores, and of a free, that come late: what one thread writes wipes out what another had written, or hides
  * what only it led to, after the thread that still holds it was scanned.
  */
+#ifndef HEAPD_INJECT
+#define HEAPD_INJECT /* the steps: there is nothing to see here without them */
+#endif
+
 #include <unistd.h>
 
 #include "client/gate.h"
@@ -10,6 +14,8 @@
 #include "client/thread.h"
 #include "node.h"
 #include "scene.h"
+
+#define HARVEST_NS UINT64_C(300000000)
 
 /* The main thread, until it was scanned in this cycle; or until that waits for the end of handshake 1 for good. */
 static void await_scan(struct scene *s)
@@ -140,6 +146,53 @@ void rings_emptied_late(struct scene *s)
 	pthread_join(thread, NULL);
 }
 
+static __attribute__((noinline)) void store_logged(struct scene *s, uintptr_t disguised)
+{
+	heapd_store(&s->root->next, (struct cell *)~disguised);
+}
+
+/*
+ * This thread stores before its scan, over nothing, and reads it back after; in between the other has begun its store, over nothing,
+ * too, and ends it then. So what this thread stored was removed by nobody: only that it was added tells of it.
+ */
+void no_insertion_shade(struct scene *s)
+{
+	uintptr_t disguised = cell_hidden(s, false);
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, store_main, s))
+		miss("no thread");
+	await_flag(&s->other->tid, "a thread attaches");
+	stack_wipe();
+	want(s, STEP_gathered, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_gathered);
+	want(s, STEP_store, STEP_ANYBODY);
+	atomic_store(&s->other->go, 1);
+	await(s, STEP_store);
+	store_logged(s, disguised);
+	stack_wipe();
+	release(s, STEP_gathered);
+	late_store_ends(s);
+	pthread_join(thread, NULL);
+}
+
+/* This thread was scanned, and takes an object out of the root before the marker has come there: its ring alone tells of it. */
+void no_last_pass(struct scene *s)
+{
+	struct cell *volatile held;
+
+	cell_hidden(s, true);
+	stack_wipe();
+	want(s, STEP_marking, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_marking);
+	held = heapd_exchange(&s->root->next, (struct cell *)NULL);
+	release(s, STEP_marking);
+	collect_end(s);
+	check_alive(s, held);
+}
+
 /* Then the current slab is another. */
 static __attribute__((noinline)) void current_change(struct scene *s)
 {
@@ -196,6 +249,41 @@ void push_in_cycle(struct scene *s)
 	collect_begin(s);
 	await(s, STEP_scanned);
 	freed_and_taken_again(s, STEP_scanned);
+}
+
+/* Until the daemon has taken the free slot out of its slab's word; or long enough for it. */
+static void await_harvest(struct scene *s, const struct place *at)
+{
+	for (uint64_t end = fixture_now_ns() + HARVEST_NS; fixture_now_ns() < end; nap())
+		if (!(HEAPD_LOAD_ACQUIRE(&s->heap->t.freed[at->slab]) >> at->bit & 1))
+			return;
+}
+
+/* As above; but the current slab is another, so what is freed stands in its slab's word, where the daemon finds it. */
+void harvest_in_cycle(struct scene *s)
+{
+	struct cell *o;
+	struct cell *volatile held;
+	struct place at;
+
+	pin_to_first();
+	must(heapd_collect(s->heap));
+	chain_hide(s);
+	stack_wipe();
+	want(s, STEP_scanned, STEP_ANYBODY);
+	collect_begin(s);
+	await(s, STEP_scanned);
+	o = heapd_load(&s->root->next);
+	held = heapd_load(&o->next);
+	heapd_store(&s->root->next, (struct cell *)NULL);
+	if (!place_find(s->heap, o, &at))
+		miss("the cell lies nowhere");
+	must(heapd_free(o));
+	await_harvest(s, &at);
+	take_again(s, ~(uintptr_t)o);
+	release(s, STEP_scanned);
+	collect_end(s);
+	check_alive(s, held);
 }
 
 /* Until this thread has a slot of the slab that the root's next cell lies in; or all that there were. */

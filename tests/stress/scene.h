@@ -87,6 +87,9 @@ void one_round(struct scene *s);
 void newcomers_unseen(struct scene *s);
 int newcomers_unseen_other(void *scene); /* the process that comes: forked before this one attaches */
 void rings_emptied_late(struct scene *s);
+void no_insertion_shade(struct scene *s);
+void no_last_pass(struct scene *s);
+void harvest_in_cycle(struct scene *s);
 void push_in_cycle(struct scene *s);
 void newborn_by_slab(struct scene *s);
 void newborn_early(struct scene *s);

@@ -108,8 +108,9 @@ static void put(struct stash *s, unsigned kind, unsigned i, struct node *n, uint
 		s->local[i] = n;
 		break;
 	case STASH_TICKET:
+		p->issued =
+			fixture_now_ns(); /* before: the daemon's time runs while we wait for its answer */
 		must(a, heapd_ticket_issue(a->heap, n, p->ticket, sizeof(p->ticket), STASH_TICKET_SECONDS));
-		p->issued = fixture_now_ns();
 		break;
 	default:
 		*word_of(s, kind, i) = (char *)n + offset_of(p, kind);
