@@ -445,7 +445,7 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 CRASH_GAPS ?= 1800
 CRASH_COVERED := $(O)/crash/covered
 # The same of the daemon's stores, and of tests/crash/explained-stores.txt.
-CRASH_STORES_GAPS ?= 139
+CRASH_STORES_GAPS ?= 99
 CRASH_STORES := $(O)/crash/stores.covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(SUBMAKE) crash-stores && \
