@@ -9,6 +9,11 @@
  * committed is charged to the daemon's own account before it is touched, because a memory cgroup at its
  * limit kills instead of refusing.
  *
+ * Ahead of need the supplier commits, and holds no lock while the kernel clears the memory, which can be a matter of milliseconds: a
+ * collection and who asks for a large object would wait for that. The chunk is charged, and out of the map of free pages, meanwhile;
+ * so nobody else has it in hand, and a daemon that dies leaves what it would have left under the lock: pages
+ * that are there, and of which the ledger does not say so. Who finds no other room meanwhile waits for it (supply_large()).
+ *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the map of free pages is derived: the span table says which pages are taken.
  *
@@ -110,20 +115,18 @@ static int populate(void *at, uint64_t bytes)
 	return r < 0 ? -errno : 0;
 }
 
-/* One huge page: true if there is one now. */
-static bool commit_huge(struct pages *pages, char *chunk)
+/* Whether a chunk is to be tried to be had as a huge page. */
+static bool huge_wanted(struct pages *pages)
 {
 	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO)
 		return false;
-	if (pages->collapse_fails && --pages->until_collapse)
-		return false;
-	if (populate(chunk, 4096) == 0 && madvise(chunk, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0) {
-		pages->collapse_fails = false;
-		return true;
-	}
-	pages->collapse_fails = true;
+	return !pages->collapse_fails || !--pages->until_collapse;
+}
+
+static void huge_note(struct pages *pages, bool had)
+{
+	pages->collapse_fails = !had;
 	pages->until_collapse = RETRY_COLLAPSE_AFTER;
-	return false;
 }
 
 static void publish(struct pages *pages)
@@ -138,40 +141,64 @@ static void publish(struct pages *pages)
 /* From the heap's limit and from the account. */
 static int charge(struct pages *pages, uint64_t bytes)
 {
-	if (pages_committed_bytes(pages) + bytes > heap_limit(pages->heap))
+	uint64_t ahead = pages->is_ahead ? HEAPD_CHUNK_SIZE : 0;
+
+	if (pages_committed_bytes(pages) + ahead + bytes > heap_limit(pages->heap))
 		return -ENOMEM;
 	return account_take(&pages->heap->part, bytes) < 0 ? -ENOMEM : 0;
 }
 
-static int commit_chunk(struct pages *pages, uint64_t chunk)
+static int commit_begin(struct pages *pages, uint64_t chunk, struct pages_commit *c)
+{
+	int r = charge(pages, HEAPD_CHUNK_SIZE);
+
+	if (r == 0)
+		*c = (struct pages_commit){ .chunk = chunk, .try_huge = huge_wanted(pages) };
+	return r;
+}
+
+/* Needs no lock: it looks at nothing but what it is given. */
+static void commit_populate(const struct heap *heap, struct pages_commit *c)
+{
+	char *at = (char *)(uintptr_t)heap->t.base + (c->chunk << HEAPD_CHUNK_SHIFT);
+	uint64_t begin = clock_ns();
+
+	c->huge = c->try_huge && populate(at, 4096) == 0 && madvise(at, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0;
+	c->error = c->huge ? 0 : populate(at, HEAPD_CHUNK_SIZE);
+	c->ns = clock_ns() - begin;
+}
+
+static int commit_end(struct pages *pages, const struct pages_commit *c)
 {
 	struct heap *heap = pages->heap;
-	char *at = (char *)(uintptr_t)heap->t.base + (chunk << HEAPD_CHUNK_SHIFT);
-	uint64_t begin = clock_ns();
-	bool huge;
-	int r;
+	bool huge = c->huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
 
-	r = charge(pages, HEAPD_CHUNK_SIZE);
-	if (r < 0)
-		return r;
-	huge = commit_huge(pages, at);
-	if (!huge)
-		r = populate(at, HEAPD_CHUNK_SIZE);
-	if (r < 0) {
+	if (c->try_huge)
+		huge_note(pages, c->huge);
+	if (c->error < 0) {
 		account_give(&heap->part, HEAPD_CHUNK_SIZE);
 		return -ENOMEM;
 	}
-	bit_set(pages->committed, chunk);
+	bit_set(pages->committed, c->chunk);
 	pages->committed_chunks++;
-	huge |= heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
 	pages->huge_chunks += huge;
 	if (huge)
-		bit_set(pages->huge, chunk);
-	begin = clock_ns() - begin;
-	HEAPD_COUNT(heap->t.directory->stats.commit_ns, begin);
+		bit_set(pages->huge, c->chunk);
+	HEAPD_COUNT(heap->t.directory->stats.commit_ns, c->ns);
 	publish(pages);
-	HEAPD_PROBE(heap__grow, heap->name, HEAPD_CHUNK_SIZE, heap->t.directory->stats.committed, begin);
+	HEAPD_PROBE(heap__grow, heap->name, HEAPD_CHUNK_SIZE, heap->t.directory->stats.committed, c->ns);
 	return 0;
+}
+
+static int commit_chunk(struct pages *pages, uint64_t chunk)
+{
+	struct pages_commit c;
+	int r = commit_begin(pages, chunk, &c);
+
+	if (r < 0)
+		return r;
+	commit_populate(pages->heap, &c);
+	return commit_end(pages, &c);
 }
 
 /* How many neighbouring pages from `at` on, before `end`, have this bit. */
@@ -355,21 +382,59 @@ static bool commit_gone_ahead(struct pages *pages)
 	return false;
 }
 
-bool pages_commit_ahead(struct pages *pages)
+/* The lowest chunk that is not committed, or pages->chunks. All of its pages are free. */
+static uint64_t next_chunk(const struct pages *pages)
 {
-	if (!pages->in_spans || pages_ahead(pages) >= reserve_pages(pages))
+	for (uint64_t chunk = 0; chunk < pages->chunks; chunk += 64) {
+		uint64_t missing = ~pages->committed[chunk / 64];
+
+		if (missing)
+			chunk += (uint64_t)__builtin_ctzll(missing);
+		if (missing)
+			return chunk < pages->chunks ? chunk : pages->chunks;
+	}
+	return pages->chunks;
+}
+
+bool pages_are_short(const struct pages *pages)
+{
+	return pages->in_spans && pages_ahead(pages) < reserve_pages(pages);
+}
+
+bool pages_ahead_begin(struct pages *pages)
+{
+	uint64_t chunk;
+
+	if (!pages_are_short(pages))
 		return false;
 	if (pages->gone_pages)
 		return commit_gone_ahead(pages);
-	for (uint64_t chunk = 0; chunk < pages->chunks; chunk = (chunk / 64 + 1) * 64) {
-		uint64_t missing = ~pages->committed[chunk / 64];
-
-		if (!missing)
-			continue;
-		chunk += (uint64_t)__builtin_ctzll(missing);
-		return chunk < pages->chunks && commit_chunk(pages, chunk) == 0;
+	chunk = next_chunk(pages);
+	if (chunk == pages->chunks || commit_begin(pages, chunk, &pages->ahead) < 0)
+		return false;
+	if (runmap_claim(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0) {
+		account_give(&pages->heap->part, HEAPD_CHUNK_SIZE);
+		return false;
 	}
-	return false;
+	pages->punched += HEAPD_CHUNK_PAGES;
+	pages->is_ahead = true;
+	return true;
+}
+
+void pages_ahead_commit(struct pages *pages)
+{
+	if (pages->is_ahead)
+		commit_populate(pages->heap, &pages->ahead);
+}
+
+bool pages_ahead_end(struct pages *pages)
+{
+	if (!pages->is_ahead)
+		return true;
+	pages->is_ahead = false;
+	pages->punched -= HEAPD_CHUNK_PAGES;
+	runmap_give(&pages->free, pages->ahead.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+	return commit_end(pages, &pages->ahead) == 0;
 }
 
 /* Free, and either gone or found idle, all of it. */

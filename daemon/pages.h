@@ -9,6 +9,13 @@
 #include "ledger.h"
 #include "runmap.h"
 
+/* A chunk on its way to being committed. */
+struct pages_commit {
+	uint64_t chunk, ns;
+	bool try_huge, huge;
+	int error;
+};
+
 struct pages {
 	struct heap *heap;
 	struct runmap free;
@@ -22,11 +29,13 @@ struct pages {
 	uint64_t committed_chunks;
 	uint64_t huge_chunks;
 	uint64_t gone_pages;
-	uint64_t gone_from;      /* no page is gone in a chunk below this */
-	uint64_t in_spans;       /* pages */
-	uint64_t reserve;        /* chunks that are committed ahead of need, less one */
-	bool was_short;          /* that was not enough, since pages_calm() */
-	uint64_t punched;        /* pages that are taken, in no span: on their way back to the system */
+	uint64_t gone_from; /* no page is gone in a chunk below this */
+	uint64_t in_spans;  /* pages */
+	uint64_t reserve;   /* chunks that are committed ahead of need, less one */
+	bool was_short;     /* that was not enough, since pages_calm() */
+	uint64_t punched;   /* pages that are taken, in no span: on their way to the system, or from it */
+	struct pages_commit ahead; /* the supplier's, without the lock, while ... */
+	bool is_ahead;           /* ... it stands: ahead.chunk is out of the map of free pages, and charged */
 	bool collapse_fails;     /* huge pages were refused lately: small ones are used */
 	uint32_t until_collapse; /* commits until huge pages are tried again */
 };
@@ -47,8 +56,15 @@ static inline uint64_t pages_committed_bytes(const struct pages *pages)
 	return (pages->committed_chunks << HEAPD_CHUNK_SHIFT) - (pages->gone_pages << HEAPD_PAGE_SHIFT);
 }
 
-/* Commits at most one chunk, or what is gone of one, ahead of need: true if there is more to do. */
-bool pages_commit_ahead(struct pages *pages);
+/*
+ * The supplier alone: commits at most one chunk, or what is gone of one, ahead of need. The second step needs no lock, and nobody
+ * takes pages of that chunk meanwhile. begin: false: there is nothing to do. end: true: there may be more.
+ */
+bool pages_ahead_begin(struct pages *pages);
+void pages_ahead_commit(struct pages *pages);
+bool pages_ahead_end(struct pages *pages);
+/* Less lies ahead than is to. */
+bool pages_are_short(const struct pages *pages);
 /* Once a second: what lies ahead is halved unless it was short meanwhile. */
 void pages_calm(struct pages *pages);
 

@@ -83,8 +83,7 @@ static bool ring_is_empty(const struct supply *supply, uint32_t class)
 	return supply->ledger.rings[class].head == supply->ledger.rings[class].tail;
 }
 
-/* When the page heap refuses: everything freed, everything unused, everything lying in other rings. */
-static void scrape_together(struct supply *supply, uint32_t class)
+void supply_scrape(struct supply *supply, uint32_t class)
 {
 	supply->scraped = true;
 	harvest_handback(supply, true);
@@ -105,7 +104,7 @@ static void ring_event(struct supply *supply, uint32_t class)
 	futex_wake_all(event);
 }
 
-static void refused(struct heap *heap, uint32_t class, uint64_t bytes)
+void supply_refused(struct heap *heap, uint32_t class, uint64_t bytes)
 {
 	struct journal_event event = { .id = EVENT_LIMIT_REACHED, .heap = heap->name };
 	uint64_t most;
@@ -125,7 +124,7 @@ static void refuse_class(struct supply *supply, uint32_t class)
 	struct heapd_ring *ring = &supply->heap->t.rings[class];
 
 	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
-	refused(supply->heap, class, supply->heap->t.classes[class].slot_size);
+	supply_refused(supply->heap, class, supply->heap->t.classes[class].slot_size);
 }
 
 static bool class_is_small(const struct supply *supply, uint32_t class)
@@ -199,7 +198,7 @@ static bool fill_or_refuse(struct supply *supply, uint32_t class)
 	if (supply->scraped || (state->await && !has_been_collected(supply, class)))
 		return put_off(supply, class);
 	supply->begin = (class + 1) % HEAPD_CLASS_MAX;
-	scrape_together(supply, class);
+	supply_scrape(supply, class);
 	if (ring_fill(supply, class) < 0) {
 		if (!has_been_collected(supply, class))
 			return put_off(supply, class);
@@ -294,11 +293,7 @@ static bool anything_active(const struct supply *supply)
 	return false;
 }
 
-/*
- * The heap has grown to where the next cycle is to begin. Asked for once: the cycle sets the next trigger. Looked at by who
- * makes it grow: a large object takes nothing from a ring, so that the supplier may be asleep for seconds while a heap grows by them.
- */
-static void look_at_pace(struct supply *supply)
+void supply_look_at_pace(struct supply *supply)
 {
 	struct heap *heap = supply->heap;
 	const struct heapd_stats *stats = &heap->t.directory->stats;
@@ -324,11 +319,9 @@ static uint64_t work(struct supply *supply)
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
 	if (busy && now - supply->last_harvest > HARVEST_NS)
 		harvest_some(supply, now);
-	while (pages_commit_ahead(&supply->pages) && clock_ns() - now < NAP_NS)
-		;
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
-	look_at_pace(supply);
+	supply_look_at_pace(supply);
 	/* Who has counted something rings: of no use to anybody else, a round is for that. */
 	if (!busy || now - supply->last_misfree > MISFREE_NS) {
 		supply->last_misfree = now;
@@ -397,6 +390,25 @@ static void calm(struct supply *supply, uint64_t took, uint64_t rested, bool use
 	supply->idle_ns = 0;
 }
 
+/* A moment's worth of chunks. The lock is left while one is committed. */
+static void commit_ahead(struct heap *heap)
+{
+	struct pages *pages = &heap->supply->pages;
+	uint64_t begin = clock_ns();
+	bool more;
+
+	heap_lock(heap);
+	do {
+		more = pages_ahead_begin(pages);
+		heap_unlock(heap);
+		if (more)
+			pages_ahead_commit(pages);
+		heap_lock(heap);
+		more = more && pages_ahead_end(pages);
+	} while (more && clock_ns() - begin < NAP_NS);
+	heap_unlock(heap);
+}
+
 uint64_t supply_round(struct heap *heap)
 {
 	uint64_t ns;
@@ -404,6 +416,7 @@ uint64_t supply_round(struct heap *heap)
 	heap_lock(heap);
 	ns = work(heap->supply);
 	heap_unlock(heap);
+	commit_ahead(heap);
 	return ns;
 }
 
@@ -417,6 +430,9 @@ static uint64_t make_round(struct supply *supply, uint64_t last)
 	pthread_mutex_lock(&heap->lock);
 	before = progress(supply);
 	ns = work(supply);
+	pthread_mutex_unlock(&heap->lock);
+	commit_ahead(heap);
+	pthread_mutex_lock(&heap->lock);
 	useful = (progress(supply) != before && !supply->scraped) || supply->awaiting;
 	pthread_mutex_unlock(&heap->lock);
 	heap_give_way(heap);
@@ -561,37 +577,6 @@ void supply_stop(struct heap *heap)
 	free(supply->freed);
 	free(supply);
 	supply_publish(heap, NULL);
-}
-
-int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
-		 uint64_t *address, bool *zeroed)
-{
-	struct supply *supply = heap->supply;
-	uint32_t first;
-	int r;
-
-	takers_settle(heap, bytes);
-	heap_lock(heap);
-	r = takers_allow(supply, client, bytes);
-	if (r == 0)
-		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	if (r == -ENOMEM) {
-		scrape_together(supply, HEAPD_CLASS_MAX);
-		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	}
-	if (r == 0) {
-		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
-		takers_note(supply, client, first);
-		heap->clients->slots[client].in_flight = *address;
-		heap->clients->slots[client].sent = false;
-		clients_changed(heap->clients);
-		HEAPD_STORE_RELEASE(&heap->clients->records[client].in_flight, *address);
-	} else if (r == -ENOMEM) {
-		refused(heap, class, bytes);
-	}
-	look_at_pace(supply);
-	heap_unlock(heap);
-	return r;
 }
 
 int supply_sync(struct heap *heap)

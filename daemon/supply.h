@@ -83,6 +83,14 @@ void supply_stop(struct heap *heap);
 /* Where no supplier runs: one round of its work. Returns how long it would rest then. Takes heap->lock. */
 uint64_t supply_round(struct heap *heap);
 
+/* supplier.c, with heap->lock held: */
+/* When the page heap refuses: everything freed, everything unused, everything lying in other rings than that of `class`. */
+void supply_scrape(struct supply *supply, uint32_t class);
+/* Memory was refused: counts it, and says so. */
+void supply_refused(struct heap *heap, uint32_t class, uint64_t bytes);
+/* The heap has grown to where the next cycle is to begin? Asked for once: the cycle sets the next trigger. */
+void supply_look_at_pace(struct supply *supply);
+
 /*
  * A large object: takes heap->lock. -ENOMEM at the limit. client: whom the address is for, by its place in
  * heap->clients; the object is held for it until the reply has arrived.

@@ -47,6 +47,14 @@ static uint64_t resident_chunks(void)
 	return n;
 }
 
+static bool commit_ahead(void)
+{
+	if (!pages_ahead_begin(&pages))
+		return false;
+	pages_ahead_commit(&pages);
+	return pages_ahead_end(&pages);
+}
+
 START_TEST(takes_commit_whole_chunks_and_charge_them)
 {
 	uint64_t first, before;
@@ -99,7 +107,7 @@ START_TEST(the_heap_s_limit_refuses_and_gives_again)
 		ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first[i], &zeroed), 0);
 	ck_assert_int_eq(pages_take(&pages, 1, 1, &more, &zeroed), -ENOMEM);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->committed), 8 * MIB);
-	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert(!commit_ahead());
 	pages_give(&pages, first[2], HEAPD_CHUNK_PAGES);
 	ck_assert_int_eq(pages_take(&pages, 2 * HEAPD_CHUNK_PAGES, 1, &more, &zeroed), -ENOMEM);
 	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &more, &zeroed), 0);
@@ -136,7 +144,7 @@ START_TEST(address_space_ends)
 	ck_assert_int_eq(pages_take(&pages, 64 * MIB / HEAPD_PAGE_SIZE + 1, 1, &first, &zeroed), -ENOMEM);
 	ck_assert_int_eq(pages_take(&pages, 64 * MIB / HEAPD_PAGE_SIZE, 1, &first, &zeroed), 0);
 	ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), -ENOMEM);
-	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert(!commit_ahead());
 	ck_assert_uint_eq(resident_chunks(), 32);
 	close_pages();
 }
@@ -164,14 +172,14 @@ START_TEST(commits_ahead_of_need)
 	bool zeroed;
 
 	open_pages(256 * MIB, 256 * MIB, CONFIG_HUGE_NEVER);
-	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert(!commit_ahead());
 	ck_assert_uint_eq(pages.committed_chunks, 0);
 	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
-	ck_assert(pages_commit_ahead(&pages));
-	ck_assert(!pages_commit_ahead(&pages));
+	ck_assert(commit_ahead());
+	ck_assert(!commit_ahead());
 	ck_assert_uint_eq(pages.committed_chunks, 2);
 	ck_assert_int_eq(pages_take(&pages, 79 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
-	while (pages_commit_ahead(&pages))
+	while (commit_ahead())
 		;
 	ck_assert_uint_eq(pages.committed_chunks, 82);
 	ck_assert_uint_eq(resident_chunks(), 82);
@@ -181,7 +189,7 @@ START_TEST(commits_ahead_of_need)
 		ck_assert_int_eq(pages_take(&pages, (ahead / 2 + 1) * HEAPD_CHUNK_PAGES, 1, &first, &zeroed),
 				 0);
 		ck_assert_uint_eq(pages.reserve + 1, ahead < most ? ahead : most);
-		while (pages_commit_ahead(&pages))
+		while (commit_ahead())
 			;
 		ck_assert_uint_eq(pages.committed_chunks * HEAPD_CHUNK_PAGES - pages.in_spans,
 				  (pages.reserve + 1) * HEAPD_CHUNK_PAGES);
@@ -267,7 +275,7 @@ START_TEST(idle_pages_of_a_used_chunk_are_given_back)
 	while (pages.in_spans < 3 * HEAPD_CHUNK_PAGES)
 		ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), 0);
 	ck_assert(!page_is_there(191) || pages.gone_pages == 0);
-	pages_commit_ahead(&pages);
+	commit_ahead();
 	ck_assert_uint_eq(pages.gone_pages, 0);
 	ck_assert_uint_eq(pages.committed_chunks, 4);
 	close_pages();
