@@ -28,6 +28,7 @@ struct scavenger {
 	pthread_t thread;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
+	uint64_t period; /* ns between two looks */
 	bool stop;
 };
 
@@ -136,7 +137,7 @@ static void *scavenge(void *arg)
 {
 	struct scavenger *s = arg;
 
-	while (rest(s, SCAVENGER_PERIOD_NS)) {
+	while (rest(s, s->period)) {
 		uint64_t from = 0;
 
 		while (is_settled(s->heap, 0) && give_one(s->heap, &from) && rest(s, SCAVENGER_CHUNK_NS))
@@ -164,7 +165,7 @@ static int thread_start(struct scavenger *s)
 	return 0;
 }
 
-int scavenger_start(struct heap *heap)
+int scavenger_start_every(struct heap *heap, uint64_t period_ns)
 {
 	struct scavenger *s;
 	pthread_condattr_t attr;
@@ -177,6 +178,7 @@ int scavenger_start(struct heap *heap)
 	if (!s)
 		return -ENOMEM;
 	s->heap = heap;
+	s->period = period_ns;
 	pthread_mutex_init(&s->mutex, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -188,6 +190,11 @@ int scavenger_start(struct heap *heap)
 	else
 		heap->scavenger = s;
 	return r;
+}
+
+int scavenger_start(struct heap *heap)
+{
+	return scavenger_start_every(heap, SCAVENGER_PERIOD_NS);
 }
 
 void scavenger_stop(struct heap *heap)

@@ -13,6 +13,7 @@
 
 /* After supply_start(). */
 int scavenger_start(struct heap *heap);
+int scavenger_start_every(struct heap *heap, uint64_t period_ns); /* between two looks, for tests */
 void scavenger_stop(struct heap *heap);
 
 /* One look: gives back what was free at the last one, and has been since. Chunks from which something was given back. */

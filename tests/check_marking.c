@@ -240,6 +240,124 @@ START_TEST(garbage_is_harmless)
 }
 END_TEST
 
+/* What a walk over objects of nothing but random words finds in those that are reached: counted here, by the list alone. */
+struct found {
+	uint64_t objects, words; /* reached, and words of them that a map or their sort calls pointers */
+	uint64_t inside;         /* of these, how many are in the heap's range */
+	uint64_t foreign;        /* ... and how many are not, nor NULL, in objects with a map */
+};
+
+static struct found count_found(void)
+{
+	struct found f = { 0 };
+
+	for (uint64_t i = 0; i < nobjects; i++) {
+		const struct object *o = &objects[i];
+
+		f.objects += o->marked;
+		for (uint64_t w = 0; o->marked && w < o->n; w++) {
+			bool inside = o->words[w] - t.heap->t.base < t.heap->t.size;
+
+			if (!is_pointer(o, w))
+				continue;
+			f.words++;
+			f.inside += inside;
+			f.foreign += o->sort->type != HEAPD_TYPE_ANY && o->words[w] && !inside;
+		}
+	}
+	return f;
+}
+
+static uint64_t bytes_mapped(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	uint64_t size = 0;
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fscanf(file, "%lu", &size), 1);
+	fclose(file);
+	return size * 4096;
+}
+
+/* One in `share` words is an address in the heap's range, of a slot or not; all others are random in all of their bits. */
+static void words_fill(uint64_t *seed, unsigned share)
+{
+	for (uint64_t i = 0; i < nobjects; i++)
+		for (uint64_t w = 0; w < objects[i].n; w++)
+			objects[i].words[w] = share && testheap_random(seed) % share == 0
+						      ? t.heap->t.base +
+								testheap_random(seed) % t.heap->t.size
+						      : testheap_random(seed);
+}
+
+/* What is marked from these words, and how far that went, is what the list says; and no memory is asked for as it goes on. */
+static struct found count_marking(const uint64_t *roots, uint64_t n, bool overflowing)
+{
+	struct marker_counts counts;
+	struct found f;
+	uint64_t before;
+
+	mark(roots, n); /* so that there is a table for what is foreign in each type */
+	before = bytes_mapped();
+	counts = *mark(roots, n);
+
+	ck_assert_uint_eq(bytes_mapped(), before);
+	ck_assert_uint_eq(counts.overflows > 0, overflowing);
+	compare(roots, n);
+	f = count_found();
+	ck_assert_uint_eq(counts.objects, f.objects);
+	ck_assert_uint_eq(counts.words, f.words);
+	ck_assert_uint_eq(counts.foreign, f.foreign);
+	return f;
+}
+
+/*
+ * A heap full of words that are random in all 64 bits: none of them leads anywhere, and each that a map lists is counted as foreign.
+ * With every fourth in the heap's range nearly all is reached. Either way each object is followed once, each listed word looked at
+ * once, and what finds no room in the shortest queue there may be waits in words that are there already.
+ */
+static void mark_random_words(unsigned threads)
+{
+	uint64_t seed = testheap_seed(), roots[100];
+	struct found f;
+
+	marker_anew(threads, MARKER_QUEUE_MIN);
+	sorts_make();
+	objects_make(&seed, 20000);
+	for (size_t i = 0; i < 10; i++)
+		while (cursors[sorts[i].class].next < t.heap->t.spans[cursors[sorts[i].class].first].nslots)
+			make(&sorts[i]);
+	words_fill(&seed, 0);
+	for (size_t i = 0; i < 100; i++)
+		roots[i] = word_of(objects[i * (nobjects / 100)].words);
+	f = count_marking(roots, 100, false);
+	ck_assert_uint_eq(f.objects, 100);
+	ck_assert_uint_eq(f.inside, 0);
+	ck_assert_uint_gt(f.foreign, 0);
+	words_fill(&seed, 4);
+	for (uint64_t i = 0; i < nobjects; i++) /* the heap's range is large, and little of it objects */
+		for (uint64_t w = 0; w < objects[i].n; w += 4)
+			objects[i].words[w] = word_of(objects[testheap_random(&seed) % nobjects].words) +
+					      w % 3;
+	f = count_marking(roots, 100, true);
+	ck_assert_uint_gt(f.objects, nobjects / 2);
+	ck_assert_uint_gt(f.inside, 0);
+	ck_assert_uint_gt(f.foreign, f.objects);
+	ck_assert_uint_le(marker_counts(marker)->overflows, f.objects);
+}
+
+START_TEST(random_words_are_counted_and_marking_them_is_bounded)
+{
+	mark_random_words(1);
+}
+END_TEST
+
+START_TEST(random_words_are_counted_and_bounded_by_three_threads)
+{
+	mark_random_words(3);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("marking");
@@ -257,6 +375,8 @@ int main(void)
 	tcase_add_test(whole, what_a_cycle_that_is_given_up_had_in_hand_is_marked_by_the_next);
 	tcase_add_test(whole, a_drain_does_not_end_while_another_thread_has_work);
 	tcase_add_test(whole, garbage_is_harmless);
+	tcase_add_test(whole, random_words_are_counted_and_marking_them_is_bounded);
+	tcase_add_test(whole, random_words_are_counted_and_bounded_by_three_threads);
 	suite_add_tcase(suite, whole);
 	return testheap_run(suite);
 }

@@ -3,6 +3,7 @@
 #include "testheap.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "daemon/scavenger.h"
@@ -210,6 +211,56 @@ START_TEST(death_beside_a_held_inode)
 }
 END_TEST
 
+/* What the kernel counts for the heap's memory file. */
+static uint64_t in_memory(void)
+{
+	struct stat s;
+
+	ck_assert_int_eq(fstat(t.heap->heap_fd, &s), 0);
+	return (uint64_t)s.st_blocks * 512;
+}
+
+static uint64_t returned(void)
+{
+	return HEAPD_READ_ONCE(testheap_stats(&t)->returned);
+}
+
+#define PERIOD_NS  UINT64_C(50000000)
+#define PATIENT_NS UINT64_C(30000000000)
+
+/*
+ * However much is free, in no stretch of time more chunks go than one for each SCAVENGER_CHUNK_NS, and one. Looked at from outside, the
+ * stretch can only seem longer than it was: so a slow machine never fails this, and a scavenger that knows no rest does, since
+ * all goes in a small part of the time that is allowed.
+ */
+START_TEST(memory_goes_at_a_bounded_rate)
+{
+	uint64_t begin, now, n = 0, most, free = 0, file;
+
+	come_and_go(24);
+	most = committed();
+	file = in_memory();
+	begin = clock_ns();
+	ck_assert_int_eq(scavenger_start_every(t.heap, PERIOD_NS), 0);
+	do {
+		usleep(1000);
+		n = returned();
+		now = clock_ns();
+		ck_assert_msg(n <= (1 + (now - begin) / SCAVENGER_CHUNK_NS) * HEAPD_CHUNK_SIZE,
+			      "%llu bytes were given back in %llu ms", (unsigned long long)n,
+			      (unsigned long long)(now - begin) / 1000000);
+		free += n == most - committed();
+	} while (n < 32 * MIB && now - begin < PATIENT_NS);
+	scavenger_stop(t.heap);
+	/* And it is the system's: the file has so much less. */
+	n = returned();
+	ck_assert_uint_ge(n, 32 * MIB);
+	ck_assert_uint_gt(free, 0);
+	ck_assert_uint_ge(file - in_memory(), n - HEAPD_CHUNK_SIZE);
+	verify();
+}
+END_TEST
+
 START_TEST(starts_and_stops)
 {
 	ck_assert_int_eq(scavenger_start(t.heap), 0);
@@ -230,6 +281,7 @@ int main(void)
 	tcase_add_test(tests, beside_supply_and_a_busy_inode);
 	tcase_add_test(tests, beside_a_held_inode);
 	tcase_add_test(tests, death_beside_a_held_inode);
+	tcase_add_test(tests, memory_goes_at_a_bounded_rate);
 	tcase_add_test(tests, starts_and_stops);
 	suite_add_tcase(suite, tests);
 	return suite_run(suite);
