@@ -742,20 +742,24 @@ END_TEST
 static Suite *quota_suite(void)
 {
 	Suite *suite = suite_create("quota");
-	TCase *tcase = tcase_create("quota");
+	TCase *tcase = tcase_create("quota"), *late = tcase_create("late");
 
 	tcase_set_timeout(tcase, 90);
 	tcase_add_loop_test(tcase, users_share_what_there_is, 0, 2);
 	tcase_add_test(tcase, room_cannot_be_made_up);
 	tcase_add_test(tcase, a_thread_too_many_is_refused_while_running);
 	tcase_add_test(tcase, what_was_given_outlives_the_daemon);
-	tcase_add_test(tcase, a_child_has_room_for_what_it_inherits);
 	tcase_add_test(tcase, memory_of_sessions_is_bounded_while_running);
 	tcase_add_test(tcase, who_takes_what_it_was_not_given_is_ended);
 	tcase_add_test(tcase, it_is_seen_soon);
 	tcase_add_test(tcase, an_administrator_can_look_at_a_full_heap);
 	tcase_add_test(tcase, a_full_store_lets_nobody_more_in);
 	suite_add_tcase(suite, tcase);
+	/* By a thread that is not the first. */
+	tcase_set_timeout(late, 90);
+	tcase_set_tags(late, "forks");
+	tcase_add_test(late, a_child_has_room_for_what_it_inherits);
+	suite_add_tcase(suite, late);
 	return suite;
 }
 
