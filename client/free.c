@@ -32,6 +32,7 @@
 #include "hardened.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
+#include "heapd/step.h"
 #include "newborn.h"
 #include "place.h"
 #include "refill.h"
@@ -267,13 +268,15 @@ static int free_hardened(struct heapd_heap *heap, struct heapd_thread *self, con
 		return free_bad(heap, object, "no object lies there");
 	if (!hardened_check(heap, &place, &seen))
 		return free_double(heap, object);
+	STEP(freeing);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
-	if (!on && !is_checked(heap)) {
+	if (!is_checked(heap) && !(on && MUTANT(unclaimed_in_cycle))) {
 		pushed = CURRENT_DOUBLE;
-		if (hardened_claim(heap, &place, seen))
-			pushed = current_push(heap, to->class, to->slab, to->base, to->index);
-		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
+		if (hardened_claim(heap, &place, seen, !on))
+			pushed = on ? CURRENT_ELSEWHERE
+				    : current_push(heap, to->class, to->slab, to->base, to->index);
+		if (pushed == CURRENT_ELSEWHERE && !on && collecting_begin(heap, self, to))
 			pushed = CURRENT_PUSHED;
 	}
 	gate_leave(self);

@@ -27,6 +27,7 @@
 #include <string.h>
 
 #include "current.h"
+#include "heapd/mutant.h"
 #include "refill.h"
 #include "report.h"
 #include "thread.h"
@@ -163,15 +164,25 @@ bool hardened_check(struct heapd_heap *heap, const struct place *place, uint64_t
 	return true;
 }
 
-bool hardened_claim(const struct heapd_heap *heap, const struct place *place, uint64_t seen)
+static bool claim(const struct heapd_heap *heap, const struct place *place, uint64_t seen)
+{
+	uint64_t freeing = heapd_canary_freeing(heap->t.directory->id, place->start);
+
+	if (MUTANT(unclaimed)) {
+		HEAPD_WRITE_ONCE(*last_word(place), freeing);
+		return true;
+	}
+	return __atomic_compare_exchange_n(last_word(place), &seen, freeing, false, __ATOMIC_ACQ_REL,
+					   __ATOMIC_RELAXED);
+}
+
+bool hardened_claim(const struct heapd_heap *heap, const struct place *place, uint64_t seen, bool poison)
 {
 	uint64_t *words = (uint64_t *)(uintptr_t)place->start, *last = last_word(place);
 
-	if (!__atomic_compare_exchange_n(last, &seen,
-					 heapd_canary_freeing(heap->t.directory->id, place->start), false,
-					 __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+	if (!claim(heap, place, seen))
 		return false;
-	if (!place->span->magic) /* large: its pages are given back */
+	if (!poison || !place->span->magic) /* large: its pages are given back */
 		return true;
 	while (words < last)
 		HEAPD_WRITE_ONCE(*words++, HEAPD_POISON_WORD);

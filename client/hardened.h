@@ -28,9 +28,10 @@ hidden void *hardened_alloc_exact(struct heapd_heap *heap, uint32_t class);
 hidden bool hardened_check(struct heapd_heap *heap, const struct place *place, uint64_t *seen);
 
 /*
- * Makes the object this thread's to free, and overwrites a small one with poison: inside the gate, with the barrier off, and where
- * it does not wait for a cycle. False: somebody else was faster.
+ * Makes the object this thread's to free; inside the gate, where the freed word alone does not decide who is first. False: somebody else
+ * was faster. poison: a small one is overwritten, which may be only with the barrier off: a cycle may have to see its words still.
  */
-hidden bool hardened_claim(const struct heapd_heap *heap, const struct place *place, uint64_t seen);
+hidden bool hardened_claim(const struct heapd_heap *heap, const struct place *place, uint64_t seen,
+			   bool poison);
 
 #endif

@@ -8,7 +8,7 @@
  * client that is given it may take for overwritten what it finds so.
  *
  * A slot comes back in one of three ways. Freed, and poisoned by its client; or never used: all of it has to be poison still. Freed
- * while a cycle was under way, or collected: its canary has to stand. Left by a client that died over it: nothing is known, and
+ * while a cycle was under way, or collected: its canary has to stand, or who freed it has said so there. Left by a client that died over it: nothing is known, and
  * nothing said. The words are the clients' to write at any time, so each is read once, and nothing follows from one but a line
  * in the log, a count, and poison.
  */

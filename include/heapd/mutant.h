@@ -33,7 +33,9 @@
 	M(lost_install_unseen) \
 	M(newcomers_unseen)    \
 	M(newborn_by_slab)     \
-	M(newborn_early)
+	M(newborn_early)       \
+	M(unclaimed)           \
+	M(unclaimed_in_cycle)
 
 #ifdef HEAPD_MUTANT
 #include <stdbool.h>

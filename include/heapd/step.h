@@ -12,6 +12,7 @@
 
 #define HEAPD_STEPS(S)   \
 	S(store)         \
+	S(freeing)       \
 	S(spare_cleared) \
 	S(installing)    \
 	S(nap)           \

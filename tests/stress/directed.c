@@ -25,27 +25,30 @@
 static const struct {
 	const char *name;
 	void (*run)(struct scene *s);
+	bool hardened;
 } scenarios[] = {
-	{ "one_round", one_round },
-	{ "rings_emptied_late", rings_emptied_late },
-	{ "newcomers_unseen", newcomers_unseen },
-	{ "no_insertion_shade", no_insertion_shade },
-	{ "no_last_pass", no_last_pass },
-	{ "push_in_cycle", push_in_cycle },
-	{ "harvest_in_cycle", harvest_in_cycle },
-	{ "newborn_by_slab", newborn_by_slab },
-	{ "newborn_early", newborn_early },
-	{ "newborns_reused", newborns_reused },
-	{ "handed_back_unnoted", handed_back_unnoted },
-	{ "lost_install_unseen", lost_install_unseen },
-	{ "withdrawn_unlocked", withdrawn_unlocked },
+	{ "one_round", one_round, false },
+	{ "rings_emptied_late", rings_emptied_late, false },
+	{ "newcomers_unseen", newcomers_unseen, false },
+	{ "no_insertion_shade", no_insertion_shade, false },
+	{ "no_last_pass", no_last_pass, false },
+	{ "push_in_cycle", push_in_cycle, false },
+	{ "harvest_in_cycle", harvest_in_cycle, false },
+	{ "newborn_by_slab", newborn_by_slab, false },
+	{ "newborn_early", newborn_early, false },
+	{ "newborns_reused", newborns_reused, false },
+	{ "handed_back_unnoted", handed_back_unnoted, false },
+	{ "lost_install_unseen", lost_install_unseen, false },
+	{ "withdrawn_unlocked", withdrawn_unlocked, false },
+	{ "unclaimed", unclaimed, true },
+	{ "unclaimed_in_cycle", unclaimed_in_cycle, true },
 };
 
 /* In a process of its own. */
-static void scenario_run(const char *name, void (*run)(struct scene *s))
+static void scenario_run(const char *name, void (*run)(struct scene *s), bool hardened)
 {
-	static const char *const settings[] = { "heap.test.GCPercent=10000", "heap.test.GCInterval=off",
-						NULL };
+	const char *const settings[] = { "heap.test.GCPercent=10000", "heap.test.GCInterval=off",
+					 hardened ? "heap.test.Hardened=yes" : NULL, NULL };
 	static struct scene s;
 	uint64_t began = fixture_now_ns();
 	pid_t newcomer = 0;
@@ -86,7 +89,7 @@ int main(int argc, char **argv)
 			continue;
 		pid_t pid = fork();
 		if (pid == 0) {
-			scenario_run(scenarios[i].name, scenarios[i].run);
+			scenario_run(scenarios[i].name, scenarios[i].run, scenarios[i].hardened);
 			exit(0);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid)

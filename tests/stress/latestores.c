@@ -193,13 +193,6 @@ void no_last_pass(struct scene *s)
 	check_alive(s, held);
 }
 
-/* Then the current slab is another. */
-static __attribute__((noinline)) void current_change(struct scene *s)
-{
-	for (unsigned i = 0; i < SCENE_MANY; i++)
-		cell_new(s, 0);
-}
-
 /* o, behind the root, leads to an object that nothing else knows. It stands where the current slab is another by now. */
 static __attribute__((noinline)) void chain_hide(struct scene *s)
 {

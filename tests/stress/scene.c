@@ -166,6 +166,12 @@ __attribute__((noinline)) uintptr_t cell_hidden(struct scene *s, bool in_root)
 	return ~(uintptr_t)c;
 }
 
+__attribute__((noinline)) void current_change(struct scene *s)
+{
+	for (unsigned i = 0; i < SCENE_MANY; i++)
+		cell_new(s, 0);
+}
+
 static bool is_out(const struct scene *s, const void *p)
 {
 	const struct heapd_tables *t = &s->heap->t;

@@ -6,6 +6,11 @@
 #ifndef STRESS_SCENE_H
 #define STRESS_SCENE_H
 
+/* The stress's own build has the steps; who reads a source alone finds them, too. */
+#ifndef HEAPD_INJECT
+#define HEAPD_INJECT
+#endif
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -34,6 +39,9 @@ struct scene {
 	struct cell *root;
 	pthread_t collector, conductor;
 	uint32_t main_tid;
+	uintptr_t disguised; /* an object's address */
+	struct cell *others[2];
+	int late; /* what it was told who came late */
 	/* What another thread or process is told. */
 	struct {
 		_Atomic uint32_t go, tid, done;
@@ -75,6 +83,8 @@ struct cell *cell_new(struct scene *s, uint64_t id);
  * address of the next one is one past its end.
  */
 uintptr_t cell_hidden(struct scene *s, bool in_root);
+/* Then the current slab is another. */
+void current_change(struct scene *s);
 void allocate_many(struct scene *s, size_t bytes, unsigned n);
 void pin_to_first(void);
 
@@ -94,6 +104,9 @@ void push_in_cycle(struct scene *s);
 void newborn_by_slab(struct scene *s);
 void newborn_early(struct scene *s);
 void newborns_reused(struct scene *s); /* none: it has to be so */
+/* frees.c, in a hardened heap: */
+void unclaimed(struct scene *s);
+void unclaimed_in_cycle(struct scene *s);
 /* movingslabs.c: */
 void handed_back_unnoted(struct scene *s);
 void lost_install_unseen(struct scene *s);
