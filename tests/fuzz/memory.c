@@ -165,7 +165,7 @@ static uint64_t value(struct target *t, struct input *in, uint64_t before)
 {
 	const struct heapd_batch *batch;
 
-	switch (input_byte(in) % 10) {
+	switch (input_byte(in) % 11) {
 	case 0:
 		return input_bytes(in, 8);
 	case 1:
@@ -190,8 +190,10 @@ static uint64_t value(struct target *t, struct input *in, uint64_t before)
 	case 8:
 		batch = &t->batches[input_byte(in) % BATCHES];
 		return batch->masks[input_byte(in) % HEAPD_BATCH_MAX];
-	default:
+	case 9:
 		return 1ull << input_byte(in) % 64;
+	default: /* of two slabs, or of one of them */
+		return heapd_taker(getuid()) * (input_byte(in) % 2 ? 1ull << 32 | 1 : 1);
 	}
 }
 
@@ -211,6 +213,8 @@ enum region {
 	FREED,
 	LENT,
 	OBJECT,
+	TAKER,
+	BORN,
 	REGIONS
 };
 
@@ -240,6 +244,8 @@ static uint64_t *word_at(const struct target *t, enum region region, uint64_t n)
 		[FREED] = { (char *)t->heap->t.freed, 4096 },
 		[LENT] = { (char *)t->heap->t.lent, 4096 },
 		[OBJECT] = { t->objects, 65536 },
+		[TAKER] = { (char *)t->heap->t.taker, 2048 },
+		[BORN] = { (char *)t->heap->t.born, 2048 },
 	};
 
 	return (uint64_t *)(void *)regions[region].at + n % regions[region].words;
