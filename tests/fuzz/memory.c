@@ -19,6 +19,7 @@
 #include "daemon/path.h"
 #include "daemon/scavenger.h"
 #include "daemon/supply.h"
+#include "daemon/takers.h"
 #include "daemon/verify.h"
 #include "machine.h"
 
@@ -349,7 +350,12 @@ static bool command(struct target *t, struct input *in)
 		collect(t, which);
 		break;
 	case 14:
-		which % 2 ? verify(t) : ask_path(t, in);
+		if (which == UINT8_MAX)
+			takers_count(t->heap);
+		else if (which % 2)
+			verify(t);
+		else
+			ask_path(t, in);
 		break;
 	case 15:
 		if (which % 4 == 0)
@@ -363,6 +369,18 @@ static bool command(struct target *t, struct input *in)
 	return in->at < in->end;
 }
 
+/* On a busy machine a round may be one in which a second has passed: then it withdraws what nobody has taken, and is asked again. */
+static void take_supplied(struct target *t, uint32_t class, struct heapd_batch *batch)
+{
+	for (unsigned i = 0; i < 8 && !batch->entry; i++) {
+		demand(t, class);
+		supply_round(t->heap);
+		take(t, class, batch);
+	}
+	if (!batch->entry)
+		machine_fail("class %u is not supplied", class);
+}
+
 /* Something to begin with: an honest client has taken slabs of two classes, and some of a third lie ready. */
 static void prepare(struct target *t)
 {
@@ -373,13 +391,8 @@ static void prepare(struct target *t)
 	for (unsigned i = 0; i < THREADS; i++)
 		thread_of(t, i)->state = HEAPD_THREAD_ONLINE;
 	supply_round(t->heap); /* in its first, a second has passed */
-	for (unsigned i = 0; i < BATCHES; i++) {
-		demand(t, classes[i % 3]);
-		supply_round(t->heap);
-		take(t, classes[i % 3], &t->batches[i]);
-		if (!t->batches[i].entry)
-			machine_fail("class %u is not supplied", classes[i % 3]);
-	}
+	for (unsigned i = 0; i < BATCHES; i++)
+		take_supplied(t, classes[i % 3], &t->batches[i]);
 	for (unsigned i = 0; i < 3; i++)
 		demand(t, classes[i]);
 	supply_round(t->heap);
