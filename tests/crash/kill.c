@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--cover FILE]
+ * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--cover FILE] [--set SETTING]...
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -17,6 +17,8 @@
  *
  * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
  * they were overwritten.
+ *
+ * --set has the daemon run with another setting than it has here: heap.test.Free=checked, heap.test.MarkerThreads=2.
  *
  * Seeds: HEAPD_TEST_SEED says which places are taken where not all are.
  */
@@ -42,6 +44,7 @@
 	12u /* stores, on ways that the daemon's pace decides, that hunts may miss; it may only go down */
 #define HUNTS 64u  /* times that an operation is run again for one place */
 #define LONG  256u /* times round that a short run does not wait for */
+#define SETS  8u
 
 struct options {
 	unsigned every; /* of the places, one in so many */
@@ -57,6 +60,8 @@ struct options {
 	bool fresh;        /* only instructions that nobody was killed at yet */
 	bool more;         /* the other operations */
 	const char *cover; /* a file that keeps what was covered from run to run */
+	const char *sets[SETS];
+	unsigned nsets;
 };
 
 struct count {
@@ -394,13 +399,21 @@ static void kill_operation(struct run *run, const struct operation *operation)
 static void read_options(struct options *o, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "every", required_argument, NULL, 'e' },     { "most", required_argument, NULL, 'm' },
-		{ "operation", required_argument, NULL, 'o' }, { "barrier", required_argument, NULL, 'B' },
-		{ "batch", required_argument, NULL, 'b' },     { "cas", no_argument, NULL, 'c' },
-		{ "hardened", no_argument, NULL, 'h' },        { "all", no_argument, NULL, 'a' },
-		{ "fresh", no_argument, NULL, 'f' },           { "stop", no_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'C' },     { "more", no_argument, NULL, 'M' },
-		{ "stores", no_argument, NULL, 'S' },          { 0 },
+		{ "every", required_argument, NULL, 'e' },
+		{ "most", required_argument, NULL, 'm' },
+		{ "operation", required_argument, NULL, 'o' },
+		{ "barrier", required_argument, NULL, 'B' },
+		{ "batch", required_argument, NULL, 'b' },
+		{ "cas", no_argument, NULL, 'c' },
+		{ "hardened", no_argument, NULL, 'h' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "fresh", no_argument, NULL, 'f' },
+		{ "stop", no_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'C' },
+		{ "more", no_argument, NULL, 'M' },
+		{ "stores", no_argument, NULL, 'S' },
+		{ "set", required_argument, NULL, 'X' },
+		{ 0 },
 	};
 	int c;
 
@@ -446,6 +459,11 @@ static void read_options(struct options *o, int argc, char **argv)
 		case 'C':
 			o->cover = optarg;
 			break;
+		case 'X':
+			if (o->nsets == SETS)
+				errx(2, "more than %u settings", SETS);
+			o->sets[o->nsets++] = optarg;
+			break;
 		default:
 			exit(2);
 		}
@@ -456,22 +474,21 @@ static void read_options(struct options *o, int argc, char **argv)
 
 static void begin(struct run *run)
 {
-	const char *settings[] = { "heap.test.GCPercent=10000",
-				   "daemon.LogLevel=warning",
-				   "daemon.MaxSessions=400",
-				   "daemon.MaxSessionsPerUser=400",
-				   "heap.small.Size=256M",
-				   "heap.small.Limit=64M",
-				   "heap.small.GCPercent=100",
-				   "heap.plain.Size=256M",
-				   "heap.poisoned.Size=256M",
-				   "heap.poisoned.GCPercent=100",
-				   "heap.poisoned.Debug=poison",
-				   NULL,
-				   NULL };
+	static const char *const always[] = { "heap.test.GCPercent=10000", "daemon.LogLevel=warning",
+					      "daemon.MaxSessions=400",    "daemon.MaxSessionsPerUser=400",
+					      "heap.small.Size=256M",      "heap.small.Limit=64M",
+					      "heap.small.GCPercent=100",  "heap.plain.Size=256M",
+					      "heap.poisoned.Size=256M",   "heap.poisoned.GCPercent=100",
+					      "heap.poisoned.Debug=poison" };
+	const char *settings[FIXTURE_SETTINGS] = { NULL };
+	unsigned n = 0;
 
+	for (; n < sizeof(always) / sizeof(always[0]); n++)
+		settings[n] = always[n];
+	for (unsigned i = 0; i < run->options.nsets; i++)
+		settings[n++] = run->options.sets[i];
 	if (run->options.hardened)
-		settings[sizeof(settings) / sizeof(settings[0]) - 2] = "heap.test.Hardened=yes";
+		settings[n] = "heap.test.Hardened=yes";
 	run->seed = fixture_seed() | 1;
 	fixture_start(&run->fixture, settings);
 	scene_init(&run->scene, run->options.by_cas ? HEAPD_ATTACH_NO_RSEQ : 0);
