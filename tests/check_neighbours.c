@@ -68,6 +68,35 @@ START_TEST(the_dead_leave_nothing)
 }
 END_TEST
 
+/*
+ * What happens, however fast: the death alone has one cycle begin, two at most if it was noticed in the midst of one, and
+ * nothing else would have done so: nobody allocates, and nobody asks.
+ */
+START_TEST(a_death_is_answered_by_a_cycle_of_its_own)
+{
+	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+	int *ready = shared_int();
+	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
+	uint64_t before;
+
+	await(ready, pid);
+	ck_call(heapd_collect(heap));
+	ck_call(heapd_collect(heap));
+	ck_assert_uint_ge(allocated(), 90 * MIB);
+	before = HEAPD_LOAD_ACQUIRE(&cycle->finished);
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+	while (allocated() > 2 * MIB) /* or the test's time is over */
+		usleep(1000);
+	while (heapd_now_phase(HEAPD_LOAD_ACQUIRE(&cycle->now)) != HEAPD_PHASE_IDLE)
+		usleep(1000);
+	ck_assert(fixture_logged(&fixture, "(death)"));
+	ck_assert_uint_ge(HEAPD_LOAD_ACQUIRE(&cycle->finished) - before, 1);
+	ck_assert_uint_le(HEAPD_LOAD_ACQUIRE(&cycle->finished) - before, 2);
+	munmap(ready, 4096);
+}
+END_TEST
+
 /* It does not matter how long the last cycle took, if it was none for the dead. */
 START_TEST(the_dead_do_not_wait_for_the_living)
 {
@@ -392,6 +421,7 @@ int main(void)
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
 	tcase_add_test(roots, the_dead_leave_nothing);
+	tcase_add_test(roots, a_death_is_answered_by_a_cycle_of_its_own);
 	tcase_add_test(roots, the_dead_do_not_wait_for_the_living);
 	tcase_add_test(roots, a_stopped_client_holds_up_the_cycle_only);
 	tcase_add_test(roots, a_large_object_waits_no_longer_than_may_be);
