@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,18 +66,26 @@ static void run_thread(const struct stand *s)
 	pthread_join(thread, NULL);
 }
 
+/*
+ * The scene is a copy on this stack: objects that an operation works on are held by it, as by any program. In a static
+ * variable nothing would hold them, and a collection that comes meanwhile would give them to the witness.
+ */
 static void run_process(const struct stand *s, pid_t parent)
 {
+	struct scene scene = *s->scene;
+	struct stand stand = *s;
+
+	stand.scene = &scene;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (getppid() != parent)
 		_exit(1);
-	stay_on(s->scene->cpu);
+	stay_on(scene.cpu);
 	if (s->operation->prepare)
-		s->operation->prepare(s->scene);
+		s->operation->prepare(&scene);
 	if (s->operation->where == IN_THREAD)
-		run_thread(s);
+		run_thread(&stand);
 	else if (ptrace(PTRACE_TRACEME, 0, 0, 0) == 0)
-		run_marked(s->operation, s->scene);
+		run_marked(s->operation, &scene);
 	_exit(0);
 }
 
@@ -98,11 +107,29 @@ static pid_t agent_of(pid_t pid)
 	return found;
 }
 
+/* It waits for a note, in the one call that it comes back to: where that is, its rounds are counted by. */
+static bool agent_waits(pid_t pid, pid_t agent)
+{
+	char path[64];
+	long call = -1;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", pid, agent);
+	file = fopen(path, "re");
+	if (!file || fscanf(file, "%ld", &call) != 1)
+		call = -1;
+	if (file)
+		fclose(file);
+	return call == SYS_ppoll;
+}
+
 /* The agent is stopped, somewhere in its wait for a note; then the first thread goes on, untraced from now. */
 static bool begin_agent(const struct stand *s, struct tracee *t)
 {
 	pid_t agent = agent_of(t->pid);
 
+	for (unsigned i = 0; agent && !agent_waits(t->pid, agent) && i < 10000; i++)
+		usleep(100);
 	if (!agent || ptrace(PTRACE_SEIZE, agent, 0, 0) < 0 || ptrace(PTRACE_INTERRUPT, agent, 0, 0) < 0)
 		return false;
 	*t = (struct tracee){ .pid = t->pid, .tid = agent };
