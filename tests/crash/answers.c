@@ -7,6 +7,7 @@
  */
 #include <err.h>
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -245,7 +246,7 @@ static void prepare_fibre(struct scene *s)
 static void prepare_fibre_blind(struct scene *s)
 {
 	prepare_fibre(s);
-	calls_fail(CALL_OPEN, 1, 1, EACCES);
+	calls_fail(CALL_OPEN, 1, UINT_MAX, EACCES);
 }
 
 static void fibre(struct scene *s)

@@ -140,7 +140,7 @@ static void no_maps(struct scene *s)
 
 static void no_memory(struct scene *s)
 {
-	attach_failing(s, CALL_MEMORY, ENOMEM, 1, 10);
+	attach_failing(s, CALL_MEMORY, ENOMEM, 1, 16);
 }
 
 /* The agent's eventfd, then the kernel's barriers: all is mapped by then. */
@@ -153,6 +153,41 @@ static void no_agent(struct scene *s)
 static void no_signal(struct scene *s)
 {
 	attach_failing(s, CALL_SIGACTION, EINVAL, 1, 40);
+}
+
+/* What is mapped cannot be opened, or not be kept from children. */
+static void no_protection(struct scene *s)
+{
+	attach_failing(s, CALL_MPROTECT, ENOMEM, 1, 6);
+	attach_failing(s, CALL_MADVISE, EINVAL, 1, 3);
+}
+
+/* No agent, or not by the small stack; nowhere to note the thread. */
+static void no_threads(struct scene *s)
+{
+	attach_failing(s, CALL_THREAD, EAGAIN, 1, 2);
+	attach_failing(s, CALL_SPECIFIC, ENOMEM, 1, 2);
+	attach_failing(s, CALL_THREAD, EINVAL, 1, 2);
+}
+
+static void prepare_taken(struct scene *s)
+{
+	heapd_detach(s->heap);
+	for (int n = SIGRTMIN; n <= SIGRTMAX; n++)
+		signal(n, SIG_IGN);
+}
+
+static void occupied_signals(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	refused(s, FIXTURE_HEAP, &o);
+}
+
+static void prepare_watched(struct scene *s)
+{
+	heapd_detach(s->heap);
+	probes_on();
 }
 
 static void no_answer(struct scene *s)
@@ -226,6 +261,18 @@ static void reader_child(struct scene *s)
 	_exit(0);
 }
 
+static void reader_no_maps(struct scene *s)
+{
+	struct heapd_options o = at_once();
+
+	o.flags |= HEAPD_ATTACH_READ_ONLY;
+	for (unsigned nth = 1; nth < 5; nth++) {
+		calls_fail(CALL_MMAP, nth, 1, nth % 2 ? ENOMEM : EEXIST);
+		refused(s, FIXTURE_HEAP, &o);
+		calls_fail(CALL_MMAP, 0, 0, 0);
+	}
+}
+
 /* What HEAPD_DEBUG asks for is asked for when attaching. */
 static void debugging(struct scene *s)
 {
@@ -244,6 +291,11 @@ const struct operation attachments[] = {
 	OPERATION("attach-no-memory", prepare_detached, no_memory, IN_MAIN, ONCE),
 	OPERATION("attach-no-agent", prepare_detached, no_agent, IN_MAIN, ONCE),
 	OPERATION("attach-no-signal", prepare_detached, no_signal, IN_MAIN, ONCE),
+	OPERATION("attach-no-protection", prepare_detached, no_protection, IN_MAIN, ONCE),
+	OPERATION("attach-no-threads", prepare_detached, no_threads, IN_MAIN, ONCE),
+	OPERATION("attach-signals-taken", prepare_taken, occupied_signals, IN_MAIN, ONCE),
+	OPERATION("attach-probed", prepare_watched, attach_reader, IN_MAIN, ONCE),
+	OPERATION("reader-no-maps", prepare_detached, reader_no_maps, IN_MAIN, ONCE),
 	OPERATION("attach-no-answer", prepare_detached, no_answer, IN_MAIN, ONCE),
 	OPERATION("attach-reader", prepare_detached, attach_reader, IN_MAIN, ONCE),
 	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),

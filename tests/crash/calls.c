@@ -7,9 +7,11 @@
  */
 #include "calls.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -97,6 +99,17 @@ void *mmap(void *at, size_t bytes, int protection, int flags, int fd, off_t offs
 	return (void *)kernel(SYS_mmap, (long)at, (long)bytes, protection, flags, fd, offset);
 }
 
+int madvise(void *at, size_t bytes, int advice)
+{
+	return fails(CALL_MADVISE) ? -1 : (int)kernel(SYS_madvise, (long)at, (long)bytes, advice, 0, 0, 0);
+}
+
+int mprotect(void *at, size_t bytes, int protection)
+{
+	return fails(CALL_MPROTECT) ? -1
+				    : (int)kernel(SYS_mprotect, (long)at, (long)bytes, protection, 0, 0, 0);
+}
+
 int open(const char *path, int flags, ...)
 {
 	va_list args;
@@ -159,6 +172,32 @@ int __sigaction(int number, const struct sigaction *new, struct sigaction *old);
 int sigaction(int number, const struct sigaction *new, struct sigaction *old)
 {
 	return fails(CALL_SIGACTION) ? -1 : __sigaction(number, new, old);
+}
+
+/* Of what is no system call, and has no other name: the next one of that name, which is the C library's. */
+static void *next(void **known, const char *name)
+{
+	if (!*known)
+		*known = dlsym(RTLD_NEXT, name);
+	return *known;
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*start)(void *), void *arg)
+{
+	static void *known;
+	int (*create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
+
+	*(void **)&create = next(&known, "pthread_create");
+	return fails(CALL_THREAD) ? errno : create(thread, attr, start, arg);
+}
+
+int pthread_setspecific(pthread_key_t key, const void *value)
+{
+	static void *known;
+	int (*set)(pthread_key_t, const void *);
+
+	*(void **)&set = next(&known, "pthread_setspecific");
+	return fails(CALL_SPECIFIC) ? errno : set(key, value);
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -8,8 +8,10 @@
 enum call {
 	CALL_CONNECT,
 	CALL_EVENTFD,
+	CALL_MADVISE,
 	CALL_MEMORY, /* malloc() and calloc() */
 	CALL_MMAP,
+	CALL_MPROTECT,
 	CALL_OPEN,
 	CALL_PIPE,
 	CALL_POLL, /* ppoll() */
@@ -18,7 +20,9 @@ enum call {
 	CALL_SEND,    /* sendmsg() */
 	CALL_SIGACTION,
 	CALL_SOCKET,
-	CALL_SYSCALL, /* syscall() */
+	CALL_SPECIFIC, /* pthread_setspecific(), which returns its error */
+	CALL_SYSCALL,  /* syscall() */
+	CALL_THREAD,   /* pthread_create(), which returns its error */
 	CALLS,
 };
 

@@ -102,30 +102,31 @@ void name_remove(const struct scene *s)
 	unlink(name);
 }
 
-void name_make(const struct scene *s)
+static void name_lead(const struct scene *s, const char *daemon)
 {
 	char name[108];
 
 	name_of(s, name, sizeof(name));
 	unlink(name);
-	if (symlink(getenv("HEAPD_SOCKET"), name) < 0)
+	if (symlink(daemon, name) < 0)
 		err(1, "%s", name);
+}
+
+void name_make(const struct scene *s)
+{
+	name_lead(s, getenv("HEAPD_SOCKET"));
+}
+
+void name_elsewhere(const struct scene *s)
+{
+	name_lead(s, getenv(CONDITIONS_OTHER));
 }
 
 /* Types and what else is known of the heap are the attachment's. */
 void attach_anew(struct scene *s, const struct heapd_options *options)
 {
-	struct heapd_options impatient = HEAPD_OPTIONS_DEFAULT;
-	char name[108];
-
 	heapd_detach(s->heap);
-	name_of(s, name, sizeof(name));
-	impatient.socket = name;
-	impatient.report = quiet;
-	impatient.supply_timeout_ms = impatient.request_timeout_ms = IMPATIENCE_MS;
-	if (!options)
-		name_make(s);
-	if (heapd_attach(&s->heap, FIXTURE_HEAP, options ? options : &impatient) < 0)
+	if (heapd_attach(&s->heap, FIXTURE_HEAP, options) < 0)
 		errx(1, "%s", heapd_error());
 	s->nodes = heapd_type_find(s->heap, "node");
 	s->flexibles = heapd_type_find(s->heap, "flexible");
@@ -133,10 +134,11 @@ void attach_anew(struct scene *s, const struct heapd_options *options)
 	s->leaves = heapd_type_find(s->heap, "leaf");
 }
 
-void attach_other(struct scene *s, const char *name)
+void attach_other(struct scene *s, const char *name, uint32_t flags)
 {
 	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
 
+	o.flags = flags;
 	o.supply_timeout_ms = o.request_timeout_ms = 2 * IMPATIENCE_MS;
 	o.report = quiet;
 	heapd_detach(s->heap);
@@ -144,10 +146,33 @@ void attach_other(struct scene *s, const char *name)
 		errx(1, "%s: %s", name, heapd_error());
 }
 
+/* By a socket's name that is this process's own. */
+static void attach_impatient(struct scene *s, void (*report)(void *arg, int kind, const char *text))
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+	char name[108];
+
+	name_of(s, name, sizeof(name));
+	name_make(s);
+	options.socket = name;
+	options.report = report;
+	options.supply_timeout_ms = options.request_timeout_ms = IMPATIENCE_MS;
+	attach_anew(s, &options);
+	prepare_fields(s);
+}
+
 void prepare_impatient(struct scene *s)
 {
-	attach_anew(s, NULL);
-	prepare_fields(s);
+	attach_impatient(s, quiet);
+}
+
+void prepare_writing(struct scene *s)
+{
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	if (nowhere < 0 || dup2(nowhere, STDERR_FILENO) < 0)
+		err(1, "/dev/null");
+	attach_impatient(s, NULL);
 }
 
 void prepare_reader(struct scene *s)
@@ -210,14 +235,33 @@ static unsigned spares_now(void)
 	return n;
 }
 
-/* Each class until a batch of it has more than one slab, and the rest is a spare. */
+static void *alloc_leaf(struct scene *s, uint64_t bytes)
+{
+	return heapd_alloc_leaf(s->heap, bytes);
+}
+
+static void *alloc_scanned(struct scene *s, uint64_t bytes)
+{
+	return heapd_alloc(s->heap, bytes);
+}
+
+/* Until a batch of the class has more than one slab, and the rest is a spare. */
+static void spare_make(struct scene *s, void *(*alloc)(struct scene *s, uint64_t bytes), uint64_t bytes)
+{
+	unsigned before = spares_now();
+
+	for (unsigned i = 0; spares_now() == before && i < 40 * 64; i++)
+		use(alloc(s, bytes));
+}
+
 void spares_fill(struct scene *s, unsigned wanted)
 {
 	for (uint64_t bytes = 16; spares_now() < wanted && bytes <= 600; bytes = bytes * 5 / 4 + 16) {
-		unsigned before = spares_now();
+		uint64_t whole = heapd_sizeclass_size(heapd_sizeclass_of(bytes));
 
-		for (unsigned i = 0; spares_now() == before && i < 40; i++)
-			drain(s, heapd_sizeclass_size(heapd_sizeclass_of(bytes)));
+		spare_make(s, alloc_scanned, whole);
+		if (spares_now() < wanted)
+			spare_make(s, alloc_leaf, whole);
 	}
 }
 
@@ -234,7 +278,7 @@ static const Elf64_Shdr *symbols_of(const char *file)
 	errx(1, "the library has no symbols");
 }
 
-static void semaphores_raise(const char *file, uint64_t bias)
+static void semaphores_set(const char *file, uint64_t bias, unsigned short value)
 {
 	const Elf64_Shdr *sections =
 				 (const Elf64_Shdr *)(const void *)(file +
@@ -248,11 +292,11 @@ static void semaphores_raise(const char *file, uint64_t bias)
 		const char *name = names + symbol[i].st_name, *tail = strstr(name, "_semaphore");
 
 		if (strncmp(name, "heapd_", 6) == 0 && tail && !tail[10])
-			*(volatile unsigned short *)(uintptr_t)(symbol[i].st_value + bias) = 1;
+			*(volatile unsigned short *)(uintptr_t)(symbol[i].st_value + bias) = value;
 	}
 }
 
-void probes_on(void)
+void probes_set(unsigned short lookers)
 {
 	struct link_map *map;
 	struct stat st;
@@ -268,9 +312,14 @@ void probes_on(void)
 	file = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
 	if (file == MAP_FAILED)
 		err(1, "mmap");
-	semaphores_raise(file, map->l_addr);
+	semaphores_set(file, map->l_addr, lookers);
 	munmap(file, (size_t)st.st_size);
 	close(fd);
+}
+
+void probes_on(void)
+{
+	probes_set(1);
 }
 
 struct heapd_thread *record_here(void)

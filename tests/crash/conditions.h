@@ -17,13 +17,25 @@ void child_allocates(struct scene *s); /* and goes on; its parent ends after it 
 void *ended_at_once(void *arg);
 void thread_come_and_go(struct scene *s);
 
+/* As many threads as the session has room for, or pins; the next one has to ask for more. */
+void prepare_threads(struct scene *s);
+void prepare_pins(struct scene *s);
+void *wait_here(void *scene);
+
+/* Each call of the library's, by whoever may not make it. */
+void call_objects(struct scene *s);
+void call_others(struct scene *s);
+
 /* Detached. */
 void prepare_detached(struct scene *s);
-/* Attached anew, with options; NULL: short times to wait, by a socket's name that is this process's own. */
+/* Attached anew, with options. */
 void attach_anew(struct scene *s, const struct heapd_options *options);
-/* To another heap: of the scene nothing is there. */
-void attach_other(struct scene *s, const char *name);
+/* To another heap: of the scene nothing is there. flags: HEAPD_ATTACH_*. */
+void attach_other(struct scene *s, const char *name, uint32_t flags);
+/* With short times to wait, by a socket's name that is this process's own. */
 void prepare_impatient(struct scene *s);
+/* The same, by one that has no function for reports: they are written, to nowhere. */
+void prepare_writing(struct scene *s);
 /* The same, with the daemon away, and no way back. */
 void prepare_absent(struct scene *s);
 /* Read-only. */
@@ -33,9 +45,13 @@ void prepare_reader(struct scene *s);
 void sockets_end(void);
 void name_remove(const struct scene *s);
 void name_make(const struct scene *s);
+/* Another daemon has the name, which does not know this process: its socket's name is in the environment. */
+#define CONDITIONS_OTHER "HEAPD_CRASH_OTHER"
+void name_elsewhere(const struct scene *s);
 
-/* Somebody looks at each of the library's probes. */
+/* Somebody looks at each of the library's probes; so many do. */
 void probes_on(void);
+void probes_set(unsigned short lookers);
 
 /* The calling thread's record. */
 struct heapd_thread *record_here(void);

@@ -14,6 +14,7 @@
 #include "client/zero.h"
 #include "conditions.h"
 #include "heapd/session.h"
+#include "heapd/supply.h"
 
 /* The cycle that a thread's barrier was on for is over; the thread turns it off when it finds that. */
 static void barrier_leave_on(const struct scene *s)
@@ -93,6 +94,83 @@ static void overflow(struct scene *s)
 	use(heapd_exchange_sym(&((struct node *)s->others[1])->next, s->object));
 }
 
+/* Whatever was logged a moment ago was so in an earlier cycle; then there is no room, either. */
+static void forget(void)
+{
+	for (unsigned i = 0; i < 4; i++)
+		record_here()->barrier_filter[i] = 0;
+}
+
+/* Into fields that are empty: only what is added is to be logged. */
+static void first_values(struct scene *s, void (*before)(const struct scene *s))
+{
+	struct node *n = s->others[1];
+	void *seen = NULL;
+
+	before(s);
+	heapd_store_sym(&n->other, s->object);
+	heapd_store_sym(&n->other, NULL);
+	before(s);
+	use(heapd_exchange_sym(&n->other, s->object));
+	heapd_store_sym(&n->other, NULL);
+	before(s);
+	sink += heapd_cas_sym(&n->other, &seen, s->object);
+	heapd_store_sym(&n->other, NULL);
+	before(s);
+	heapd_move_sym(&n->other, &((struct node *)s->others[0])->next, 1);
+	heapd_store_sym(&n->other, NULL);
+}
+
+static void before_forgets(const struct scene *s)
+{
+	(void)s;
+	forget();
+}
+
+static void first_logged(struct scene *s)
+{
+	first_values(s, before_forgets);
+}
+
+static void first_dropped(struct scene *s)
+{
+	first_values(s, ring_fill);
+}
+
+/* Slabs that come have belonged to another processor, or to several; some slots of theirs were freed twice on the way. */
+static void spares_taint(struct scene *s, uint32_t owner)
+{
+	struct heapd_thread *t = record_here();
+
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		uint64_t entry = t->spares[i].entry;
+		uint32_t k = entry ? (uint32_t)__builtin_ctz(heapd_entry_present(entry)) : 0,
+			 slab = s->heap->t.spans[heapd_entry_page(entry)].slab0 + heapd_entry_slab(entry) + k;
+
+		if (!entry)
+			continue;
+		__atomic_fetch_or(&s->heap->t.freed[slab], t->spares[i].masks[k] & 6, __ATOMIC_RELAXED);
+		HEAPD_WRITE_ONCE(s->heap->t.owner[slab], (uint16_t)owner);
+	}
+}
+
+static void prepare_tainted(struct scene *s)
+{
+	for (unsigned i = 0; i < 4; i++)
+		drain(s, 600 + 700 * i);
+}
+
+static void tainted(struct scene *s)
+{
+	const uint32_t owners[] = { 1, 2, UINT16_MAX - 1, 0 };
+
+	for (unsigned i = 0; i < 4; i++) {
+		spares_taint(s, owners[i]);
+		for (unsigned j = 0; j < 4; j++)
+			drain(s, 600 + 700 * j);
+	}
+}
+
 /* The daemon has not looked at what was handed back. */
 static void prepare_handback(struct scene *s)
 {
@@ -148,6 +226,24 @@ static void narrow_refill(struct scene *s)
 	}
 }
 
+/* What collects frees is turned to, in such a process. */
+static void prepare_narrow_turn(struct scene *s)
+{
+	static const size_t sizes[] = { 16, 48, 64, 96, 128 };
+
+	for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		void *kept[8];
+
+		drain(s, sizes[i]);
+		for (unsigned j = 0; j < 8; j++)
+			kept[j] = heapd_alloc(s->heap, sizes[i]);
+		drain(s, sizes[i]);
+		for (unsigned j = 0; j < 8; j++)
+			heapd_free(kept[j]);
+	}
+	s->heap->zero_wide = false;
+}
+
 /* No room for the descriptors that come with an answer. */
 static void no_files(struct scene *s)
 {
@@ -180,7 +276,7 @@ static void prepare_fork_no_files(struct scene *s)
 /* In a heap that is not collected, objects that nobody heard of are freed. */
 static void prepare_uncollected(struct scene *s)
 {
-	attach_other(s, "plain");
+	attach_other(s, "plain", 0);
 }
 
 static void unheard_of(struct scene *s)
@@ -194,7 +290,7 @@ static void unheard_of(struct scene *s)
 /* Frees in a heap that poisons. */
 static void prepare_poisoned(struct scene *s)
 {
-	attach_other(s, "poisoned");
+	attach_other(s, "poisoned", 0);
 	for (unsigned i = 0; i < 40; i++)
 		s->others[i] = heapd_alloc(s->heap, i < 20 ? 64 : 1024);
 }
@@ -210,10 +306,14 @@ static void poisoned(struct scene *s)
 const struct operation corners[] = {
 	OPERATION("stale-barrier", prepare_stale, stale_barrier, IN_MAIN, ONCE),
 	OPERATION("overflow", prepare_overflow, overflow, IN_MAIN, ALL),
+	OPERATION("first-logged", prepare_fields, first_logged, IN_MAIN, ALL),
+	OPERATION("first-dropped", prepare_fields, first_dropped, IN_MAIN, ALL),
+	OPERATION("tainted", prepare_tainted, tainted, IN_MAIN, ONCE),
 	OPERATION("handback-full", prepare_handback, handback, IN_MAIN, ONCE),
 	OPERATION("handback-one", prepare_handback, handback_one, IN_MAIN, ONCE),
 	OPERATION("alloc-narrow", prepare_narrow, narrow, IN_MAIN, ONCE),
 	OPERATION("refill-narrow", prepare_narrow, narrow_refill, IN_MAIN, ONCE),
+	OPERATION("turn-narrow", prepare_narrow_turn, narrow, IN_MAIN, ONCE),
 	OPERATION("attach-no-files", prepare_detached, no_files, IN_MAIN, ONCE),
 	OPERATION("fork-no-files", prepare_fork_no_files, fork_and_wait, IN_MAIN, ONCE),
 	OPERATION("unheard-of", prepare_uncollected, unheard_of, IN_MAIN, ONCE),

@@ -13,7 +13,7 @@
 
 static void prepare_watched(struct scene *s)
 {
-	attach_other(s, "small");
+	attach_other(s, "small", 0);
 	s->watched = heapd_type_define(s->heap, "watched", struct node, next);
 	if (!s->watched || heapd_type_watch_dead(s->watched) < 0)
 		errx(1, "%s", heapd_error());

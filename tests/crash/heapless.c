@@ -11,7 +11,7 @@
 #include "conditions.h"
 
 /* Every call of a process that has no heap. The handle is what it was. */
-static void call_objects(struct scene *s)
+void call_objects(struct scene *s)
 {
 	struct node *n = (struct node *)(void *)s->text;
 	void *many[2];
@@ -36,7 +36,7 @@ static void call_objects(struct scene *s)
 	use(heapd_root_get(s->heap, "stage", NULL));
 	use(heapd_heap_of(n));
 	sink += heapd_size(n);
-	sink += (uint64_t)heapd_free(n) + (uint64_t)heapd_unpin(n) + (uint64_t)heapd_detach(s->heap);
+	sink += (uint64_t)heapd_free(n) + (uint64_t)heapd_unpin(n);
 	sink += (uint64_t)heapd_edit_begin(n, 8) + (uint64_t)heapd_edit_end(n);
 	sink += (uint64_t)heapd_collect(s->heap) + (uint64_t)heapd_sync(s->heap);
 	sink += (uint64_t)heapd_event_fd(s->heap) + (uint64_t)heapd_thread_detach(s->heap);
@@ -47,7 +47,7 @@ static void call_objects(struct scene *s)
 	use(heapd_error());
 }
 
-static void call_others(struct scene *s)
+void call_others(struct scene *s)
 {
 	struct heapd_info info = HEAPD_SIZED(info);
 	struct heapd_root_info root = HEAPD_SIZED(root);
@@ -90,8 +90,10 @@ static bool is_orphan(void)
 
 static void orphan(struct scene *s)
 {
-	if (is_orphan())
+	if (is_orphan()) {
 		call_objects(s);
+		sink += (uint64_t)heapd_detach(s->heap);
+	}
 }
 
 static void orphan_others(struct scene *s)

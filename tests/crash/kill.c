@@ -34,6 +34,7 @@
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "conditions.h"
 #include "course.h"
 #include "cover.h"
 
@@ -71,6 +72,7 @@ struct count {
 struct run {
 	struct options options;
 	struct fixture fixture;
+	struct fixture other; /* a daemon of whom nobody here is a client, in a run of more operations */
 	struct scene scene;
 	struct text library, program;
 	struct count count;
@@ -108,6 +110,8 @@ static void wait_sessions(struct run *run, uint64_t wanted)
 	uint64_t end = fixture_now_ns() + 20000000000u;
 
 	while (info_now(run).sessions != wanted) {
+		if (*run->scene.board->wrong)
+			errx(1, "%s", run->scene.board->wrong);
 		if (fixture_now_ns() > end)
 			errx(1, "%" PRIu64 " sessions, not %" PRIu64, info_now(run).sessions, wanted);
 		usleep(200);
@@ -472,12 +476,23 @@ static void read_options(struct options *o, int argc, char **argv)
 		errx(2, "--every and --batch are 1 or more");
 }
 
+static void begin_other(struct run *run)
+{
+	fixture_start(&run->other, NULL);
+	setenv(CONDITIONS_OTHER, run->other.socket, 1);
+}
+
 static void begin(struct run *run)
 {
 	static const char *const always[] = { "heap.test.GCPercent=10000", "daemon.LogLevel=warning",
 					      "daemon.MaxSessions=400",    "daemon.MaxSessionsPerUser=400",
 					      "heap.small.Size=256M",      "heap.small.Limit=64M",
 					      "heap.small.GCPercent=100",  "heap.plain.Size=256M",
+					      "heap.tight.Size=64M",       "heap.tight.Limit=16M",
+					      "heap.tight.UserShare=off",  "heap.tight.GCPercent=100",
+					      "heap.shared.Size=64M",      "heap.shared.Limit=32M",
+					      "heap.shared.UserShare=25%", "heap.shared.AllowUsers=*",
+					      "heap.shared.GCPercent=100",
 					      "heap.poisoned.Size=256M",   "heap.poisoned.GCPercent=100",
 					      "heap.poisoned.Debug=poison" };
 	const char *settings[FIXTURE_SETTINGS] = { NULL };
@@ -490,6 +505,8 @@ static void begin(struct run *run)
 	if (run->options.hardened)
 		settings[n] = "heap.test.Hardened=yes";
 	run->seed = fixture_seed() | 1;
+	if (run->options.more)
+		begin_other(run);
 	fixture_start(&run->fixture, settings);
 	scene_init(&run->scene, run->options.by_cas ? HEAPD_ATTACH_NO_RSEQ : 0);
 	text_load(&run->library, (const void *)(uintptr_t)&heapd_version);
@@ -557,6 +574,8 @@ static void finish(struct run *run)
 	if (heapd_detach(run->scene.heap) < 0)
 		errx(1, "%s", heapd_error());
 	fixture_stop(&run->fixture);
+	if (run->options.more)
+		fixture_stop(&run->other);
 }
 
 /* By compare-and-swap, and in a hardened heap, little but what allocates and frees is another operation. */

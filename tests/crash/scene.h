@@ -100,7 +100,7 @@ extern const unsigned scene_noperations;
 
 /* Those that only deaths are tried in; each table ends with one that has no name. */
 extern const struct operation varieties[], answers[], supplies[], attachments[], absences[], heapless[],
-	events[], overwrites[], corners[];
+	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[];
 extern const struct operation *const more_operations[];
 
 struct board *board_make(void);

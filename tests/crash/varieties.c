@@ -217,7 +217,7 @@ static struct heapd_session *session_here(void)
 	return s;
 }
 
-static void prepare_pins(struct scene *s)
+void prepare_pins(struct scene *s)
 {
 	prepare_fields(s);
 	while (session_here()->npins < session_here()->room[HEAPD_ROOM_PINS])
@@ -229,7 +229,7 @@ static void pins(struct scene *s)
 	use(heapd_pin(s->heap, (struct node *)s->object));
 }
 
-static void *wait_here(void *arg)
+void *wait_here(void *arg)
 {
 	struct scene *s = arg;
 
@@ -239,7 +239,7 @@ static void *wait_here(void *arg)
 	return NULL;
 }
 
-static void prepare_threads(struct scene *s)
+void prepare_threads(struct scene *s)
 {
 	pthread_attr_t attr;
 	pthread_t thread;
