@@ -3,7 +3,10 @@
  * attachments.c - owns the operations that attach, by ways that are not everyday's: twice, refused, read-only, with a call that fails in
  * the midst of it.
  */
+#include <dlfcn.h>
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -177,11 +180,23 @@ static void prepare_taken(struct scene *s)
 		signal(n, SIG_IGN);
 }
 
-static void occupied_signals(struct scene *s)
+/* The library once more, of another file of the same name. */
+static void prepare_copied(struct scene *s)
 {
-	struct heapd_options o = at_once();
+	int copy = memfd_create("copy", 0), library;
+	char path[64], bytes[65536];
+	Dl_info info;
+	ssize_t n;
 
-	refused(s, FIXTURE_HEAP, &o);
+	heapd_detach(s->heap);
+	library = dladdr((const void *)(uintptr_t)&heapd_version, &info) ? open(info.dli_fname, O_RDONLY)
+									 : -1;
+	while ((n = read(library, bytes, sizeof(bytes))) > 0)
+		if (write(copy, bytes, (size_t)n) != n)
+			err(1, "write");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", copy);
+	if (!dlopen(path, RTLD_NOW | RTLD_LOCAL))
+		errx(1, "%s", dlerror());
 }
 
 static void prepare_watched(struct scene *s)
@@ -293,7 +308,8 @@ const struct operation attachments[] = {
 	OPERATION("attach-no-signal", prepare_detached, no_signal, IN_MAIN, ONCE),
 	OPERATION("attach-no-protection", prepare_detached, no_protection, IN_MAIN, ONCE),
 	OPERATION("attach-no-threads", prepare_detached, no_threads, IN_MAIN, ONCE),
-	OPERATION("attach-signals-taken", prepare_taken, occupied_signals, IN_MAIN, ONCE),
+	OPERATION("attach-signals-taken", prepare_taken, occupied, IN_MAIN, ONCE),
+	OPERATION("attach-copied", prepare_copied, occupied, IN_MAIN, ONCE),
 	OPERATION("attach-probed", prepare_watched, attach_reader, IN_MAIN, ONCE),
 	OPERATION("reader-no-maps", prepare_detached, reader_no_maps, IN_MAIN, ONCE),
 	OPERATION("attach-no-answer", prepare_detached, no_answer, IN_MAIN, ONCE),

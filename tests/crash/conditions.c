@@ -13,6 +13,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <link.h>
 #include <pthread.h>
@@ -125,8 +126,14 @@ void name_elsewhere(const struct scene *s)
 /* Types and what else is known of the heap are the attachment's. */
 void attach_anew(struct scene *s, const struct heapd_options *options)
 {
+	int r;
+
 	heapd_detach(s->heap);
-	if (heapd_attach(&s->heap, FIXTURE_HEAP, options) < 0)
+	/* Whoever is in haste may have to ask a busy daemon more than once. */
+	do
+		r = heapd_attach(&s->heap, FIXTURE_HEAP, options);
+	while (r == -ETIMEDOUT);
+	if (r < 0)
 		errx(1, "%s", heapd_error());
 	s->nodes = heapd_type_find(s->heap, "node");
 	s->flexibles = heapd_type_find(s->heap, "flexible");

@@ -156,18 +156,30 @@ static void spares_taint(struct scene *s, uint32_t owner)
 
 static void prepare_tainted(struct scene *s)
 {
-	for (unsigned i = 0; i < 4; i++)
-		drain(s, 600 + 700 * i);
+	spares_fill(s, HEAPD_SPARE_COUNT / 2);
+}
+
+/* Until the spare is installed. */
+static void spare_use(struct scene *s, const struct heapd_batch *spare)
+{
+	const struct heapd_class *class = &s->heap->t.classes[spare->class];
+	uint64_t before = spare->entry;
+	bool leaf = spare->class / HEAPD_SIZECLASS_TOTAL == HEAPD_TYPE_LEAF;
+
+	for (unsigned i = 0; spare->entry == before && i < 70; i++)
+		use(leaf ? heapd_alloc_leaf(s->heap, class->slot_size)
+			 : heapd_alloc(s->heap, class->slot_size));
 }
 
 static void tainted(struct scene *s)
 {
-	const uint32_t owners[] = { 1, 2, UINT16_MAX - 1, 0 };
+	const uint32_t owners[] = { 1, 2, UINT16_MAX - 1, UINT16_MAX };
+	struct heapd_thread *t = record_here();
 
-	for (unsigned i = 0; i < 4; i++) {
-		spares_taint(s, owners[i]);
-		for (unsigned j = 0; j < 4; j++)
-			drain(s, 600 + 700 * j);
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		spares_taint(s, owners[i % 4]);
+		if (t->spares[i].entry)
+			spare_use(s, &t->spares[i]);
 	}
 }
 
@@ -241,7 +253,7 @@ static void prepare_narrow_turn(struct scene *s)
 		for (unsigned j = 0; j < 8; j++)
 			heapd_free(kept[j]);
 	}
-	s->heap->zero_wide = false;
+	s->heap->zero_narrow = zero_narrow(false);
 }
 
 /* No room for the descriptors that come with an answer. */

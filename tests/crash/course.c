@@ -30,8 +30,14 @@
 
 extern const char crash_begun[], crash_ended[];
 
+#ifdef __clang__
+#define SINGLE noinline
+#else
+#define SINGLE noinline, noclone
+#endif
+
 /* Once in this program, for its two marks. */
-static void __attribute__((noinline, noclone)) run_marked(const struct operation *o, struct scene *s)
+static void __attribute__((SINGLE)) run_marked(const struct operation *o, struct scene *s)
 {
 	__asm__ volatile("int3\n\tcrash_begun:\n\t" ::: "memory");
 	o->run(s);

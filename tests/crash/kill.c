@@ -484,17 +484,15 @@ static void begin_other(struct run *run)
 
 static void begin(struct run *run)
 {
-	static const char *const always[] = { "heap.test.GCPercent=10000", "daemon.LogLevel=warning",
-					      "daemon.MaxSessions=400",    "daemon.MaxSessionsPerUser=400",
-					      "heap.small.Size=256M",      "heap.small.Limit=64M",
-					      "heap.small.GCPercent=100",  "heap.plain.Size=256M",
-					      "heap.tight.Size=64M",       "heap.tight.Limit=16M",
-					      "heap.tight.UserShare=off",  "heap.tight.GCPercent=100",
-					      "heap.shared.Size=64M",      "heap.shared.Limit=32M",
-					      "heap.shared.UserShare=25%", "heap.shared.AllowUsers=*",
-					      "heap.shared.GCPercent=100",
-					      "heap.poisoned.Size=256M",   "heap.poisoned.GCPercent=100",
-					      "heap.poisoned.Debug=poison" };
+	static const char *const always[] = {
+		"heap.test.GCPercent=10000",     "daemon.LogLevel=warning",   "daemon.MaxSessions=400",
+		"daemon.MaxSessionsPerUser=400", "heap.small.Size=256M",      "heap.small.Limit=64M",
+		"heap.small.GCPercent=100",      "heap.plain.Size=256M",      "heap.tight.Size=64M",
+		"heap.tight.Limit=16M",          "heap.tight.UserShare=off",  "heap.tight.GCPercent=100",
+		"heap.shared.Size=64M",          "heap.shared.Limit=32M",     "heap.shared.UserShare=25%",
+		"heap.shared.AllowUsers=*",      "heap.shared.GCPercent=100", "heap.poisoned.Size=256M",
+		"heap.poisoned.GCPercent=100",   "heap.poisoned.Debug=poison"
+	};
 	const char *settings[FIXTURE_SETTINGS] = { NULL };
 	unsigned n = 0;
 

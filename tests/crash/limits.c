@@ -157,9 +157,10 @@ static void means(struct scene *s)
 
 	for (unsigned i = 0; i < sizeof(bytes) / sizeof(bytes[0]); i++) {
 		heapd_set(s->heap, "sample.bytes", bytes[i]);
+		if (i % 2)
+			use(heapd_alloc(s->heap, 1000000));
 		for (unsigned j = 0; j < 8; j++)
 			use(heapd_alloc(s->heap, 30000));
-		use(heapd_alloc(s->heap, 1000000));
 		use(heapd_alloc(s->heap, 1000000));
 	}
 }

@@ -108,6 +108,8 @@ static void named_root(struct scene *s)
 	use(heapd_root(s->heap, name, struct node, s->nodes));
 	heapd_root_set(s->heap, name, s->object);
 	use(heapd_root_get(s->heap, name, s->nodes));
+	sink += (uint64_t)heapd_root_cas(s->heap, name, &seen, s->others[0]);
+	sink += (uint64_t)heapd_root_cas(s->heap, name, &seen, NULL);
 	sink += (uint64_t)heapd_root_cas(s->heap, name, &seen, NULL);
 	use(heapd_root_offer(s->heap, name, s->object));
 	heapd_root_set(s->heap, name, NULL);

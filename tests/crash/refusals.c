@@ -98,7 +98,7 @@ static void unheard(struct scene *s)
 	refuse_room();
 	use(heapd_root(s->heap, "crash 2", struct node, s->nodes));
 	use(heapd_root_offer(s->heap, "crash 2", s->object));
-	sink += (uint64_t)heapd_root_cas(s->heap, "crash 2", seen, s->object);
+	sink += (uint64_t)heapd_root_cas(s->heap, "crash 2", &seen, s->object);
 	sink += (uint64_t)heapd_path_to(s->heap, s->object, text, sizeof(text));
 	sink += (uint64_t)heapd_path_to(s->heap, s->object, NULL, 0);
 	sink += (uint64_t)heapd_sync(s->heap);
@@ -132,6 +132,35 @@ static void threadless(struct scene *s)
 	attach_and_end(s);
 	if (pthread_create(&thread, NULL, attach_and_end, s) == 0)
 		pthread_join(thread, NULL);
+}
+
+/* Its first failures, with nowhere to keep their sentences. */
+static void *fail_speechless(void *arg)
+{
+	struct scene *s = arg;
+
+	calls_fail(CALL_SPECIFIC, 1, 1, ENOMEM);
+	sink += (uint64_t)heapd_root_next(s->heap, NULL);
+	calls_fail(CALL_MEMORY, 1, 1, ENOMEM);
+	sink += (uint64_t)heapd_root_next(s->heap, NULL);
+	use(heapd_error());
+	sink += (uint64_t)heapd_root_next(s->heap, NULL);
+	return NULL;
+}
+
+static void speechless(struct scene *s)
+{
+	pthread_t thread;
+
+	calls_fail(CALL_SPECIFIC, 0, 0, 0);
+	if (pthread_create(&thread, NULL, fail_speechless, s) == 0)
+		pthread_join(thread, NULL);
+}
+
+static void prepare_unnoted(struct scene *s)
+{
+	prepare_fields(s);
+	calls_fail(CALL_SPECIFIC, 1, 2, ENOMEM);
 }
 
 /* Children ------------------------------------------------------------------------------------------------------------- */
@@ -190,6 +219,8 @@ const struct operation refusals_more[] = {
 	OPERATION("pinless", prepare_pinless, pinless, IN_MAIN, ONCE),
 	OPERATION("unheard", prepare_fields, unheard, IN_MAIN, ONCE),
 	OPERATION("threadless", prepare_fields, threadless, IN_MAIN, ONCE),
+	OPERATION("created-speechless", prepare_fields, speechless, IN_CREATED, ONCE),
+	OPERATION("created-unnoted", prepare_unnoted, thread_come_and_go, IN_CREATED, ONCE),
 	OPERATION("fork-no-maps", prepare_fields, fork_no_maps, IN_MAIN, ONCE),
 	OPERATION("fork-late", prepare_fields, fork_late, IN_MAIN, ONCE),
 	OPERATION("child-no-map", prepare_child_no_map, child_allocates, IN_CHILD, ONCE),
