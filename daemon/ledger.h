@@ -66,9 +66,9 @@ struct ledger_head {
 };
 _Static_assert(sizeof(struct ledger_head) <= 4096, "the ledger's head has one page");
 
-/* A session; at its place in heap->clients. */
 #define LEDGER_NOT_STORED UINT64_MAX /* of a session's memory: it ends with the daemon */
 
+/* A session; at its place in heap->clients. */
 struct ledger_session {
 	uint64_t id;        /* 0: none; written last, and cleared first */
 	uint64_t memory;    /* the number of its memory file, see store.h */

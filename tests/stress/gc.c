@@ -152,10 +152,10 @@ static void stop(struct arena *g)
 }
 
 /* In a process of its own, which ends well. */
-static bool is_so(int (*run)(void *), void *arg)
+static bool is_so(int (*holds)(void *), void *arg)
 {
 	int status;
-	pid_t pid = fixture_client_fork(run, arg);
+	pid_t pid = fixture_client_fork(holds, arg);
 
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
