@@ -83,6 +83,7 @@ static __attribute__((noinline)) uint64_t nodes_make(uint64_t *end)
 	return ~(uint64_t)(uintptr_t)early;
 }
 
+/* Given out, to somebody: what is supplied anew and lies in a ring is out, too, and lent. */
 static __attribute__((noinline)) bool is_out(uint64_t hidden_address)
 {
 	struct place place;
@@ -91,7 +92,8 @@ static __attribute__((noinline)) bool is_out(uint64_t hidden_address)
 	__asm__ volatile("" : "+r"(hidden_address));
 	address = ~hidden_address;
 	ck_assert(place_find(heap, (void *)(uintptr_t)address, &place));
-	return HEAPD_READ_ONCE(heap->t.out[place.slab]) & place.bit;
+	return HEAPD_READ_ONCE(heap->t.out[place.slab]) & ~HEAPD_READ_ONCE(heap->t.lent[place.slab]) &
+	       place.bit;
 }
 
 static const struct heapd_stats *stats(void)
