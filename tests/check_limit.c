@@ -9,6 +9,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "client/client.h"
 #include "objects.h"
 #include "suite.h"
 
@@ -236,6 +237,17 @@ static uint64_t ck_bounded(uint64_t begin, uint64_t most_ms)
 	return took;
 }
 
+/* A whole slab at least lies in the ring, however fast this thread was. */
+static void wait_for_supply(uint64_t bytes)
+{
+	uint32_t class = HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + heapd_sizeclass_of(bytes);
+	uint64_t begin = fixture_now_ns();
+
+	while (HEAPD_LOAD_ACQUIRE(&heap->t.heads[class].head) >=
+	       HEAPD_LOAD_ACQUIRE(&heap->t.rings[class].tail))
+		ck_bounded(begin, 10000);
+}
+
 /* The daemon is killed: what it had supplied can be had still, then EAGAIN; nothing waits for ever. */
 START_TEST(daemon_killed)
 {
@@ -248,6 +260,7 @@ START_TEST(daemon_killed)
 	ck_assert_int_eq(heapd_attach(&heap, FIXTURE_HEAP, &options), 0);
 	for (unsigned i = 0; i < 1000; i++)
 		ck_assert_ptr_nonnull(heapd_alloc(heap, 64));
+	wait_for_supply(64);
 	fixture_kill(&fixture, SIGKILL);
 
 	uint64_t begin = fixture_now_ns();
