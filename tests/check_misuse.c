@@ -254,16 +254,6 @@ static void *free_in_thread(void *hidden_address)
 	return r == 0 ? hidden_address : NULL;
 }
 
-/* In a cycle it is the daemon that tells a second free of what lies in a current slab (free.c): then the next call is asked. */
-static bool is_free_already(uint64_t hidden_address)
-{
-	int r = 0;
-
-	for (unsigned i = 0; r == 0 && i < TRIES; i++)
-		r = heapd_free(unhide(hidden_address));
-	return r == -EALREADY;
-}
-
 static int free_in_child(void *hidden_address)
 {
 	return free_of_another(*(uint64_t *)hidden_address) == 0 ? 0 : 1;
@@ -282,7 +272,7 @@ static enum outcome free_by_another(void)
 		return REFUSED;
 	at = new_for_another();
 	fixture_wait(fixture_client_fork(free_in_child, &at), 0);
-	must(is_free_already(at));
+	must(heapd_free(unhide(at)) == -EALREADY);
 	return ALLOWED;
 }
 
