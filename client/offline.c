@@ -17,10 +17,11 @@
  * thread_leave(). Inside, the thread is online like any other and answers for its whole stack itself;
  * afterwards what it saved stands again, and is right again: the frames from the saved stack pointer upwards
  * cannot have returned meanwhile, and the frames below it, with all that the call held, are gone. What the
- * call returns is held by nothing then, unless the call made a root of it.
+ * call returns is held by nothing then, unless the call made a root of it. A call that waits for supply holds nothing new, and
+ * is offline meanwhile: it saves once more, and puts back what was saved before (refill.c).
  *
- * That this costs an online thread nothing rests on heapd_self, which is NULL while the thread is offline:
- * the fast paths of heapd_alloc() and heapd_free() look at it anyway, and so take their slow ways, which
+ * That this costs an online thread nothing rests on heapd_self, which is NULL while the thread is offline, and on
+ * heapd_here, which goes with it: the fast paths of heapd_alloc() and heapd_free() look at one of them anyway, and so take their slow ways, which
  * bracket themselves. In the same way the gate pointer leads to nobody's gate, which is always on: the inline
  * barrier of an offline thread goes to the functions behind it (barrier.c), which bracket themselves, too.
  * So a store by an offline thread is logged as any other is. It is right only if what it stores is held

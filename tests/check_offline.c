@@ -212,7 +212,7 @@ static void *call_away(void *arg)
 	return NULL;
 }
 
-/* While a call waits for the daemon, with what it holds on its stack, the thread is online. */
+/* While a call waits for the daemon's answer, with what it holds on its stack, the thread is online. */
 START_TEST(online_within_a_call)
 {
 	static void *(*const calls[])(void) = { large, new_root };

@@ -475,7 +475,7 @@ static int hinder(void *arg)
 	}
 }
 
-/* By the clock there would be no time for it: seen in two of three runs. */
+/* By the clock there would be no time for it, in about half of the runs. */
 START_TEST(a_daemon_that_waits_for_a_processor_counts)
 {
 	pid_t pid;
