@@ -3,19 +3,15 @@
  * Large objects, on the daemon's side: each a span of its own, made when it is asked for, by the main thread.
  *
  * They take nothing from a ring, so that the supplier may be asleep for seconds while a heap grows by them. Two things that it sees
- * to in its rounds are seen to here, too: whether a cycle is to begin, and that memory is committed ahead, for which it is woken. Whoever finds
- * no room while the supplier is about to have a chunk more, which nobody can take before (pages.c), waits for that.
+ * to in its rounds are seen to here, too: whether a cycle is to begin, and that memory is committed ahead, for which it is woken, or the scavenger is (pages.c).
  *
  * A large object is out, and held for whom it is for, in one step under heap->lock; what becomes of it if that one dies, stands in clients.h.
  */
 #include <errno.h>
-#include <time.h>
 
 #include "clock.h"
 #include "supply.h"
 #include "takers.h"
-
-#define LATER_NS 30000u
 
 /* To commit ahead. It may miss that as it falls asleep: then the next one wakes it. */
 static void wake(struct supply *supply)
@@ -33,18 +29,8 @@ static bool is_behind(const struct supply *supply)
 {
 	const struct pages *pages = &supply->pages;
 
-	return pages_are_short(pages) &&
+	return pages_are_short(pages, PAGES_SUPPLIER) &&
 	       pages_committed_bytes(pages) + HEAPD_CHUNK_SIZE <= heap_limit(supply->heap);
-}
-
-/* The supplier is about to have a chunk more: with the lock left for a moment. */
-static int cut_later(struct supply *supply, uint32_t class, uint64_t bytes, uint64_t align, uint32_t *first,
-		     bool *zeroed)
-{
-	heap_unlock(supply->heap);
-	nanosleep(&(struct timespec){ .tv_nsec = LATER_NS }, NULL);
-	heap_lock(supply->heap);
-	return spans_cut_large(&supply->spans, class, bytes, align, first, zeroed);
 }
 
 int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
@@ -60,8 +46,6 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	r = takers_allow(supply, client, bytes);
 	if (r == 0)
 		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	while (r == -ENOMEM && supply->pages.is_ahead)
-		r = cut_later(supply, class, bytes, align, &first, zeroed);
 	if (r == -ENOMEM) {
 		supply_scrape(supply, HEAPD_CLASS_MAX);
 		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
@@ -77,6 +61,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 		supply_refused(heap, class, bytes);
 	}
 	supply_look_at_pace(supply);
+	pages_ring(&supply->pages);
 	is_short = is_behind(supply);
 	heap_unlock(heap);
 	if (is_short)

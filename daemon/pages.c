@@ -9,10 +9,17 @@
  * committed is charged to the daemon's own account before it is touched, because a memory cgroup at its
  * limit kills instead of refusing.
  *
- * Ahead of need the supplier commits, and holds no lock while the kernel clears the memory, which can be a matter of milliseconds: a
+ * Huge pages are made ahead of need, by the scavenger's thread, for which nobody waits, and by a process that it waits for (collapser.h): before
+ * the kernel takes memory together it waits for a worker on each processor: 0.2 ms on an idle machine, a few ms where
+ * another thread runs its time out on one of them, and seconds have been seen. On demand, and where little is left of what lies ahead, small pages are committed; a chunk
+ * of those becomes a huge page when it is found free (pages_huge_begin()). A heap that has no such thread makes huge pages on demand, too.
+ *
+ * Whoever commits ahead of need holds no lock while the kernel clears the memory, which can be a matter of milliseconds: a
  * collection and who asks for a large object would wait for that. The chunk is charged, and out of the map of free pages, meanwhile;
  * so nobody else has it in hand, and a daemon that dies leaves what it would have left under the lock: pages
- * that are there, and of which the ledger does not say so. Who finds no other room meanwhile waits for it (supply_large()).
+ * that are there, and of which the ledger does not say so. Who finds no other room, at the limit, does not wait either: it takes the chunk
+ * over (take_over()), and has it as small pages. Right because to populate, and to take together, leave what is in memory as it
+ * is, whoever uses it: the chunk is in the map again and counted, and he who had it in hand says no more of it than that it is huge.
  *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the map of free pages is derived: the span table says which pages are taken.
@@ -43,9 +50,11 @@
 
 #define RETRY_COLLAPSE_AFTER 64u /* commits */
 #define HOLE_WORDS           LEDGER_HOLE_WORDS
-#define RESERVE_MAX          32u                     /* chunks: 64 MiB */
-#define HOLE_MIN             4u                      /* neighbouring pages: less is not worth a system call */
-#define HOLE_HUGE_MIN        (HEAPD_CHUNK_PAGES / 2) /* pages of a huge one that have to be idle */
+#define RESERVE_MAX          32u /* chunks: 64 MiB */
+#define SCARCE_PART \
+	4u /* of what is to lie ahead: with less, small pages now are better than huge ones later */
+#define HOLE_MIN      4u                      /* neighbouring pages: less is not worth a system call */
+#define HOLE_HUGE_MIN (HEAPD_CHUNK_PAGES / 2) /* pages of a huge one that have to be idle */
 
 static bool bit_get(const uint64_t *bits, uint64_t i)
 {
@@ -115,10 +124,10 @@ static int populate(void *at, uint64_t bytes)
 	return r < 0 ? -errno : 0;
 }
 
-/* Whether a chunk is to be tried to be had as a huge page. */
-static bool huge_wanted(struct pages *pages)
+/* Whether a chunk is to be tried to be had as a huge page, by who may take the time. */
+static bool huge_wanted(struct pages *pages, enum pages_who who)
 {
-	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO)
+	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO || (pages->collapser && who != PAGES_SCAVENGER))
 		return false;
 	return !pages->collapse_fails || !--pages->until_collapse;
 }
@@ -138,66 +147,93 @@ static void publish(struct pages *pages)
 	HEAPD_WRITE_ONCE(stats->in_spans, pages->in_spans << HEAPD_PAGE_SHIFT);
 }
 
+/* Charged, and not counted as committed. */
+static bool ahead_is_new(const struct pages_ahead *ahead)
+{
+	return ahead->is_on && !ahead->was_there && !ahead->taken;
+}
+
 /* From the heap's limit and from the account. */
 static int charge(struct pages *pages, uint64_t bytes)
 {
-	uint64_t ahead = pages->is_ahead ? HEAPD_CHUNK_SIZE : 0;
+	uint64_t ahead = 0;
 
+	for (unsigned who = 0; who < PAGES_WHO; who++)
+		if (ahead_is_new(&pages->ahead[who]))
+			ahead += HEAPD_CHUNK_SIZE;
 	if (pages_committed_bytes(pages) + ahead + bytes > heap_limit(pages->heap))
 		return -ENOMEM;
 	return account_take(&pages->heap->part, bytes) < 0 ? -ENOMEM : 0;
 }
 
-static int commit_begin(struct pages *pages, uint64_t chunk, struct pages_commit *c)
+static int commit_begin(struct pages *pages, uint64_t chunk, enum pages_who who, struct pages_commit *c)
 {
 	int r = charge(pages, HEAPD_CHUNK_SIZE);
 
 	if (r == 0)
-		*c = (struct pages_commit){ .chunk = chunk, .try_huge = huge_wanted(pages) };
+		*c = (struct pages_commit){ .chunk = chunk, .try_huge = huge_wanted(pages, who) };
 	return r;
 }
 
-/* Needs no lock: it looks at nothing but what it is given. */
-static void commit_populate(const struct heap *heap, struct pages_commit *c)
+static bool collapse(struct pages *pages, char *at)
 {
-	char *at = (char *)(uintptr_t)heap->t.base + (c->chunk << HEAPD_CHUNK_SHIFT);
+	if (pages->collapser)
+		return collapser_ask(pages->collapser, (uint64_t)(uintptr_t)at) == 0;
+	return populate(at, 4096) == 0 && madvise(at, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0;
+}
+
+/* Needs no lock: it looks at nothing but what it is given, and at what stands as long as a thread of the scavenger's does. */
+static void commit_populate(struct pages *pages, struct pages_commit *c)
+{
+	char *at = (char *)(uintptr_t)pages->heap->t.base + (c->chunk << HEAPD_CHUNK_SHIFT);
 	uint64_t begin = clock_ns();
 
-	c->huge = c->try_huge && populate(at, 4096) == 0 && madvise(at, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0;
+	c->huge = c->try_huge && collapse(pages, at);
 	c->error = c->huge ? 0 : populate(at, HEAPD_CHUNK_SIZE);
 	c->ns = clock_ns() - begin;
 }
 
-static int commit_end(struct pages *pages, const struct pages_commit *c)
+static void chunk_is_huge(struct pages *pages, uint64_t chunk)
+{
+	if (!bit_get(pages->huge, chunk))
+		pages->huge_chunks++;
+	bit_set(pages->huge, chunk);
+}
+
+/* It is there, and charged. */
+static void chunk_is_there(struct pages *pages, const struct pages_commit *c)
 {
 	struct heap *heap = pages->heap;
-	bool huge = c->huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB;
 
-	if (c->try_huge)
-		huge_note(pages, c->huge);
-	if (c->error < 0) {
-		account_give(&heap->part, HEAPD_CHUNK_SIZE);
-		return -ENOMEM;
-	}
 	bit_set(pages->committed, c->chunk);
 	pages->committed_chunks++;
-	pages->huge_chunks += huge;
-	if (huge)
-		bit_set(pages->huge, c->chunk);
+	if (c->huge || heap->t.directory->huge == HEAPD_HUGE_HUGETLB)
+		chunk_is_huge(pages, c->chunk);
 	HEAPD_COUNT(heap->t.directory->stats.commit_ns, c->ns);
 	publish(pages);
 	HEAPD_PROBE(heap__grow, heap->name, HEAPD_CHUNK_SIZE, heap->t.directory->stats.committed, c->ns);
+}
+
+static int commit_end(struct pages *pages, const struct pages_commit *c)
+{
+	if (c->try_huge)
+		huge_note(pages, c->huge);
+	if (c->error < 0) {
+		account_give(&pages->heap->part, HEAPD_CHUNK_SIZE);
+		return -ENOMEM;
+	}
+	chunk_is_there(pages, c);
 	return 0;
 }
 
 static int commit_chunk(struct pages *pages, uint64_t chunk)
 {
 	struct pages_commit c;
-	int r = commit_begin(pages, chunk, &c);
+	int r = commit_begin(pages, chunk, PAGES_SUPPLIER, &c);
 
 	if (r < 0)
 		return r;
-	commit_populate(pages->heap, &c);
+	commit_populate(pages, &c);
 	return commit_end(pages, &c);
 }
 
@@ -285,6 +321,38 @@ static int take_committed(struct pages *pages, uint64_t n, uint64_t align, uint6
 	return -ENOMEM;
 }
 
+/* Into the map of free pages again. */
+static void ahead_give(struct pages *pages, const struct pages_ahead *ahead)
+{
+	pages->punched -= HEAPD_CHUNK_PAGES;
+	runmap_give(&pages->free, ahead->commit.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+}
+
+/* Committed here and now, whatever he who began it still does with it. */
+static bool ahead_take(struct pages *pages, struct pages_ahead *ahead)
+{
+	struct pages_commit c = { .chunk = ahead->commit.chunk };
+
+	if (!ahead->was_there)
+		commit_populate(pages, &c);
+	if (c.error < 0)
+		return false;
+	ahead->taken = true;
+	ahead_give(pages, ahead);
+	if (!ahead->was_there)
+		chunk_is_there(pages, &c);
+	return true;
+}
+
+/* A chunk that somebody has in hand. */
+static bool take_over(struct pages *pages)
+{
+	for (unsigned who = 0; who < PAGES_WHO; who++)
+		if (pages->ahead[who].is_on && !pages->ahead[who].taken)
+			return ahead_take(pages, &pages->ahead[who]);
+	return false;
+}
+
 /* Free pages, in no span yet, that are there. */
 static int take_run(struct pages *pages, uint64_t n, uint64_t align, uint64_t *at)
 {
@@ -323,7 +391,9 @@ int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first,
 	int r;
 
 	before = pages->committed_chunks;
-	r = take_run(pages, n, align, &at);
+	do
+		r = take_run(pages, n, align, &at);
+	while (r < 0 && take_over(pages));
 	if (pages->committed_chunks != before)
 		reserve_raise(pages);
 	if (r < 0)
@@ -382,11 +452,22 @@ static bool commit_gone_ahead(struct pages *pages)
 	return false;
 }
 
+/* Of the 64 from `chunk` on: those that are not committed, and that nobody has in hand. */
+static uint64_t missing_chunks(const struct pages *pages, uint64_t chunk)
+{
+	uint64_t missing = ~pages->committed[chunk / 64];
+
+	for (unsigned who = 0; who < PAGES_WHO; who++)
+		if (pages->ahead[who].is_on && pages->ahead[who].commit.chunk / 64 == chunk / 64)
+			bit_clear(&missing, pages->ahead[who].commit.chunk % 64);
+	return missing;
+}
+
 /* The lowest chunk that is not committed, or pages->chunks. All of its pages are free. */
 static uint64_t next_chunk(const struct pages *pages)
 {
 	for (uint64_t chunk = 0; chunk < pages->chunks; chunk += 64) {
-		uint64_t missing = ~pages->committed[chunk / 64];
+		uint64_t missing = missing_chunks(pages, chunk);
 
 		if (missing)
 			chunk += (uint64_t)__builtin_ctzll(missing);
@@ -396,45 +477,126 @@ static uint64_t next_chunk(const struct pages *pages)
 	return pages->chunks;
 }
 
-bool pages_are_short(const struct pages *pages)
+bool pages_are_short(const struct pages *pages, enum pages_who who)
 {
-	return pages->in_spans && pages_ahead(pages) < reserve_pages(pages);
+	uint64_t enough = reserve_pages(pages);
+
+	if (pages->collapser && who != PAGES_SCAVENGER)
+		enough /= SCARCE_PART;
+	return pages->in_spans && pages_ahead(pages) < enough;
 }
 
-bool pages_ahead_begin(struct pages *pages)
+static bool in_hand(struct pages *pages, struct pages_ahead *ahead)
 {
+	if (runmap_claim(&pages->free, ahead->commit.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0)
+		return false;
+	pages->punched += HEAPD_CHUNK_PAGES;
+	ahead->is_on = true;
+	return true;
+}
+
+bool pages_ahead_begin(struct pages *pages, enum pages_who who)
+{
+	struct pages_ahead *ahead = &pages->ahead[who];
 	uint64_t chunk;
 
-	if (!pages_are_short(pages))
+	if (!pages_are_short(pages, who))
 		return false;
 	if (pages->gone_pages)
 		return commit_gone_ahead(pages);
 	chunk = next_chunk(pages);
-	if (chunk == pages->chunks || commit_begin(pages, chunk, &pages->ahead) < 0)
+	*ahead = (struct pages_ahead){ 0 };
+	if (chunk == pages->chunks || commit_begin(pages, chunk, who, &ahead->commit) < 0)
 		return false;
-	if (runmap_claim(&pages->free, chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0) {
-		account_give(&pages->heap->part, HEAPD_CHUNK_SIZE);
-		return false;
-	}
-	pages->punched += HEAPD_CHUNK_PAGES;
-	pages->is_ahead = true;
+	if (in_hand(pages, ahead))
+		return true;
+	account_give(&pages->heap->part, HEAPD_CHUNK_SIZE);
+	return false;
+}
+
+void pages_ahead_commit(struct pages *pages, enum pages_who who)
+{
+	if (pages->ahead[who].is_on)
+		commit_populate(pages, &pages->ahead[who].commit);
+}
+
+/* Is it huge by now? It was there before, or others have it; some of it can be gone again. */
+static bool ahead_grew(struct pages *pages, const struct pages_ahead *ahead)
+{
+	const struct pages_commit *c = &ahead->commit;
+
+	if (!ahead->taken)
+		ahead_give(pages, ahead);
+	if (c->huge && bit_get(pages->committed, c->chunk))
+		chunk_is_huge(pages, c->chunk);
+	publish(pages);
 	return true;
 }
 
-void pages_ahead_commit(struct pages *pages)
+bool pages_ahead_end(struct pages *pages, enum pages_who who)
 {
-	if (pages->is_ahead)
-		commit_populate(pages->heap, &pages->ahead);
+	struct pages_ahead *ahead = &pages->ahead[who];
+
+	if (!ahead->is_on)
+		return true;
+	ahead->is_on = false;
+	if (ahead->was_there || ahead->taken)
+		return ahead_grew(pages, ahead);
+	ahead_give(pages, ahead);
+	return commit_end(pages, &ahead->commit) == 0;
 }
 
-bool pages_ahead_end(struct pages *pages)
+/* All of it is free, and none of it gone. */
+static bool chunk_is_free(const struct pages *pages, uint64_t chunk)
 {
-	if (!pages->is_ahead)
-		return true;
-	pages->is_ahead = false;
-	pages->punched -= HEAPD_CHUNK_PAGES;
-	runmap_give(&pages->free, pages->ahead.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
-	return commit_end(pages, &pages->ahead) == 0;
+	for (uint64_t w = chunk * HOLE_WORDS; w < (chunk + 1) * HOLE_WORDS; w++)
+		if (~pages->free.bits[w] || pages->gone[w])
+			return false;
+	return true;
+}
+
+/* From small_from on, which moves past it; or pages->chunks. */
+static uint64_t small_chunk(struct pages *pages)
+{
+	while (pages->small_from < pages->chunks) {
+		uint64_t chunk = pages->small_from++,
+			 small = pages->committed[chunk / 64] & ~pages->huge[chunk / 64];
+
+		if (!(small >> (chunk % 64)))
+			pages->small_from = (chunk / 64 + 1) * 64;
+		else if (bit_get(&small, chunk % 64) && chunk_is_free(pages, chunk))
+			return chunk;
+	}
+	pages->small_from = 0;
+	return pages->chunks;
+}
+
+bool pages_huge_begin(struct pages *pages)
+{
+	struct pages_ahead *ahead = &pages->ahead[PAGES_SCAVENGER];
+	uint64_t chunk;
+
+	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO || pages->collapse_fails ||
+	    pages->huge_chunks == pages->committed_chunks)
+		return false;
+	chunk = small_chunk(pages);
+	if (chunk == pages->chunks)
+		return false;
+	*ahead = (struct pages_ahead){ .commit = { .chunk = chunk, .try_huge = true }, .was_there = true };
+	return in_hand(pages, ahead);
+}
+
+void pages_scavenged(struct pages *pages, struct collapser *collapser)
+{
+	pages->collapser = collapser;
+}
+
+void pages_ring(struct pages *pages)
+{
+	if (!pages->collapser || !pages_are_short(pages, PAGES_SCAVENGER) ||
+	    __atomic_exchange_n(&pages->bell, 1, __ATOMIC_SEQ_CST))
+		return;
+	futex_wake_all(&pages->bell);
 }
 
 /* Free, and either gone or found idle, all of it. */
@@ -512,14 +674,22 @@ static void hole_close(struct pages *pages, uint64_t chunk, const uint64_t bits[
 	}
 }
 
+static bool is_in_hand(const struct pages *pages, uint64_t chunk)
+{
+	for (unsigned who = 0; who < PAGES_WHO; who++)
+		if (pages->ahead[who].is_on && pages->ahead[who].commit.chunk == chunk)
+			return true;
+	return false;
+}
+
 /* The highest chunks would be the best to give back; the lowest are found first, and taken first. */
 bool pages_idle_take(struct pages *pages, uint64_t *from)
 {
 	struct ledger_hole *hole = &pages->head->hole;
 
 	for (uint64_t c = *from; c < pages->chunks && pages_ahead(pages) > reserve_pages(pages); c++) {
-		if (!bit_get(pages->committed, c) || !hole_find(pages, c, hole->pages) ||
-		    !may_go(pages, c, hole->pages))
+		if (!bit_get(pages->committed, c) || is_in_hand(pages, c) ||
+		    !hole_find(pages, c, hole->pages) || !may_go(pages, c, hole->pages))
 			continue;
 		HEAPD_STORE_RELEASE(&hole->chunk, c + 1);
 		*from = c + 1;

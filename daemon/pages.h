@@ -5,6 +5,7 @@
 #ifndef HEAPD_PAGES_H
 #define HEAPD_PAGES_H
 
+#include "collapser.h"
 #include "heap.h"
 #include "ledger.h"
 #include "runmap.h"
@@ -14,6 +15,17 @@ struct pages_commit {
 	uint64_t chunk, ns;
 	bool try_huge, huge;
 	int error;
+};
+
+/* Who commits ahead of need: the supplier, and, with huge pages, the scavenger's thread. */
+enum pages_who { PAGES_SUPPLIER, PAGES_SCAVENGER, PAGES_WHO };
+
+/* What one of them has in hand without the lock. */
+struct pages_ahead {
+	struct pages_commit commit; /* the chunk is out of the map of free pages, and charged */
+	bool is_on;
+	bool was_there; /* it was committed before, as small pages: it becomes a huge one */
+	bool taken;     /* by somebody who found no other room: it is in the map again, and committed */
 };
 
 struct pages {
@@ -34,9 +46,12 @@ struct pages {
 	uint64_t reserve;   /* chunks that are committed ahead of need, less one */
 	bool was_short;     /* that was not enough, since pages_calm() */
 	uint64_t punched;   /* pages that are taken, in no span: on their way to the system, or from it */
-	struct pages_commit ahead; /* the supplier's, without the lock, while ... */
-	bool is_ahead;           /* ... it stands: ahead.chunk is out of the map of free pages, and charged */
-	bool collapse_fails;     /* huge pages were refused lately: small ones are used */
+	struct pages_ahead ahead[PAGES_WHO];
+	struct collapser
+		*collapser;  /* by which huge pages are made, by the scavenger's thread alone, which ... */
+	uint32_t bell;       /* ... is to look when this is 1 */
+	uint64_t small_from; /* where it looks for the next chunk that is to become a huge page */
+	bool collapse_fails; /* huge pages were refused lately: small ones are used */
 	uint32_t until_collapse; /* commits until huge pages are tried again */
 };
 
@@ -57,14 +72,21 @@ static inline uint64_t pages_committed_bytes(const struct pages *pages)
 }
 
 /*
- * The supplier alone: commits at most one chunk, or what is gone of one, ahead of need. The second step needs no lock, and nobody
- * takes pages of that chunk meanwhile. begin: false: there is nothing to do. end: true: there may be more.
+ * Commits at most one chunk, or what is gone of one, ahead of need. The second step needs no lock; nobody takes pages of that chunk meanwhile, unless
+ * there are no others: then it is committed at once. begin: false: there is nothing to do. end: true: there may be more.
  */
-bool pages_ahead_begin(struct pages *pages);
-void pages_ahead_commit(struct pages *pages);
-bool pages_ahead_end(struct pages *pages);
-/* Less lies ahead than is to. */
-bool pages_are_short(const struct pages *pages);
+bool pages_ahead_begin(struct pages *pages, enum pages_who who);
+void pages_ahead_commit(struct pages *pages, enum pages_who who);
+bool pages_ahead_end(struct pages *pages, enum pages_who who);
+/* As above, of a chunk that is free, and committed as small pages. What is left to look at is looked at next time. */
+bool pages_huge_begin(struct pages *pages);
+
+/* From now on the scavenger's thread makes huge pages, by this, and nobody else does; NULL: no more. */
+void pages_scavenged(struct pages *pages, struct collapser *collapser);
+/* Wakes it if there is something to do ahead of need. */
+void pages_ring(struct pages *pages);
+/* Less lies ahead than is to; for the supplier beside a scavenger: so little that it does not wait for that one. */
+bool pages_are_short(const struct pages *pages, enum pages_who who);
 /* Once a second: what lies ahead is halved unless it was short meanwhile. */
 void pages_calm(struct pages *pages);
 

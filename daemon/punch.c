@@ -29,6 +29,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "alone.h"
 #include "heapd/atomic.h"
 
 #define ROOM_BYTES 16384u
@@ -80,38 +81,19 @@ bool punch_is_late(struct punch *punch)
 
 /* The process ------------------------------------------------------------------------------------------------- */
 
-#define ALONE __attribute__((no_sanitize("address", "thread", "undefined")))
-
-static inline ALONE __attribute__((always_inline)) long call(long number, long a, long b, long c)
-{
-#if defined(__x86_64__)
-	long r;
-
-	__asm__ volatile("syscall" : "=a"(r) : "a"(number), "D"(a), "S"(b), "d"(c) : "rcx", "r11", "memory");
-	return r;
-#elif defined(__aarch64__)
-	register long which __asm__("x8") = number, r __asm__("x0") = a;
-	register long second __asm__("x1") = b, third __asm__("x2") = c;
-
-	__asm__ volatile("svc 0" : "+r"(r) : "r"(which), "r"(second), "r"(third) : "memory");
-	return r;
-#else
-#error "how does this processor call the system?"
-#endif
-}
-
 /* The table of files is ours until the first call makes it the process's own. */
 static ALONE int punch_alone(void *arg)
 {
 	const struct punch *punch = arg;
 	long lock = punch->lock;
 
-	if (call(SYS_close_range, lock + 1, UINT32_MAX, CLOSE_RANGE_UNSHARE) < 0)
+	if (call(SYS_close_range, lock + 1, UINT32_MAX, CLOSE_RANGE_UNSHARE, 0) < 0)
 		return 1;
 	if (lock > 0)
-		call(SYS_close_range, 0, lock - 1, 0);
+		call(SYS_close_range, 0, lock - 1, 0, 0);
 	for (uint32_t i = 0; i < punch->n; i++)
-		if (call(SYS_madvise, (long)punch->runs[i].at, (long)punch->runs[i].bytes, MADV_REMOVE) < 0)
+		if (call(SYS_madvise, (long)punch->runs[i].at, (long)punch->runs[i].bytes, MADV_REMOVE, 0) <
+		    0)
 			return 1;
 	return 0;
 }

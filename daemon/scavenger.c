@@ -8,6 +8,9 @@
  * process never come back from the kernel, the heap is smaller by a chunk at most, and no more memory is given back until it does.
  *
  * What is committed ahead of need stays; and so does a huge page, unless half of it has been idle (pages.c).
+ *
+ * The same thread makes huge pages, ahead of need and of chunks that are free, since the kernel can take its time with those, too, and this is
+ * the thread that nobody waits for. It is woken for that by a bell of the page heap's; once a second it looks by itself.
  */
 #include "scavenger.h"
 
@@ -23,11 +26,12 @@
 #include "pages.h"
 #include "spans.h"
 
+#define LOOK_HUGE_NS UINT64_C(1000000000) /* between two looks for chunks that can become huge pages */
+
 struct scavenger {
 	struct heap *heap;
+	struct collapser collapser;
 	pthread_t thread;
-	pthread_mutex_t mutex;
-	pthread_cond_t cond;
 	uint64_t period; /* ns between two looks */
 	bool stop;
 };
@@ -108,19 +112,44 @@ static void note_idle(struct heap *heap)
 	heap_unlock(heap);
 }
 
-/* Asleep; true if it is to go on. */
+/* One chunk more as a huge page, without the lock while the kernel is at it. */
+static bool make_huge(struct heap *heap)
+{
+	struct pages *pages = heap->pages;
+	bool more;
+
+	if (!pages->collapser)
+		return false;
+	heap_lock(heap);
+	more = pages_ahead_begin(pages, PAGES_SCAVENGER) || pages_huge_begin(pages);
+	heap_unlock(heap);
+	if (!more)
+		return false;
+	pages_ahead_commit(pages, PAGES_SCAVENGER);
+	heap_lock(heap);
+	more = pages_ahead_end(pages, PAGES_SCAVENGER);
+	heap_unlock(heap);
+	return more;
+}
+
+static bool is_stopped(struct scavenger *s)
+{
+	return HEAPD_LOAD_ACQUIRE(&s->stop);
+}
+
+/* Asleep, but for huge pages; true if it is to go on. */
 static bool rest(struct scavenger *s, uint64_t ns)
 {
-	uint64_t until = clock_ns() + ns;
-	struct timespec t = { (time_t)(until / 1000000000u), (long)(until % 1000000000u) };
-	bool go_on;
+	uint32_t *bell = &s->heap->pages->bell;
+	uint64_t until = clock_ns() + ns, now;
 
-	pthread_mutex_lock(&s->mutex);
-	while (!s->stop && clock_ns() < until)
-		pthread_cond_timedwait(&s->cond, &s->mutex, &t);
-	go_on = !s->stop;
-	pthread_mutex_unlock(&s->mutex);
-	return go_on;
+	while (!is_stopped(s) && (now = clock_ns()) < until) {
+		while (!is_stopped(s) && make_huge(s->heap))
+			;
+		futex_wait(bell, 0, until - now < LOOK_HUGE_NS ? until - now : LOOK_HUGE_NS);
+		__atomic_exchange_n(bell, 0, __ATOMIC_SEQ_CST);
+	}
+	return !is_stopped(s);
 }
 
 uint64_t scavenger_look(struct heap *heap)
@@ -165,10 +194,16 @@ static int thread_start(struct scavenger *s)
 	return 0;
 }
 
+static void scavenged(struct heap *heap, struct collapser *collapser)
+{
+	heap_lock(heap);
+	pages_scavenged(heap->pages, collapser);
+	heap_unlock(heap);
+}
+
 int scavenger_start_every(struct heap *heap, uint64_t period_ns)
 {
 	struct scavenger *s;
-	pthread_condattr_t attr;
 	int r;
 
 	/* Huge pages of the pool were set aside for the whole heap. */
@@ -179,16 +214,19 @@ int scavenger_start_every(struct heap *heap, uint64_t period_ns)
 		return -ENOMEM;
 	s->heap = heap;
 	s->period = period_ns;
-	pthread_mutex_init(&s->mutex, NULL);
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&s->cond, &attr);
-	pthread_condattr_destroy(&attr);
+	collapser_init(&s->collapser, heap->t.base, heap->geometry.size);
+	if (heap->t.directory->huge == HEAPD_HUGE_AUTO) {
+		collapser_start(&s->collapser); /* or when there is a question */
+		scavenged(heap, &s->collapser);
+	}
 	r = thread_start(s);
-	if (r < 0)
-		free(s);
-	else
+	if (r == 0) {
 		heap->scavenger = s;
+		return 0;
+	}
+	scavenged(heap, NULL);
+	collapser_stop(&s->collapser);
+	free(s);
 	return r;
 }
 
@@ -203,13 +241,12 @@ void scavenger_stop(struct heap *heap)
 
 	if (!s)
 		return;
-	pthread_mutex_lock(&s->mutex);
-	s->stop = true;
-	pthread_cond_signal(&s->cond);
-	pthread_mutex_unlock(&s->mutex);
+	HEAPD_STORE_RELEASE(&s->stop, true);
+	__atomic_exchange_n(&heap->pages->bell, 1, __ATOMIC_SEQ_CST);
+	futex_wake_all(&heap->pages->bell);
 	heap->scavenger = NULL;
 	pthread_join(s->thread, NULL);
-	pthread_cond_destroy(&s->cond);
-	pthread_mutex_destroy(&s->mutex);
+	scavenged(heap, NULL);
+	collapser_stop(&s->collapser);
 	free(s);
 }

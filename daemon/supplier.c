@@ -398,13 +398,14 @@ static void commit_ahead(struct heap *heap)
 	bool more;
 
 	heap_lock(heap);
+	pages_ring(pages);
 	do {
-		more = pages_ahead_begin(pages);
+		more = pages_ahead_begin(pages, PAGES_SUPPLIER);
 		heap_unlock(heap);
 		if (more)
-			pages_ahead_commit(pages);
+			pages_ahead_commit(pages, PAGES_SUPPLIER);
 		heap_lock(heap);
-		more = more && pages_ahead_end(pages);
+		more = more && pages_ahead_end(pages, PAGES_SUPPLIER);
 	} while (more && clock_ns() - begin < NAP_NS);
 	heap_unlock(heap);
 }

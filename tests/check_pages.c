@@ -49,10 +49,10 @@ static uint64_t resident_chunks(void)
 
 static bool commit_ahead(void)
 {
-	if (!pages_ahead_begin(&pages))
+	if (!pages_ahead_begin(&pages, PAGES_SUPPLIER))
 		return false;
-	pages_ahead_commit(&pages);
-	return pages_ahead_end(&pages);
+	pages_ahead_commit(&pages, PAGES_SUPPLIER);
+	return pages_ahead_end(&pages, PAGES_SUPPLIER);
 }
 
 START_TEST(takes_commit_whole_chunks_and_charge_them)

@@ -36,7 +36,7 @@ static void wait_for_ahead(void)
 	while (is_ahead) {
 		usleep(100);
 		heap_lock(t.heap);
-		is_ahead = t.heap->pages->is_ahead;
+		is_ahead = t.heap->pages->ahead[PAGES_SUPPLIER].is_on;
 		heap_unlock(t.heap);
 	}
 }
