@@ -315,6 +315,22 @@ static void files_come_back(unsigned before)
 	}
 }
 
+/* In the log, each at least once. */
+static const char *const said[] = { "user 40003 has 64 connections that have not attached",
+				    "refused: ", "of user 40003 sent something that is not a message",
+				    "it does not read" };
+
+static bool all_was_said(void)
+{
+	char *log = fixture_log(&f);
+	bool all = true;
+
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
+		all = all && strstr(log, said[i]);
+	free(log);
+	return all;
+}
+
 START_TEST(others_are_served)
 {
 	unsigned files, memory, after;
@@ -329,7 +345,9 @@ START_TEST(others_are_served)
 	files = fixture_daemon_files(&f);
 	memory = daemon_memory();
 	other = fixture_client_fork(be_served, NULL);
-	abuse_for(2 * ROUND_MS);
+	/* A daemon that is slow has not answered as many in a round: nobody may have left so much unread yet. */
+	for (uint64_t i = 0; i == 0 || (i < slowness() && !all_was_said()); i++)
+		abuse_for(2 * ROUND_MS);
 	board->end = 1;
 	fixture_wait(other, 0);
 	files_come_back(files);
@@ -344,10 +362,8 @@ START_TEST(others_are_served)
 	/* What was refused was said, to whom it was refused and in the log. */
 	ck_assert_uint_gt(board->capped, 0);
 	ck_assert_ptr_nonnull(strstr(board->said, "MaxSessionsPerUser="));
-	ck_assert(fixture_logged(&f, "user 40003 has 64 connections that have not attached"));
-	ck_assert(fixture_logged(&f, "refused: "));
-	ck_assert(fixture_logged(&f, "of user 40003 sent something that is not a message"));
-	ck_assert(fixture_logged(&f, "it does not read"));
+	for (size_t i = 0; i < sizeof(said) / sizeof(said[0]); i++)
+		ck_assert(fixture_logged(&f, said[i]));
 }
 END_TEST
 
