@@ -164,6 +164,8 @@ hidden int type_class(struct heapd_type *type, enum heapd_kind kind, uint32_t si
 hidden struct heapd_type *type_by_index(struct heapd_heap *heap, uint32_t index);
 /* type.c: with the attachment's end: all handles of types end. */
 hidden void types_free(struct heapd_heap *heap);
+/* type.c: in a forked child that has no heap and cannot map the directory, either. */
+hidden void types_bereave(struct heapd_heap *heap);
 
 static inline bool heap_contains(const struct heapd_heap *heap, const void *p)
 {

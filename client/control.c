@@ -175,8 +175,11 @@ static int collect_ask(struct heapd_heap *heap, struct awaited *awaited)
 	struct heapd_message m = { .op = HEAPD_OP_COLLECT };
 	int r;
 
+	/* First: of no heap nothing can be read. */
+	if (!thread_self(heap))
+		return -errno;
 	awaited->epoch = atomic_load(&heap->epoch);
-	r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+	r = request_call(heap, &m, NULL, NULL);
 	awaited->finished = m.collect.finished;
 	return r;
 }
@@ -272,10 +275,12 @@ int heapd_collect_start(heapd_heap *heap)
 /* While a cycle is under way nothing is taken back: then once more after it. */
 int heapd_sync(heapd_heap *heap)
 {
+	if (!thread_self(heap))
+		return -errno;
 	for (unsigned i = 0; i < SYNC_TRIES; i++) {
 		struct heapd_message m = { .op = HEAPD_OP_SYNC };
 		struct awaited awaited = { .deadline = CLOCK_NEVER, .epoch = atomic_load(&heap->epoch) };
-		int r = thread_self(heap) ? request_call(heap, &m, NULL, NULL) : -errno;
+		int r = request_call(heap, &m, NULL, NULL);
 
 		if (r < 0 || !m.collect.finished)
 			return r;

@@ -330,6 +330,8 @@ void map_orphan(struct heapd_heap *heap)
 	heap_unmap(heap);
 	regions_list(heap, -1, r);
 	heap->orphan = region_map(heap, &r[REGION_DIRECTORY], &at) >= 0;
+	if (!heap->orphan)
+		types_bereave(heap);
 	heap->t.cpus = 0;
 	heap->path = HEAPD_PATH_RSEQ;
 	heap->rseq_cpus = heap->collect_cpus = heap->alloc_cpus = 0;

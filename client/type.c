@@ -88,6 +88,25 @@ void types_free(struct heapd_heap *heap)
 		free(atomic_exchange(&heap->types[i], NULL));
 }
 
+/* A process that has no heap, nor its directory: its handles lead to what is as nothing in a directory, and each use of them is refused. */
+void types_bereave(struct heapd_heap *heap)
+{
+	static const struct heapd_class none[HEAPD_CLASS_BUILTIN];
+	static const struct heapd_type_record nameless;
+
+	heap->t.classes = (struct heapd_class *)(uintptr_t)none;
+	heap->t.types = (struct heapd_type_record *)(uintptr_t)&nameless;
+	for (uint32_t i = 0; i < HEAPD_TYPE_MAX; i++) {
+		struct heapd_type *type = atomic_load(&heap->types[i]);
+
+		if (!type)
+			continue;
+		type->index = type->fixed_class = 0;
+		memset(type->array_class, 0, sizeof(type->array_class));
+		memset(type->flex_class, 0, sizeof(type->flex_class));
+	}
+}
+
 /* The definition's fixed part; what the daemon checks too is left to it. */
 static int request_start(struct heapd_type_request *request, const struct heapd_type_desc *desc)
 {

@@ -66,6 +66,16 @@ START_TEST(threads_have_their_own)
 }
 END_TEST
 
+/* Whoever has not looked at what attaching returned is told so, by each call of a heap's. */
+START_TEST(no_heap_is_refused)
+{
+	ck_assert_int_eq(heapd_collect(NULL), -ENODEV);
+	ck_assert_int_eq(heapd_collect_start(NULL), -ENODEV);
+	ck_assert_int_eq(heapd_sync(NULL), -ENODEV);
+	ck_assert_ptr_nonnull(strstr(heapd_error(), "heapd_attach"));
+}
+END_TEST
+
 START_TEST(version_is_the_headers)
 {
 	ck_assert_uint_eq(heapd_version(), HEAPD_VERSION);
@@ -83,6 +93,7 @@ int main(void)
 	tcase_add_test(tests, may_quote_the_one_before);
 	tcase_add_test(tests, long_ones_are_cut);
 	tcase_add_test(tests, threads_have_their_own);
+	tcase_add_test(tests, no_heap_is_refused);
 	tcase_add_test(tests, version_is_the_headers);
 	suite_add_tcase(suite, tests);
 

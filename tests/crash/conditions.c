@@ -72,6 +72,8 @@ void prepare_fields(struct scene *s)
 	s->object = heapd_new(s->nodes, struct node);
 	s->others[0] = heapd_new(s->nodes, struct node);
 	s->others[1] = heapd_new(s->nodes, struct node);
+	if (!s->object || !s->others[0] || !s->others[1])
+		errx(1, "%s", heapd_error());
 	heapd_init(&((struct node *)s->others[0])->next, s->stage->node[1]);
 	heapd_init(&((struct node *)s->others[0])->other, s->stage->node[2]);
 	heapd_init(&((struct node *)s->others[1])->next, s->stage->node[3]);

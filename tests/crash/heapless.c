@@ -3,11 +3,13 @@
  * heapless.c - owns the operations of processes that have no heap: they have detached, or are children whom no daemon took in.
  */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "calls.h"
 #include "conditions.h"
 
 /* Every call of a process that has no heap. The handle is what it was. */
@@ -102,6 +104,25 @@ static void orphan_others(struct scene *s)
 		call_others(s);
 }
 
+/* Not even the directory could be mapped: handles of types are all that it has. */
+static void prepare_bare(struct scene *s)
+{
+	prepare_absent(s);
+	calls_fail(CALL_MMAP, 1, UINT_MAX, ENOMEM);
+}
+
+static void bare(struct scene *s)
+{
+	if (!is_orphan())
+		return;
+	use(heapd_new(s->nodes, struct node));
+	use(heapd_new_array(s->nodes, struct node, 2));
+	use(heapd_new_flex(s->flexibles, struct flexible, tail, 2));
+	use(heapd_type_name(s->nodes));
+	call_objects(s);
+	call_others(s);
+}
+
 /* It attaches, which is the end of what it inherited. */
 static void orphan_attach(struct scene *s)
 {
@@ -127,6 +148,7 @@ const struct operation heapless[] = {
 	OPERATION("detached", prepare_detached, detached, IN_MAIN, ONCE),
 	OPERATION("orphan", prepare_absent, orphan, IN_CHILD, ONCE),
 	OPERATION("orphan-others", prepare_absent, orphan_others, IN_CHILD, ONCE),
+	OPERATION("orphan-bare", prepare_bare, bare, IN_CHILD, ONCE),
 	OPERATION("orphan-attach", prepare_absent, orphan_attach, IN_CHILD, ONCE),
 	{ 0 },
 };
