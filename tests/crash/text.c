@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct descriptor {
 	uint32_t version, flags;
@@ -154,6 +155,20 @@ void text_load_file(struct text *text, const char *path, uint64_t bias)
 	read_listing(text, section);
 }
 
+/* The program has none there, and a link of this process's would be objdump's own to objdump. */
+static void path_of(const struct link_map *map, char *path, size_t size)
+{
+	ssize_t n;
+
+	snprintf(path, size, "%s", map->l_name);
+	if (*path)
+		return;
+	n = readlink("/proc/self/exe", path, size - 1);
+	if (n < 0)
+		err(1, "/proc/self/exe");
+	path[n] = '\0';
+}
+
 void text_load(struct text *text, const void *inside)
 {
 	uint64_t section[2] = { 0, 0 };
@@ -164,7 +179,7 @@ void text_load(struct text *text, const void *inside)
 	if (!dladdr1(inside, &info, (void **)&map, RTLD_DL_LINKMAP))
 		errx(1, "no loaded file has %p", inside);
 	*text = (struct text){ .bias = map->l_addr };
-	snprintf(text->path, sizeof(text->path), "%s", *map->l_name ? map->l_name : "/proc/self/exe");
+	path_of(map, text->path, sizeof(text->path));
 	read_listing(text, section);
 	d = (const struct descriptor *)(uintptr_t)section[0];
 	for (uint64_t i = 0; i < section[1] / sizeof(*d); i++)
@@ -213,5 +228,21 @@ const char *text_name(const struct text *text, uint64_t address, char *room, siz
 			 (unsigned long long)(address - text->symbols[in->symbol].at));
 	else
 		snprintf(room, size, "0x%llx", (unsigned long long)address);
+	return room;
+}
+
+bool text_holds(const struct text *text, uint64_t address)
+{
+	return address >= text->instructions[0].at &&
+	       address <= text->instructions[text->ninstructions - 1].at;
+}
+
+const char *text_within(const struct text *text, uint64_t address, char *room, size_t size)
+{
+	const struct symbol *s = &text->symbols[text->nsymbols - 1];
+
+	while (s > text->symbols && s->at > address)
+		s--;
+	snprintf(room, size, "%s+0x%llx", s->name, (unsigned long long)(address - s->at));
 	return room;
 }

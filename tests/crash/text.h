@@ -61,5 +61,8 @@ struct instruction *text_find(const struct text *text, uint64_t address);
 const struct sequence *text_sequence(const struct text *text, uint64_t address);
 /* "heapd_free+0x12", in room of the caller's. */
 const char *text_name(const struct text *text, uint64_t address, char *room, size_t size);
+/* Whether the address is one of its instructions', somewhere between the first and the last; and such a one's name. */
+bool text_holds(const struct text *text, uint64_t address);
+const char *text_within(const struct text *text, uint64_t address, char *room, size_t size);
 
 #endif
