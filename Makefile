@@ -468,9 +468,12 @@ crash-clients: ## of that, clients killed, and whether every instruction of the 
 		$(O)/crash/kill $$path --cover $(CRASH_COVERED) $(CRASH_ARGS) || exit; \
 	done; $(SUBMAKE) crash-more
 
-# Twice, since what came up in between, a collection for instance, takes another way each time.
-crash-more: ## of that, only the varieties, and only instructions that had no death yet: a quarter of an hour
-	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for path in --cas "" --hardened "" --cas; do \
+# Processes that wander come to most by themselves; what is left the operations come to one after the other.
+CRASH_WANDER ?= 10000
+crash-more: ## of that, only instructions that had no death yet: processes that wander, and the varieties
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for path in "" --cas --hardened; do \
+		$(O)/crash/kill $$path --wander $(CRASH_WANDER) --cover $(CRASH_COVERED) || exit; \
+	done; for path in --cas "" --hardened; do \
 		$(O)/crash/kill $$path --fresh --cover $(CRASH_COVERED) && $(O)/crash/kill $$path --fresh --more --cover $(CRASH_COVERED) || exit; \
 	done; tests/crash/gaps $(O)/libheapd.so $(CRASH_COVERED) $(CRASH_GAPS)
 

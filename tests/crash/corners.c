@@ -15,11 +15,12 @@
 #include "conditions.h"
 #include "heapd/session.h"
 #include "heapd/supply.h"
+#include "weather.h"
 
 /* The cycle that a thread's barrier was on for is over; the thread turns it off when it finds that. */
-static void barrier_leave_on(const struct scene *s)
+void corner_barrier(const struct scene *s)
 {
-	uint32_t cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&s->tables.directory->cycle.now));
+	uint32_t cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&s->heap->t.directory->cycle.now));
 
 	HEAPD_STORE_RELEASE(&record_here()->gate.on, cycle ? cycle : 1);
 }
@@ -29,19 +30,19 @@ static void stale_barrier(struct scene *s)
 	struct node *n = s->object;
 	void *seen = NULL;
 
-	barrier_leave_on(s);
+	corner_barrier(s);
 	heapd_store_sym(&n->next, s->others[0]);
-	barrier_leave_on(s);
+	corner_barrier(s);
 	use(heapd_exchange_sym(&n->next, s->others[1]));
-	barrier_leave_on(s);
+	corner_barrier(s);
 	sink += heapd_cas_sym(&n->next, &seen, s->others[0]);
-	barrier_leave_on(s);
+	corner_barrier(s);
 	heapd_zero_sym(&n->next, 2);
-	barrier_leave_on(s);
+	corner_barrier(s);
 	heapd_free(s->others[2]);
-	barrier_leave_on(s);
+	corner_barrier(s);
 	use(heapd_weak_get(s->weak, struct node));
-	barrier_leave_on(s);
+	corner_barrier(s);
 	sink += (uint64_t)heapd_edit_begin(n, sizeof(*n)) + (uint64_t)heapd_edit_end(n);
 }
 
@@ -58,7 +59,7 @@ static struct heapd_session *session_of(const struct scene *s)
 	return s->heap->session;
 }
 
-static void ring_fill(const struct scene *s)
+void corner_ring(const struct scene *s)
 {
 	struct heapd_thread *t = record_here();
 
@@ -71,7 +72,7 @@ static void ring_fill(const struct scene *s)
 static void prepare_overflow(struct scene *s)
 {
 	prepare_stale(s);
-	ring_fill(s);
+	corner_ring(s);
 }
 
 static void overflow(struct scene *s)
@@ -79,23 +80,23 @@ static void overflow(struct scene *s)
 	struct node *n = s->others[0];
 	void *seen = n->next;
 
-	ring_fill(s);
+	corner_ring(s);
 	heapd_store_sym(&n->next, s->others[1]);
-	ring_fill(s);
+	corner_ring(s);
 	use(heapd_exchange_sym(&n->next, s->object));
-	ring_fill(s);
+	corner_ring(s);
 	seen = s->object;
 	sink += heapd_cas_sym(&n->next, &seen, s->others[1]);
-	ring_fill(s);
+	corner_ring(s);
 	heapd_zero_sym(&n->next, 2);
-	ring_fill(s);
+	corner_ring(s);
 	use(heapd_weak_get(s->weak, struct node));
-	ring_fill(s);
+	corner_ring(s);
 	use(heapd_exchange_sym(&((struct node *)s->others[1])->next, s->object));
 }
 
 /* Whatever was logged a moment ago was so in an earlier cycle; then there is no room, either. */
-static void forget(void)
+void corner_filter(void)
 {
 	for (unsigned i = 0; i < 4; i++)
 		record_here()->barrier_filter[i] = 0;
@@ -124,7 +125,7 @@ static void first_values(struct scene *s, void (*before)(const struct scene *s))
 static void before_forgets(const struct scene *s)
 {
 	(void)s;
-	forget();
+	corner_filter();
 }
 
 static void first_logged(struct scene *s)
@@ -134,11 +135,11 @@ static void first_logged(struct scene *s)
 
 static void first_dropped(struct scene *s)
 {
-	first_values(s, ring_fill);
+	first_values(s, corner_ring);
 }
 
 /* Slabs that come have belonged to another processor, or to several; some slots of theirs were freed twice on the way. */
-static void spares_taint(struct scene *s, uint32_t owner)
+static void corner_spares(struct scene *s, uint32_t owner)
 {
 	struct heapd_thread *t = record_here();
 
@@ -177,7 +178,7 @@ static void tainted(struct scene *s)
 	struct heapd_thread *t = record_here();
 
 	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
-		spares_taint(s, owners[i % 4]);
+		corner_spares(s, owners[i % 4]);
 		if (t->spares[i].entry)
 			spare_use(s, &t->spares[i]);
 	}
@@ -189,19 +190,22 @@ static void prepare_handback(struct scene *s)
 	spares_fill(s, HEAPD_SPARE_COUNT);
 }
 
-static void handback(struct scene *s)
+static void corner_handback(void)
 {
 	struct heapd_thread *t = record_here();
 
 	HEAPD_STORE_RELEASE(&t->handback_head, t->handback_tail - HEAPD_HANDBACK_COUNT);
+}
+
+static void handback(struct scene *s)
+{
+	corner_handback();
 	heapd_thread_detach(s->heap);
 }
 
 static void handback_one(struct scene *s)
 {
-	struct heapd_thread *t = record_here();
-
-	HEAPD_STORE_RELEASE(&t->handback_head, t->handback_tail - HEAPD_HANDBACK_COUNT);
+	corner_handback();
 	for (unsigned i = 0; i < 20; i++) {
 		use(heapd_alloc_leaf(s->heap, 2000));
 		use(heapd_alloc_leaf(s->heap, 5000));
@@ -210,10 +214,15 @@ static void handback_one(struct scene *s)
 }
 
 /* A processor that cannot clear by 32 bytes. */
+void corner_narrow(struct scene *s)
+{
+	s->heap->zero_narrow = zero_narrow(false);
+}
+
 static void prepare_narrow(struct scene *s)
 {
 	one_of_each(s);
-	s->heap->zero_narrow = zero_narrow(false);
+	corner_narrow(s);
 }
 
 static void narrow(struct scene *s)
@@ -253,7 +262,7 @@ static void prepare_narrow_turn(struct scene *s)
 		for (unsigned j = 0; j < 8; j++)
 			heapd_free(kept[j]);
 	}
-	s->heap->zero_narrow = zero_narrow(false);
+	corner_narrow(s);
 }
 
 /* No room for the descriptors that come with an answer. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--cover FILE] [--set SETTING]...
+ * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--wander N] [--wanderer SEED] [--cover FILE] [--set SETTING]...
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -17,6 +17,10 @@
  *
  * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
  * they were overwritten.
+ *
+ * With --wander N so many processes wander instead (wander.c), at their own pace, each until it comes to an instruction of the library that
+ * nobody was killed at, and is killed there: threads, agents, handlers, children and all. A signal that nobody sent,
+ * in any of them, is a failure; --wanderer SEED with the --operation and --barrier that it names has such a one again, without traps.
  *
  * --set has the daemon run with another setting than it has here: heap.test.Free=checked, heap.test.MarkerThreads=2.
  *
@@ -37,6 +41,8 @@
 #include "conditions.h"
 #include "course.h"
 #include "cover.h"
+#include "traps.h"
+#include "wander.h"
 
 #define CYCLES 3u  /* a client is stopped for the time of so many */
 #define OFTEN  16u /* times round that are not much like the others */
@@ -60,13 +66,15 @@ struct options {
 	bool all;          /* none is left out for being much like another */
 	bool fresh;        /* only instructions that nobody was killed at yet */
 	bool more;         /* the other operations */
+	unsigned wander;   /* processes that do, and nothing else */
+	uint64_t wanderer; /* the seed of all of them; 0: each has its own */
 	const char *cover; /* a file that keeps what was covered from run to run */
 	const char *sets[SETS];
 	unsigned nsets;
 };
 
 struct count {
-	uint64_t operations, kills, missed, sequences, checks;
+	uint64_t operations, kills, missed, faults, sequences, checks;
 };
 
 struct run {
@@ -214,12 +222,17 @@ static struct batch {
 	size_t n;
 } batch_now;
 
+static void cover_keep(const struct run *run)
+{
+	if (run->options.cover)
+		cover_write(&run->library, run->options.cover);
+}
+
 static void on_exit_say(void)
 {
 	if (batch_now.of != getpid())
 		return;
-	if (batch_now.run->options.cover)
-		cover_write(&batch_now.run->library, batch_now.run->options.cover);
+	cover_keep(batch_now.run);
 	if (batch_now.n)
 		say_batch(batch_now.run, batch_now.points, batch_now.n);
 }
@@ -412,6 +425,8 @@ static void read_options(struct options *o, int argc, char **argv)
 		{ "hardened", no_argument, NULL, 'h' },
 		{ "all", no_argument, NULL, 'a' },
 		{ "fresh", no_argument, NULL, 'f' },
+		{ "wander", required_argument, NULL, 'w' },
+		{ "wanderer", required_argument, NULL, 'W' },
 		{ "stop", no_argument, NULL, 's' },
 		{ "cover", required_argument, NULL, 'C' },
 		{ "more", no_argument, NULL, 'M' },
@@ -456,6 +471,13 @@ static void read_options(struct options *o, int argc, char **argv)
 			break;
 		case 'f':
 			o->fresh = true;
+			break;
+		case 'w':
+			o->wander = (unsigned)atoi(optarg);
+			o->more = true;
+			break;
+		case 'W':
+			o->wanderer = strtoull(optarg, NULL, 0);
 			break;
 		case 'M':
 			o->more = true;
@@ -610,13 +632,116 @@ static void kill_more(struct run *run)
 				kill_operation(run, o);
 }
 
+/* Wandering -------------------------------------------------------------------------------------------------------- */
+
+#define WANDER_NS UINT64_C(400000000) /* who waits for what does not come has waited long enough */
+
+static struct capture wander_one(struct run *run, const struct traps *traps, const struct wanderer *w)
+{
+	pid_t pid;
+
+	run->scene.board->go = 0;
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (pid == 0)
+		wander_run(w);
+	return traps_run(traps, pid, &run->scene.board->go, WANDER_NS);
+}
+
+/* The others go on; the run fails in the end. */
+static void say_fault(struct run *run, const struct wanderer *w, const struct capture *c)
+{
+	const struct text *text = text_find(&run->program, c->at) ? &run->program : &run->library;
+	char name[128];
+
+	warnx("a wanderer (--wanderer %" PRIu64
+	      " --operation %s%s) ends by signal %d at %s, address 0x%" PRIx64,
+	      w->seed, w->did->name, barrier_names[w->barrier], c->signal,
+	      text_name(text, c->at, name, sizeof(name)), c->address);
+	for (unsigned i = 0; i < CAPTURE_WORDS; i++) {
+		text = text_holds(&run->library, c->stack[i]) ? &run->library : &run->program;
+		if (text_holds(text, c->stack[i]))
+			fprintf(stderr, "  %s\n", text_within(text, c->stack[i], name, sizeof(name)));
+	}
+	run->count.faults++;
+}
+
+static void wander_counted(struct run *run, struct traps *traps, const struct capture *c)
+{
+	run->count.missed += c->how == TRAPPED_LATE;
+	if (c->how != TRAPPED)
+		return;
+	run->count.kills++;
+	cover(run, c->at);
+	traps_lift(traps, c->at);
+}
+
+/* What has just led to something new is done again, mostly. */
+static const struct operation *wander_next(struct run *run, const struct wanderer *w, bool fruitful)
+{
+	if (fruitful && random_next(&run->seed) % 8)
+		return w->did;
+	return wander_draw(w, &run->seed, run->options.only);
+}
+
+static void wander_batch(struct run *run, struct traps *traps, enum barrier barrier)
+{
+	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
+	struct wanderer w = { .scene = &run->scene,
+			      .barrier = barrier,
+			      .spoils = run->options.hardened,
+			      .loud = run->options.wanderer != 0 };
+	struct capture c = { .how = TRAPPED_ENDED };
+
+	for (unsigned i = 0; i < run->options.batch; i++) {
+		w.did = wander_next(run, &w, c.how == TRAPPED);
+		w.seed = run->options.wanderer ? run->options.wanderer : random_next(&run->seed);
+		c = wander_one(run, traps, &w);
+		if (c.how == TRAPPED_FAULT)
+			say_fault(run, &w, &c);
+		wander_counted(run, traps, &c);
+	}
+	staller_end(staller);
+	look(run);
+}
+
+/* What tickets keep alive they keep for a second; what is left alive is looked at now and then. */
+static void wander(struct run *run)
+{
+	static const struct operation wandering = { .name = "wandering" };
+	struct traps traps;
+
+	for (size_t i = 0; run->options.wanderer && i < run->library.ninstructions; i++)
+		run->library.instructions[i].covered = true;
+	traps_load(&traps, &run->library);
+	for (unsigned n = 0; n < run->options.wander; n += run->options.batch) {
+		uint64_t before = run->count.kills, late = run->count.missed;
+		enum barrier barrier = (enum barrier)(random_next(&run->seed) >> 20 & 15);
+
+		barrier = barrier < BARRIERS && run->options.barriers & 1u << barrier ? barrier : BARRIER_OFF;
+		wander_batch(run, &traps, barrier);
+		cover_keep(run);
+		printf("  %6u wandered %5" PRIu64 " deaths %5" PRIu64 " late%s\n", n + run->options.batch,
+		       run->count.kills - before, run->count.missed - late, barrier_names[barrier]);
+		fflush(stdout);
+		if (n / run->options.batch % 8)
+			continue;
+		scene_pass(UINT64_C(1100000000));
+		all_reclaimed(run, &wandering);
+	}
+	traps_free(&traps);
+}
+
 int main(int argc, char **argv)
 {
 	static struct run run;
 
 	read_options(&run.options, argc, argv);
 	begin(&run);
-	if (run.options.more)
+	if (run.options.wander)
+		wander(&run);
+	else if (run.options.more)
 		kill_more(&run);
 	else
 		kill_all(&run);
@@ -626,5 +751,7 @@ int main(int argc, char **argv)
 	       run.count.checks);
 	stores_all(&run);
 	finish(&run);
+	if (run.count.faults)
+		errx(1, "%" PRIu64 " wanderers ended by a signal that nobody had sent", run.count.faults);
 	return 0;
 }

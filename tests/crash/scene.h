@@ -46,6 +46,7 @@ struct board {
 	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;
 	_Atomic uint32_t classes; /* asked for so far */
+	_Atomic uint32_t go;      /* what a process waits for before it begins */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
 	char wrong[256];          /* what the witness found */
 };

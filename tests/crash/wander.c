@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wander.c - owns what a process does that wanders: an operation of any table, and then, in whatever that has left it in, calls of all kinds,
+ * with the weather changing in between.
+ *
+ * Where an operation is known to leave nothing to stand on (another heap, none, a word set by hand) it goes on with what it finds: it makes
+ * its own objects, and does without where it gets none.
+ */
+#include "wander.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "conditions.h"
+#include "stroll.h"
+
+static unsigned count(const struct operation *o)
+{
+	unsigned n = 0;
+
+	while (o[n].name)
+		n++;
+	return n;
+}
+
+static const struct operation *nth_operation(unsigned n)
+{
+	if (n < scene_noperations)
+		return &scene_operations[n];
+	n -= scene_noperations;
+	for (unsigned i = 0; more_operations[i]; i++) {
+		if (n < count(more_operations[i]))
+			return &more_operations[i][n];
+		n -= count(more_operations[i]);
+	}
+	return NULL;
+}
+
+static unsigned all_operations(void)
+{
+	unsigned n = scene_noperations;
+
+	for (unsigned i = 0; more_operations[i]; i++)
+		n += count(more_operations[i]);
+	return n;
+}
+
+static bool may_do(const struct wanderer *w, const struct operation *o, const char *only)
+{
+	if (only)
+		return strcmp(o->name, only) == 0;
+	return (o->barriers & 1u << w->barrier) && (!o->spoils || w->spoils);
+}
+
+const struct operation *wander_draw(const struct wanderer *w, uint64_t *seed, const char *only)
+{
+	const struct operation *o;
+
+	do
+		o = nth_operation((unsigned)(stroll_draw(seed) % all_operations()));
+	while (!may_do(w, o, only));
+	return o;
+}
+
+/* Those that turn round until they are told are over after a while. */
+static void *end_soon(void *none)
+{
+	(void)none;
+	scene_pass(UINT64_C(100000000));
+	_exit(0);
+}
+
+static void *run_in_thread(void *wanderer)
+{
+	const struct wanderer *w = wanderer;
+
+	w->did->run(w->scene);
+	return NULL;
+}
+
+static void do_first(const struct wanderer *w)
+{
+	pthread_t thread;
+
+	if (w->did->prepare)
+		w->did->prepare(w->scene);
+	if (w->did->where == IN_AGENT || w->did->where == IN_SIGNAL) {
+		heapd_collect_start(w->scene->heap);
+		if (pthread_create(&thread, NULL, end_soon, NULL) != 0)
+			_exit(2);
+		w->did->run(w->scene);
+	} else if (w->did->where == IN_THREAD) {
+		if (pthread_create(&thread, NULL, run_in_thread, (void *)(uintptr_t)w) != 0)
+			_exit(2);
+		pthread_join(thread, NULL);
+	} else {
+		w->did->run(w->scene);
+	}
+}
+
+/* As that of an operation, it holds by its stack what it works on. */
+_Noreturn void wander_run(const struct wanderer *wanderer)
+{
+	struct scene scene = *wanderer->scene;
+	struct wanderer w = *wanderer;
+
+	w.scene = &scene;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	while (!scene.board->go)
+		usleep(50);
+	if (!w.loud && !freopen("/dev/null", "w", stderr))
+		_exit(1);
+	if (stroll_draw(&w.seed) % 4)
+		do_first(&w);
+	stroll(&scene, w.seed, w.barrier);
+	_exit(0);
+}
