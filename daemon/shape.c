@@ -9,6 +9,8 @@
 #include "hardened.h"
 #include "types.h"
 
+#define CACHE_LINE 64u
+
 static uint64_t low_bits(uint64_t n)
 {
 	return n >= 64 ? UINT64_MAX : (UINT64_C(1) << n) - 1;
@@ -69,6 +71,14 @@ static void map_make(struct shape *shape, const struct heap *heap, const struct 
 	shape->leaf = !shape->every && shape->flex == SHAPE_NO_WORD && map_empty(shape);
 }
 
+/* Slots of a size that is a multiple of a cache line's begin with one. */
+static uint8_t far_of(uint64_t map, uint64_t slot_size)
+{
+	uint8_t last = map ? (uint8_t)(63 - __builtin_clzll(map)) : 0;
+
+	return slot_size % CACHE_LINE || last * 8u >= CACHE_LINE ? last : 0;
+}
+
 bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
 {
 	const struct heapd_class *c = types_class_record(heap, class);
@@ -91,6 +101,7 @@ bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
 	else
 		map_make(shape, heap, type, (enum heapd_kind)c->kind);
 	shape->map = shape_window(shape, 0, shape->words);
+	shape->far = far_of(shape->map, c->slot_size);
 	return true;
 }
 

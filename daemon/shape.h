@@ -15,6 +15,7 @@ struct shape {
 	uint64_t map;   /* of the slot's first words: which of them may be pointers */
 	uint32_t words; /* of a slot; 0: large */
 	uint16_t type;
+	uint8_t far; /* the last word of `map`; 0: in the cache line with which the slot begins */
 	bool known;
 	bool leaf;  /* no word may be a pointer: the object is never looked at */
 	bool one;   /* the slot has no more words than `map` tells of */

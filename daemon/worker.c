@@ -41,12 +41,13 @@
 #define PIECE_COST  (PIECE_WORDS / COST_WORDS)
 #define SHARE_ABOVE 128u /* a queue longer than this is shared with those who wait */
 
-/* An object in a queue, or the way to a slab: its offset in words, and its class. */
+/* An object in a queue, or the way to a slab: its offset in words, its class, and its shape's `far`. */
 #define ENTRY_CLASS 38u
+#define ENTRY_FAR   54u
 
-INLINE uint64_t entry_make(uint64_t offset, uint32_t class)
+INLINE uint64_t entry_make(uint64_t offset, uint32_t class, const struct shape *shape)
 {
-	return offset >> 3 | (uint64_t) class << ENTRY_CLASS;
+	return offset >> 3 | (uint64_t) class << ENTRY_CLASS | (uint64_t)shape->far << ENTRY_FAR;
 }
 
 INLINE uint64_t entry_offset(uint64_t entry)
@@ -56,7 +57,12 @@ INLINE uint64_t entry_offset(uint64_t entry)
 
 INLINE uint32_t entry_class(uint64_t entry)
 {
-	return (uint32_t)(entry >> ENTRY_CLASS);
+	return (uint16_t)(entry >> ENTRY_CLASS);
+}
+
+INLINE uint64_t entry_far(uint64_t entry)
+{
+	return entry >> ENTRY_FAR;
 }
 
 INLINE const uint64_t *entry_words(const struct worker *w, uint64_t entry)
@@ -83,10 +89,10 @@ static void out_flush(struct worker *w)
 	w->nout = 0;
 }
 
-/* Puts an object into its slab's word, if `push`; the slab is put into the pool with its first. */
-INLINE void pool_object(struct worker *w, uint64_t entry, uint32_t slab, uint32_t bit, bool push, bool shared)
+/* Sets an object's bit in its slab's word, if `push`: true if it is the word's first. */
+INLINE bool grey_set(uint64_t *grey, uint32_t bit, bool push, bool shared)
 {
-	uint64_t *grey = &w->pool->grey[slab], mask = (uint64_t)push << bit, old;
+	uint64_t mask = (uint64_t)push << bit, old;
 
 	if (shared) {
 		old = push ? __atomic_fetch_or(grey, mask, __ATOMIC_RELEASE) : 1;
@@ -94,15 +100,26 @@ INLINE void pool_object(struct worker *w, uint64_t entry, uint32_t slab, uint32_
 		old = HEAPD_READ_ONCE(*grey);
 		HEAPD_WRITE_ONCE(*grey, old | mask);
 	}
-	w->out[w->nout] = entry;
-	w->nout += push && !old;
+	return push & !old;
+}
+
+/* Takes all bits of a slab's word. */
+INLINE uint64_t grey_take(uint64_t *grey, bool shared)
+{
+	uint64_t bits;
+
+	if (shared)
+		return __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
+	bits = HEAPD_READ_ONCE(*grey);
+	HEAPD_WRITE_ONCE(*grey, 0);
+	return bits;
 }
 
 /* A large object was white. Its slab has one slot, so the word says where its scan stands. */
 static void large_found(struct worker *w, const struct candidate *c)
 {
 	w->counts.bytes += w->heap->t.spans[entry_offset(c->entry) >> HEAPD_PAGE_SHIFT].elemsize;
-	if (c->leaf)
+	if (!c->grey)
 		return;
 	__atomic_store_n(&w->pool->grey[c->slab], 1, __ATOMIC_RELEASE);
 	w->out[w->nout++] = c->entry;
@@ -111,34 +128,41 @@ static void large_found(struct worker *w, const struct candidate *c)
 /* The batch's offsets become slots, and their mark words are asked for. */
 INLINE unsigned batch_resolve(struct worker *w, bool pooled)
 {
+	const struct heapd_tables *const t = &w->heap->t;
+	const struct shape *const shapes = w->shapes;
+	uint64_t *const mark = w->mark, *const grey = w->pool->grey;
+	const unsigned nbatch = w->nbatch;
 	unsigned n = 0;
 
-	for (unsigned i = 0; i < w->nbatch; i++) {
+	for (unsigned i = 0; i < nbatch; i++) {
 		struct slot s;
 
-		if (unlikely(!slot_find_at(&w->heap->t, w->batch[i], &s)))
+		if (unlikely(!slot_find_at(t, w->batch[i], &s)))
 			continue;
 		w->candidates[n++] = (struct candidate){
-			.entry = entry_make(s.start, s.class),
+			.entry = entry_make(s.start, s.class, &shapes[s.class]),
 			.slab = s.slab,
 			.words = s.words,
 			.bit = (uint8_t)s.bit,
-			.leaf = w->shapes[s.class].leaf,
+			.grey = !shapes[s.class].leaf,
 		};
-		__builtin_prefetch(&w->mark[s.slab], 1);
+		__builtin_prefetch(&mark[s.slab], 1);
 		if (pooled)
-			__builtin_prefetch(&w->pool->grey[s.slab], 1);
+			__builtin_prefetch(&grey[s.slab], 1);
 	}
 	return n;
 }
 
+/* What does not change in between is read once: no compiler can know that a mark word is none of it. */
 INLINE void batch_mark(struct worker *w, unsigned n, bool pooled, bool shared)
 {
-	uint64_t tail = w->tail, objects = 0, bytes = 0, overflows = 0;
+	uint64_t *const mark = w->mark, *const grey = w->pool->grey, *const queue = w->queue;
+	const uint64_t last = w->room - 1;
+	uint64_t tail = w->tail, objects = 0, words = 0, pushed = 0;
 
 	for (unsigned i = 0; i < n; i++) {
 		const struct candidate *c = &w->candidates[i];
-		bool new = mark_set(&w->mark[c->slab], c->bit, shared), push;
+		bool new = mark_set(&mark[c->slab], c->bit, shared), push = new & c->grey;
 
 		objects += new;
 		if (unlikely(!c->words)) {
@@ -146,20 +170,20 @@ INLINE void batch_mark(struct worker *w, unsigned n, bool pooled, bool shared)
 				large_found(w, c);
 			continue;
 		}
-		bytes += c->words * 8u & -(uint64_t) new;
-		push = new & !c->leaf;
+		words += c->words & -(uint64_t) new;
+		pushed += push;
 		if (pooled) {
-			pool_object(w, c->entry, c->slab, c->bit, push, shared);
-			overflows += push;
+			w->out[w->nout] = c->entry;
+			w->nout += grey_set(&grey[c->slab], c->bit, push, shared);
 		} else {
-			w->queue[tail & (w->room - 1)] = c->entry;
+			queue[tail & last] = c->entry;
 			tail += push;
 		}
 	}
 	w->tail = tail;
 	w->counts.objects += objects;
-	w->counts.bytes += bytes;
-	w->counts.overflows += overflows;
+	w->counts.bytes += words * 8;
+	w->counts.overflows += pooled ? pushed : 0;
 }
 
 INLINE void batch_pass(struct worker *w, bool shared)
@@ -207,31 +231,30 @@ static void foreign_found(struct worker *w, const struct shape *shape, const uin
 	}
 }
 
-/* What is to be asked for: of an offset outside the heap, a record that is asked for anyway. */
-INLINE const struct heapd_page *page_of(const struct worker *w, uint64_t offset)
-{
-	return &w->heap->t.pages[offset < w->heap->t.size ? offset >> HEAPD_PAGE_SHIFT : 0];
-}
-
-/* Gathers the words that the map names. at: which word of the object the first is. */
+/*
+ * Gathers the words that the map names. at: which word of the object the first is. Of a word outside the heap a page record is asked
+ * for that is anyway.
+ */
 INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t map,
 		   uint64_t at)
 {
 	const uint64_t base = w->heap->t.base, size = w->heap->t.size, all = map;
+	const struct heapd_page *const pages = w->heap->t.pages;
+	uint64_t foreign = 0, looked = 0;
 	unsigned n = w->nbatch;
-	bool foreign = false;
 
-	for (; map; map &= map - 1) {
-		uint64_t word = HEAPD_READ_ONCE(words[__builtin_ctzll(map)]);
+	for (; map; map &= map - 1, looked++) {
+		uint64_t word = HEAPD_READ_ONCE(words[__builtin_ctzll(map)]), offset = word - base;
+		uint64_t inside = -(uint64_t)(offset < size); /* all bits, or none */
 
-		w->batch[n] = word - base;
-		__builtin_prefetch(page_of(w, word - base));
-		n += word - base < size;
-		foreign |= word != 0 && word - base >= size;
+		w->batch[n] = offset;
+		__builtin_prefetch(&pages[(offset & inside) >> HEAPD_PAGE_SHIFT]);
+		n += inside & 1;
+		foreign |= word & ~inside;
 	}
 	w->nbatch = n;
-	w->counts.words += (uint64_t)__builtin_popcountll(all);
-	if (unlikely(foreign & shape->exact))
+	w->counts.words += looked;
+	if (unlikely(foreign && shape->exact))
 		foreign_found(w, shape, words, all, at);
 	if (n >= WORKER_BATCH)
 		worker_settle(w);
@@ -245,14 +268,21 @@ static void scan_range(struct worker *w, const struct shape *shape, const uint64
 		gather(w, shape, words + at, shape_window(shape, at, n), at);
 }
 
-/* Asks for the lines in which the slot's first and last pointer of the map lie. */
-INLINE void ask_for(const struct worker *w, uint64_t entry)
+/* Asks for the lines in which the slots' first and last pointers of the map lie, of the objects next in the queue. */
+INLINE void ask_ahead(struct worker *w)
 {
-	const uint64_t *words = entry_words(w, entry);
-	uint64_t map = w->shapes[entry_class(entry)].map | 1;
+	const uint64_t near = w->head + AHEAD, end = near < w->tail ? near : w->tail, last = w->room - 1;
 
-	__builtin_prefetch(words);
-	__builtin_prefetch(words + (63 - __builtin_clzll(map)));
+	for (uint64_t i = w->asked; i < end; i++) {
+		uint64_t entry = w->queue[i & last];
+		const uint64_t *words = entry_words(w, entry);
+
+		__builtin_prefetch(words);
+		if (entry_far(entry))
+			__builtin_prefetch(words + entry_far(entry));
+	}
+	if (w->asked < end)
+		w->asked = end;
 }
 
 INLINE void scan_next(struct worker *w)
@@ -260,8 +290,6 @@ INLINE void scan_next(struct worker *w)
 	uint64_t entry = w->queue[w->head++ & (w->room - 1)];
 	const struct shape *shape = &w->shapes[entry_class(entry)];
 
-	for (; w->asked < w->tail && w->asked < w->head + AHEAD; w->asked++)
-		ask_for(w, w->queue[w->asked & (w->room - 1)]);
 	w->left--;
 	if (likely(shape->one)) {
 		gather(w, shape, entry_words(w, entry), shape->map, 0);
@@ -292,13 +320,27 @@ static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 		   to < n ? to : n, n);
 }
 
-/* The next entry from the pool, and what it leads to is asked for some entries ahead. */
+/* Of all entries together: their page records are asked for, then the words that those lead to. */
+static void in_ask(const struct worker *w)
+{
+	const struct heapd_tables *const t = &w->heap->t;
+	struct slot s;
+
+	for (unsigned i = 0; i < w->nin; i++)
+		__builtin_prefetch(&t->pages[entry_offset(w->in[i]) >> HEAPD_PAGE_SHIFT]);
+	for (unsigned i = 0; i < w->nin; i++)
+		if (slot_find_at(t, entry_offset(w->in[i]), &s))
+			__builtin_prefetch(&w->pool->grey[s.slab], 1);
+}
+
+/* The next entry from the pool. */
 static bool in_next(struct worker *w, uint64_t *entry)
 {
 	if (w->in_at == w->nin) {
 		out_flush(w);
 		w->in_at = 0;
 		w->nin = workpool_take(w->pool, w->in, WORKER_IN);
+		in_ask(w);
 	}
 	if (!w->nin)
 		return false;
@@ -319,11 +361,11 @@ static void slab_queue(struct worker *w, uint64_t entry)
 		scan_piece(w, entry, grey);
 		return;
 	}
-	bits = __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
+	bits = grey_take(grey, w->pool->shared);
 	for (uint64_t first = s.start - (uint64_t)s.bit * s.words * 8; bits; bits &= bits - 1) {
 		uint64_t start = first + (uint64_t)__builtin_ctzll(bits) * s.words * 8;
 
-		w->queue[w->tail++ & (w->room - 1)] = entry_make(start, s.class);
+		w->queue[w->tail++ & (w->room - 1)] = entry_make(start, s.class, &w->shapes[s.class]);
 	}
 }
 
@@ -349,7 +391,8 @@ static void share(struct worker *w)
 
 		if (!slot_find_at(&w->heap->t, entry_offset(entry), &s))
 			continue;
-		pool_object(w, entry, s.slab, s.bit, true, true);
+		w->out[w->nout] = entry;
+		w->nout += grey_set(&w->pool->grey[s.slab], s.bit, true, true);
 		if (w->nout >= WORKER_OUT)
 			out_flush(w);
 	}
@@ -363,6 +406,7 @@ bool worker_run(struct worker *w, int64_t objects)
 	w->left = objects;
 	do {
 		while (w->head != w->tail && w->left > 0) {
+			ask_ahead(w);
 			scan_next(w);
 			if (unlikely(w->tail - w->head < QUEUE_LOW))
 				refill(w);

@@ -29,7 +29,7 @@ struct candidate {
 	uint32_t slab;
 	uint16_t words; /* of the slot; 0: large */
 	uint8_t bit;
-	uint8_t leaf;
+	uint8_t grey; /* it has words to be looked at */
 };
 _Static_assert(sizeof(struct candidate) == 16, "four to a cache line");
 
