@@ -462,7 +462,8 @@ static int hinder(void *arg)
 	pid_t daemon = *(const pid_t *)arg;
 	clockid_t clock;
 
-	if (clock_getcpuclockid(daemon, &clock))
+	/* Its agent answers for it: here ThreadSanitizer, too, keeps signals back (asleep.h). */
+	if (heapd_thread_offline(heap) < 0 || clock_getcpuclockid(daemon, &clock))
 		return 1;
 	for (;;) {
 		uint64_t begin = used_by(clock);
