@@ -213,6 +213,21 @@ static void no_answer(struct scene *s)
 	attach_failing(s, CALL_RECEIVE, EINTR, 1, 2);
 }
 
+/* The daemon goes in the midst of it, and is asked again. */
+static void gone_once(struct scene *s)
+{
+	static const enum call calls[] = { CALL_SEND, CALL_RECEIVE };
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.socket = getenv("HEAPD_SOCKET");
+	for (unsigned i = 0; i < 4; i++) {
+		o.report = i < 2 ? quiet : NULL;
+		calls_fail(calls[i % 2], 1, 1, i % 2 ? ECONNRESET : EPIPE);
+		refused(s, FIXTURE_HEAP, &o);
+		heapd_detach(s->heap);
+	}
+}
+
 /* Read-only ---------------------------------------------------------------------------------------------------------- */
 
 static void attach_reader(struct scene *s)
@@ -313,6 +328,7 @@ const struct operation attachments[] = {
 	OPERATION("attach-probed", prepare_watched, attach_reader, IN_MAIN, ONCE),
 	OPERATION("reader-no-maps", prepare_detached, reader_no_maps, IN_MAIN, ONCE),
 	OPERATION("attach-no-answer", prepare_detached, no_answer, IN_MAIN, ONCE),
+	OPERATION("attach-gone", prepare_detached, gone_once, IN_MAIN, ONCE),
 	OPERATION("attach-reader", prepare_detached, attach_reader, IN_MAIN, ONCE),
 	OPERATION("attach-debugging", prepare_detached, debugging, IN_MAIN, ONCE),
 	OPERATION("reader", prepare_reader, read_only, IN_MAIN, ONCE),

@@ -40,171 +40,19 @@
 #include "../fixture.h"
 #include "conditions.h"
 #include "course.h"
-#include "cover.h"
-#include "traps.h"
-#include "wander.h"
+#include "trial.h"
+#include "wanderers.h"
 
-#define CYCLES 3u  /* a client is stopped for the time of so many */
-#define OFTEN  16u /* times round that are not much like the others */
-#define ALIKE  64u /* of those that are, one in so many is taken */
+#define OFTEN 16u /* times round that are not much like the others */
+#define ALIKE 64u /* of those that are, one in so many is taken */
 #define LEFT \
 	12u /* stores, on ways that the daemon's pace decides, that hunts may miss; it may only go down */
 #define HUNTS 64u  /* times that an operation is run again for one place */
 #define LONG  256u /* times round that a short run does not wait for */
-#define SETS  8u
-
-struct options {
-	unsigned every; /* of the places, one in so many */
-	unsigned most;  /* of an operation; 0: no limit */
-	unsigned batch; /* deaths before the heap is looked at */
-	const char *only;
-	unsigned barriers; /* bits of enum barrier */
-	bool stop;         /* each is stopped there, while the others go on, and goes on itself */
-	bool stores;       /* only instructions that store */
-	bool by_cas;
-	bool hardened;
-	bool all;          /* none is left out for being much like another */
-	bool fresh;        /* only instructions that nobody was killed at yet */
-	bool more;         /* the other operations */
-	unsigned wander;   /* processes that do, and nothing else */
-	uint64_t wanderer; /* the seed of all of them; 0: each has its own */
-	const char *cover; /* a file that keeps what was covered from run to run */
-	const char *sets[SETS];
-	unsigned nsets;
-};
-
-struct count {
-	uint64_t operations, kills, missed, faults, sequences, checks;
-};
-
-struct run {
-	struct options options;
-	struct fixture fixture;
-	struct fixture other; /* a daemon of whom nobody here is a client, in a run of more operations */
-	struct scene scene;
-	struct text library, program;
-	struct count count;
-	uint64_t seed;
-	uint64_t live; /* objects, when nothing is going on */
-	uint64_t sessions;
-	uint64_t overwrites; /* found so far, and meant to be */
-	uint64_t turns;      /* of the witness's, in CYCLES collections */
-	pid_t witness;
-};
-
-static const char *const barrier_names[BARRIERS] = { "", ", barrier on", ", barrier on before the scan" };
-
-static uint64_t random_next(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static struct heapd_info info_now(struct run *run)
-{
-	struct heapd_info info = HEAPD_SIZED(info);
-
-	if (heapd_get_info(run->scene.heap, &info) < 0)
-		errx(1, "%s", heapd_error());
-	return info;
-}
-
-/* Looking at the heap ---------------------------------------------------------------------------------------------- */
-
-static void wait_sessions(struct run *run, uint64_t wanted)
-{
-	uint64_t end = fixture_now_ns() + 20000000000u;
-
-	while (info_now(run).sessions != wanted) {
-		if (*run->scene.board->wrong)
-			errx(1, "%s", run->scene.board->wrong);
-		if (fixture_now_ns() > end)
-			errx(1, "%" PRIu64 " sessions, not %" PRIu64, info_now(run).sessions, wanted);
-		usleep(200);
-	}
-}
-
-static void wait_turns(struct run *run, uint64_t turns)
-{
-	uint64_t begin = run->scene.board->progress, end = fixture_now_ns() + 20000000000u;
-
-	while (run->scene.board->progress < begin + turns) {
-		if (*run->scene.board->wrong)
-			errx(1, "%s", run->scene.board->wrong);
-		if (fixture_now_ns() > end)
-			errx(1, "the witness does not go on");
-		usleep(100);
-	}
-}
-
-static void wait_witness(struct run *run)
-{
-	wait_turns(run, 8);
-}
-
-static void verify(struct run *run)
-{
-	struct heapd_verify_result result = HEAPD_SIZED(result);
-	int r = heapd_verify(run->scene.heap, &result);
-
-	if (r != 0)
-		errx(1, "verify: %s", r < 0 ? heapd_error() : result.first);
-}
-
-static void look(struct run *run)
-{
-	run->count.checks++;
-	wait_sessions(run, run->sessions);
-	wait_witness(run);
-	guards_check(&run->scene);
-	stage_check(&run->scene);
-	verify(run);
-}
-
-/* What two whole collections leave alive while nobody does anything. */
-static uint64_t settle(struct run *run)
-{
-	scene_clear(&run->scene);
-	witness_pause(&run->scene);
-	wait_sessions(run, run->sessions);
-	for (unsigned i = 0; i < 2; i++)
-		if (heapd_collect(run->scene.heap) < 0)
-			errx(1, "collect: %s", heapd_error());
-	verify(run);
-	witness_resume(&run->scene);
-	return info_now(run).gc_live_objects;
-}
-
-static void all_reclaimed(struct run *run, const struct operation *operation)
-{
-	uint64_t live = settle(run);
-
-	if (live != run->live)
-		errx(1, "%s: %" PRIu64 " objects are alive after two collections, not %" PRIu64,
-		     operation->name, live, run->live);
-}
 
 /* Killing ---------------------------------------------------------------------------------------------------------- */
 
-/* The library's, or this program's own; NULL: another one's. */
-static struct instruction *find(const struct run *run, uint64_t at)
-{
-	struct instruction *in = text_find(&run->library, at);
-
-	return in ? in : text_find(&run->program, at);
-}
-
-static void cover(struct run *run, uint64_t at)
-{
-	struct instruction *in = find(run, at);
-
-	if (in)
-		in->covered = in->come_to = true;
-}
-
-static void say_batch(const struct run *run, const struct point *points, size_t n)
+static void say_batch(const struct trial *run, const struct point *points, size_t n)
 {
 	char name[128];
 
@@ -217,22 +65,16 @@ static void say_batch(const struct run *run, const struct point *points, size_t 
 /* What on_exit is told: which batch was under way if the program ends in its midst. What was covered is kept in any case. */
 static struct batch {
 	pid_t of;
-	const struct run *run;
+	const struct trial *run;
 	const struct point *points;
 	size_t n;
 } batch_now;
-
-static void cover_keep(const struct run *run)
-{
-	if (run->options.cover)
-		cover_write(&run->library, run->options.cover);
-}
 
 static void on_exit_say(void)
 {
 	if (batch_now.of != getpid())
 		return;
-	cover_keep(batch_now.run);
+	trial_keep(batch_now.run);
 	if (batch_now.n)
 		say_batch(batch_now.run, batch_now.points, batch_now.n);
 }
@@ -240,27 +82,14 @@ static void on_exit_say(void)
 /* A cycle is asked for, and may wait for the one that is stopped; the witness does not. */
 static void while_stopped(void *arg)
 {
-	struct run *run = arg;
+	struct trial *run = arg;
 
 	if (heapd_collect_start(run->scene.heap) < 0)
 		errx(1, "collect: %s", heapd_error());
-	wait_turns(run, run->turns);
+	trial_wait_turns(run, run->turns);
 }
 
-/* How long collections take is counted by what the witness does meanwhile: so it is the same on a slow machine. */
-static void measure_turns(struct run *run)
-{
-	uint64_t begin = run->scene.board->progress;
-
-	for (unsigned i = 0; i < CYCLES; i++)
-		if (heapd_collect(run->scene.heap) < 0)
-			errx(1, "collect: %s", heapd_error());
-	run->turns = run->scene.board->progress - begin;
-	if (run->turns < 2 * SCENE_NODES)
-		run->turns = 2 * SCENE_NODES;
-}
-
-static void kill_one(struct run *run, const struct stand *stand, const struct point *p)
+static void kill_one(struct trial *run, const struct stand *stand, const struct point *p)
 {
 	char name[128];
 
@@ -268,7 +97,7 @@ static void kill_one(struct run *run, const struct stand *stand, const struct po
 	case KILLED:
 		run->count.kills++;
 		run->count.sequences += p->entry != 0;
-		cover(run, p->at);
+		trial_cover(run, p->at);
 		break;
 	case MISSED:
 		run->count.missed++;
@@ -280,7 +109,7 @@ static void kill_one(struct run *run, const struct stand *stand, const struct po
 }
 
 /* Deaths of a batch, beside a client that holds up the cycle where the barrier is to be on. */
-static void kill_batch(struct run *run, const struct stand *stand, enum barrier barrier,
+static void kill_batch(struct trial *run, const struct stand *stand, enum barrier barrier,
 		       const struct point *points, size_t n)
 {
 	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
@@ -290,20 +119,20 @@ static void kill_batch(struct run *run, const struct stand *stand, enum barrier 
 	for (size_t i = 0; i < n; i++)
 		kill_one(run, stand, &points[i]);
 	staller_end(staller);
-	look(run);
+	trial_look(run);
 	batch_now.n = 0;
 }
 
 /* The library's and this program's own instructions count, the first times round; others are like their neighbours. */
-static bool is_much_like_others(const struct run *run, const struct point *p)
+static bool is_much_like_others(const struct trial *run, const struct point *p)
 {
 	if (p->nth > OFTEN || p->entry > OFTEN)
 		return true;
-	return !find(run, p->at);
+	return !trial_find(run, p->at);
 }
 
 /* One of the first that come there: a later one is another way to the same, and no better. */
-static bool is_fresh(const struct run *run, const struct point *p)
+static bool is_fresh(const struct trial *run, const struct point *p)
 {
 	const struct instruction *in = text_find(&run->library, p->at);
 
@@ -311,9 +140,9 @@ static bool is_fresh(const struct run *run, const struct point *p)
 }
 
 /* Of the program's own stores those count that are the library's, inlined; which those are is not told: all. */
-static bool is_unwanted(const struct run *run, const struct point *p)
+static bool is_unwanted(const struct trial *run, const struct point *p)
 {
-	const struct instruction *in = find(run, p->at);
+	const struct instruction *in = trial_find(run, p->at);
 
 	if (run->options.fresh && !is_fresh(run, p))
 		return true;
@@ -323,7 +152,7 @@ static bool is_unwanted(const struct run *run, const struct point *p)
 	return run->options.most && p->nth > LONG;
 }
 
-static size_t keep(struct run *run, struct course *course, size_t every, bool alike)
+static size_t keep(struct trial *run, struct course *course, size_t every, bool alike)
 {
 	size_t n = 0;
 
@@ -333,14 +162,14 @@ static size_t keep(struct run *run, struct course *course, size_t every, bool al
 
 		if (is_unwanted(run, p))
 			continue;
-		if (taken || every <= 1 || random_next(&run->seed) % every == 0)
+		if (taken || every <= 1 || trial_draw(&run->seed) % every == 0)
 			course->points[n++] = *p;
 	}
 	return course->n = n;
 }
 
 /* Of the places those that are to be taken in this run. Returns how many. */
-static size_t choose(struct run *run, struct course *course)
+static size_t choose(struct trial *run, struct course *course)
 {
 	size_t every = run->options.every;
 
@@ -351,11 +180,11 @@ static size_t choose(struct run *run, struct course *course)
 	return keep(run, course, every, false);
 }
 
-static void come_to(struct run *run, const struct course *course, const struct operation *o,
+static void come_to(struct trial *run, const struct course *course, const struct operation *o,
 		    enum barrier barrier)
 {
 	for (size_t i = 0; i < course->n; i++) {
-		struct instruction *in = find(run, course->points[i].at);
+		struct instruction *in = trial_find(run, course->points[i].at);
 
 		/* Of a sequence not all is on each pass: where somebody was stopped says what is. */
 		if (!in || in->come_to || course->points[i].entry)
@@ -366,7 +195,7 @@ static void come_to(struct run *run, const struct course *course, const struct o
 	}
 }
 
-static void kill_course(struct run *run, const struct stand *stand, enum barrier barrier)
+static void kill_course(struct trial *run, const struct stand *stand, enum barrier barrier)
 {
 	struct course course;
 	size_t n, places;
@@ -376,8 +205,8 @@ static void kill_course(struct run *run, const struct stand *stand, enum barrier
 	staller_end(staller);
 	if (!taken)
 		errx(1, "%s%s: did not come to its end under single steps", stand->operation->name,
-		     barrier_names[barrier]);
-	wait_sessions(run, run->sessions);
+		     trial_barriers[barrier]);
+	trial_wait_sessions(run, run->sessions);
 	places = course.n;
 	come_to(run, &course, stand->operation, barrier);
 	n = choose(run, &course);
@@ -385,14 +214,14 @@ static void kill_course(struct run *run, const struct stand *stand, enum barrier
 		kill_batch(run, stand, barrier, course.points + i,
 			   n - i < run->options.batch ? n - i : run->options.batch);
 	printf("  %-18s %7" PRIu64 " steps %7zu places %7zu taken%s\n", stand->operation->name, course.steps,
-	       places, n, barrier_names[barrier]);
+	       places, n, trial_barriers[barrier]);
 	fflush(stdout);
 	course_free(&course);
 }
 
-static void none_overwritten(struct run *run, const struct operation *operation)
+static void none_overwritten(struct trial *run, const struct operation *operation)
 {
-	uint64_t found = info_now(run).overwrites;
+	uint64_t found = trial_info(run).overwrites;
 
 	if (!operation->spoils && found != run->overwrites)
 		errx(1, "%s: %" PRIu64 " slots are said to have been overwritten", operation->name,
@@ -400,7 +229,7 @@ static void none_overwritten(struct run *run, const struct operation *operation)
 	run->overwrites = found;
 }
 
-static void kill_operation(struct run *run, const struct operation *operation)
+static void kill_operation(struct trial *run, const struct operation *operation)
 {
 	const struct stand stand = { &run->scene, &run->library, &run->program, operation };
 
@@ -409,11 +238,11 @@ static void kill_operation(struct run *run, const struct operation *operation)
 		if (operation->barriers & run->options.barriers & 1u << barrier)
 			kill_course(run, &stand, (enum barrier)barrier);
 	scene_pass(operation->seconds * UINT64_C(1100000000));
-	all_reclaimed(run, operation);
+	trial_reclaimed(run, operation->name);
 	none_overwritten(run, operation);
 }
 
-static void read_options(struct options *o, int argc, char **argv)
+static void read_options(struct trial_options *o, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "every", required_argument, NULL, 'e' },
@@ -436,7 +265,7 @@ static void read_options(struct options *o, int argc, char **argv)
 	};
 	int c;
 
-	*o = (struct options){ .every = 1, .batch = 64, .barriers = ~0u };
+	*o = (struct trial_options){ .every = 1, .batch = 64, .barriers = ~0u };
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (c) {
 		case 'e':
@@ -486,8 +315,8 @@ static void read_options(struct options *o, int argc, char **argv)
 			o->cover = optarg;
 			break;
 		case 'X':
-			if (o->nsets == SETS)
-				errx(2, "more than %u settings", SETS);
+			if (o->nsets == TRIAL_SETS)
+				errx(2, "more than %u settings", TRIAL_SETS);
 			o->sets[o->nsets++] = optarg;
 			break;
 		default:
@@ -498,52 +327,8 @@ static void read_options(struct options *o, int argc, char **argv)
 		errx(2, "--every and --batch are 1 or more");
 }
 
-static void begin_other(struct run *run)
-{
-	fixture_start(&run->other, NULL);
-	setenv(CONDITIONS_OTHER, run->other.socket, 1);
-}
-
-static void begin(struct run *run)
-{
-	static const char *const always[] = {
-		"heap.test.GCPercent=10000",     "daemon.LogLevel=warning",   "daemon.MaxSessions=400",
-		"daemon.MaxSessionsPerUser=400", "heap.small.Size=256M",      "heap.small.Limit=64M",
-		"heap.small.GCPercent=100",      "heap.plain.Size=256M",      "heap.tight.Size=64M",
-		"heap.tight.Limit=16M",          "heap.tight.UserShare=off",  "heap.tight.GCPercent=100",
-		"heap.shared.Size=64M",          "heap.shared.Limit=32M",     "heap.shared.UserShare=25%",
-		"heap.shared.AllowUsers=*",      "heap.shared.GCPercent=100", "heap.poisoned.Size=256M",
-		"heap.poisoned.GCPercent=100",   "heap.poisoned.Debug=poison"
-	};
-	const char *settings[FIXTURE_SETTINGS] = { NULL };
-	unsigned n = 0;
-
-	for (; n < sizeof(always) / sizeof(always[0]); n++)
-		settings[n] = always[n];
-	for (unsigned i = 0; i < run->options.nsets; i++)
-		settings[n++] = run->options.sets[i];
-	if (run->options.hardened)
-		settings[n] = "heap.test.Hardened=yes";
-	run->seed = fixture_seed() | 1;
-	if (run->options.more)
-		begin_other(run);
-	fixture_start(&run->fixture, settings);
-	scene_init(&run->scene, run->options.by_cas ? HEAPD_ATTACH_NO_RSEQ : 0);
-	text_load(&run->library, (const void *)(uintptr_t)&heapd_version);
-	text_load(&run->program, (const void *)(uintptr_t)&scene_noperations);
-	if (run->options.cover)
-		cover_read(&run->library, run->options.cover);
-	run->witness = witness_start(&run->scene);
-	run->sessions = 2;
-	wait_witness(run);
-	run->live = settle(run);
-	batch_now = (struct batch){ .of = getpid(), .run = run };
-	atexit(on_exit_say);
-	measure_turns(run);
-}
-
 /* Ways that depend on what the daemon does meanwhile are not come along each time: the operation is run again until it is. */
-static void hunt(struct run *run, const struct instruction *in)
+static void hunt(struct trial *run, const struct instruction *in)
 {
 	const struct stand stand = { &run->scene, &run->library, &run->program, in->operation };
 	const struct point p = { .at = in->at, .nth = 1 };
@@ -553,7 +338,7 @@ static void hunt(struct run *run, const struct instruction *in)
 }
 
 /* Returns how many of the stores that operations came to had nobody. */
-static size_t stores_left(struct run *run, const struct text *text, size_t *come_to)
+static size_t stores_left(struct trial *run, const struct text *text, size_t *come_to)
 {
 	char name[128];
 	size_t left = 0;
@@ -574,9 +359,9 @@ static size_t stores_left(struct run *run, const struct text *text, size_t *come
 	return left;
 }
 
-static void stores_all(struct run *run)
+static void stores_all(struct trial *run)
 {
-	const struct options *o = &run->options;
+	const struct trial_options *o = &run->options;
 	size_t come_to = 0, left;
 
 	if (!o->stores || o->most || o->every > 1)
@@ -587,19 +372,8 @@ static void stores_all(struct run *run)
 		errx(1, "%zu stores are left", left);
 }
 
-static void finish(struct run *run)
-{
-	run->scene.board->stop = 1;
-	fixture_wait(run->witness, 0);
-	if (heapd_detach(run->scene.heap) < 0)
-		errx(1, "%s", heapd_error());
-	fixture_stop(&run->fixture);
-	if (run->options.more)
-		fixture_stop(&run->other);
-}
-
 /* By compare-and-swap, and in a hardened heap, little but what allocates and frees is another operation. */
-static bool is_wanted(const struct run *run, const struct operation *o)
+static bool is_wanted(const struct trial *run, const struct operation *o)
 {
 	static const char *const differ[] = {
 		"alloc", "refill", "install", "ring", "burst", "realloc", "free"
@@ -617,14 +391,14 @@ static bool is_wanted(const struct run *run, const struct operation *o)
 	return false;
 }
 
-static void kill_all(struct run *run)
+static void kill_all(struct trial *run)
 {
 	for (unsigned i = 0; i < scene_noperations; i++)
 		if (is_wanted(run, &scene_operations[i]))
 			kill_operation(run, &scene_operations[i]);
 }
 
-static void kill_more(struct run *run)
+static void kill_more(struct trial *run)
 {
 	for (unsigned i = 0; more_operations[i]; i++)
 		for (const struct operation *o = more_operations[i]; o->name; o++)
@@ -632,115 +406,16 @@ static void kill_more(struct run *run)
 				kill_operation(run, o);
 }
 
-/* Wandering -------------------------------------------------------------------------------------------------------- */
-
-#define WANDER_NS UINT64_C(400000000) /* who waits for what does not come has waited long enough */
-
-static struct capture wander_one(struct run *run, const struct traps *traps, const struct wanderer *w)
-{
-	pid_t pid;
-
-	run->scene.board->go = 0;
-	pid = fork();
-	if (pid < 0)
-		err(1, "fork");
-	if (pid == 0)
-		wander_run(w);
-	return traps_run(traps, pid, &run->scene.board->go, WANDER_NS);
-}
-
-/* The others go on; the run fails in the end. */
-static void say_fault(struct run *run, const struct wanderer *w, const struct capture *c)
-{
-	const struct text *text = text_find(&run->program, c->at) ? &run->program : &run->library;
-	char name[128];
-
-	warnx("a wanderer (--wanderer %" PRIu64
-	      " --operation %s%s) ends by signal %d at %s, address 0x%" PRIx64,
-	      w->seed, w->did->name, barrier_names[w->barrier], c->signal,
-	      text_name(text, c->at, name, sizeof(name)), c->address);
-	for (unsigned i = 0; i < CAPTURE_WORDS; i++) {
-		text = text_holds(&run->library, c->stack[i]) ? &run->library : &run->program;
-		if (text_holds(text, c->stack[i]))
-			fprintf(stderr, "  %s\n", text_within(text, c->stack[i], name, sizeof(name)));
-	}
-	run->count.faults++;
-}
-
-static void wander_counted(struct run *run, struct traps *traps, const struct capture *c)
-{
-	run->count.missed += c->how == TRAPPED_LATE;
-	if (c->how != TRAPPED)
-		return;
-	run->count.kills++;
-	cover(run, c->at);
-	traps_lift(traps, c->at);
-}
-
-/* What has just led to something new is done again, mostly. */
-static const struct operation *wander_next(struct run *run, const struct wanderer *w, bool fruitful)
-{
-	if (fruitful && random_next(&run->seed) % 8)
-		return w->did;
-	return wander_draw(w, &run->seed, run->options.only);
-}
-
-static void wander_batch(struct run *run, struct traps *traps, enum barrier barrier)
-{
-	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
-	struct wanderer w = { .scene = &run->scene,
-			      .barrier = barrier,
-			      .spoils = run->options.hardened,
-			      .loud = run->options.wanderer != 0 };
-	struct capture c = { .how = TRAPPED_ENDED };
-
-	for (unsigned i = 0; i < run->options.batch; i++) {
-		w.did = wander_next(run, &w, c.how == TRAPPED);
-		w.seed = run->options.wanderer ? run->options.wanderer : random_next(&run->seed);
-		c = wander_one(run, traps, &w);
-		if (c.how == TRAPPED_FAULT)
-			say_fault(run, &w, &c);
-		wander_counted(run, traps, &c);
-	}
-	staller_end(staller);
-	look(run);
-}
-
-/* What tickets keep alive they keep for a second; what is left alive is looked at now and then. */
-static void wander(struct run *run)
-{
-	static const struct operation wandering = { .name = "wandering" };
-	struct traps traps;
-
-	for (size_t i = 0; run->options.wanderer && i < run->library.ninstructions; i++)
-		run->library.instructions[i].covered = true;
-	traps_load(&traps, &run->library);
-	for (unsigned n = 0; n < run->options.wander; n += run->options.batch) {
-		uint64_t before = run->count.kills, late = run->count.missed;
-		enum barrier barrier = (enum barrier)(random_next(&run->seed) >> 20 & 15);
-
-		barrier = barrier < BARRIERS && run->options.barriers & 1u << barrier ? barrier : BARRIER_OFF;
-		wander_batch(run, &traps, barrier);
-		cover_keep(run);
-		printf("  %6u wandered %5" PRIu64 " deaths %5" PRIu64 " late%s\n", n + run->options.batch,
-		       run->count.kills - before, run->count.missed - late, barrier_names[barrier]);
-		fflush(stdout);
-		if (n / run->options.batch % 8)
-			continue;
-		scene_pass(UINT64_C(1100000000));
-		all_reclaimed(run, &wandering);
-	}
-	traps_free(&traps);
-}
-
 int main(int argc, char **argv)
 {
-	static struct run run;
+	static struct trial run;
 
 	read_options(&run.options, argc, argv);
-	begin(&run);
+	trial_begin(&run);
+	batch_now = (struct batch){ .of = getpid(), .run = &run };
+	atexit(on_exit_say);
 	if (run.options.wander)
-		wander(&run);
+		wanderers_all(&run);
 	else if (run.options.more)
 		kill_more(&run);
 	else
@@ -750,7 +425,7 @@ int main(int argc, char **argv)
 	       run.count.operations, run.count.kills, run.count.sequences, run.count.missed,
 	       run.count.checks);
 	stores_all(&run);
-	finish(&run);
+	trial_finish(&run);
 	if (run.count.faults)
 		errx(1, "%" PRIu64 " wanderers ended by a signal that nobody had sent", run.count.faults);
 	return 0;

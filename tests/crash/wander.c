@@ -29,7 +29,7 @@ static unsigned count(const struct operation *o)
 	return n;
 }
 
-static const struct operation *nth_operation(unsigned n)
+const struct operation *wander_nth(unsigned n)
 {
 	if (n < scene_noperations)
 		return &scene_operations[n];
@@ -51,10 +51,8 @@ static unsigned all_operations(void)
 	return n;
 }
 
-static bool may_do(const struct wanderer *w, const struct operation *o, const char *only)
+bool wander_may(const struct wanderer *w, const struct operation *o)
 {
-	if (only)
-		return strcmp(o->name, only) == 0;
 	return (o->barriers & 1u << w->barrier) && (!o->spoils || w->spoils);
 }
 
@@ -63,8 +61,8 @@ const struct operation *wander_draw(const struct wanderer *w, uint64_t *seed, co
 	const struct operation *o;
 
 	do
-		o = nth_operation((unsigned)(stroll_draw(seed) % all_operations()));
-	while (!may_do(w, o, only));
+		o = wander_nth((unsigned)(stroll_draw(seed) % all_operations()));
+	while (only ? strcmp(o->name, only) != 0 : !wander_may(w, o));
 	return o;
 }
 
@@ -116,8 +114,9 @@ _Noreturn void wander_run(const struct wanderer *wanderer)
 		usleep(50);
 	if (!w.loud && !freopen("/dev/null", "w", stderr))
 		_exit(1);
-	if (stroll_draw(&w.seed) % 4)
+	if (w.straight || stroll_draw(&w.seed) % 4)
 		do_first(&w);
-	stroll(&scene, w.seed, w.barrier);
+	if (!w.straight)
+		stroll(&scene, w.seed, w.barrier);
 	_exit(0);
 }

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wanderers.c - owns the runs of processes that wander, one after the other, each until it comes to where nobody was killed: first those
+ * that do one operation and no more, each until it leads to nothing new; then by seeds, and what one came to something by is done again.
+ */
+#include "wanderers.h"
+
+#include <err.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "traps.h"
+#include "wander.h"
+
+#define STRAIGHT_NS UINT64_C(4000000000) /* what an operation may take that is done and no more */
+#define WANDER_NS   UINT64_C(400000000)  /* who waits for what does not come has waited long enough */
+
+static struct capture wander_one(struct trial *run, const struct traps *traps, const struct wanderer *w)
+{
+	pid_t pid;
+
+	run->scene.board->go = 0;
+	pid = fork();
+	if (pid < 0)
+		err(1, "fork");
+	if (pid == 0)
+		wander_run(w);
+	return traps_run(traps, pid, &run->scene.board->go, w->straight ? STRAIGHT_NS : WANDER_NS);
+}
+
+/* The others go on; the run fails in the end. */
+static void say_fault(struct trial *run, const struct wanderer *w, const struct capture *c)
+{
+	const struct text *text = text_find(&run->program, c->at) ? &run->program : &run->library;
+	char name[128];
+
+	warnx("a wanderer (--wanderer %" PRIu64
+	      " --operation %s%s) ends by signal %d at %s, address 0x%" PRIx64,
+	      w->seed, w->did->name, trial_barriers[w->barrier], c->signal,
+	      text_name(text, c->at, name, sizeof(name)), c->address);
+	for (unsigned i = 0; i < CAPTURE_WORDS; i++) {
+		text = text_holds(&run->library, c->stack[i]) ? &run->library : &run->program;
+		if (text_holds(text, c->stack[i]))
+			fprintf(stderr, "  %s\n", text_within(text, c->stack[i], name, sizeof(name)));
+	}
+	run->count.faults++;
+}
+
+static struct capture wander_counted(struct trial *run, struct traps *traps, const struct wanderer *w)
+{
+	struct capture c = wander_one(run, traps, w);
+
+	if (c.how == TRAPPED_FAULT)
+		say_fault(run, w, &c);
+	run->count.missed += c.how == TRAPPED_LATE;
+	if (c.how != TRAPPED)
+		return c;
+	run->count.kills++;
+	trial_cover(run, c.at);
+	traps_lift(traps, c.at);
+	return c;
+}
+
+/* What has just led to something new is done again, mostly. */
+static const struct operation *wander_next(struct trial *run, const struct wanderer *w, bool fruitful)
+{
+	if (fruitful && trial_draw(&run->seed) % 8)
+		return w->did;
+	return wander_draw(w, &run->seed, run->options.only);
+}
+
+static void wander_batch(struct trial *run, struct traps *traps, enum barrier barrier)
+{
+	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
+	struct wanderer w = { .scene = &run->scene,
+			      .barrier = barrier,
+			      .spoils = run->options.hardened,
+			      .loud = run->options.wanderer != 0 };
+	struct capture c = { .how = TRAPPED_ENDED };
+
+	for (unsigned i = 0; i < run->options.batch; i++) {
+		w.did = wander_next(run, &w, c.how == TRAPPED);
+		w.seed = run->options.wanderer ? run->options.wanderer : trial_draw(&run->seed);
+		c = wander_counted(run, traps, &w);
+	}
+	staller_end(staller);
+	trial_look(run);
+}
+
+/* Until it comes to its end without coming to anything new. */
+static void straight(struct trial *run, struct traps *traps, struct wanderer *w)
+{
+	uint64_t before = run->count.kills;
+
+	while (wander_counted(run, traps, w).how == TRAPPED)
+		if ((run->count.kills - before) % run->options.batch == 0)
+			trial_look(run);
+	if (run->count.kills == before)
+		return;
+	trial_look(run);
+	trial_keep(run);
+	printf("  %-18s %7" PRIu64 " deaths%s\n", w->did->name, run->count.kills - before,
+	       trial_barriers[w->barrier]);
+	fflush(stdout);
+}
+
+/* Each operation in turn. */
+static void straight_all(struct trial *run, struct traps *traps, enum barrier barrier)
+{
+	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
+	struct wanderer w = {
+		.scene = &run->scene, .barrier = barrier, .spoils = run->options.hardened, .straight = true
+	};
+
+	for (unsigned i = 0; (w.did = wander_nth(i)); i++)
+		if (wander_may(&w, w.did))
+			straight(run, traps, &w);
+	staller_end(staller);
+}
+
+/* What tickets keep alive they keep for a second; what is left alive is looked at now and then. */
+void wanderers_all(struct trial *run)
+{
+	struct traps traps;
+
+	for (size_t i = 0; run->options.wanderer && i < run->library.ninstructions; i++)
+		run->library.instructions[i].covered = true;
+	traps_load(&traps, &run->library);
+	for (unsigned barrier = 0; !run->options.wanderer && !run->options.only && barrier < BARRIERS;
+	     barrier++)
+		straight_all(run, &traps, (enum barrier)barrier);
+	for (unsigned n = 0; n < run->options.wander; n += run->options.batch) {
+		uint64_t before = run->count.kills, late = run->count.missed;
+		enum barrier barrier = (enum barrier)(trial_draw(&run->seed) >> 20 & 15);
+
+		barrier = barrier < BARRIERS && run->options.barriers & 1u << barrier ? barrier : BARRIER_OFF;
+		wander_batch(run, &traps, barrier);
+		trial_keep(run);
+		printf("  %6u wandered %5" PRIu64 " deaths %5" PRIu64 " late%s\n", n + run->options.batch,
+		       run->count.kills - before, run->count.missed - late, trial_barriers[barrier]);
+		fflush(stdout);
+		if (n / run->options.batch % 8)
+			continue;
+		scene_pass(UINT64_C(1100000000));
+		trial_reclaimed(run, "wandering");
+	}
+	traps_free(&traps);
+}
