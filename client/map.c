@@ -330,7 +330,8 @@ void map_orphan(struct heapd_heap *heap)
 	heap_unmap(heap);
 	regions_list(heap, -1, r);
 	heap->orphan = region_map(heap, &r[REGION_DIRECTORY], &at) >= 0;
-	if (!heap->orphan)
+	/* Its own children have it from it: nobody maps it for them. */
+	if (!heap->orphan || madvise(at, r[REGION_DIRECTORY].bytes, MADV_DOFORK) < 0)
 		types_bereave(heap);
 	heap->t.cpus = 0;
 	heap->path = HEAPD_PATH_RSEQ;

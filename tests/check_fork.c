@@ -320,6 +320,17 @@ START_TEST(amid_watching_threads)
 }
 END_TEST
 
+/* Nobody has looked after it, either. */
+static int child_of_one_without(void *arg)
+{
+	heapd_type *type = (heapd_type *)arg;
+
+	must(!heapd_type_alloc(type, 24) && errno == ENODEV);
+	must(strcmp(heapd_type_name(type), "three") == 0);
+	must(!heapd_alloc_aligned(heap, 64, 64) && errno == ENODEV);
+	return 0;
+}
+
 static int child_without(void *arg)
 {
 	struct heapd_info info = HEAPD_SIZED(info);
@@ -335,6 +346,7 @@ static int child_without(void *arg)
 	must(heapd_sync(heap) == -ENODEV && !heapd_root_get(heap, "object", NULL));
 	must(!heapd_pin(heap, (void *)NULL) && heapd_thread_offline(heap) == -ENODEV);
 	must(heapd_detach(heap) == -ENODEV);
+	fixture_wait(fixture_client_fork(child_of_one_without, type), 0);
 	/* A heap of its own can be had. */
 	must(heapd_attach(&own, FIXTURE_HEAP, NULL) == 0);
 	must(heapd_alloc(own, 64) && heapd_root_get(own, "object", NULL));

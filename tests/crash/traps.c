@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@ struct kin {
 
 struct chase {
 	const struct traps *traps;
-	struct kin kin;
+	struct kin kin, others; /* others: children of this process that are none of them */
 	struct capture capture;
 	bool killed;
 };
@@ -63,6 +64,9 @@ void traps_load(struct traps *traps, const struct text *text)
 {
 	const struct instruction *last = &text->instructions[text->ninstructions - 1];
 
+	/* What a killed process leaves behind comes to this one. */
+	if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
+		err(1, "prctl");
 	*traps = (struct traps){ .text = text, .low = text->instructions[0].at, .high = last->at + 1 };
 	traps->image = malloc(traps->high - traps->low);
 	if (!traps->image)
@@ -143,24 +147,31 @@ static void kin_purge(struct kin *k)
 			kin_remove(k, k->tid[i]);
 }
 
-/* One that its parent was killed in forking, in an earlier run: nobody has heard of it. */
-static bool is_stray(const struct kin *k, pid_t tid)
+/* Of this process, whose each of them has one thread that is its parent, and those whose parents died: see traps_load(). */
+static void children_add(struct kin *k)
 {
-	char path[64], line[128];
-	pid_t group = 0, parent = 0;
-	FILE *file;
+	FILE *file = fopen("/proc/thread-self/children", "re");
+	int pid;
 
-	if (kin_has(k, tid))
-		return false;
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	file = fopen(path, "re");
-	while (file && !parent && fgets(line, sizeof(line), file)) {
-		sscanf(line, "Tgid: %d", &group);
-		sscanf(line, "PPid: %d", &parent);
-	}
-	if (file)
-		fclose(file);
-	return !kin_has(k, group) && !kin_has(k, parent);
+	if (!file)
+		err(1, "children");
+	while (fscanf(file, "%d", &pid) == 1)
+		kin_add(k, pid);
+	fclose(file);
+}
+
+/* Children that were not there before, killed: their parents were killed in forking them, and have told nobody. */
+static bool has_orphans(struct chase *c)
+{
+	struct kin all = { .n = 0 };
+
+	children_add(&all);
+	for (size_t i = 0; i < all.n; i++)
+		if (!kin_has(&c->others, all.tid[i])) {
+			kin_add(&c->kin, all.tid[i]);
+			kill(all.tid[i], SIGKILL);
+		}
+	return c->kin.n;
 }
 
 static void seize(struct kin *k, pid_t pid)
@@ -226,7 +237,7 @@ static void stopped(struct chase *c, pid_t tid, int status)
 	int event = status >> 16, signal = WSTOPSIG(status);
 	unsigned long born = 0;
 
-	if (c->killed || is_stray(&c->kin, tid))
+	if (c->killed)
 		kill(tid, SIGKILL);
 	else if (!event && is_fault(signal))
 		captured(c, tid, signal);
@@ -258,10 +269,12 @@ struct capture traps_run(const struct traps *traps, pid_t pid, _Atomic uint32_t 
 	struct chase c = { .traps = traps, .capture.how = TRAPPED_ENDED };
 	uint64_t end = fixture_now_ns() + ns;
 
+	children_add(&c.others);
+	kin_remove(&c.others, pid);
 	seize(&c.kin, pid);
 	plant(traps, pid);
 	*go = 1;
-	while (c.kin.n) {
+	while (c.kin.n || has_orphans(&c)) {
 		turn(&c);
 		if (!c.killed && fixture_now_ns() > end) {
 			c.capture.how = TRAPPED_LATE;
