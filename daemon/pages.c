@@ -38,6 +38,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "bits.h"
 #include "clock.h"
 #include "heapd/probes.h"
 
@@ -240,11 +241,7 @@ static int commit_chunk(struct pages *pages, uint64_t chunk)
 /* How many neighbouring pages from `at` on, before `end`, have this bit. */
 static uint64_t run_of(const uint64_t *bits, uint64_t at, uint64_t end, bool value)
 {
-	uint64_t n = 0;
-
-	while (at + n < end && bit_get(bits, at + n) == value)
-		n++;
-	return n;
+	return bits_next(bits, at, end, !value) - at;
 }
 
 /* Pages that are gone. */
@@ -295,28 +292,47 @@ static int commit_run(struct pages *pages, uint64_t first, uint64_t n)
 	return r < 0 ? r : commit_gone(pages, first, n);
 }
 
-/* At the limit: the first run of pages that are there. Slow, and none is charged. */
+/* The first n pages of which none is gone, of free ones from `at` up to `end`; `end` if there are none. */
+static uint64_t find_there(const struct pages *pages, uint64_t at, uint64_t end, uint64_t n, uint64_t align)
+{
+	uint64_t gone;
+
+	for (at = heapd_align_up(at, align); at + n <= end; at = heapd_align_up(gone + 1, align)) {
+		gone = pages->gone_pages ? bits_next(pages->gone, at, at + n, true) : at + n;
+		if (gone == at + n)
+			return at;
+	}
+	return end;
+}
+
+/* Of free pages in committed chunks, from `from` up to `end`. */
+static bool find_free(const struct pages *pages, uint64_t from, uint64_t end, uint64_t n, uint64_t align,
+		      uint64_t *at)
+{
+	uint64_t length, run;
+
+	while ((length = runmap_next(&pages->free, from, end, n, &run))) {
+		from = run + length;
+		*at = find_there(pages, run, from, n, align);
+		if (*at < from)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * At the limit: the first run of pages that are there; none is charged. Whoever waits for memory asks again and again, so what
+ * is in use is passed over by groups and by words, and not looked at page by page.
+ */
 static int take_committed(struct pages *pages, uint64_t n, uint64_t align, uint64_t *at)
 {
-	uint64_t units = pages->free.units, page = 0;
+	uint64_t chunk = 0, end;
 
-	while (page + n <= units) {
-		uint64_t run = 0;
-
-		if (!bit_get(pages->committed, page / HEAPD_CHUNK_PAGES)) {
-			page = (page / HEAPD_CHUNK_PAGES + 1) * HEAPD_CHUNK_PAGES;
-			continue;
-		}
-		page = (page + align - 1) / align * align;
-		while (run < n && page + run < units && runmap_is_free(&pages->free, page + run) &&
-		       bit_get(pages->committed, (page + run) / HEAPD_CHUNK_PAGES) &&
-		       !bit_get(pages->gone, page + run))
-			run++;
-		if (run == n) {
-			*at = page;
-			return runmap_claim(&pages->free, page, n);
-		}
-		page += run + 1;
+	for (; (chunk = bits_next(pages->committed, chunk, pages->chunks, true)) < pages->chunks;
+	     chunk = end) {
+		end = bits_next(pages->committed, chunk, pages->chunks, false);
+		if (find_free(pages, chunk * HEAPD_CHUNK_PAGES, end * HEAPD_CHUNK_PAGES, n, align, at))
+			return runmap_claim(&pages->free, *at, n);
 	}
 	return -ENOMEM;
 }

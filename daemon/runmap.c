@@ -13,6 +13,8 @@
 #include <stddef.h>
 #include <sys/mman.h>
 
+#include "bits.h"
+
 #define GROUP_UNITS 8192u
 #define UNKNOWN     UINT32_MAX
 
@@ -64,22 +66,6 @@ bool runmap_is_free(const struct runmap *map, uint64_t at)
 	return map->bits[at / 64] >> (at % 64) & 1;
 }
 
-/* The first unit at or after `at` whose bit is `value`; `end` if there is none before it. */
-static uint64_t next_with(const struct runmap *map, uint64_t at, uint64_t end, bool value)
-{
-	while (at < end) {
-		uint64_t word = value ? map->bits[at / 64] : ~map->bits[at / 64];
-
-		word >>= at % 64;
-		if (word) {
-			at += (uint64_t)__builtin_ctzll(word);
-			return at < end ? at : end;
-		}
-		at = (at / 64 + 1) * 64;
-	}
-	return end;
-}
-
 static void set_run(struct runmap *map, uint64_t at, uint64_t n, bool free)
 {
 	while (n) {
@@ -110,9 +96,9 @@ static uint64_t search_group(struct runmap *map, uint64_t g, uint64_t n, uint64_
 
 	if (end > map->units)
 		end = map->units;
-	while ((at = next_with(map, at, end, true)) < end) {
+	while ((at = bits_next(map->bits, at, end, true)) < end) {
 		uint64_t begin = align_up(at, align), limit = begin + n;
-		uint64_t stop = next_with(map, at, limit < map->units ? limit : map->units, false);
+		uint64_t stop = bits_next(map->bits, at, limit < map->units ? limit : map->units, false);
 
 		if (stop >= limit)
 			return begin;
@@ -143,9 +129,37 @@ int runmap_take(struct runmap *map, uint64_t n, uint64_t align, uint64_t *at)
 	return 0;
 }
 
+/* A search of a group begins with its first unit, wherever the run began: so the bound is one for what is left of that, too. */
+static bool group_is_short(const struct runmap *map, uint64_t at, uint64_t n)
+{
+	uint32_t bound = map->bound[at / GROUP_UNITS];
+
+	return bound != UNKNOWN && bound < n;
+}
+
+uint64_t runmap_next(const struct runmap *map, uint64_t from, uint64_t end, uint64_t n, uint64_t *at)
+{
+	while (from < end) {
+		uint64_t border = (from / GROUP_UNITS + 1) * GROUP_UNITS, stop;
+
+		if (border > end)
+			border = end;
+		from = group_is_short(map, from, n) ? border : bits_next(map->bits, from, border, true);
+		if (from == border)
+			continue;
+		stop = bits_next(map->bits, from, end, false);
+		if (stop - from >= n) {
+			*at = from;
+			return stop - from;
+		}
+		from = stop;
+	}
+	return 0;
+}
+
 int runmap_claim(struct runmap *map, uint64_t at, uint64_t n)
 {
-	if (at > map->units || n > map->units - at || next_with(map, at, at + n, false) < at + n)
+	if (at > map->units || n > map->units - at || bits_next(map->bits, at, at + n, false) < at + n)
 		return -EBUSY;
 	set_run(map, at, n, false);
 	map->free -= n;

@@ -25,6 +25,8 @@ void runmap_deinit(struct runmap *map);
 
 /* Takes n neighbouring units, the first on a multiple of align. -ENOSPC if there is no such run. */
 int runmap_take(struct runmap *map, uint64_t n, uint64_t align, uint64_t *at);
+/* The first run of n or more free units among those from `from` up to `end`: how many it has there, and where it is; 0 if there is none. */
+uint64_t runmap_next(const struct runmap *map, uint64_t from, uint64_t end, uint64_t n, uint64_t *at);
 /* Takes exactly these: -EBUSY if one of them is not free. */
 int runmap_claim(struct runmap *map, uint64_t at, uint64_t n);
 /* Gives back units that are taken. */

@@ -56,6 +56,50 @@ static void give_both(uint64_t at, uint64_t n)
 	memset(model + at, 1, n);
 }
 
+static uint64_t some_length(uint64_t *random)
+{
+	uint64_t kind = testheap_random(random) % 16;
+
+	if (kind == 0)
+		return 1 + testheap_random(random) % (2 * GROUP);
+	return 1 + testheap_random(random) % (kind < 8 ? 8 : 300);
+}
+
+/* The first run of n or more free units of those from `from` up to `end`. */
+static uint64_t model_next(uint64_t from, uint64_t end, uint64_t n, uint64_t *at)
+{
+	uint64_t have = 0;
+
+	for (uint64_t i = from; i < end; i++) {
+		have = model[i] ? have + 1 : 0;
+		if (have >= n && (i + 1 == end || !model[i + 1])) {
+			*at = i + 1 - have;
+			return have;
+		}
+	}
+	return 0;
+}
+
+/* How many it has. */
+static uint64_t next_both(uint64_t from, uint64_t end, uint64_t n)
+{
+	uint64_t expected = UINT64_MAX, at = UINT64_MAX, length = model_next(from, end, n, &expected);
+
+	ck_assert_uint_eq(runmap_next(&map, from, end, n, &at), length);
+	ck_assert_uint_eq(at, expected);
+	return length;
+}
+
+/* The longest run and one unit more, too: a bound is exact for them. */
+static void next_some(uint64_t *random)
+{
+	uint64_t from = testheap_random(random) % map.units;
+	uint64_t end = from + testheap_random(random) % (map.units - from + 1), n, length;
+
+	for (n = some_length(random); (length = next_both(from, end, n)); n = length + 1)
+		next_both(from, end, length);
+}
+
 static void compare(void)
 {
 	uint64_t free_units = 0;
@@ -82,15 +126,6 @@ static void give_some(uint64_t *random)
 		give_both(at, have);
 }
 
-static uint64_t some_length(uint64_t *random)
-{
-	uint64_t kind = testheap_random(random) % 16;
-
-	if (kind == 0)
-		return 1 + testheap_random(random) % (2 * GROUP);
-	return 1 + testheap_random(random) % (kind < 8 ? 8 : 300);
-}
-
 /* Not a multiple of the group, nor of 64. */
 START_TEST(random_takes_and_gives_are_first_fit)
 {
@@ -104,8 +139,28 @@ START_TEST(random_takes_and_gives_are_first_fit)
 			give_some(&random);
 		if (step % 100 == 0)
 			compare();
+		if (step % 10 == 0)
+			next_some(&random);
 	}
 	compare();
+	end();
+}
+END_TEST
+
+/* What is left of a run that began before is a run. */
+START_TEST(a_run_is_looked_for_from_its_midst)
+{
+	uint64_t at;
+
+	begin(4 * GROUP);
+	take_both(GROUP / 2, 1);
+	take_both(3 * GROUP + GROUP / 2, 1);
+	give_both(GROUP / 2, GROUP / 2);
+	give_both(GROUP, GROUP);
+	ck_assert_int_eq(runmap_take(&map, 2 * GROUP, 1, &at), -ENOSPC);
+	next_both(GROUP, 2 * GROUP, 100);
+	next_both(GROUP + 5, 2 * GROUP, GROUP - 5);
+	next_both(GROUP + 5, 2 * GROUP, GROUP);
 	end();
 }
 END_TEST
@@ -215,6 +270,7 @@ int main(void)
 
 	tcase_set_timeout(tests, 60);
 	tcase_add_loop_test(tests, random_takes_and_gives_are_first_fit, 0, 6);
+	tcase_add_test(tests, a_run_is_looked_for_from_its_midst);
 	tcase_add_test(tests, runs_reach_across_groups);
 	tcase_add_test(tests, giving_back_lengthens_runs_of_earlier_groups);
 	tcase_add_test(tests, alignment_counts_from_the_map_s_start);
