@@ -90,7 +90,8 @@ FIXTURE_SRC := $(wildcard tests/fixture*.c)
 TEST_SRC    := $(wildcard tests/check_*.c tests/check_*.cc)
 TEST_SH     := $(wildcard tests/check_*.sh)
 STRESS_ALL  := $(wildcard tests/stress/*.c)
-CRASH_ALL   := $(wildcard tests/crash/*.c)
+IMAGES_SRC  := $(wildcard tests/crash/images*.c)
+CRASH_ALL   := $(filter-out $(IMAGES_SRC),$(wildcard tests/crash/*.c))
 BENCH_ALL   := $(wildcard tests/bench/*.c tests/bench/*.cc)
 # Targets for libFuzzer, and what is common to them; replay.c has a main for where libFuzzer's is not.
 FUZZ_ALL    := $(wildcard tests/fuzz/*.c)
@@ -197,11 +198,11 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more crash-stores fuzz fuzz-build soak FORCE
+.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more crash-stores crash-images fuzz fuzz-build soak FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
-tests: all $(TEST_BIN) $(CRASH_BIN) $(FUZZ_BIN) $(if $(SAN),,$(O)/fuzz/reads) ## build the test programs
+tests: all $(TEST_BIN) $(CRASH_BIN) $(FUZZ_BIN) $(if $(SAN),,$(O)/fuzz/reads $(O)/crash/images) ## build the test programs
 
 stress-build: all $(STRESS_BIN)
 
@@ -369,6 +370,19 @@ $(O)/traced/%.o: %.c $(O)/.flags
 $(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuzz/memory.o $(O)/tests/fuzz/machine.o $(TRACED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
 
+# And once more for images.c, which is told of each store, those of libc's functions among them. Nothing is inlined that could be a call.
+STORED_OBJ := $(patsubst $(O)/%,$(O)/stored/%,$(DAEMON_OBJ))
+STORED_FLAGS := -fsanitize=thread $(if $(findstring gcc,$(CC)),--param tsan-instrument-func-entry-exit=0) $(NO_WTSAN_GCC) -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset \
+		-include tests/crash/images_pair.h
+IMAGES_WRAP := memset memcpy memmove mmap munmap clone getrandom sd_pid_notify_with_fds sd_notifyf
+
+$(O)/stored/%.o: %.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CC,$(CC) $(ALL_CFLAGS) $(PROG_FLAGS) $(STORED_FLAGS) $(werror) -MMD -MP -c -o $@ $< $(lax))
+
+$(O)/crash/images: $(call objects,$(IMAGES_SRC)) $(STORED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/crash/
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS) $(IMAGES_WRAP:%=-Wl$(comma)--wrap=%),/..,$(DAEMON_LIBS)))
+
 $(O)/tests/check_inject $(O)/tests/check_touch: | $(O)/inject/libheapd.so
 $(O)/tests/check_cycletrace: $(O)/bpf/cycletrace.o
 LDLIBS_check_sample := -Wl,--wrap=heapd_probe_sample -lm
@@ -407,7 +421,7 @@ TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 
 # What scripts among the tests run.
 needs = $(if $(if $T,$(filter $1 check_$1,$T),all),$2)
-TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
+TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,images,$(if $(SAN),,$(O)/crash/images)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
 
 test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) $(TESTS_NEED) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)
@@ -450,7 +464,12 @@ CRASH_STORES_GAPS ?= 99
 CRASH_STORES := $(O)/crash/stores.covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(SUBMAKE) crash-stores && \
-		$(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
+		$(SUBMAKE) crash-images && $(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
+
+IMAGES ?= 1000000
+crash-images: ## of that, memory as it is after each store of a daemon's, and of a recovery's, recovered: IMAGES=1000000
+	$(SUBMAKE) $(JOBS) $(O)/crash/images
+	@$(O)/crash/images $(IMAGES)
 
 crash-stores: ## of that, the daemon, and whether each of its stores has had its death: half an hour
 	@scripts/install-deps check
