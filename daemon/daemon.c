@@ -148,6 +148,9 @@ static int heap_run(struct heap *heap)
 {
 	int r;
 
+	heap_lock(heap);
+	pages_bar_base(heap->pages);
+	heap_unlock(heap);
 	r = supply_run(heap);
 	if (r == 0)
 		r = collector_start(heap, heap->collection->threads);

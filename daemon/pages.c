@@ -115,6 +115,22 @@ void pages_deinit(struct pages *pages)
 	runmap_deinit(&pages->free);
 }
 
+/*
+ * The heap's base is a number that programs have on their stacks, as one that is told what the heap is like: it would hold the object
+ * that lies there. Nothing stands in the ledger of this: each daemon does it anew, and for a heap in which an object lies there it does nothing.
+ */
+void pages_bar_base(struct pages *pages)
+{
+	pages->base_is_barred = runmap_claim(&pages->free, 0, 1) == 0;
+	pages->punched += pages->base_is_barred;
+}
+
+/* Of a chunk, the first page that can ever be free. */
+static uint64_t chunk_begin(const struct pages *pages, uint64_t chunk)
+{
+	return chunk ? chunk * HEAPD_CHUNK_PAGES : pages->base_is_barred;
+}
+
 static int populate(void *at, uint64_t bytes)
 {
 	int r;
@@ -340,8 +356,11 @@ static int take_committed(struct pages *pages, uint64_t n, uint64_t align, uint6
 /* Into the map of free pages again. */
 static void ahead_give(struct pages *pages, const struct pages_ahead *ahead)
 {
-	pages->punched -= HEAPD_CHUNK_PAGES;
-	runmap_give(&pages->free, ahead->commit.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES);
+	uint64_t first = chunk_begin(pages, ahead->commit.chunk),
+		 n = (ahead->commit.chunk + 1) * HEAPD_CHUNK_PAGES - first;
+
+	pages->punched -= n;
+	runmap_give(&pages->free, first, n);
 }
 
 /* Committed here and now, whatever he who began it still does with it. */
@@ -504,9 +523,12 @@ bool pages_are_short(const struct pages *pages, enum pages_who who)
 
 static bool in_hand(struct pages *pages, struct pages_ahead *ahead)
 {
-	if (runmap_claim(&pages->free, ahead->commit.chunk * HEAPD_CHUNK_PAGES, HEAPD_CHUNK_PAGES) < 0)
+	uint64_t first = chunk_begin(pages, ahead->commit.chunk),
+		 n = (ahead->commit.chunk + 1) * HEAPD_CHUNK_PAGES - first;
+
+	if (runmap_claim(&pages->free, first, n) < 0)
 		return false;
-	pages->punched += HEAPD_CHUNK_PAGES;
+	pages->punched += n;
 	ahead->is_on = true;
 	return true;
 }
@@ -565,8 +587,10 @@ bool pages_ahead_end(struct pages *pages, enum pages_who who)
 /* All of it is free, and none of it gone. */
 static bool chunk_is_free(const struct pages *pages, uint64_t chunk)
 {
-	for (uint64_t w = chunk * HOLE_WORDS; w < (chunk + 1) * HOLE_WORDS; w++)
-		if (~pages->free.bits[w] || pages->gone[w])
+	uint64_t barred = chunk_begin(pages, chunk) - chunk * HEAPD_CHUNK_PAGES;
+
+	for (uint64_t w = chunk * HOLE_WORDS; w < (chunk + 1) * HOLE_WORDS; w++, barred = 0)
+		if (~(pages->free.bits[w] | barred) || pages->gone[w])
 			return false;
 	return true;
 }

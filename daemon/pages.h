@@ -45,7 +45,8 @@ struct pages {
 	uint64_t in_spans;  /* pages */
 	uint64_t reserve;   /* chunks that are committed ahead of need, less one */
 	bool was_short;     /* that was not enough, since pages_calm() */
-	uint64_t punched;   /* pages that are taken, in no span: on their way to the system, or from it */
+	uint64_t punched; /* pages that are taken, in no span: on their way to the system, or from it; or for good */
+	bool base_is_barred; /* ... the heap's first one */
 	struct pages_ahead ahead[PAGES_WHO];
 	struct collapser
 		*collapser;  /* by which huge pages are made, by the scavenger's thread alone, which ... */
@@ -57,6 +58,9 @@ struct pages {
 
 int pages_init(struct pages *pages, struct heap *heap);
 void pages_deinit(struct pages *pages);
+
+/* From now on no object begins where the heap does, unless one does so already. */
+void pages_bar_base(struct pages *pages);
 
 /*
  * Takes n committed pages, the first on a multiple of align pages. *zeroed: all of them are known to

@@ -572,9 +572,9 @@ HEAPD_API HEAPD_MUST_USE_ int heapd_wait_fd(heapd_heap *heap, uint32_t *word, ui
 
 /* Bytes unless said otherwise; counts are since the heap was made. Read without asking the daemon. */
 struct heapd_info {
-	size_t size;   /* sizeof(struct heapd_info) */
-	char name[48]; /* of the heap */
-	uint64_t base; /* its first address, the same in every process. On a stack it keeps the object that begins there */
+	size_t size;        /* sizeof(struct heapd_info) */
+	char name[48];      /* of the heap */
+	uint64_t base;      /* its first address, the same in every process. No object begins there */
 	uint64_t heap_size; /* of its address space */
 	uint64_t limit;     /* what may be committed */
 	uint64_t committed;

@@ -20,6 +20,34 @@ START_TEST(unreachable_comes_back)
 }
 END_TEST
 
+static __attribute__((noinline)) heapd_weak *weak_of_the_first(void)
+{
+	heapd_weak *weak = heapd_weak_new(heap, node_new(1, NULL));
+
+	ck_assert_msg(weak != NULL, "%s", heapd_error());
+	return weak;
+}
+
+/* What a program is told of the heap, and has on its stack, is no pointer to the object that it made first. */
+START_TEST(the_heap_s_base_holds_nothing)
+{
+	struct heapd_info info = HEAPD_SIZED(info);
+	volatile uint64_t base;
+	heapd_weak *weak;
+
+	ck_call(heapd_get_info(heap, &info));
+	base = info.base;
+	weak = weak_of_the_first();
+	ck_assert_ptr_nonnull(heapd_weak_get(weak, struct node));
+	for (unsigned i = 0; i < 20000; i++) /* no slab that is in somebody's hands */
+		node_new(2, NULL);
+	collect();
+	collect();
+	ck_assert_uint_eq(base, heap->t.base);
+	ck_assert_ptr_null(heapd_weak_get(weak, struct node));
+}
+END_TEST
+
 /* Each way to hold an object; what it gives back is what holds it, if that is not a local variable of the test. */
 static void *holder;
 
@@ -434,6 +462,7 @@ int main(void)
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
 	tcase_add_test(roots, unreachable_comes_back);
+	tcase_add_test(roots, the_heap_s_base_holds_nothing);
 	tcase_add_loop_test(roots, each_root_holds, 0, WAYS);
 	tcase_add_test(roots, a_stack_holds);
 	tcase_add_test(roots, pins_and_roots_let_go);
