@@ -313,14 +313,15 @@ static uint64_t work(struct supply *supply)
 	bool busy;
 
 	supply->nap = NAP_NS;
+	/* First: a ring that is filled for somebody now is not to shrink to what the last second says before he has taken it. */
+	if (now - supply->last_tick > SUPPLY_SECOND_NS)
+		tick(supply);
 	serve_all(supply, now);
 	takers_round(supply, now);
 	now = clock_ns(); /* never before a time that was noted on the way */
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;
 	if (busy && now - supply->last_harvest > HARVEST_NS)
 		harvest_some(supply, now);
-	if (now - supply->last_tick > SUPPLY_SECOND_NS)
-		tick(supply);
 	supply_look_at_pace(supply);
 	/* Who has counted something rings: of no use to anybody else, a round is for that. */
 	if (!busy || now - supply->last_misfree > MISFREE_NS) {
