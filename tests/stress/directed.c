@@ -22,51 +22,58 @@
 #include "client/client.h"
 #include "scene.h"
 
-static const struct {
+struct scenario {
 	const char *name;
 	void (*run)(struct scene *s);
 	bool hardened;
-} scenarios[] = {
-	{ "one_round", one_round, false },
-	{ "rings_emptied_late", rings_emptied_late, false },
-	{ "newcomers_unseen", newcomers_unseen, false },
-	{ "no_insertion_shade", no_insertion_shade, false },
-	{ "no_last_pass", no_last_pass, false },
-	{ "push_in_cycle", push_in_cycle, false },
-	{ "harvest_in_cycle", harvest_in_cycle, false },
-	{ "newborn_by_slab", newborn_by_slab, false },
-	{ "newborn_early", newborn_early, false },
-	{ "newborns_reused", newborns_reused, false },
-	{ "handed_back_unnoted", handed_back_unnoted, false },
-	{ "lost_install_unseen", lost_install_unseen, false },
-	{ "withdrawn_unlocked", withdrawn_unlocked, false },
-	{ "unclaimed", unclaimed, true },
-	{ "unclaimed_in_cycle", unclaimed_in_cycle, true },
+	int (*other)(void *scene);       /* by another process, forked before the heap is attached */
+	void (*before)(struct scene *s); /* in this one, likewise */
+};
+
+static const struct scenario scenarios[] = {
+	{ "one_round", one_round, .hardened = false },
+	{ "rings_emptied_late", rings_emptied_late, .hardened = false },
+	{ "newcomers_unseen", newcomers_unseen, .other = newcomers_unseen_other },
+	{ "no_insertion_shade", no_insertion_shade, .hardened = false },
+	{ "no_last_pass", no_last_pass, .hardened = false },
+	{ "push_in_cycle", push_in_cycle, .hardened = false },
+	{ "harvest_in_cycle", harvest_in_cycle, .hardened = false },
+	{ "newborn_by_slab", newborn_by_slab, .hardened = false },
+	{ "newborn_early", newborn_early, .hardened = false },
+	{ "newborns_reused", newborns_reused, .hardened = false },
+	{ "handed_back_unnoted", handed_back_unnoted, .hardened = false },
+	{ "lost_install_unseen", lost_install_unseen, .hardened = false },
+	{ "withdrawn_unlocked", withdrawn_unlocked, .hardened = false },
+	{ "dead_forgotten", dead_forgotten, .other = dead_forgotten_other },
+	{ "standing_ignored", standing_ignored, .before = standing_ignored_before },
+	{ "unclaimed", unclaimed, .hardened = true },
+	{ "unclaimed_in_cycle", unclaimed_in_cycle, .hardened = true },
 };
 
 /* In a process of its own. */
-static void scenario_run(const char *name, void (*run)(struct scene *s), bool hardened)
+static void scenario_run(const struct scenario *scenario)
 {
 	const char *const settings[] = { "heap.test.GCPercent=10000", "heap.test.GCInterval=off",
-					 hardened ? "heap.test.Hardened=yes" : NULL, NULL };
+					 scenario->hardened ? "heap.test.Hardened=yes" : NULL, NULL };
 	static struct scene s;
 	uint64_t began = fixture_now_ns();
-	pid_t newcomer = 0;
 
 	steps_make(&s);
 	fixture_start(&s.fixture, settings);
-	if (run == newcomers_unseen)
-		newcomer = fixture_client_fork(newcomers_unseen_other, &s);
+	if (scenario->other)
+		s.other_pid = fixture_client_fork(scenario->other, &s);
+	if (scenario->before)
+		scenario->before(&s);
 	must(heapd_attach(&s.heap, FIXTURE_HEAP, NULL));
 	shapes_define(&s);
-	run(&s);
-	if (newcomer)
-		fixture_wait(newcomer, 0);
+	scenario->run(&s);
+	if (s.other_pid)
+		fixture_wait(s.other_pid, 0);
 	check_clean(&s);
 	must(heapd_detach(s.heap));
 	fixture_wait(fixture_client_fork(stress_bound, NULL), 0);
 	fixture_stop(&s.fixture);
-	printf("%.1f s: %s: all is well\n", (double)(fixture_now_ns() - began) / 1e9, name);
+	printf("%.1f s: %s: all is well\n", (double)(fixture_now_ns() - began) / 1e9, scenario->name);
 }
 
 static bool is_named(const char *name, char **names)
@@ -89,7 +96,7 @@ int main(int argc, char **argv)
 			continue;
 		pid_t pid = fork();
 		if (pid == 0) {
-			scenario_run(scenarios[i].name, scenarios[i].run, scenarios[i].hardened);
+			scenario_run(&scenarios[i]);
 			exit(0);
 		}
 		if (pid < 0 || waitpid(pid, &status, 0) != pid)

@@ -38,6 +38,7 @@ struct scene {
 	heapd_type *cells;
 	struct cell *root;
 	pthread_t collector, conductor;
+	pid_t other_pid; /* of another process, which is waited for in the end; 0: there is none */
 	uint32_t main_tid;
 	uintptr_t disguised; /* an object's address */
 	struct cell *others[2];
@@ -107,6 +108,11 @@ void newborns_reused(struct scene *s); /* none: it has to be so */
 /* frees.c, in a hardened heap: */
 void unclaimed(struct scene *s);
 void unclaimed_in_cycle(struct scene *s);
+/* deaths.c: */
+void dead_forgotten(struct scene *s);
+int dead_forgotten_other(void *scene); /* as newcomers_unseen_other */
+void standing_ignored(struct scene *s);
+void standing_ignored_before(struct scene *s); /* before the heap is attached */
 /* movingslabs.c: */
 void handed_back_unnoted(struct scene *s);
 void lost_install_unseen(struct scene *s);
