@@ -36,7 +36,13 @@ static inline void futex_wait(const uint32_t *word, uint32_t expected, uint64_t 
 	syscall(SYS_futex, word, FUTEX_WAIT, expected, &ts, NULL, 0);
 }
 
+/* The n that have waited longest. */
+static inline void futex_wake(const uint32_t *word, int n)
+{
+	syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+}
+
 static inline void futex_wake_all(const uint32_t *word)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	futex_wake(word, INT_MAX);
 }

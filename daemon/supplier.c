@@ -96,12 +96,19 @@ void supply_scrape(struct supply *supply, uint32_t class)
 	}
 }
 
+/*
+ * Wakes as many as there is something for: of a hundred threads that wait, all others would look, find nothing and fall asleep
+ * again. Who was not woken is by the next event, since whoever takes what there is asks for more; and if one that was
+ * woken dies of it, the others look by themselves when their step of waiting is over. A ring that is empty now is refused to all.
+ */
 static void ring_event(struct supply *supply, uint32_t class)
 {
+	const struct ledger_ring *ring = &supply->ledger.rings[class];
 	uint32_t *event = &supply->heap->t.rings[class].event;
+	uint64_t entries = ring->tail - ring->head;
 
 	HEAPD_STORE_RELEASE(event, *event + 1);
-	futex_wake_all(event);
+	futex_wake(event, entries ? (int)entries : INT_MAX);
 }
 
 void supply_refused(struct heap *heap, uint32_t class, uint64_t bytes)
