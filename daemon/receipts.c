@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the receipts, and a marker of its own to count with.
+ * Owns the receipts, and a marker of its own to count with. The main thread adds receipts and reads them, the collector's thread counts: the
+ * places and the greatest number are under heap->lock, whatever else there is, is the collector's alone.
  *
  * Which objects only the dead kept. When a cycle has marked, what has no mark is what nobody alive can reach. So a second
  * marker takes a copy of the mark words, begins with the words that the dead held, and goes on along the pointers: what it
@@ -348,10 +349,11 @@ static void marks_copy(struct heap *heap, struct receipts *r)
 static bool place_take(struct heap *heap, struct place *taken)
 {
 	struct receipts *r = heap->receipts;
-	uint64_t number = r->last > HEAPD_RECEIPTS_KEPT ? r->last - HEAPD_RECEIPTS_KEPT + 1 : 1;
 	bool found = false;
+	uint64_t number;
 
 	heap_lock(heap);
+	number = r->last > HEAPD_RECEIPTS_KEPT ? r->last - HEAPD_RECEIPTS_KEPT + 1 : 1;
 	for (; number <= r->last && !found; number++) {
 		struct place *place = &r->places[number % HEAPD_RECEIPTS_KEPT];
 
