@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT */
-/* A process that holds the lock of a file's inode for good: it writes to it out of memory that it never provides. */
+/*
+ * A process that holds the lock of a file's inode for good: it writes to it out of memory that it never provides. A child of its own tells when:
+ * a thread cannot be made in the child of a process with several, where AddressSanitizer may have been forked with a lock held.
+ */
 #ifndef HEAPD_TESTS_STUCK_H
 #define HEAPD_TESTS_STUCK_H
 
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -19,11 +22,11 @@ struct stuck {
 };
 
 /* The fault comes while the lock is held, and is not answered. */
-static inline void *stuck_tell(void *arg)
+static inline void stuck_tell(const struct stuck *s)
 {
-	const struct stuck *s = arg;
 	struct uffd_msg fault;
 
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if (read(s->faults, &fault, sizeof(fault)) == (ssize_t)sizeof(fault) && write(s->tell, "h", 1) == 1)
 		pause();
 	_exit(1);
@@ -36,11 +39,13 @@ static inline void stuck_hold(int fd, off_t at, int tell)
 	void *never = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	struct uffdio_register r = { .range = { (unsigned long)never, 4096 },
 				     .mode = UFFDIO_REGISTER_MODE_MISSING };
-	pthread_t thread;
+	pid_t teller;
 
 	if (s.faults < 0 || ioctl(s.faults, UFFDIO_API, &api) < 0 ||
-	    ioctl(s.faults, UFFDIO_REGISTER, &r) < 0 || pthread_create(&thread, NULL, stuck_tell, &s))
+	    ioctl(s.faults, UFFDIO_REGISTER, &r) < 0 || (teller = fork()) < 0)
 		_exit(1);
+	if (teller == 0)
+		stuck_tell(&s);
 	if (pwrite(fd, never, 4096, at) < 0)
 		_exit(1);
 	_exit(0);
