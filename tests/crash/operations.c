@@ -482,4 +482,4 @@ const unsigned scene_noperations = sizeof(scene_operations) / sizeof(scene_opera
 
 const struct operation *const more_operations[] = { varieties, answers, supplies,      attachments, absences,
 						    heapless,  events,  overwrites,    corners,     limits,
-						    strangers, lengths, refusals_more, NULL };
+						    strangers, lengths, refusals_more, rarities,    NULL };

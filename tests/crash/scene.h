@@ -101,7 +101,7 @@ extern const unsigned scene_noperations;
 
 /* Those that only deaths are tried in; each table ends with one that has no name. */
 extern const struct operation varieties[], answers[], supplies[], attachments[], absences[], heapless[],
-	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[];
+	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[], rarities[];
 extern const struct operation *const more_operations[];
 
 struct board *board_make(void);

@@ -131,6 +131,8 @@ static void types_wrong(struct scene *s)
 	d.name = "";
 	use(heapd_type_define_desc(s->heap, &d));
 	use(heapd_type_find(s->heap, NULL));
+	sink += (uint64_t)heapd_type_watch_dead(NULL);
+	use(heapd_type_next_dead(NULL));
 	use(heapd_new_array(s->flexibles, struct flexible, 2));
 	use(heapd_new_flex(s->nodes, struct flexible, tail, 2));
 }

@@ -8,6 +8,7 @@
 #include <err.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "traps.h"
@@ -114,7 +115,8 @@ static void straight_all(struct trial *run, struct traps *traps, enum barrier ba
 	};
 
 	for (unsigned i = 0; (w.did = wander_nth(i)); i++)
-		if (wander_may(&w, w.did))
+		if (wander_may(&w, w.did) &&
+		    (!run->options.only || strcmp(run->options.only, w.did->name) == 0))
 			straight(run, traps, &w);
 	staller_end(staller);
 }
@@ -127,8 +129,7 @@ void wanderers_all(struct trial *run)
 	for (size_t i = 0; run->options.wanderer && i < run->library.ninstructions; i++)
 		run->library.instructions[i].covered = true;
 	traps_load(&traps, &run->library);
-	for (unsigned barrier = 0; !run->options.wanderer && !run->options.only && barrier < BARRIERS;
-	     barrier++)
+	for (unsigned barrier = 0; !run->options.wanderer && barrier < BARRIERS; barrier++)
 		straight_all(run, &traps, (enum barrier)barrier);
 	for (unsigned n = 0; n < run->options.wander; n += run->options.batch) {
 		uint64_t before = run->count.kills, late = run->count.missed;
