@@ -374,7 +374,7 @@ $(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuz
 STORED_OBJ := $(patsubst $(O)/%,$(O)/stored/%,$(DAEMON_OBJ))
 STORED_FLAGS := -fsanitize=thread $(if $(findstring gcc,$(CC)),--param tsan-instrument-func-entry-exit=0) $(NO_WTSAN_GCC) -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset \
 		-include tests/crash/images_pair.h
-IMAGES_WRAP := memset memcpy memmove mmap munmap clone getrandom sd_pid_notify_with_fds sd_notifyf
+IMAGES_WRAP := memset memcpy memmove mmap munmap __clone getrandom sd_pid_notify_with_fds sd_notifyf
 
 $(O)/stored/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)
@@ -477,7 +477,9 @@ crash-stores: ## of that, the daemon, and whether each of its stores has had its
 	@rm -f $(CRASH_STORES)
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for round in 1 2 3; do \
 		$(O)/crash/stores --again 12 --cover $(CRASH_STORES) --sites $(CRASH_STORES).all || exit; \
-	done; tests/crash/gaps $(HEAPD) $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all
+	done; $(O)/crash/images --places $(O)/crash/images.places 100000 || exit; \
+	tests/crash/gaps $(HEAPD) $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all \
+		$(O)/crash/images $(O)/crash/images.places
 
 crash-clients: ## of that, clients killed, and whether every instruction of the library has had its death
 	@scripts/install-deps check

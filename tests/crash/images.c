@@ -168,11 +168,14 @@ static void round_of(uint64_t seed)
 	back(n);
 	run.noted += n;
 	for (uint64_t k = n + 1; k-- > 0;) {
-		/* Each has a heap made anew. */
-		if (k < begin && (k + seed) % MAKINGS)
+		uint64_t which = k < begin ? (k + seed) % MAKINGS : 1;
+
+		/* Each has a heap made anew: one in so many, and the one before it. */
+		if (which > 1)
 			continue;
 		back(k);
-		note_place(k);
+		if (which)
+			note_place(k);
 		image(k, k < begin);
 	}
 	back(0);

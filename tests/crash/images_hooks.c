@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -200,13 +201,16 @@ int __wrap_munmap(void *at, size_t bytes)
 	return maps_leave(at, bytes) ? 0 : __real_munmap(at, bytes);
 }
 
-/* The process that punches (punch.c): what it takes away page by page is taken away here, so that each step is on the tape. */
-int __real_clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...);
-int __wrap_clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...)
+/*
+ * The process that punches (punch.c; where the compiler is asked for -fsanitize=thread the function is called so): what it takes away page by page is taken away here, so that each step is on the tape; and it
+ * has come back when its daemon goes on, however busy the machine is.
+ */
+int __real___clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...);
+int __wrap___clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...)
 {
 	const struct punch *punch = arg;
 	va_list args;
-	int *pidfd;
+	int *pidfd, r;
 
 	va_start(args, arg);
 	pidfd = va_arg(args, int *);
@@ -218,7 +222,10 @@ int __wrap_clone(int (*run)(void *arg), void *stack, int flags, void *arg, ...)
 			if (words[w])
 				tape_store(&words[w], 0, 8);
 	}
-	return __real_clone(run, stack, flags, arg, pidfd);
+	r = __real___clone(run, stack, flags, arg, pidfd);
+	if (r >= 0)
+		poll(&(struct pollfd){ .fd = *pidfd, .events = POLLIN }, 1, -1);
+	return r;
 }
 
 ssize_t __real_getrandom(void *at, size_t n, unsigned flags);

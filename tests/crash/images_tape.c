@@ -43,7 +43,7 @@ struct file {
 	int fd;
 	char *memory; /* a mapping of our own */
 	uint64_t bytes;
-	uint64_t from; /* the place on the tape at which it came */
+	uint64_t from; /* the tape goes back below this: it is gone; of the first one, which stays, 0 */
 };
 
 struct entry {
@@ -104,7 +104,9 @@ void tape_file(int fd, uint64_t bytes)
 
 	if (find_file(fd) >= 0)
 		return;
-	*file = (struct file){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST), .bytes = bytes, .from = tape.n };
+	*file = (struct file){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST),
+			       .bytes = bytes,
+			       .from = file == tape.files ? 0 : tape.n + 1 };
 	if (file->fd < 0 || fstat(fd, &s) < 0)
 		err(1, "a memory file");
 	file->memory =
@@ -220,7 +222,19 @@ void tape_event(const void *place)
 void tape_store(volatile void *at, uint64_t value, unsigned bytes)
 {
 	tape_note(at, bytes, tape_program());
-	memcpy((void *)(uintptr_t)at, &value, bytes);
+	switch (bytes) {
+	case 1:
+		*(volatile uint8_t *)at = (uint8_t)value;
+		break;
+	case 2:
+		*(volatile uint16_t *)at = (uint16_t)value;
+		break;
+	case 4:
+		*(volatile uint32_t *)at = (uint32_t)value;
+		break;
+	default:
+		*(volatile uint64_t *)at = value;
+	}
 }
 
 uint64_t tape_at(void)

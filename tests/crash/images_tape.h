@@ -12,7 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A memory file is on the tape from now on, whatever address it has in the daemon, until the tape goes back. The descriptor stays the caller's. */
+/* A memory file is on the tape from now on, whatever address it has in the daemon, until the tape goes back; the first one stays. The descriptor stays the caller's. */
 void tape_file(int fd, uint64_t bytes);
 
 /* So many bytes at that address are the file's, from its beginning on; they are not any more. What is no file of the tape's is ignored. */
@@ -26,7 +26,7 @@ void tape_note_pair(const volatile void *at, const void *place);
 /* A moment that is none of memory: what outlives a daemon has changed otherwise. */
 void tape_event(const void *place);
 
-/* What a client stores; up to eight bytes. */
+/* What a client stores: a word of one, two, four or eight bytes. */
 void tape_store(volatile void *at, uint64_t value, unsigned bytes);
 #define TAPE_SET(word, value) tape_store(&(word), (uint64_t)(value), sizeof(word))
 

@@ -245,8 +245,26 @@ static void collect(struct work *work)
 	cycle_deinit(&cycle);
 }
 
+/* What was much for a moment goes back to the system, in the second of two looks. */
 static void scavenge(struct work *work)
 {
+	const uint32_t leaf = HEAPD_TYPE_LEAF * HEAPD_SIZECLASS_TOTAL + HEAPD_SIZECLASS_LARGE;
+	unsigned i = work_somebody(work);
+	uint64_t object = 0, bytes = 1 + work_draw(work) % (8 * MIB);
+	bool zeroed;
+
+	if (i == WORLD_CLIENTS)
+		return;
+	TAPE_SET(work->clients.w->hands, 1);
+	if (supply_large(work_heap_of(work), leaf, bytes, 8, work->clients.sessions[i]->index, &object,
+			 &zeroed) == 0) {
+		client_own(&work->clients, object);
+		TAPE_SET(*(uint64_t *)(uintptr_t)(object + work_draw(work) % bytes / 8 * 8), 1);
+	}
+	TAPE_SET(work->clients.w->hands, 0);
+	clients_hold(work_heap_of(work), work->clients.sessions[i]->index, 0);
+	if (object)
+		client_free(&work->clients, i, object);
 	supply_sync(work_heap_of(work));
 	for (unsigned n = 0; n < 2; n++)
 		scavenger_look(work_heap_of(work));
