@@ -458,11 +458,20 @@ static uint64_t reserve_pages(const struct pages *pages)
 	return (1 + pages->reserve) * HEAPD_CHUNK_PAGES;
 }
 
+static void ring(struct pages *pages)
+{
+	if (!__atomic_exchange_n(&pages->bell, 1, __ATOMIC_SEQ_CST))
+		futex_wake_all(&pages->bell);
+}
+
 void pages_calm(struct pages *pages)
 {
 	if (!pages->was_short)
 		pages->reserve /= 2;
 	pages->was_short = false;
+	/* What was in use a second ago may be free. */
+	if (pages->collapser && !pages->collapse_fails && pages->huge_chunks < pages->committed_chunks)
+		ring(pages);
 }
 
 /* Free pages that are there. */
@@ -633,10 +642,8 @@ void pages_scavenged(struct pages *pages, struct collapser *collapser)
 
 void pages_ring(struct pages *pages)
 {
-	if (!pages->collapser || !pages_are_short(pages, PAGES_SCAVENGER) ||
-	    __atomic_exchange_n(&pages->bell, 1, __ATOMIC_SEQ_CST))
-		return;
-	futex_wake_all(&pages->bell);
+	if (pages->collapser && pages_are_short(pages, PAGES_SCAVENGER))
+		ring(pages);
 }
 
 /* Free, and either gone or found idle, all of it. */

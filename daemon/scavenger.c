@@ -10,7 +10,8 @@
  * What is committed ahead of need stays; and so does a huge page, unless half of it has been idle (pages.c).
  *
  * The same thread makes huge pages, ahead of need and of chunks that are free, since the kernel can take its time with those, too, and this is
- * the thread that nobody waits for. It is woken for that by a bell of the page heap's; once a second it looks by itself.
+ * the thread that nobody waits for. It is woken for that by a bell of the page heap's, and looks by itself at ever longer intervals: what is in
+use then may be free later, and a heap that nobody uses is to wake nobody.
  */
 #include "scavenger.h"
 
@@ -26,13 +27,15 @@
 #include "pages.h"
 #include "spans.h"
 
-#define LOOK_HUGE_NS UINT64_C(1000000000) /* between two looks for chunks that can become huge pages */
+#define LOOK_HUGE_NS \
+	UINT64_C(100000000) /* between two looks for chunks that can become huge pages, at first */
 
 struct scavenger {
 	struct heap *heap;
 	struct collapser collapser;
 	pthread_t thread;
 	uint64_t period; /* ns between two looks */
+	uint64_t look;   /* ... for chunks that can become huge pages */
 	bool stop;
 };
 
@@ -137,17 +140,27 @@ static bool is_stopped(struct scavenger *s)
 	return HEAPD_LOAD_ACQUIRE(&s->stop);
 }
 
+/* Until the bell rings, and for so long at most. */
+static void await_bell(struct scavenger *s, uint64_t ns)
+{
+	uint32_t *bell = &s->heap->pages->bell;
+
+	futex_wait(bell, 0, ns < s->look ? ns : s->look);
+	if (__atomic_exchange_n(bell, 0, __ATOMIC_SEQ_CST))
+		s->look = LOOK_HUGE_NS;
+	else if (s->look < s->period)
+		s->look *= 2;
+}
+
 /* Asleep, but for huge pages; true if it is to go on. */
 static bool rest(struct scavenger *s, uint64_t ns)
 {
-	uint32_t *bell = &s->heap->pages->bell;
 	uint64_t until = clock_ns() + ns, now;
 
 	while (!is_stopped(s) && (now = clock_ns()) < until) {
 		while (!is_stopped(s) && make_huge(s->heap))
 			;
-		futex_wait(bell, 0, until - now < LOOK_HUGE_NS ? until - now : LOOK_HUGE_NS);
-		__atomic_exchange_n(bell, 0, __ATOMIC_SEQ_CST);
+		await_bell(s, until - now);
 	}
 	return !is_stopped(s);
 }
@@ -214,6 +227,7 @@ int scavenger_start_every(struct heap *heap, uint64_t period_ns)
 		return -ENOMEM;
 	s->heap = heap;
 	s->period = period_ns;
+	s->look = LOOK_HUGE_NS;
 	collapser_init(&s->collapser, heap->t.base, heap->geometry.size);
 	if (heap->t.directory->huge == HEAPD_HUGE_AUTO) {
 		collapser_start(&s->collapser); /* or when there is a question */
