@@ -5,6 +5,9 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -227,6 +230,38 @@ static void noted(struct scene *s)
 	}
 }
 
+/* A root that there is not is made, with another one at it who sets it and clears it; scene_clear() empties it. */
+static const char *root_name(void)
+{
+	static char name[16];
+
+	snprintf(name, sizeof(name), "made %d", getpid() % SCENE_MADE);
+	return name;
+}
+
+static void *set_and_clear(void *scene)
+{
+	struct scene *s = scene;
+
+	for (;;) {
+		sink += (uint64_t)heapd_root_set(s->heap, root_name(), s->object);
+		sink += (uint64_t)heapd_root_set(s->heap, root_name(), NULL);
+	}
+	return NULL;
+}
+
+static void root_made(struct scene *s)
+{
+	pthread_t thread;
+
+	for (unsigned i = 0; i < 40; i++) {
+		use(heapd_root(s->heap, root_name(), struct node, s->nodes));
+		sink += (uint64_t)heapd_root_set(s->heap, root_name(), NULL);
+		if (i == 1 && pthread_create(&thread, NULL, set_and_clear, s) != 0)
+			_exit(2);
+	}
+}
+
 /* Allocating and freeing ------------------------------------------------------------------------------------------------------ */
 
 static void unlook(void)
@@ -275,7 +310,11 @@ static void sizes(struct scene *s)
 static void prepare_scattered(struct scene *s)
 {
 	static void *kept[1200];
+	cpu_set_t set;
 
+	CPU_ZERO(&set);
+	CPU_SET(s->cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
 	for (unsigned i = 0; i < 1200; i++)
 		kept[i] = heapd_alloc(s->heap, i % 2 ? 80 : 208);
 	s->arena = (heapd_arena *)(void *)kept;
@@ -289,6 +328,16 @@ static void scattered(struct scene *s)
 	for (unsigned round = 0; round < 4; round++)
 		for (unsigned i = round; i < 1200; i += 4)
 			heapd_free(kept[(i * 263ul) % 1200]);
+}
+
+/* One slab after the other. */
+static void freed_in_turn(struct scene *s)
+{
+	void **kept = (void **)(void *)s->arena;
+
+	for (unsigned way = 0; way < 2; way++)
+		for (unsigned i = way; i < 1200; i += 2)
+			heapd_free(kept[i]);
 }
 
 /* Behind the last slot of a span, in what is left of its pages. */
@@ -368,7 +417,7 @@ static void prepare_told_later(struct scene *s)
 {
 	prepare_fields(s);
 	sink += (uint64_t)heapd_event_fd(s->heap);
-	calls_fail(CALL_EVENTFD, 2, 1, EMFILE);
+	calls_fail(CALL_EVENTFD, 1 + (unsigned)getpid() % 3, 1, EMFILE);
 }
 
 /* Much to read on a stack, in a handler that takes its time. */
@@ -402,6 +451,28 @@ static void prepare_deep(struct scene *s)
 	usleep(10000);
 }
 
+/* A child that answers nobody holds up the scan, for which the agent has read this thread's stack. */
+static void offline_scanned(struct scene *s)
+{
+	pid_t pid = fork();
+	sigset_t all;
+
+	if (pid == 0) {
+		sigfillset(&all);
+		pthread_sigmask(SIG_BLOCK, &all, NULL);
+		usleep(200000);
+		_exit(0);
+	}
+	heapd_thread_offline(s->heap);
+	usleep(5000);
+	sink += (uint64_t)heapd_collect_start(s->heap);
+	usleep(40000);
+	heapd_thread_online(s->heap);
+	use(heapd_alloc(s->heap, 64));
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
 /* It is detached while others of its threads answer. */
 static void detach_amid(struct scene *s)
 {
@@ -425,6 +496,9 @@ const struct operation rarities[] = {
 	OPERATION("looked-away", prepare_looked_at, looked_away, IN_MAIN, ONCE),
 	OPERATION("sizes", NULL, sizes, IN_MAIN, ONCE),
 	OPERATION("scattered", prepare_scattered, scattered, IN_MAIN, ONCE),
+	OPERATION("in-turn", prepare_scattered, freed_in_turn, IN_MAIN, ONCE),
+	OPERATION("root-made", prepare_fields, root_made, IN_MAIN, ONCE),
+	OPERATION("offline-scanned", prepare_fields, offline_scanned, IN_MAIN, ONCE),
 	OPERATION("free-gaps", NULL, free_gaps, IN_MAIN, ONCE),
 	OPERATION("unmet", prepare_unmet, unmet, IN_MAIN, ONCE),
 	OPERATION("mourning", prepare_mourning, mourning, IN_MAIN, ONCE),

@@ -139,6 +139,12 @@ void scene_clear(struct scene *s)
 		snprintf(name, sizeof(name), "crash %u", i);
 		heapd_root_set(s->heap, name, NULL);
 	}
+	/* To set one that there is not would make it, of no type. */
+	for (unsigned i = 0; i < SCENE_MADE; i++) {
+		snprintf(name, sizeof(name), "made %u", i);
+		if (heapd_root_get(s->heap, name, NULL))
+			heapd_root_set(s->heap, name, NULL);
+	}
 	/* There is none of that name; but those whose time has passed end with the question. */
 	if (heapd_ticket_take(s->heap, "none"))
 		errx(1, "a ticket that nobody issued was taken");

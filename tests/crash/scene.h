@@ -26,6 +26,7 @@ struct flexible {
 
 #define SCENE_NODES  16u
 #define SCENE_GUARDS 64u
+#define SCENE_MADE   4   /* named roots "made 0" and so on, which an operation makes */
 #define SCENE_RING   64u /* nodes of the witness's */
 
 /* The named root: everything that lives on between the kills hangs on it. */
