@@ -246,6 +246,7 @@ static void *set_and_clear(void *scene)
 	for (;;) {
 		sink += (uint64_t)heapd_root_set(s->heap, root_name(), s->object);
 		sink += (uint64_t)heapd_root_set(s->heap, root_name(), NULL);
+		usleep(2000);
 	}
 	return NULL;
 }
@@ -254,7 +255,7 @@ static void root_made(struct scene *s)
 {
 	pthread_t thread;
 
-	for (unsigned i = 0; i < 40; i++) {
+	for (unsigned i = 0; i < 4; i++) {
 		use(heapd_root(s->heap, root_name(), struct node, s->nodes));
 		sink += (uint64_t)heapd_root_set(s->heap, root_name(), NULL);
 		if (i == 1 && pthread_create(&thread, NULL, set_and_clear, s) != 0)
