@@ -179,7 +179,8 @@ static int answer_sync(struct session *session, struct heapd_message *m, struct 
 	struct heap *heap = session->heap;
 
 	(void)why;
-	m->collect.finished = supply_sync(heap) < 0 ? heap->t.directory->cycle.finished + 1 : 0;
+	m->collect.finished = supply_sync(heap) < 0 ? HEAPD_READ_ONCE(heap->t.directory->cycle.finished) + 1
+						    : 0;
 	return 0;
 }
 
