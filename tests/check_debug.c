@@ -2,6 +2,7 @@
 /* HEAPD_DEBUG: programs that break a rule are told so, with object, type and place; those that break none hear nothing. */
 #include "collected.h"
 #include "numbers.h"
+#include "slowness.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -169,7 +170,8 @@ static struct node *many_make(void)
 
 /*
  * Swaps until enough cycles have passed, or something is heard; what is pointed to stays whole. At a pace: an object that is
- * moved plainly once by the marker's back, and once more by the audit's, is lost.
+ * moved plainly once by the marker's back, and once more by the audit's, is lost. As
+ * many swaps to a cycle where all is slow.
  */
 static void swap_much(struct node *many, void (*how)(struct node *a, struct node *b), uint64_t cycles)
 {
@@ -183,7 +185,7 @@ static void swap_much(struct node *many, void (*how)(struct node *a, struct node
 			how(a, b);
 			ck_assert_uint_lt(a->next->number, MANY);
 		}
-		usleep(20);
+		usleep((useconds_t)(20 * slowness()));
 		heapd_thread_offline(heap);
 		heapd_thread_online(heap);
 	}
