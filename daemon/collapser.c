@@ -15,6 +15,7 @@
 #include "collapser.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <sys/mman.h>
@@ -121,7 +122,10 @@ void collapser_init(struct collapser *collapser, uint64_t base, uint64_t size)
 	*collapser = (struct collapser){ .base = base, .size = size, .fd = -1 };
 }
 
-/* As fork(), but that nothing of the C library's is told, and nobody is sent a signal when it ends. */
+/*
+ * As fork(), but that nothing of the C library's is told, and nobody is sent a signal when it ends. Nor does it belong to whoever traces us,
+ * who would have to wait for it before we can.
+ */
 static pid_t part(const struct collapser *c, int fd)
 {
 	long rseq = (long)(uintptr_t)__builtin_thread_pointer() + __rseq_offset;
@@ -130,7 +134,7 @@ static pid_t part(const struct collapser *c, int fd)
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	pid = syscall(SYS_clone, 0, 0, 0, 0, 0);
+	pid = syscall(SYS_clone, CLONE_UNTRACED, 0, 0, 0, 0);
 	if (pid == 0)
 		serve(fd, c->base, c->size, rseq, __rseq_size ? RSEQ_BYTES : 0);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
