@@ -19,7 +19,8 @@
 #include "say.h"
 #include "summary.h"
 
-#define CHECKS_MAX 3
+#define CHECKS_MAX  3
+#define COLLECTIONS 4
 
 static const char *const default_directories[] = { "/usr/share/doc", "/usr/include" };
 
@@ -70,7 +71,8 @@ static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
 
 /*
  * What the dead and the updates left behind goes: the chains lose what is obsolete, then two collections; what was
- * supplied while the first ran is the second's. Done before answers are compared, so that they show that nothing
+ * supplied while the first ran is the second's. Two more are for slabs that processors have current: they are left alone until nobody has
+ * allocated from them for two collections. Done before answers are compared, so that they show that nothing
  * else went.
  */
 static int collect(heapd_heap *heap, struct index *index)
@@ -78,7 +80,7 @@ static int collect(heapd_heap *heap, struct index *index)
 	int r = 0;
 
 	postings_prune(index, index->buckets->mask + 1);
-	for (int i = 0; i < 2 && r == 0; i++)
+	for (unsigned i = 0; i < COLLECTIONS && r == 0; i++)
 		r = heapd_collect(heap);
 	return r == -ENOTSUP ? 0 : r < 0 ? say_heapd_error(r, "cannot collect") : 0;
 }
