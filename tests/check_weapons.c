@@ -488,15 +488,10 @@ START_TEST(other_heap_is_safe)
 	for (unsigned i = 0; i < ATTACKERS; i++)
 		pids[WORKERS + i] = fixture_client_fork(destroy_all, NULL);
 	for (unsigned i = 0; i < 3; i++) {
-		uint64_t begin = fixture_now_ns();
-
 		turns = board->turns[0];
-		usleep(ROUND_MS * 1000);
+		usleep((useconds_t)(ROUND_MS * 1000 * slowness()));
 		ck_assert_int_eq(fixture_kept_daemon(&f), before);
-		while (board->turns[0] == turns) {
-			ck_assert_uint_lt(fixture_now_ns() - begin, WAIT_NS);
-			usleep(1000);
-		}
+		ck_assert_uint_gt(board->turns[0], turns);
 		ck_assert_int_eq(fixture_verify(&f, FIXTURE_HEAP), 0);
 		/* Faults that it finds are the attackers'; that it comes to its end is ours. */
 		ck_assert_int_ge(fixture_verify(&f, "odd"), 0);
