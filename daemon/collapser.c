@@ -28,13 +28,6 @@
 #include "alone.h"
 #include "heapd/layout.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define PAGE       4096ul
 #define STACK      (64ul << 10) /* that the process has of the thread's that made it, to both sides */
 #define RUNS_IN    "heapd_collapser"

@@ -8,7 +8,16 @@
 #define HEAPD_DAEMON_COLLAPSER_H
 
 #include <stdint.h>
+#include <sys/mman.h>
 #include <sys/types.h>
+
+/* What older headers do not have. */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25
+#endif
 
 struct collapser {
 	uint64_t base, size; /* of the heap */

@@ -42,13 +42,6 @@
 #include "clock.h"
 #include "heapd/probes.h"
 
-#ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23
-#endif
-#ifndef MADV_COLLAPSE
-#define MADV_COLLAPSE 25
-#endif
-
 #define RETRY_COLLAPSE_AFTER 64u /* commits */
 #define HOLE_WORDS           LEDGER_HOLE_WORDS
 #define RESERVE_MAX          32u /* chunks: 64 MiB */
