@@ -98,6 +98,8 @@ sleep 2.5
 kill -CONT $worker
 wait $other || complain "the other worker failed"
 wait $shrinking || complain "the heap does not shrink"
+# What it left is collected by a daemon that lives to say so.
+"$build/heapctl" --socket="$dir/s" -H rest gc >/dev/null || complain "no collection of what the dead left"
 # Another daemon: what looks at the last one looks at it, too, and at clients of both.
 served=$(pgrep -P $daemon)
 kill -KILL "$served"
