@@ -97,117 +97,6 @@ START_TEST(what_was_used_is_not_called_zero)
 }
 END_TEST
 
-struct taker {
-	pthread_t thread;
-	uint64_t random;
-	uint64_t entries;
-	uint32_t class;
-};
-
-/* Takes, keeps some, frees in another order; ends with nothing. */
-static void *take_and_free(void *arg)
-{
-	struct taker *me = arg;
-	struct heapd_batch kept[32] = { 0 };
-
-	for (uint64_t i = 0; i < me->entries; i++) {
-		struct heapd_batch *b = &kept[testheap_random(&me->random) % 32];
-
-		if (b->entry)
-			testheap_free(&t, b, UINT64_MAX);
-		ck_assert_int_eq(testheap_get(&t, me->class, b), 0);
-	}
-	for (int i = 0; i < 32; i++)
-		if (kept[i].entry)
-			testheap_free(&t, &kept[i], UINT64_MAX);
-	return NULL;
-}
-
-struct watcher {
-	pthread_t thread;
-	bool stop;
-	uint64_t most;
-};
-
-/* Tail first: what is seen is never more than what there was. */
-static void *watch_rings(void *arg)
-{
-	struct watcher *w = arg;
-
-	while (!HEAPD_READ_ONCE(w->stop))
-		for (uint32_t class = 0; class < 8; ++class) {
-			uint64_t tail = HEAPD_LOAD_ACQUIRE(&t.heap->t.rings[class].tail);
-			uint64_t head = HEAPD_LOAD_ACQUIRE(&t.heap->t.heads[class].head);
-
-			if (tail > head && tail - head > w->most)
-				w->most = tail - head;
-		}
-	return NULL;
-}
-
-START_TEST(rings_wrap_and_never_overfill)
-{
-	struct taker takers[4];
-	struct watcher w = { 0 };
-	uint64_t seed = testheap_seed();
-
-	pthread_create(&w.thread, NULL, watch_rings, &w);
-	for (uint32_t i = 0; i < 4; i++) {
-		takers[i] = (struct taker){ .random = seed + i, .entries = 4000, .class = i / 2 * 3 };
-		ck_assert_int_eq(pthread_create(&takers[i].thread, NULL, take_and_free, &takers[i]), 0);
-	}
-	for (int i = 0; i < 4; i++)
-		pthread_join(takers[i].thread, NULL);
-	HEAPD_WRITE_ONCE(w.stop, true);
-	pthread_join(w.thread, NULL);
-	ck_assert_uint_gt(t.heap->t.rings[0].tail, 8 * HEAPD_RING_SLOTS);
-	ck_assert_uint_le(w.most, HEAPD_RING_SLOTS);
-	ck_assert_uint_eq(t.mine_bytes, 0);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
-	accounts_balance();
-}
-END_TEST
-
-/* Entries are kept to their number: a ring of the smallest slabs with a large target is full at 256. */
-START_TEST(a_full_ring_is_not_filled_further)
-{
-	struct supply *s = t.heap->supply;
-	uint64_t tail;
-
-	pthread_mutex_lock(&t.heap->lock);
-	s->classes[0].target = 64 * MIB;
-	ck_assert_int_eq(ring_fill(s, 0), 0);
-	tail = t.heap->t.rings[0].tail;
-	ck_assert_uint_eq(tail, HEAPD_RING_SLOTS);
-	ck_assert_int_eq(ring_fill(s, 0), 0);
-	ck_assert_uint_eq(t.heap->t.rings[0].tail, tail);
-	ck_assert_uint_eq(s->ring_bytes, HEAPD_READ_ONCE(testheap_stats(&t)->in_rings));
-	s->classes[0].target = MIB;
-	ring_withdraw(s, 0, MIB);
-	ck_assert_uint_le(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), MIB);
-	pthread_mutex_unlock(&t.heap->lock);
-}
-END_TEST
-
-/* A head that moved since it was last looked at must not keep a ring from being withdrawn. */
-START_TEST(withdrawing_knows_of_what_was_just_taken)
-{
-	struct supply *s = t.heap->supply;
-	struct heapd_batch b;
-
-	pthread_mutex_lock(&t.heap->lock);
-	s->classes[5].target = MIB;
-	ck_assert_int_eq(ring_fill(s, 5), 0);
-	ck_assert(testheap_take(&t, 5, &b));
-	ring_withdraw(s, 5, 0);
-	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), 0);
-	s->classes[5].target = 0;
-	pthread_mutex_unlock(&t.heap->lock);
-	accounts_balance();
-}
-END_TEST
-
 static struct heapd_batch many[8192];
 
 static unsigned take_until_refused(uint32_t class)
@@ -659,9 +548,6 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_test(tests, every_small_class_is_supplied);
 	tcase_add_test(tests, what_was_used_is_not_called_zero);
-	tcase_add_test(tests, rings_wrap_and_never_overfill);
-	tcase_add_test(tests, a_full_ring_is_not_filled_further);
-	tcase_add_test(tests, withdrawing_knows_of_what_was_just_taken);
 	tcase_add_test(tests, a_full_heap_refuses_and_recovers);
 	tcase_add_test(tests, a_full_heap_takes_from_idle_rings);
 	tcase_add_test(tests, double_free_in_the_ledger);
