@@ -118,13 +118,18 @@ static __attribute__((noinline, cold)) int free_double(struct heapd_heap *heap, 
 
 /*
  * In the ledger, in a ring or spare, or on its way to the ledger. Without this, a second free could put the slot
- * into a current slab as well.
+ * into a current slab as well. What is on its way is looked at first: the harvester sets the slot's bit in lent[] before
+ * it clears the one in freed[] (judge() in harvest.c; a release, with which this acquire pairs). The other way around,
+ * a slot that arrives between the two looks is seen in neither.
  */
 static inline bool is_free_already(const struct heapd_heap *heap, uint32_t slab, uint32_t index)
 {
-	uint64_t elsewhere = HEAPD_READ_ONCE(heap->t.lent[slab]) | HEAPD_READ_ONCE(heap->t.freed[slab]);
+	const uint64_t *first = MUTANT(lent_first) ? heap->t.lent : heap->t.freed;
+	const uint64_t *then = MUTANT(lent_first) ? heap->t.freed : heap->t.lent;
+	uint64_t elsewhere = HEAPD_LOAD_ACQUIRE(&first[slab]);
 
-	return elsewhere >> index & 1;
+	STEP(elsewhere);
+	return (elsewhere | HEAPD_READ_ONCE(then[slab])) >> index & 1;
 }
 
 static int free_remote(struct heapd_heap *heap, const struct target *to, void *object)

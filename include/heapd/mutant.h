@@ -35,7 +35,8 @@
 	M(newborn_by_slab)     \
 	M(newborn_early)       \
 	M(unclaimed)           \
-	M(unclaimed_in_cycle)
+	M(unclaimed_in_cycle)  \
+	M(lent_first)
 
 #ifdef HEAPD_MUTANT
 #include <stdbool.h>

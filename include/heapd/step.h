@@ -13,6 +13,7 @@
 #define HEAPD_STEPS(S)   \
 	S(store)         \
 	S(freeing)       \
+	S(elsewhere)     \
 	S(spare_cleared) \
 	S(installing)    \
 	S(nap)           \

@@ -44,6 +44,7 @@ static const struct scenario scenarios[] = {
 	{ "handed_back_unnoted", handed_back_unnoted, .hardened = false },
 	{ "lost_install_unseen", lost_install_unseen, .hardened = false },
 	{ "withdrawn_unlocked", withdrawn_unlocked, .hardened = false },
+	{ "lent_first", lent_first, .hardened = false },
 	{ "dead_forgotten", dead_forgotten, .other = dead_forgotten_other },
 	{ "standing_ignored", standing_ignored, .before = standing_ignored_before },
 	{ "unclaimed", unclaimed, .hardened = true },

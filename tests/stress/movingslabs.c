@@ -2,6 +2,8 @@
 /*
  * Directed scenarios of slabs on their way from one place to another, which the collector or the sweep comes by meanwhile.
  */
+#include <errno.h>
+
 #include "client/client.h"
 #include "client/thread.h"
 #include "scene.h"
@@ -237,4 +239,49 @@ void withdrawn_unlocked(struct scene *s)
 		nap();
 	release(s, STEP_withdrawn);
 	collect_end(s);
+}
+
+/* What was freed is taken back while another thread of this process stands amid a second free of it. */
+static void *harvest_conduct(void *arg)
+{
+	struct scene *s = (struct scene *)arg;
+
+	await(s, STEP_elsewhere);
+	must(heapd_thread_attach(s->heap));
+	must(heapd_sync(s->heap));
+	must(heapd_thread_detach(s->heap));
+	release(s, STEP_elsewhere);
+	return NULL;
+}
+
+static void free_once(void *p)
+{
+	if (heapd_free(p) < 0)
+		fail("%s", heapd_error());
+}
+
+/*
+ * A slot is freed by way of the daemon, since another slab collects here, and freed again: amid the second free it arrives in the
+ * ledger. Seen in neither place, it would be put into the slab that collects here next, and be in two.
+ */
+void lent_first(struct scene *s)
+{
+	void *other, *p;
+
+	pin_to_first();
+	p = heapd_alloc(s->heap, FEW);
+	allocate_many(s, FEW, 64); /* so that its slab is nobody's current */
+	other = heapd_alloc(s->heap, FEW);
+	if (!p || !other)
+		fail("%s", heapd_error());
+	allocate_many(s, FEW, 64);
+	want(s, STEP_harvest, STEP_ANYBODY);
+	free_once(other);
+	free_once(p);
+	conduct(s, harvest_conduct);
+	want(s, STEP_elsewhere, s->main_tid);
+	if (heapd_free(p) != -EALREADY)
+		fail("what was free already has been freed");
+	pthread_join(s->conductor, NULL);
+	want(s, STEP_harvest, 0);
 }

@@ -117,5 +117,6 @@ void standing_ignored_before(struct scene *s); /* before the heap is attached */
 void handed_back_unnoted(struct scene *s);
 void lost_install_unseen(struct scene *s);
 void withdrawn_unlocked(struct scene *s);
+void lent_first(struct scene *s);
 
 #endif
