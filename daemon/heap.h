@@ -49,6 +49,7 @@ struct heap {
 	struct log_limit faults, settings_set, refused, overwritten, failed; /* lines that requests cause */
 	struct log_limit held; /* the scavenger's: a client holds the memory file */
 	uint64_t heavy_until;  /* the main thread's: when requests that cost much are answered again */
+	uint64_t large_until;  /* and large objects; never later */
 	uint32_t user_share; /* percent of the limit that is kept for a user; by heap_set_share(), as the next */
 	uint32_t newcomers;                       /* for so many besides those who are there */
 	uint32_t waiting;                         /* threads in heap_lock(); atomic */

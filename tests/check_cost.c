@@ -122,6 +122,40 @@ START_TEST(heavy_requests_wait_in_the_socket)
 }
 END_TEST
 
+/* How long that took. */
+static uint64_t timed_call(int fd, struct heapd_message *m, enum heapd_op op)
+{
+	uint64_t begin = fixture_now_ns();
+
+	ck_assert_int_eq(raw_call(fd, m, op), 0);
+	return fixture_now_ns() - begin;
+}
+
+/*
+ * After a verification the next one waits three times as long as it took, and no large object does. Who is interrupted may
+ * see anything: once is enough, where each would have waited.
+ */
+START_TEST(a_large_object_does_not_wait_for_verifications)
+{
+	int fd = attach(FIXTURE_HEAP, 0, NULL), other = attach(FIXTURE_HEAP, 0, NULL);
+	double least = 1e9;
+
+	for (unsigned i = 0; i < 20; i++) {
+		struct heapd_message m = { 0 };
+		uint64_t verified = timed_call(fd, &m, HEAPD_OP_VERIFY), waited;
+
+		m = (struct heapd_message){ .large = { .bytes = 1 << 16, .class = HEAPD_SIZECLASS_LARGE } };
+		waited = timed_call(other, &m, HEAPD_OP_LARGE);
+		if ((double)waited / (double)verified < least)
+			least = (double)waited / (double)verified;
+	}
+	printf("waited %.2f times as long as the verification took, at least\n", least);
+	ck_assert(least < 1);
+	close(fd);
+	close(other);
+}
+END_TEST
+
 START_TEST(readers_do_not_collect)
 {
 	int fd = attach(FIXTURE_HEAP, HEAPD_HELLO_READ_ONLY, NULL);
@@ -184,6 +218,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, setup, teardown);
 	tcase_add_loop_test(tests, heavy_requests_get_a_quarter, 0, 3);
 	tcase_add_test(tests, heavy_requests_wait_in_the_socket);
+	tcase_add_test(tests, a_large_object_does_not_wait_for_verifications);
 	tcase_add_test(tests, readers_do_not_collect);
 	tcase_add_test(tests, attaching_all_the_time_is_logged_now_and_then);
 	tcase_add_test(tests, faults_are_logged_now_and_then);
