@@ -22,130 +22,16 @@
 #include "images_maps.h"
 #include "images_tape.h"
 
-#define HERE __builtin_return_address(0)
-
-#pragma GCC diagnostic ignored "-Wmissing-prototypes"
-
-/* The compiler's ----------------------------------------------------------------------------------------------------- */
-
-void __tsan_init(void)
-{
-}
-void __tsan_func_entry(void *pc)
-{
-	(void)pc;
-}
-void __tsan_func_exit(void)
-{
-}
-
-#define PLAIN(n)                                 \
-	void __tsan_read##n(void *at)            \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_write##n(void *at)           \
-	{                                        \
-		tape_note(at, n, HERE);          \
-	}                                        \
-	void __tsan_unaligned_read##n(void *at)  \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_unaligned_write##n(void *at) \
-	{                                        \
-		tape_note(at, n, HERE);          \
-	}
-PLAIN(1)
-PLAIN(2)
-PLAIN(4)
-PLAIN(8)
-PLAIN(16)
-
-void __tsan_read_range(void *at, unsigned long n)
-{
-	(void)at, (void)n;
-}
-void __tsan_write_range(void *at, unsigned long n)
-{
-	tape_note(at, n, HERE);
-}
-
-#define RMW(bits, type, name)                                                       \
-	type __tsan_atomic##bits##_##name(volatile type *at, type value, int order) \
-	{                                                                           \
-		(void)order;                                                        \
-		tape_note(at, sizeof(type), HERE);                                  \
-		return __atomic_##name##_n_(at, value);                             \
-	}
-#define __atomic_exchange_n_(at, value)  __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_add_n_(at, value) __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_sub_n_(at, value) __atomic_fetch_sub(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_and_n_(at, value) __atomic_fetch_and(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_or_n_(at, value)  __atomic_fetch_or(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_xor_n_(at, value) __atomic_fetch_xor(at, value, __ATOMIC_SEQ_CST)
-
-#define ATOMIC(bits, type)                                                                               \
-	type __tsan_atomic##bits##_load(const volatile type *at, int order)                              \
-	{                                                                                                \
-		(void)order;                                                                             \
-		return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                            \
-	}                                                                                                \
-	void __tsan_atomic##bits##_store(volatile type *at, type value, int order)                       \
-	{                                                                                                \
-		(void)order;                                                                             \
-		tape_note(at, sizeof(type), HERE);                                                       \
-		__atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                           \
-	}                                                                                                \
-	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *at, type *expected, type value, \
-							  int order, int fail)                           \
-	{                                                                                                \
-		(void)order, (void)fail;                                                                 \
-		tape_note(at, sizeof(type), HERE);                                                       \
-		return __atomic_compare_exchange_n(at, expected, value, false, __ATOMIC_SEQ_CST,         \
-						   __ATOMIC_SEQ_CST);                                    \
-	}                                                                                                \
-	int __tsan_atomic##bits##_compare_exchange_weak(volatile type *at, type *expected, type value,   \
-							int order, int fail)                             \
-	{                                                                                                \
-		(void)order, (void)fail;                                                                 \
-		tape_note(at, sizeof(type), HERE);                                                       \
-		return __atomic_compare_exchange_n(at, expected, value, false, __ATOMIC_SEQ_CST,         \
-						   __ATOMIC_SEQ_CST);                                    \
-	}                                                                                                \
-	RMW(bits, type, exchange)                                                                        \
-	RMW(bits, type, fetch_add)                                                                       \
-	RMW(bits, type, fetch_sub)                                                                       \
-	RMW(bits, type, fetch_and)                                                                       \
-	RMW(bits, type, fetch_or)                                                                        \
-	RMW(bits, type, fetch_xor)
-ATOMIC(8, uint8_t)
-ATOMIC(16, uint16_t)
-ATOMIC(32, uint32_t)
-ATOMIC(64, uint64_t)
-
-void __tsan_atomic_thread_fence(int order)
-{
-	(void)order;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-void __tsan_atomic_signal_fence(int order)
-{
-	(void)order;
-}
-void __tsan_acquire(void *at)
-{
-	(void)at;
-}
-void __tsan_release(void *at)
-{
-	(void)at;
-}
+#define ACCESS_LOAD(at, n, place)  ((void)(at), (void)(n))
+#define ACCESS_STORE(at, n, place) tape_note(at, n, place)
+#define ACCESS_ENTER(pc)           ((void)(pc))
+#define ACCESS_LEAVE()             ((void)0)
+#include "../accesses.h"
 
 /* Both words in one instruction: no process dies between the two, so they are one moment (the second is no image of its own). */
 bool images_pair_cas(struct heapd_pair *p, struct heapd_pair *expected, struct heapd_pair desired)
 {
-	tape_note_pair(p, HERE);
+	tape_note_pair(p, ACCESS_PLACE);
 	return heapd_pair_cas(p, expected, desired);
 }
 
@@ -154,21 +40,21 @@ bool images_pair_cas(struct heapd_pair *p, struct heapd_pair *expected, struct h
 void *__real_memset(void *at, int byte, size_t n);
 void *__wrap_memset(void *at, int byte, size_t n)
 {
-	tape_note(at, n, HERE);
+	tape_note(at, n, ACCESS_PLACE);
 	return __real_memset(at, byte, n);
 }
 
 void *__real_memcpy(void *to, const void *from, size_t n);
 void *__wrap_memcpy(void *to, const void *from, size_t n)
 {
-	tape_note(to, n, HERE);
+	tape_note(to, n, ACCESS_PLACE);
 	return __real_memcpy(to, from, n);
 }
 
 void *__real_memmove(void *to, const void *from, size_t n);
 void *__wrap_memmove(void *to, const void *from, size_t n)
 {
-	tape_note(to, n, HERE);
+	tape_note(to, n, ACCESS_PLACE);
 	return __real_memmove(to, from, n);
 }
 
@@ -244,7 +130,7 @@ ssize_t __wrap_getrandom(void *at, size_t n, unsigned flags)
 
 	if (!random_state)
 		return __real_getrandom(at, n, flags);
-	tape_note(at, n, HERE);
+	tape_note(at, n, ACCESS_PLACE);
 	for (size_t i = 0; i < n; i++) {
 		random_state ^= random_state << 13;
 		random_state ^= random_state >> 7;

@@ -189,117 +189,17 @@ static void load(const volatile void *address, size_t n, const void *place)
 		swap(at, n);
 }
 
-/* What the compiler calls ------------------------------------------------------------------------------------------------- */
-
-#define HERE __builtin_return_address(0)
-
-#pragma GCC diagnostic ignored "-Wmissing-prototypes"
-
-void __tsan_init(void)
-{
-}
-void __tsan_func_entry(void *pc)
+static void enter(const void *pc)
 {
 	if (watch.depth++ < DEPTH)
 		watch.callers[watch.depth - 1] = (uint32_t)((const char *)pc - watch.program);
 }
-void __tsan_func_exit(void)
-{
-	watch.depth--;
-}
 
-#define PLAIN(n)                                 \
-	void __tsan_read##n(void *at)            \
-	{                                        \
-		load(at, n, HERE);               \
-	}                                        \
-	void __tsan_write##n(void *at)           \
-	{                                        \
-		(void)at;                        \
-	}                                        \
-	void __tsan_unaligned_read##n(void *at)  \
-	{                                        \
-		load(at, n, HERE);               \
-	}                                        \
-	void __tsan_unaligned_write##n(void *at) \
-	{                                        \
-		(void)at;                        \
-	}
-PLAIN(1)
-PLAIN(2)
-PLAIN(4)
-PLAIN(8)
-PLAIN(16)
-
-void __tsan_read_range(void *at, unsigned long n)
-{
-	for (unsigned long i = 0; i < n; i += 8)
-		load((char *)at + i, n - i < 8 ? n - i : 8, HERE);
-}
-void __tsan_write_range(void *at, unsigned long n)
-{
-	(void)at, (void)n;
-}
-
-#define RMW(bits, type, name)                                                       \
-	type __tsan_atomic##bits##_##name(volatile type *at, type value, int order) \
-	{                                                                           \
-		(void)order;                                                        \
-		load(at, sizeof(type), HERE);                                       \
-		return __atomic_##name##_n_(at, value);                             \
-	}
-#define __atomic_exchange_n_(at, value)  __atomic_exchange_n(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_add_n_(at, value) __atomic_fetch_add(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_sub_n_(at, value) __atomic_fetch_sub(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_and_n_(at, value) __atomic_fetch_and(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_or_n_(at, value)  __atomic_fetch_or(at, value, __ATOMIC_SEQ_CST)
-#define __atomic_fetch_xor_n_(at, value) __atomic_fetch_xor(at, value, __ATOMIC_SEQ_CST)
-
-#define ATOMIC(bits, type)                                                                               \
-	type __tsan_atomic##bits##_load(const volatile type *at, int order)                              \
-	{                                                                                                \
-		(void)order;                                                                             \
-		load(at, sizeof(type), HERE);                                                            \
-		return __atomic_load_n(at, __ATOMIC_SEQ_CST);                                            \
-	}                                                                                                \
-	void __tsan_atomic##bits##_store(volatile type *at, type value, int order)                       \
-	{                                                                                                \
-		(void)order;                                                                             \
-		__atomic_store_n(at, value, __ATOMIC_SEQ_CST);                                           \
-	}                                                                                                \
-	int __tsan_atomic##bits##_compare_exchange_strong(volatile type *at, type *expected, type value, \
-							  int order, int fail)                           \
-	{                                                                                                \
-		(void)order, (void)fail;                                                                 \
-		load(at, sizeof(type), HERE);                                                            \
-		return __atomic_compare_exchange_n(at, expected, value, false, __ATOMIC_SEQ_CST,         \
-						   __ATOMIC_SEQ_CST);                                    \
-	}                                                                                                \
-	int __tsan_atomic##bits##_compare_exchange_weak(volatile type *at, type *expected, type value,   \
-							int order, int fail)                             \
-	{                                                                                                \
-		return __tsan_atomic##bits##_compare_exchange_strong(at, expected, value, order, fail);  \
-	}                                                                                                \
-	RMW(bits, type, exchange)                                                                        \
-	RMW(bits, type, fetch_add)                                                                       \
-	RMW(bits, type, fetch_sub)                                                                       \
-	RMW(bits, type, fetch_and)                                                                       \
-	RMW(bits, type, fetch_or)                                                                        \
-	RMW(bits, type, fetch_xor)
-ATOMIC(8, uint8_t)
-ATOMIC(16, uint16_t)
-ATOMIC(32, uint32_t)
-ATOMIC(64, uint64_t)
-
-void __tsan_atomic_thread_fence(int order)
-{
-	(void)order;
-	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-}
-void __tsan_atomic_signal_fence(int order)
-{
-	(void)order;
-}
+#define ACCESS_LOAD(at, n, place)  load(at, n, place)
+#define ACCESS_STORE(at, n, place) ((void)(at), (void)(n))
+#define ACCESS_ENTER(pc)           enter(pc)
+#define ACCESS_LEAVE()             ((void)watch.depth--)
+#include "../accesses.h"
 
 /* A clock that says the same each time, so that all else does. */
 int clock_gettime(clockid_t id, struct timespec *t)
@@ -321,7 +221,7 @@ ssize_t pread(int fd, void *to, size_t n, off_t at)
 	if (!real)
 		*(void **)&real = dlsym(RTLD_NEXT, "pread");
 	for (size_t i = 0; fd == watch.session_fd && i < n; i += GRANULE)
-		again |= note_granule(REST_BEGIN + (uint64_t)at + i, HERE);
+		again |= note_granule(REST_BEGIN + (uint64_t)at + i, ACCESS_PLACE);
 	if (again && ++watch.again == watch.swap_at) {
 		uint64_t word = 0;
 
