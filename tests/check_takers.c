@@ -18,6 +18,7 @@
 #include "heapd.h"
 #include "suite.h"
 #include "users.h"
+#include "wipe.h"
 
 #define MIB     (UINT64_C(1) << 20)
 #define LIMIT   (64 * MIB)
@@ -100,6 +101,7 @@ static int greedy(void)
 	for (;;) {
 		if (mine->stop) {
 			heapd_store(chain, NULL);
+			stack_wipe(); /* or a word that is left there holds all of the chain */
 			mine->bytes = 0;
 			mine->stop = mine->full = false;
 		}
