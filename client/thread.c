@@ -246,7 +246,8 @@ static struct heapd_thread *thread_come_up(struct heapd_heap *heap, uint32_t ind
 				  "heap '%s': no memory to attach a thread: free some of this process's own",
 				  heap->name);
 	record_reset(self);
-	self->tid = (uint32_t)gettid();
+	/* The agent may still ask who had this record before: then its signal finds a thread that it has nothing to ask. */
+	HEAPD_WRITE_ONCE(self->tid, (uint32_t)gettid());
 	stack_bounds(self);
 	/* Away from the start, it holds nothing: all of its stack is below the saved pointer. */
 	self->saved_sp = self->stack_high;
@@ -366,7 +367,8 @@ int threads_forked(struct heapd_heap *heap, uint32_t state)
 	bit_set(heap->threads_claimed, index);
 	bit_set(heap->threads_mapped, index);
 	heap->thread_words[index] = words_here();
-	self->tid = (uint32_t)gettid();
+	/* The agent may still ask who had this record before: then its signal finds a thread that it has nothing to ask. */
+	HEAPD_WRITE_ONCE(self->tid, (uint32_t)gettid());
 	record_show(heap, self, state);
 	return 0;
 }

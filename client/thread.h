@@ -80,10 +80,10 @@ static inline struct thread_saved thread_saved(const struct heapd_thread *self)
 	return saved;
 }
 
-/* The thread is online: nobody else reads it. */
+/* The thread is online: whoever reads it from elsewhere makes nothing of it. */
 static inline void thread_saved_restore(struct heapd_thread *self, const struct thread_saved *saved)
 {
-	self->saved_sp = saved->sp;
+	HEAPD_WRITE_ONCE(self->saved_sp, saved->sp);
 	memcpy(self->saved_regs, saved->registers, sizeof(saved->registers));
 }
 

@@ -322,7 +322,7 @@ START_TEST(offline_while_waiting_for_supply)
 	do {
 		usleep(1000);
 		state = HEAPD_LOAD_ACQUIRE(&w.record->state);
-		sp = w.record->saved_sp;
+		sp = HEAPD_READ_ONCE(w.record->saved_sp);
 	} while ((state != HEAPD_THREAD_OFFLINE || sp == w.sp_before) && w.how != WAITS_ELSEWHERE &&
 		 fixture_now_ns() < end);
 	/* Not for a moment, but while it waits. */
