@@ -374,6 +374,8 @@ START_TEST(the_last_are_kept)
 		fixture_close(&fds);
 		close(fd);
 	}
+	/* Or the sweep has no time left for one that comes behind so many, where all is slow. */
+	collect();
 	victim_holds(&victims[0], 'o');
 	victim_kill(&victims[0]);
 	collect();
