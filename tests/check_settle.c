@@ -3,6 +3,7 @@
  * What is decided between marking and the sweep, case by case, on words that the test sets: which weak cells are cleared, whose
  * objects are revived, which objects are queued as dead, and what is known of them until they are freed.
  */
+#include "slowness.h"
 #include "testheap.h"
 
 #include <pthread.h>
@@ -166,7 +167,7 @@ START_TEST(nothing_is_cleared_in_a_round_that_revives)
 }
 END_TEST
 
-/* A thread that touches the cell at any moment of a round: what it got stays. */
+/* A thread that touches the cell at any moment of a round, however long that is: what it got stays. */
 #define RACES 20000u
 #define FEW      \
 	(RACES / \
@@ -180,10 +181,10 @@ static struct {
 
 static void *toucher(void *arg)
 {
-	uint64_t seed = *(uint64_t *)arg;
+	uint64_t seed = *(uint64_t *)arg, longest = 4000 * slowness();
 
 	for (uint64_t round = 1;; round++) {
-		uint64_t wait = testheap_random(&seed) % 4000, word = thing.address;
+		uint64_t wait = testheap_random(&seed) % longest, word = thing.address;
 
 		while (HEAPD_LOAD_ACQUIRE(&race.round) != round)
 			;
@@ -251,10 +252,12 @@ static void watch(void)
 	struct refusal why;
 
 	ck_assert_int_eq(deads_watch(t.heap, type, &why), 0);
+	heap_lock(t.heap); /* the supplier may cut spans there */
 	for (uint64_t slab = thing.slab; slab < thing.slab + 64; slab++)
 		if (slab != thing.slab)
 			t.heap->marks->mark[slab] = UINT64_MAX;
 	t.heap->marks->mark[thing.slab] = ~thing.bit;
+	heap_unlock(t.heap);
 }
 
 START_TEST(dead_by_case)
