@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "clear.h"
 #include "heapd.h"
 #include "heapd/atomic.h"
 #include "heapd/geometry.h"
@@ -100,6 +101,7 @@ struct heapd_heap {
 	uint32_t debug;            /* HEAPD_HELLO_DEBUG: what HEAPD_DEBUG asks for */
 	struct dangling *dangling; /* dangling.c */
 	struct watches *watches;   /* watch.c: what heapd_wait_fd() was asked for */
+	struct clear_past cleared; /* clear.c */
 
 	/* reconnect.c */
 	char socket_path[108];

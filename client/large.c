@@ -8,8 +8,8 @@
  * a process that is stopped, or a daemon that has no memory of its own, keeps it from its end.
  */
 #include <errno.h>
-#include <string.h>
 
+#include "clear.h"
 #include "clock.h"
 #include "control.h"
 #include "hardened.h"
@@ -36,7 +36,8 @@ static void *large_alloc_online(struct heapd_heap *heap, uint32_t class, uint64_
 	void *object = (void *)(uintptr_t)m.large.address;
 	/* All that heapd_size() will say it has; behind that, in a hardened heap, stands the canary, by the daemon. */
 	if (!m.large.zeroed)
-		memset(object, 0, heapd_align_up(bytes, HEAPD_PAGE_SIZE) - hardened_reserve(heap));
+		clear_large(&heap->cleared, object,
+			    heapd_align_up(bytes, HEAPD_PAGE_SIZE) - hardened_reserve(heap));
 	return object;
 }
 
