@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "heapd/atomic.h"
 #include "heapd/mutant.h"
@@ -43,6 +44,7 @@ static void *worker_main(void *data)
 	struct worker *w = data;
 	bool active = false;
 
+	setpriority(PRIO_PROCESS, 0, MARKER_NICE);
 	while (workpool_join(w->pool, active)) {
 		worker_run(w, INT64_MAX);
 		active = true;

@@ -17,6 +17,7 @@ struct marker;
 
 #define MARKER_QUEUE     4096u /* objects in a worker's queue; a power of two, as each of these */
 #define MARKER_QUEUE_MIN 128u
+#define MARKER_NICE      (-5) /* where it may: ahead of clients, and behind the supplier, for which they wait */
 
 /* threads: 1 or more, the caller's own included. -ENOMEM, or why no thread could be made. */
 int marker_init(struct marker **marker, struct heap *heap, unsigned threads);
