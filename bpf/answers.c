@@ -85,6 +85,8 @@ void answers_send(struct answers *answers, struct evhttp_request *request, const
 	evhttp_request_set_on_complete_cb(request, on_read, a);
 	evhttp_connection_set_closecb(a->connection, on_close, a);
 	evhttp_add_header(evhttp_request_get_output_headers(request), "Content-Type", type);
+	if (answers->are_last)
+		evhttp_add_header(evhttp_request_get_output_headers(request), "Connection", "close");
 	evhttp_send_reply(request, HTTP_OK, "OK", page);
 	bound_keep(answers, a);
 }

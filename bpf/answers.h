@@ -7,6 +7,7 @@
 
 #include <event2/buffer.h>
 #include <event2/http.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/queue.h>
 
@@ -15,6 +16,7 @@ struct answer_under_way;
 struct answers {
 	TAILQ_HEAD(, answer_under_way) all; /* oldest first */
 	size_t bytes;
+	bool are_last; /* each ends its connection */
 };
 
 void answers_init(struct answers *answers);

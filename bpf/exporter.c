@@ -36,7 +36,7 @@
 #define PAGE_MS       100
 #define FILES         8192u
 #define UPGRADED      75 /* exit status: EX_TEMPFAIL; heapd-exporter.service knows it */
-#define LOOKS         5u /* for answers under way to be read before that */
+#define LOOKS         5u /* for requests to come and answers to be read before that */
 
 /* What was written last, in one of the two forms. */
 struct page {
@@ -203,8 +203,11 @@ static void callsites_serve(struct evhttp_request *request, void *arg)
 
 static void accept_again(evutil_socket_t fd, short what, void *arg)
 {
+	struct exporter *e = arg;
+
 	(void)fd, (void)what;
-	evconnlistener_enable(((struct exporter *)arg)->listener);
+	if (!e->answers.are_last)
+		evconnlistener_enable(e->listener);
 }
 
 /* Descriptors are short: to try again at once would be to do nothing else. */
@@ -266,11 +269,22 @@ static void upgrade_say(struct exporter *e)
 	fflush(stdout);
 }
 
-/* Who comes now waits in the socket's queue, where systemd has made the socket; who was answered may read for a moment. */
+static bool makes_way(const struct exporter *e)
+{
+	return e->looks_left < LOOKS;
+}
+
+/*
+ * Who comes now waits in the socket's queue, where systemd has made the socket. Who was let in before may not have asked yet: there
+ * is one look more for that at least. Who was answered may read for a moment.
+ */
 static void make_way(struct exporter *e)
 {
+	bool begins = !makes_way(e);
+
 	evconnlistener_disable(e->listener);
-	if (e->looks_left-- && !TAILQ_EMPTY(&e->answers.all))
+	e->answers.are_last = true;
+	if (e->looks_left-- && (begins || !TAILQ_EMPTY(&e->answers.all)))
 		return;
 	e->status = UPGRADED;
 	event_base_loopbreak(e->base);
@@ -297,7 +311,7 @@ static void look(evutil_socket_t fd, short what, void *arg)
 	lost_say(e);
 	if (change != INSTALLED_SAME && !e->metrics.stale)
 		upgrade_say(e);
-	if (e->handover.is_served && (change == INSTALLED_SETTLED || e->looks_left < LOOKS))
+	if (e->handover.is_served && (change == INSTALLED_SETTLED || makes_way(e)))
 		make_way(e);
 }
 

@@ -274,6 +274,58 @@ cp "$build/libheapd.so.0" "$dir/up/new" && mv "$dir/up/new" "$dir/up/libheapd.so
 soon "a library that came later" '^heapd_exporter_bpf_stale 1$'
 exporter_end "the one that had no library"
 
+# As a service it makes way for another one, in the second of two looks, a second apart, and in none before the next: who was let in
+# is answered, also who asks only then; others are in the queue of the socket, which is the service manager's, and here this test's.
+/usr/bin/python3 - "$build" "$dir" <<'PY' || bad=1
+import os, shutil, socket, sys, time
+build, dir = sys.argv[1:]
+for name in 'heapd', 'libheapd.so.0': shutil.copy(f'{build}/{name}', f'{dir}/up/{name}')
+queue = socket.create_server(('127.0.0.1', 0))
+exporter = os.fork()
+if not exporter:
+    os.dup2(queue.fileno(), 3)
+    os.set_inheritable(3, True)
+    said = os.open(f'{dir}/served', os.O_WRONLY | os.O_CREAT)
+    os.dup2(said, 1)
+    os.dup2(said, 2)
+    os.execve(f'{build}/heapd-exporter', ['heapd-exporter', f'--socket={dir}/s', f'--daemon={dir}/up/heapd', f'--library={dir}/up/libheapd.so.0'],
+              dict(os.environ, LISTEN_FDS='1', LISTEN_PID=str(os.getpid()), NOTIFY_SOCKET=f'{dir}/nobody'))
+
+def come(): return socket.create_connection(queue.getsockname())
+
+def ask(c):
+    said = b''
+    try:
+        c.sendall(b'GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n')
+        c.settimeout(3)
+        while part := c.recv(65536): said += part
+    except OSError: pass
+    return b'\nheapd_daemon_up 1' in said
+
+def end(why=None):
+    if why: os.kill(exporter, 9)
+    status = os.waitstatus_to_exitcode(os.waitpid(exporter, 0)[1])
+    if why: sys.exit(f'an exporter that is to make way: {why}: {open(f"{dir}/served").read()}')
+    return status
+
+if not ask(come()): end('it does not answer')
+shutil.copy(f'{build}/heapd', f'{dir}/up/new')
+os.rename(f'{dir}/up/new', f'{dir}/up/heapd')
+for i in range(1000):
+    if 'another exporter is to look at the new one' in open(f'{dir}/served').read(): break
+    time.sleep(.01)
+else: end('it says nothing of an upgrade')
+time.sleep(.7)
+before = [come() for i in range(4)]
+time.sleep(.6)
+after = [come() for i in range(4)]
+answered = [ask(c) for c in before]
+if not all(answered): end(f'of those who had been let in, it answers {sum(answered)} of {len(answered)}')
+if (status := end()) != 75: sys.exit(f'an exporter that makes way ends with status {status}')
+queue.settimeout(3)
+for c in after: queue.accept()
+PY
+
 # Built where there is nothing to build BPF programs with.
 unset MAKELEVEL MFLAGS MAKEFLAGS
 if make -s --no-print-directory O="$dir/nobpf" HAVE_BPF= "$dir/nobpf/heapd-exporter" >"$dir/make" 2>&1; then
