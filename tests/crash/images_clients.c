@@ -63,7 +63,7 @@ void client_begin(struct clients_of *c, unsigned i)
 	for (unsigned thread = 0; thread < CLIENTS_THREADS; thread++)
 		TAPE_SET(thread_of(c, i, thread)->state, HEAPD_THREAD_ONLINE);
 	TAPE_SET(core->nthreads, CLIENTS_THREADS);
-	TAPE_SET(core->npins, WORLD_PINS);
+	TAPE_SET(core->npins, WORLD_PINS + WORLD_CELLS);
 }
 
 static void leave_batch(struct clients_of *c, const struct heapd_batch *batch)
@@ -87,6 +87,9 @@ void client_end(struct clients_of *c, unsigned i)
 	for (unsigned pin = 0; pin < WORLD_PINS; pin++)
 		for (uint64_t object = *pin_of(c, i, pin); object; object = *words_of(object))
 			client_forget(c, object);
+	for (unsigned k = 0; k < WORLD_CELLS; k++)
+		if (client_has_cell(c, i, k))
+			client_cell_drop(c, i, k, false);
 }
 
 /* Batches ------------------------------------------------------------------------------------------------------------ */
@@ -181,7 +184,7 @@ static void begin_object(const struct clients_of *c, uint64_t object, uint64_t b
 	}
 }
 
-uint64_t client_make(struct clients_of *c, unsigned i, unsigned thread, unsigned spare)
+static uint64_t make_of(struct clients_of *c, unsigned i, unsigned thread, unsigned spare)
 {
 	const struct heapd_tables *t = &heap_of(c)->t;
 	struct heapd_batch *batch = &thread_of(c, i, thread)->spares[spare];
@@ -189,8 +192,6 @@ uint64_t client_make(struct clients_of *c, unsigned i, unsigned thread, unsigned
 	const struct heapd_span *span = &t->spans[first];
 	uint64_t bit, object;
 
-	if (!batch->entry)
-		return 0;
 	k = (uint32_t)__builtin_ctz(heapd_entry_present(batch->entry));
 	bit = batch->masks[k] & -batch->masks[k];
 	slab = span->slab0 + heapd_entry_slab(batch->entry) + k;
@@ -208,6 +209,18 @@ uint64_t client_make(struct clients_of *c, unsigned i, unsigned thread, unsigned
 	return object;
 }
 
+static bool has_cells(const struct clients_of *c, unsigned i, unsigned thread, unsigned spare)
+{
+	return thread_of(c, i, thread)->spares[spare].class == HEAPD_CLASS_WEAK;
+}
+
+uint64_t client_make(struct clients_of *c, unsigned i, unsigned thread, unsigned spare)
+{
+	if (!thread_of(c, i, thread)->spares[spare].entry || has_cells(c, i, thread, spare))
+		return 0;
+	return make_of(c, i, thread, spare);
+}
+
 void client_link(struct clients_of *c, unsigned i, unsigned pin, uint64_t object)
 {
 	uint64_t *list = pin_of(c, i, pin);
@@ -217,6 +230,11 @@ void client_link(struct clients_of *c, unsigned i, unsigned pin, uint64_t object
 }
 
 bool client_has(const struct clients_of *c, unsigned i, unsigned pin)
+{
+	return *pin_of(c, i, pin);
+}
+
+uint64_t client_first(const struct clients_of *c, unsigned i, unsigned pin)
 {
 	return *pin_of(c, i, pin);
 }
@@ -243,6 +261,7 @@ void client_forget(struct clients_of *c, uint64_t object)
 {
 	struct at at = find(c, object);
 
+	world_let_go(c->w, object, false);
 	world_leave(c->w, at.slab, at.bit);
 }
 
@@ -254,9 +273,67 @@ void client_free(struct clients_of *c, unsigned i, uint64_t object)
 	TAPE_SET(thread_of(c, i, 0)->freed, 1);
 	for (uint64_t w = 0; is_hardened(c) && at.bytes <= HEAPD_SMALL_MAX && w < at.bytes / 8; w++)
 		TAPE_SET(words_of(object)[w], HEAPD_POISON_WORD);
+	world_let_go(c->w, object, true);
 	world_leave(c->w, at.slab, at.bit);
 	TAPE_SET(t->freed[at.slab], t->freed[at.slab] | at.bit);
 	TAPE_SET(t->freed_dirty[at.slab / 64], t->freed_dirty[at.slab / 64] | 1ull << at.slab % 64);
+}
+
+/* Weak cells --------------------------------------------------------------------------------------------------------- */
+
+static uint64_t cell_make(struct clients_of *c, unsigned i)
+{
+	for (unsigned n = 0; n < CLIENTS_THREADS * HEAPD_SPARE_COUNT; n++)
+		if (thread_of(c, i, n % CLIENTS_THREADS)->spares[n / CLIENTS_THREADS].entry &&
+		    has_cells(c, i, n % CLIENTS_THREADS, n / CLIENTS_THREADS))
+			return make_of(c, i, n % CLIENTS_THREADS, n / CLIENTS_THREADS);
+	return 0;
+}
+
+bool client_cell(struct clients_of *c, unsigned i, unsigned k, uint64_t object)
+{
+	struct world_cell *known = &c->w->cells[i][k];
+	struct at at = find(c, object);
+	uint64_t cell = cell_make(c, i);
+
+	if (!cell)
+		return false;
+	TAPE_SET(*words_of(cell), object);
+	TAPE_SET(*pin_of(c, i, WORLD_PINS + k), cell);
+	TAPE_SET(known->object, object);
+	TAPE_SET(known->slab, at.slab);
+	TAPE_SET(known->bit, at.bit);
+	TAPE_SET(known->is_let_go, 0);
+	TAPE_SET(known->cell, cell);
+	return true;
+}
+
+bool client_has_cell(const struct clients_of *c, unsigned i, unsigned k)
+{
+	return c->w->cells[i][k].cell;
+}
+
+void client_cell_drop(struct clients_of *c, unsigned i, unsigned k, bool is_freed)
+{
+	uint64_t cell = c->w->cells[i][k].cell;
+
+	TAPE_SET(c->w->cells[i][k].cell, 0);
+	TAPE_SET(*pin_of(c, i, WORLD_PINS + k), 0);
+	if (is_freed)
+		client_free(c, i, cell);
+	else
+		client_forget(c, cell);
+}
+
+/* One in three, and others in the next cycle. */
+static void cells_read(struct clients_of *c, unsigned i, uint64_t cycle)
+{
+	for (unsigned k = 0; k < WORLD_CELLS; k++) {
+		uint64_t cell = c->w->cells[i][k].cell, word = cell ? *words_of(cell) : 0;
+
+		if (word && !(word & HEAPD_WEAK_TOUCHED) && (cycle + i + k) % 3 == 0)
+			TAPE_SET(*words_of(cell), word | HEAPD_WEAK_TOUCHED);
+	}
 }
 
 /* The collector ------------------------------------------------------------------------------------------------------ */
@@ -273,5 +350,6 @@ void clients_answer(struct clients_of *c)
 				TAPE_SET(thread_of(c, i, thread)->scanned, heapd_now_cycle(now));
 		if (core_of(c, i)->ranges_cycle != heapd_now_cycle(now))
 			TAPE_SET(core_of(c, i)->ranges_cycle, heapd_now_cycle(now));
+		cells_read(c, i, heapd_now_cycle(now));
 	}
 }

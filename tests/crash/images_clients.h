@@ -37,7 +37,14 @@ void client_free(struct clients_of *c, unsigned i, uint64_t object);
 /* An object is clients' from now on. */
 void client_own(struct clients_of *c, uint64_t object);
 
-/* What the collector asks of all is answered. */
+/* A weak cell on one of its pins for those, made of what its spares have, that leads to an object: false: they have nothing. Is there one? Dropped. */
+bool client_cell(struct clients_of *c, unsigned i, unsigned k, uint64_t object);
+bool client_has_cell(const struct clients_of *c, unsigned i, unsigned k);
+void client_cell_drop(struct clients_of *c, unsigned i, unsigned k, bool is_freed);
+/* What lies first in the list of that pin; 0: nothing. */
+uint64_t client_first(const struct clients_of *c, unsigned i, unsigned pin);
+
+/* What the collector asks of all is answered. A thread that has been scanned reads weak cells, too, and drops what it got. */
 void clients_answer(struct clients_of *c);
 
 #endif

@@ -27,7 +27,7 @@ static struct session *open_session(struct work *work, struct session_owner owne
 	owner.pidfd = owner.socket = -1;
 	owner.client = "images";
 	owner.room[0] = CLIENTS_THREADS;
-	owner.room[1] = WORLD_PINS;
+	owner.room[1] = WORLD_PINS + WORLD_CELLS;
 	return session_open(&d->sessions, d->heap, &owner, &session, &why) < 0 ? NULL : session;
 }
 
@@ -96,7 +96,7 @@ void request_room(struct work *work)
 		return;
 	session_set_room(work->clients.sessions[i],
 			 (uint32_t[]){ CLIENTS_THREADS + (uint32_t)work_draw(work) % 64,
-				       WORLD_PINS + (uint32_t)work_draw(work) % 4096 },
+				       WORLD_PINS + WORLD_CELLS + (uint32_t)work_draw(work) % 4096 },
 			 &why);
 }
 

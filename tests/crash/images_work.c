@@ -138,6 +138,47 @@ static void unmake_all(struct work *work)
 		client_free(&work->clients, i, object);
 }
 
+/* An object of anybody's: whose, and on which pin it is the first; 0: nobody has any. */
+static uint64_t some_object(struct work *work, unsigned *i, unsigned *pin)
+{
+	unsigned from = (unsigned)work_draw(work) % (WORLD_CLIENTS * WORLD_PINS);
+
+	for (unsigned n = 0; n < WORLD_CLIENTS * WORLD_PINS; n++) {
+		unsigned at = (from + n) % (WORLD_CLIENTS * WORLD_PINS);
+
+		*i = at / WORLD_PINS;
+		*pin = at % WORLD_PINS;
+		if (work->clients.sessions[*i] && work->clients.sessions[*i]->pid &&
+		    client_first(&work->clients, *i, *pin))
+			return client_first(&work->clients, *i, *pin);
+	}
+	return 0;
+}
+
+/* A weak cell for somebody. */
+static void weaken(struct work *work)
+{
+	unsigned i = work_somebody(work), k = (unsigned)(work_draw(work) % WORLD_CELLS), whose, pin;
+	uint64_t object = some_object(work, &whose, &pin);
+
+	if (i == WORLD_CLIENTS || !object || client_has_cell(&work->clients, i, k))
+		return;
+	for (unsigned n = 0; n < 4 && !client_cell(&work->clients, i, k, object); n++)
+		if (!client_take(&work->clients, i, 0, HEAPD_CLASS_WEAK)) {
+			demand(work, HEAPD_CLASS_WEAK);
+			supply_round(work_heap_of(work));
+		}
+}
+
+/* Or none any more. */
+static void strengthen(struct work *work)
+{
+	unsigned i = work_somebody(work), k = (unsigned)(work_draw(work) % WORLD_CELLS);
+
+	if (i < WORLD_CLIENTS && client_has_cell(&work->clients, i, k))
+		client_cell_drop(&work->clients, i, k, !work->collected || work_draw(work) % 2);
+}
+
 static void hand_back(struct work *work)
 {
 	unsigned i = work_somebody(work);
@@ -245,6 +286,24 @@ static void collect(struct work *work)
 	cycle_deinit(&cycle);
 }
 
+/* Objects that weak cells lead to, and that are the first of their lists, are let go of, and collected. */
+static void expire(struct work *work)
+{
+	struct clients_of *c = &work->clients;
+
+	weaken(work);
+	for (unsigned n = 0; n < WORLD_CLIENTS * WORLD_PINS && work->collected; n++) {
+		unsigned i = n / WORLD_PINS, pin = n % WORLD_PINS;
+		uint64_t object = c->sessions[i] && c->sessions[i]->pid ? client_first(c, i, pin) : 0;
+
+		if (!object || !world_has_cell_of(c->w, object))
+			continue;
+		client_unlink(c, i, pin);
+		client_forget(c, object);
+	}
+	collect(work);
+}
+
 /* What was much for a moment goes back to the system, in the second of two looks. */
 static void scavenge(struct work *work)
 {
@@ -274,25 +333,43 @@ void work_step(struct work *work)
 {
 	static const struct {
 		void (*run)(struct work *work);
-		unsigned weight;
+		unsigned weight[2]; /* as ever; where it is about weak cells */
 	} steps[] = {
-		{ request_attach, 8 },  { request_fork, 3 },   { request_leave_or_speak, 4 },
-		{ request_room, 1 },    { request_refill, 1 }, { take, 24 },
-		{ make, 24 },           { unmake, 20 },        { unmake_all, 2 },
-		{ hand_back, 8 },       { large, 6 },          { request_root, 5 },
-		{ request_ticket, 5 },  { request_type, 3 },   { request_dead, 5 },
-		{ request_setting, 3 }, { round_, 10 },        { pass, 5 },
-		{ sync_, 5 },           { count_users, 1 },    { scrape, 6 },
-		{ collect, 3 },         { scavenge, 3 },
+		{ request_attach, { 8, 12 } },
+		{ request_fork, { 3, 1 } },
+		{ request_leave_or_speak, { 4, 2 } },
+		{ request_room, { 1, 0 } },
+		{ request_refill, { 1, 0 } },
+		{ take, { 24, 12 } },
+		{ make, { 24, 24 } },
+		{ unmake, { 20, 6 } },
+		{ unmake_all, { 2, 1 } },
+		{ hand_back, { 8, 4 } },
+		{ weaken, { 8, 24 } },
+		{ strengthen, { 2, 6 } },
+		{ expire, { 6, 12 } },
+		{ large, { 6, 0 } },
+		{ request_root, { 5, 2 } },
+		{ request_ticket, { 5, 0 } },
+		{ request_type, { 3, 0 } },
+		{ request_dead, { 5, 0 } },
+		{ request_setting, { 3, 0 } },
+		{ round_, { 10, 2 } },
+		{ pass, { 5, 1 } },
+		{ sync_, { 5, 2 } },
+		{ count_users, { 1, 0 } },
+		{ scrape, { 6, 1 } },
+		{ collect, { 3, 2 } },
+		{ scavenge, { 3, 0 } },
 	};
 	const unsigned n = sizeof(steps) / sizeof(steps[0]);
 	uint64_t all = 0, at;
 
 	for (unsigned i = 0; i < n; i++)
-		all += steps[i].weight;
+		all += steps[i].weight[work->is_weak];
 	at = work_draw(work) % all;
-	for (unsigned i = 0; i < n; at -= steps[i].weight, i++) {
-		if (at >= steps[i].weight)
+	for (unsigned i = 0; i < n; at -= steps[i].weight[work->is_weak], i++) {
+		if (at >= steps[i].weight[work->is_weak])
 			continue;
 		steps[i].run(work);
 		break;
@@ -306,6 +383,7 @@ void work_begin(struct work *work, uint64_t seed, struct images_daemon *d, struc
 	for (unsigned i = 0; i < 16; i++)
 		work_draw(work);
 	work->collected = collection_is_on(d->heap);
+	work->is_weak = work->collected && work_draw(work) % 2;
 	for (unsigned i = 0; i < 6; i++)
 		work->classes[i] = (uint32_t)work_draw(work) % 60;
 	work->classes[0] = (uint32_t)work_draw(work) % 4;

@@ -10,8 +10,8 @@
 struct work {
 	struct clients_of clients;
 	uint64_t random;
-	uint32_t classes[6]; /* that it allocates from */
-	bool collected;
+	uint32_t classes[6];     /* that it allocates from */
+	bool collected, is_weak; /* much of it is about weak cells */
 };
 
 static inline struct heap *work_heap_of(const struct work *work)

@@ -4,6 +4,7 @@
  *
  *   slots     what is a client's is out, and in no ring; what is out is somebody's: a client's, a ring's, or was let go of    (I1)
  *   words     of sessions, named roots, tickets and types: what the daemon has said is there                                  (I9)
+ *   cells     a weak cell leads to an object in use; to one that was let go of, or nowhere
  *   zeroes    what a ring says is all zero is
  *   tables    what heapctl verify looks at                                                                                    (I1 to I8)
  *
@@ -67,6 +68,29 @@ void world_tidy(struct world *w, const struct heap *heap)
 	for (uint64_t slab = 0; slab < n; slab++)
 		if (w->left[slab] & ~heap->t.out[slab])
 			TAPE_SET(w->left[slab], w->left[slab] & heap->t.out[slab]);
+}
+
+bool world_has_cell_of(const struct world *w, uint64_t object)
+{
+	for (unsigned i = 0; i < WORLD_CLIENTS * WORLD_CELLS; i++)
+		if (w->cells[i / WORLD_CELLS][i % WORLD_CELLS].cell &&
+		    w->cells[i / WORLD_CELLS][i % WORLD_CELLS].object == object)
+			return true;
+	return false;
+}
+
+void world_let_go(struct world *w, uint64_t object, bool is_freed)
+{
+	for (unsigned i = 0; i < WORLD_CLIENTS * WORLD_CELLS; i++) {
+		struct world_cell *c = &w->cells[i / WORLD_CELLS][i % WORLD_CELLS];
+
+		if (!c->cell || c->object != object)
+			continue;
+		if (is_freed)
+			TAPE_SET(c->object, 0);
+		else
+			TAPE_SET(c->is_let_go, 1);
+	}
 }
 
 /* Judging ------------------------------------------------------------------------------------------------------------ */
@@ -157,7 +181,7 @@ static void judge_sessions(struct judge *j)
 
 		if (id && (!session || session->memory.core->id != id))
 			wrong(j, "session %" PRIu64 " is not there", id);
-		if (session && !session->pid != !!j->w->unspoken[i])
+		if (session && j->w->unspoken[i] < 2 && !session->pid != !!j->w->unspoken[i])
 			wrong(j, "session %" PRIu64 ": has it spoken?", id);
 	}
 }
@@ -215,6 +239,26 @@ static void judge_types(struct judge *j)
 			wrong(j, "type %" PRIu64 " is not there", j->w->types[i]);
 }
 
+static void judge_cell(struct judge *j, const struct world_cell *c)
+{
+	uint64_t word = *(const uint64_t *)(uintptr_t)c->cell & ~(uint64_t)HEAPD_WEAK_TOUCHED;
+
+	if (!c->object)
+		return;
+	if (word != c->object && (word || !c->is_let_go))
+		wrong(j, "the weak cell at 0x%" PRIx64 " holds 0x%" PRIx64 ", and is to hold 0x%" PRIx64,
+		      c->cell, word, c->object);
+	if (word && !(j->heap->t.out[c->slab] & c->bit))
+		wrong(j, "the weak cell at 0x%" PRIx64 " holds 0x%" PRIx64 ", which is free", c->cell, word);
+}
+
+static void judge_cells(struct judge *j)
+{
+	for (unsigned i = 0; i < WORLD_CLIENTS * WORLD_CELLS; i++)
+		if (j->w->cells[i / WORLD_CELLS][i % WORLD_CELLS].cell)
+			judge_cell(j, &j->w->cells[i / WORLD_CELLS][i % WORLD_CELLS]);
+}
+
 static void judge_tables(struct judge *j)
 {
 	struct heapd_verify_reply reply = { 0 };
@@ -240,6 +284,7 @@ const char *world_judge(const struct world *w, struct images_daemon *d)
 	judge_roots(&j);
 	judge_tickets(&j);
 	judge_types(&j);
+	judge_cells(&j);
 	judge_tables(&j);
 	return *text ? text : NULL;
 }

@@ -16,11 +16,20 @@
 #define WORLD_PINS    8u /* of each client: ... */
 #define WORLD_LISTS \
 	4u /* ... on the first ones hang lists, on each of the others an object at most, that has no pointers */
+#define WORLD_CELLS 2u /* and so many pins more, with a weak cell at most on each */
 #define WORLD_SLABS (8192u * 10u)
+
+/* A weak cell that somebody has on a pin, and its object: that is in use; or let go of, and is to be there if the cell says so. */
+struct world_cell {
+	uint64_t cell;      /* 0: there is none */
+	uint64_t object;    /* 0: it was freed, and the cell may say anything */
+	uint64_t slab, bit; /* the object's */
+	uint64_t is_let_go;
+};
 
 struct world {
 	uint64_t clients[WORLD_CLIENTS];  /* session ids; 0: there is none */
-	uint64_t unspoken[WORLD_CLIENTS]; /* it is a forked child that has not spoken yet */
+	uint64_t unspoken[WORLD_CLIENTS]; /* it is a forked child that has not spoken yet; 2: it is about to */
 	uint64_t roots[WORLD_ROOTS];      /* objects that they hold */
 	struct {
 		char text[64];
@@ -28,6 +37,7 @@ struct world {
 	} tickets[WORLD_TICKETS];
 	uint64_t types[WORLD_TYPES]; /* numbers; 0: not defined */
 	uint64_t classes[WORLD_TYPES];
+	struct world_cell cells[WORLD_CLIENTS][WORLD_CELLS];
 	uint64_t hands; /* a client, or a request of it, is between two steps: slots that are out may be nowhere yet, ... */
 	uint64_t asked;             /* ... and a root may hold this */
 	uint64_t high;              /* slabs that were ever clients' are below this */
@@ -40,6 +50,10 @@ struct world *world_make(void);
 /* Slots of a slab are clients' from now on; are so no more. */
 void world_own(struct world *w, uint32_t slab, uint64_t mask);
 void world_leave(struct world *w, uint32_t slab, uint64_t mask);
+/* Does somebody have a weak cell that leads there? */
+bool world_has_cell_of(const struct world *w, uint64_t object);
+/* Nobody has the object any more: what that means to weak cells. */
+void world_let_go(struct world *w, uint64_t object, bool is_freed);
 /* What has been taken back is left no more. */
 void world_tidy(struct world *w, const struct heap *heap);
 
