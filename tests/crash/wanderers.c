@@ -89,17 +89,30 @@ static void wander_batch(struct trial *run, struct traps *traps, enum barrier ba
 	trial_look(run);
 }
 
+/* A batch of deaths, beside a client that holds up the cycle; that one is gone before the heap is looked at. Whether there is more. */
+static bool straight_batch(struct trial *run, struct traps *traps, const struct wanderer *w)
+{
+	pid_t staller = w->barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, w->barrier);
+	uint64_t before = run->count.kills;
+	bool more = true;
+
+	while (more && run->count.kills - before < run->options.batch)
+		more = wander_counted(run, traps, w).how == TRAPPED;
+	staller_end(staller);
+	if (run->count.kills != before)
+		trial_look(run);
+	return more;
+}
+
 /* Until it comes to its end without coming to anything new. */
-static void straight(struct trial *run, struct traps *traps, struct wanderer *w)
+static void straight(struct trial *run, struct traps *traps, const struct wanderer *w)
 {
 	uint64_t before = run->count.kills;
 
-	while (wander_counted(run, traps, w).how == TRAPPED)
-		if ((run->count.kills - before) % run->options.batch == 0)
-			trial_look(run);
+	while (straight_batch(run, traps, w))
+		;
 	if (run->count.kills == before)
 		return;
-	trial_look(run);
 	trial_keep(run);
 	printf("  %-18s %7" PRIu64 " deaths%s\n", w->did->name, run->count.kills - before,
 	       trial_barriers[w->barrier]);
@@ -109,7 +122,6 @@ static void straight(struct trial *run, struct traps *traps, struct wanderer *w)
 /* Each operation in turn. */
 static void straight_all(struct trial *run, struct traps *traps, enum barrier barrier)
 {
-	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
 	struct wanderer w = {
 		.scene = &run->scene, .barrier = barrier, .spoils = run->options.hardened, .straight = true
 	};
@@ -118,7 +130,6 @@ static void straight_all(struct trial *run, struct traps *traps, enum barrier ba
 		if (wander_may(&w, w.did) &&
 		    (!run->options.only || strcmp(run->options.only, w.did->name) == 0))
 			straight(run, traps, &w);
-	staller_end(staller);
 }
 
 /* What tickets keep alive they keep for a second; what is left alive is looked at now and then. */
