@@ -428,14 +428,19 @@ static void thread_beside(struct stroll *w)
 	pthread_join(thread, NULL);
 }
 
+/* What it would free is its parent's, which goes on with it: that one's second free would be of whatever lies there by then. */
+static void part(struct stroll *w)
+{
+	memset(w->slot, 0, sizeof(w->slot));
+	w->arena = NULL;
+}
+
 /* No daemon took it in: nothing of its parent's heap is there. */
 static void bereave(struct stroll *w)
 {
 	memset(w->node, 0, sizeof(w->node));
-	memset(w->slot, 0, sizeof(w->slot));
 	memset(w->pin, 0, sizeof(w->pin));
 	w->weak = NULL;
-	w->arena = NULL;
 }
 
 static void child(struct stroll *w)
@@ -447,6 +452,7 @@ static void child(struct stroll *w)
 		return;
 	pid = fork();
 	if (pid == 0) {
+		part(w);
 		if (heapd_get_info(w->heap, &info) < 0)
 			bereave(w);
 		w->depth++;
