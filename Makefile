@@ -400,7 +400,7 @@ endif
 .PHONY: shaken check check-run test lint san model service demo noprobes bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
 # What the scripts that check sources and library need to know.
-checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
+checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=600 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
 	 scripts/check-units scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
