@@ -26,18 +26,6 @@ static void teardown(void)
 	testheap_deinit(&t);
 }
 
-/* Everything freed is harvested, and the rings' contents are the rest: nothing is lost, nothing twice. */
-static void accounts_balance(void)
-{
-	struct heapd_verify_reply reply;
-
-	supply_sync(t.heap);
-	reply = testheap_verify(&t);
-	ck_assert_msg(!reply.faults, "%s", reply.first);
-	ck_assert_uint_eq(reply.freed_pending, 0);
-	ck_assert_uint_eq(reply.allocated, t.mine_bytes);
-}
-
 struct taker {
 	pthread_t thread;
 	uint64_t random;
@@ -106,7 +94,7 @@ START_TEST(rings_wrap_and_never_overfill)
 	ck_assert_uint_eq(t.mine_bytes, 0);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -145,7 +133,7 @@ START_TEST(withdrawing_knows_of_what_was_just_taken)
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), 0);
 	s->classes[5].target = 0;
 	pthread_mutex_unlock(&t.heap->lock);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -238,7 +226,7 @@ START_TEST(all_who_wait_are_woken)
 	waiters_start(w, heapd_sizeclass_of(1024));
 	testheap_demand(&t, w[0].class);
 	ck_assert_int_eq(waiters_end(w), 0);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -278,7 +266,7 @@ START_TEST(a_ring_does_not_shrink_in_the_round_that_fills_it)
 		testheap_free(&t, &b, UINT64_MAX);
 		ck_assert(testheap_falls(&testheap_stats(&t)->in_rings, 0));
 	}
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 

@@ -26,18 +26,6 @@ static void teardown(void)
 	testheap_deinit(&t);
 }
 
-/* Everything freed is harvested, and the rings' contents are the rest: nothing is lost, nothing twice. */
-static void accounts_balance(void)
-{
-	struct heapd_verify_reply reply;
-
-	supply_sync(t.heap);
-	reply = testheap_verify(&t);
-	ck_assert_msg(!reply.faults, "%s", reply.first);
-	ck_assert_uint_eq(reply.freed_pending, 0);
-	ck_assert_uint_eq(reply.allocated, t.mine_bytes);
-}
-
 static void zeroed_entries_are_zero(const struct heapd_batch *b)
 {
 	uint32_t first = heapd_entry_page(b->entry);
@@ -68,7 +56,7 @@ START_TEST(every_small_class_is_supplied)
 		zeroed_entries_are_zero(&b);
 		testheap_free(&t, &b, 0x5555555555555555);
 	}
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -125,7 +113,7 @@ START_TEST(a_full_heap_refuses_and_recovers)
 	for (unsigned i = 0; i < n; i++)
 		testheap_free(&t, &many[i], UINT64_MAX);
 	ck_assert_int_eq(testheap_get(&t, other, &b), 0);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -169,7 +157,7 @@ START_TEST(double_free_in_the_ledger)
 	pthread_mutex_unlock(&t.heap->lock);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 1);
 	ck_assert(testheap_logged(&t, "double free of 1 object(s) of 80 bytes"));
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -195,7 +183,7 @@ START_TEST(double_free_in_a_ring)
 	ck_assert(testheap_take(&t, 4, &b));
 	pthread_mutex_unlock(&t.heap->lock);
 	ck_assert_uint_eq(b.masks[0], UINT64_MAX);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -272,7 +260,7 @@ START_TEST(a_free_while_installing_is_judged_later)
 	pthread_mutex_unlock(&t.heap->lock);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->double_frees), 0);
 	testheap_disown(&t, slab, 1, 80);
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 
@@ -307,7 +295,7 @@ START_TEST(batches_are_handed_back)
 			ck_assert_uint_eq(t.threads[round % 3].handback_head,
 					  t.threads[round % 3].handback_tail);
 	}
-	accounts_balance();
+	testheap_balances(&t);
 	ck_assert_uint_ge(HEAPD_READ_ONCE(testheap_stats(&t)->handed_back_slabs), 100);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->corrupt), 0);
 }
@@ -347,7 +335,7 @@ START_TEST(idle_rings_are_withdrawn)
 	ck_assert_uint_gt(HEAPD_READ_ONCE(testheap_stats(&t)->in_rings), 0);
 	ck_assert(testheap_falls(&testheap_stats(&t)->in_rings, 0));
 	ck_assert(testheap_falls(&testheap_stats(&t)->in_spans, 0));
-	accounts_balance();
+	testheap_balances(&t);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->out), 0);
 }
 END_TEST
@@ -376,7 +364,7 @@ START_TEST(rings_in_use_keep_their_target)
 			least = target_of(class);
 	}
 	ck_assert_uint_ge(least * 2, target_of(class));
-	accounts_balance();
+	testheap_balances(&t);
 }
 END_TEST
 

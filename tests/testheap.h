@@ -157,6 +157,18 @@ static inline void testheap_is_clean(struct testheap *t)
 	ck_assert_msg(!reply.faults, "%llu faults: %s", (unsigned long long)reply.faults, reply.first);
 }
 
+/* Everything freed is harvested, and the rings' contents are the rest: nothing is lost, nothing twice. */
+static inline void testheap_balances(struct testheap *t)
+{
+	struct heapd_verify_reply reply;
+
+	supply_sync(t->heap);
+	reply = testheap_verify(t);
+	ck_assert_msg(!reply.faults, "%s", reply.first);
+	ck_assert_uint_eq(reply.freed_pending, 0);
+	ck_assert_uint_eq(reply.allocated, t->mine_bytes);
+}
+
 /* The address of a slot. */
 static inline char *testheap_slot(const struct testheap *t, uint32_t first, uint32_t k, unsigned slot)
 {
