@@ -400,7 +400,7 @@ endif
 .PHONY: shaken check check-run test lint san model service demo noprobes bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
 # What the scripts that check sources and library need to know.
-checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=600 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
+checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 CHECK_LIMIT_check_stops=300 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
 	 scripts/check-units scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
@@ -421,7 +421,7 @@ TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
 
 # What scripts among the tests run.
 needs = $(if $(if $T,$(filter $1 check_$1,$T),all),$2)
-TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,images,$(if $(SAN),,$(O)/crash/images)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
+TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,stops,$(CRASH_BIN)) $(call needs,images,$(if $(SAN),,$(O)/crash/images)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
 
 test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) $(TESTS_NEED) ## build and run tests, no other check; T="pages spans" picks
 	@$(checkenv) scripts/run-checks $(TESTS_RUN)

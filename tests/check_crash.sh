@@ -1,6 +1,6 @@
 #!/bin/bash
 # The short form of make crash, as far as it is about clients: killed at instructions picked by a seed, in every operation, by
-# sequences and by compare-and-swap, in hardened heaps, stopped at their stores, with the agent's first call failing, which leaves a
+# sequences and by compare-and-swap, in hardened heaps, with the agent's first call failing, which leaves a
 # process that is to live, with nothing mapped in a child that no daemon took in, and system calls of theirs that fail. HEAPD_TEST_SEED
 # has a run again.
 set -uo pipefail
@@ -9,5 +9,5 @@ cd "$(dirname "$0")/.." || exit 2
 dir=${HEAPD_TEST_BUILD:-$PWD/build}/crash
 [[ -x $dir/kill ]] || { echo "no $dir/kill: make tests"; exit 1; }
 
-"$dir/kill" --most 6 && "$dir/kill" --most 4 --cas && "$dir/kill" --most 4 --hardened && "$dir/kill" --most 2 --stop --stores &&
+"$dir/kill" --most 6 && "$dir/kill" --most 4 --cas && "$dir/kill" --most 4 --hardened &&
 	"$dir/kill" --more --most 4 --operation attach-no-agent && "$dir/kill" --more --most 4 --operation orphan-bare && "$dir/faults" --most 3
