@@ -399,9 +399,15 @@ endif
 
 .PHONY: shaken check check-run test lint san model service demo noprobes bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
+# Two programs at a time: most wait more than they compute. Alone: those that look at each process which has the library, and
+# the one that takes huge pages from the machine.
+CHECK_LANES ?= 2
+CHECK_ALONE := check_bpftrace check_exporter check_scrape check_hugetlb
+
 # What the scripts that check sources and library need to know.
 checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 CHECK_LIMIT_check_stops=300 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
+lanes = CHECK_LANES=$(CHECK_LANES) CHECK_ALONE='$(CHECK_ALONE)'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
 	 scripts/check-units scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
 
@@ -412,8 +418,9 @@ check: ## everything that must hold, from a bare Debian 12 on: install what is m
 	@scripts/install-memlab $(O)/memlab || true
 	$(SUBMAKE) check-run
 
+# The long ones first.
 check-run:
-	@$(checkenv) scripts/run-checks $(LINTS) $(TEST_BIN) $(TEST_SH)
+	@$(checkenv) $(lanes) scripts/run-checks $(TEST_SH) $(LINTS) $(TEST_BIN)
 
 TESTS_BUILT := $(TEST_BIN) $(TEST_SH)
 TESTS_RUN := $(if $(T),$(foreach t,$(patsubst check_%,%,$T),$(or \
@@ -424,7 +431,7 @@ needs = $(if $(if $T,$(filter $1 check_$1,$T),all),$2)
 TESTS_NEED := $(call needs,fuzz,$(FUZZ_BIN)) $(call needs,reads,$(if $(SAN),,$(O)/fuzz/reads)) $(call needs,crash,$(CRASH_BIN)) $(call needs,stops,$(CRASH_BIN)) $(call needs,images,$(if $(SAN),,$(O)/crash/images)) $(call needs,shortage,$(O)/crash/shortage) $(call needs,fastpath,$(O)/tests/check_warm)
 
 test: $(if $T,$(if $(filter stress check_stress,$T),shaken),shaken) $(if $(filter %.sh,$(TESTS_RUN)),all,$(LIBHEAPD) $(HEAPD)) $(filter-out %.sh,$(TESTS_RUN)) $(TESTS_NEED) ## build and run tests, no other check; T="pages spans" picks
-	@$(checkenv) scripts/run-checks $(TESTS_RUN)
+	@$(checkenv) $(lanes) scripts/run-checks $(TESTS_RUN)
 
 lint: all ## the checks of sources, headers and library, no tests
 	@$(checkenv) scripts/run-checks $(LINTS)
