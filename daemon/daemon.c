@@ -196,7 +196,7 @@ static int heap_adopt(struct daemon *daemon, struct heap *heap)
 		return r;
 	sessions = sessions_adopt(daemon, heap);
 	heap_lock(heap);
-	harvest_handback(heap->supply, true);
+	harvest_handback_again(heap->supply);
 	heap_unlock(heap);
 	recover_tell(heap, sessions, clock_ns() - begin);
 	return 0;

@@ -271,7 +271,7 @@ static void corrupt(struct heap *heap)
 	events_fault(heap);
 }
 
-static void collect_thread(struct supply *supply, struct heapd_thread *thread)
+static void collect_thread(struct supply *supply, struct heapd_thread *thread, bool again)
 {
 	uint64_t tail = HEAPD_LOAD_ACQUIRE(&thread->handback_tail),
 		 head = HEAPD_READ_ONCE(thread->handback_head);
@@ -286,20 +286,25 @@ static void collect_thread(struct supply *supply, struct heapd_thread *thread)
 		held_batch_read(&batch, &thread->handback[head % HEAPD_HANDBACK_COUNT]);
 		if (batch.class < HEAPD_CLASS_MAX && held_batch_valid(supply->heap, &batch))
 			release_batch(supply, &batch);
-		else
+		else if (!again) /* its span may have gone with it the first time */
 			corrupt(supply->heap);
 	}
 	HEAPD_STORE_RELEASE(&thread->handback_head, head);
 }
 
-void supply_collect_handback(struct heap *heap, const struct client *client)
+static void collect_client(struct heap *heap, const struct client *client, bool again)
 {
 	uint32_t n;
 	struct heapd_thread *threads = client_threads(client, &n);
 
 	__atomic_store_n(&client->memory->handback, 0, __ATOMIC_SEQ_CST);
 	for (uint32_t t = 0; t < n; t++)
-		collect_thread(heap->supply, &threads[t]);
+		collect_thread(heap->supply, &threads[t], again);
+}
+
+void supply_collect_handback(struct heap *heap, const struct client *client)
+{
+	collect_client(heap, client, false);
 }
 
 void harvest_handback(struct supply *supply, bool whole)
@@ -316,6 +321,19 @@ void harvest_handback(struct supply *supply, bool whole)
 		if (!whole && clock_ns() - begin > PIECE_NS)
 			return;
 	}
+}
+
+/*
+ * After the last daemon's death. It had cleared the client's word before it looked, and may have died with something taken back of
+ * which the client was not told yet: left to the client's next word, that would be taken back from whoever has it by then.
+ */
+void harvest_handback_again(struct supply *supply)
+{
+	const struct clients *clients = supply->heap->clients;
+
+	for (unsigned i = 0; i < clients->n; i++)
+		if (clients->slots[i].live)
+			collect_client(supply->heap, &clients->slots[i], true);
 }
 
 void harvest_some(struct supply *supply, uint64_t now)

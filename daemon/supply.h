@@ -114,6 +114,8 @@ void ring_withdraw(struct supply *supply, uint32_t class, uint64_t keep);
 /* whole: all of it, however long it takes; else a piece, and the next one next time. */
 void harvest_freed(struct supply *supply, bool whole);
 void harvest_handback(struct supply *supply, bool whole);
+/* All that any client shows, whether it says that there is something or not. */
+void harvest_handback_again(struct supply *supply);
 /* A piece of both, unless the last one was just now: a quarter of the time goes into it at most. */
 void harvest_some(struct supply *supply, uint64_t now);
 /* Slots of slab k that lie in its class's ring. */

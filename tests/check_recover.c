@@ -567,14 +567,15 @@ START_TEST(handed_back_twice)
 	ck_assert_int_eq(supply_sync(t.heap), 0);
 	forget();
 	HEAPD_STORE_RELEASE(&thread->handback_head, 0);
-	HEAPD_STORE_RELEASE(&t.session->handback, 1);
+	ck_assert_uint_eq(HEAPD_READ_ONCE(t.session->handback), 0);
 	adopt();
 	heap_lock(t.heap);
-	harvest_handback(t.heap->supply, true);
+	harvest_handback_again(t.heap->supply);
 	heap_unlock(t.heap);
 	ck_assert_uint_eq(thread->handback_head, 1);
 	take_all(CLASS);
-	/* Once more, as the supplier does all the time. */
+	/* Once more, as the supplier does when the client says that there is something. */
+	HEAPD_STORE_RELEASE(&t.session->handback, 1);
 	heap_lock(t.heap);
 	harvest_handback(t.heap->supply, true);
 	heap_unlock(t.heap);

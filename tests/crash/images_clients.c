@@ -152,8 +152,12 @@ bool client_take(struct clients_of *c, unsigned i, unsigned thread, uint32_t cla
 void client_hand_back(struct clients_of *c, unsigned i, unsigned thread, unsigned spare)
 {
 	struct heapd_thread *self = thread_of(c, i, thread);
-	struct heapd_batch batch = self->spares[spare];
+	struct heapd_batch batch;
 
+	/* Most places are empty. */
+	for (unsigned n = 0; n < HEAPD_SPARE_COUNT && !self->spares[spare].entry; n++)
+		spare = (spare + 1) % HEAPD_SPARE_COUNT;
+	batch = self->spares[spare];
 	if (!batch.entry || self->handback_tail - self->handback_head >= HEAPD_HANDBACK_COUNT)
 		return;
 	leave_batch(c, &batch);

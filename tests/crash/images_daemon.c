@@ -69,7 +69,7 @@ static int adopt(struct images_daemon *d)
 		return r;
 	restore_sessions(d);
 	heap_lock(d->heap);
-	harvest_handback(d->heap->supply, true);
+	harvest_handback_again(d->heap->supply);
 	heap_unlock(d->heap);
 	recover_tell(d->heap, d->sessions.count, 0);
 	return 0;

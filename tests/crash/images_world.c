@@ -173,6 +173,19 @@ static void judge_slots(struct judge *j)
 	}
 }
 
+/* After a recovery: it may have been taken back already, and would be once more, from whoever has it by then. */
+static bool has_handed_back(const struct session *session)
+{
+	const struct client *client = &session->heap->clients->slots[session->index];
+	uint32_t n;
+	const struct heapd_thread *threads = client_threads(client, &n);
+
+	for (uint32_t t = 0; t < n; t++)
+		if (threads[t].handback_head != threads[t].handback_tail)
+			return true;
+	return false;
+}
+
 static void judge_sessions(struct judge *j)
 {
 	for (unsigned i = 0; i < WORLD_CLIENTS; i++) {
@@ -183,6 +196,8 @@ static void judge_sessions(struct judge *j)
 			wrong(j, "session %" PRIu64 " is not there", id);
 		if (session && j->w->unspoken[i] < 2 && !session->pid != !!j->w->unspoken[i])
 			wrong(j, "session %" PRIu64 ": has it spoken?", id);
+		if (session && j->heap->adopted && has_handed_back(session))
+			wrong(j, "session %" PRIu64 ": what it handed back was not taken back", id);
 	}
 }
 
