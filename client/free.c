@@ -13,6 +13,10 @@
  * there to a current slab (both in lent[]): refused and reported, nothing harmed. (As with every allocator, an
  * address that was freed and given out again belongs to its new owner, and freeing it frees that.)
  *
+ * So is what the collector has found dead: of a program that keeps its pointers where nobody looks. The sweep says so in lent[]
+ * before it lets any barrier go off, and takes the slots afterwards. So that is looked at inside the gate, after `on`: who has
+ * its barrier off, and sees no bit, is through before the next cycle's handshake 1 ends.
+ *
  * While this thread's barrier is on, no bit is set in a current slab: the slot could be given out again
  * in the cycle that still has to see what it pointed to. But for newborn slots (newborn.h), in which that cycle
  * has nothing to see. Check and store are one unit against the
@@ -254,11 +258,17 @@ static void collecting_make_room(struct heapd_heap *heap, struct heapd_thread *s
 }
 #endif
 
+/* The gap at a span's end has slots of no slab: none of them is ever out. */
 static int free_end(struct heapd_heap *heap, const struct target *to, void *object, enum current_push pushed)
 {
+	struct place place;
+
 	if (pushed == CURRENT_PUSHED)
 		return 0;
-	return pushed == CURRENT_DOUBLE ? free_double(heap, object) : free_remote(heap, to, object);
+	if (pushed != CURRENT_DOUBLE)
+		return free_remote(heap, to, object);
+	return place_find(heap, object, &place) ? free_double(heap, object)
+						: free_bad(heap, object, "no object lies there");
 }
 
 /* In a hardened heap: of what has been found to be an object that is not free. */
@@ -271,12 +281,15 @@ static int free_hardened(struct heapd_heap *heap, struct heapd_thread *self, con
 
 	if (!place_find(heap, object, &place))
 		return free_bad(heap, object, "no object lies there");
-	if (!hardened_check(heap, &place, &seen))
+	if (is_free_already(heap, to->slab, to->index) || !hardened_check(heap, &place, &seen))
 		return free_double(heap, object);
 	STEP(freeing);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
-	if (!is_checked(heap) && !(on && MUTANT(unclaimed_in_cycle))) {
+	if (!on && is_free_already(heap, to->slab, to->index) && !MUTANT(lent_before_gate)) {
+		pushed = CURRENT_DOUBLE;
+	} else if (!is_checked(heap) && !(on && MUTANT(unclaimed_in_cycle))) {
+		STEP(claiming);
 		pushed = CURRENT_DOUBLE;
 		if (hardened_claim(heap, &place, seen, !on))
 			pushed = on ? CURRENT_ELSEWHERE
@@ -296,11 +309,7 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 	enum current_push pushed = CURRENT_ELSEWHERE;
 	struct place place;
 
-	/* The gap at a span's end has slots of no slab: none of them is ever out. */
-	if (is_free_already(heap, to->slab, to->index))
-		return place_find(heap, object, &place) ? free_double(heap, object)
-							: free_bad(heap, object, "no object lies there");
-	/* Or it looks like the first slot of a slab that is another span's. */
+	/* The gap at a span's end may look like the first slot of a slab that is another span's. */
 	if (unlikely(to->index == 0) && !place_find(heap, object, &place))
 		return free_bad(heap, object, "no object lies there");
 	HEAPD_TSAN_RELEASE(object, heap->t.classes[to->class].slot_size);
@@ -309,8 +318,10 @@ static int free_target(struct heapd_heap *heap, struct heapd_thread *self, const
 		return free_hardened(heap, self, to, object);
 	gate_enter(self);
 	uint32_t on = barrier_on(heap, self);
-	if ((!on || newborn_is(heap, to->slab, to->index, on) || MUTANT(push_in_cycle)) &&
-	    !is_checked(heap)) {
+	if (is_free_already(heap, to->slab, to->index)) {
+		pushed = CURRENT_DOUBLE;
+	} else if ((!on || newborn_is(heap, to->slab, to->index, on) || MUTANT(push_in_cycle)) &&
+		   !is_checked(heap)) {
 		collecting_make_room(heap, self, to);
 		pushed = free_local(heap, to, object);
 		if (pushed == CURRENT_ELSEWHERE && collecting_begin(heap, self, to))
@@ -382,14 +393,13 @@ int heapd_free(void *object)
 		     page->words > HEAPD_SLAB_BYTES / 64 / 8))
 		return free_slow(object);
 	slab = page->slab0 + in_span / 64;
-	if (unlikely(is_free_already(heap, slab, in_span % 64)))
-		return free_slow(object);
 	base = (uint64_t)(uintptr_t)object - (uint64_t)(in_span % 64) * page->words * 8;
 	HEAPD_TSAN_RELEASE(object, (uint64_t)page->words * 8);
 	HEAPD_WRITE_ONCE(self->freed, 1);
 	gate_enter(self);
-	on = HEAPD_READ_ONCE(self->gate.on);
-	if (likely(!on) || newborn_is(heap, slab, in_span % 64, on))
+	on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
+	if (likely(!is_free_already(heap, slab, in_span % 64)) &&
+	    (likely(!on) || newborn_is(heap, slab, in_span % 64, on)))
 		done = current_collect(heap, page->class, slab, base, in_span);
 	gate_leave(self);
 	return likely(done) ? 0 : free_slow(object);

@@ -11,7 +11,7 @@
  *      tickets, addresses on their way to clients and early shades become grey; now = MARK
  *   6  marking, and passes over the barrier rings, until a pass with nothing grey before it finds nothing white
  *      then weak cells are settled, and what has died is queued; each with marking to the end as often as it finds more
- *   7  now = SWEEP; barriers go off; the sweep
+ *   7  what is to go is said to be free (sweeper_announce); now = SWEEP; barriers go off; the sweep
  *   8  now = IDLE; finished
  *
  * I5. Let o be reachable when the sweep looks at its slot; then its mark or hold bit is set. If o was made after
@@ -440,8 +440,11 @@ static void sweep(struct cycle *cycle, bool whole)
 	uint64_t begin = part_begin(cycle, PART_SWEEP);
 
 	DELAY(4);
+	if (whole && !MUTANT(dead_unlent))
+		sweeper_announce(cycle->heap);
 	lower_barriers(cycle, whole ? HEAPD_PHASE_SWEEP : HEAPD_PHASE_IDLE);
 	DELAY(4);
+	STEP(barriers_down);
 	if (whole) {
 		receipts_count(cycle->heap, cycle->result.mark / 2 + RECEIPTS_NS);
 		cycle->result.early = early_look(&cycle->early, cycle->heap);

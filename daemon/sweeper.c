@@ -3,10 +3,16 @@
  * Owns nothing; gives back to the ledger what the marker did not reach.
  *
  * For each slab: dead = out & ~mark & ~hold. A slot that lies in a ring has its mark bit set (holds.c), so slabs in
- * rings need no care of their own. A dead slot is nobody's: no thread, root or object leads to it, so no client
- * can free it meanwhile; if one had freed it before it became unreachable, its freed bit goes with it, or the
+ * rings need no care of their own. A dead slot is nobody's: no thread, root or object leads to it, so no client that keeps
+ * the rules frees it meanwhile; if one had freed it before it became unreachable, its freed bit goes with it, or the
  * next harvest would take the next owner's object for freed. Slots that are supplied again while the sweep goes on
  * are held from their return on, so a slab that is still to be swept may be in use again already.
+ *
+ * A client that keeps pointers where nobody looks may free a dead slot all the same. With its barrier on it sets the freed bit,
+ * which goes with the slot. With its barrier off it would put the slot into a current slab, and a sweep that comes after that would
+ * leave it in two places, its span cut anew under the client's word. So before any barrier goes off lent[] says that all that is
+ * dead is free (free.c of the client looks there). What is dead then stays so until it is swept: bits are only added to the
+ * hold words, of slots that are free.
  *
  * The lock is taken for a piece at a time. Spans may come and go between two pieces: a span that is cut then has
  * all its mark bits set, and none is freed but by the sweep, since collection->active stands until it has ended.
@@ -73,11 +79,30 @@ static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_count
 	return slabs;
 }
 
-/* From page `page` on: the page to go on with. */
-static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_counts *counts)
+/* No counts: nothing is taken back yet. */
+static uint32_t announce_span(struct heap *heap, uint32_t first, struct sweep_counts *counts)
+{
+	const struct heapd_span *span = &heap->t.spans[first];
+	uint32_t slabs = heapd_span_slabs(span);
+
+	(void)counts;
+	for (uint32_t slab = span->slab0; slab < span->slab0 + slabs; slab++) {
+		uint64_t dead = heap->t.out[slab] & ~heap->marks->mark[slab] & ~heap->marks->hold[slab];
+
+		if (dead)
+			__atomic_fetch_or(&heap->t.lent[slab], dead, __ATOMIC_RELAXED);
+	}
+	return slabs;
+}
+
+typedef uint32_t look_fn(struct heap *heap, uint32_t first, struct sweep_counts *counts);
+
+/* From page `page` on, so many slabs: the page to go on with. */
+static uint64_t look_piece(struct heap *heap, look_fn *look, uint64_t page, uint32_t most,
+			   struct sweep_counts *counts)
 {
 	uint64_t high = heap->pages->free.high;
-	uint32_t slabs = 0, most = poison_is_on(heap) || hardened_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE;
+	uint32_t slabs = 0;
 
 	while (page < high && slabs < most) {
 		uint32_t first = heap->t.page_span[page];
@@ -87,20 +112,31 @@ static uint64_t sweep_piece(struct heap *heap, uint64_t page, struct sweep_count
 			continue;
 		}
 		page = first - 1u + heap->t.spans[first - 1].npages;
-		slabs += sweep_span(heap, first - 1, counts);
+		slabs += look(heap, first - 1, counts);
 	}
 	return page < high ? page : UINT64_MAX;
 }
 
-void sweeper_run(struct heap *heap, struct sweep_counts *counts)
+static void look_at_all(struct heap *heap, look_fn *look, uint32_t most, struct sweep_counts *counts)
 {
-	*counts = (struct sweep_counts){ 0 };
 	for (uint64_t page = 0; page != UINT64_MAX;) {
 		heap_lock(heap);
-		page = sweep_piece(heap, page, counts);
+		page = look_piece(heap, look, page, most, counts);
 		heap_unlock(heap);
 		DELAY(4);
 		heap_give_way(heap);
 		beat_count(&heap->collection_beat);
 	}
+}
+
+void sweeper_announce(struct heap *heap)
+{
+	look_at_all(heap, announce_span, SWEEPER_PIECE, NULL);
+}
+
+void sweeper_run(struct heap *heap, struct sweep_counts *counts)
+{
+	*counts = (struct sweep_counts){ 0 };
+	look_at_all(heap, sweep_span,
+		    poison_is_on(heap) || hardened_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE, counts);
 }

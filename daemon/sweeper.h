@@ -13,6 +13,8 @@ struct sweep_counts {
 	uint64_t spans;                      /* given back whole */
 };
 
+/* Says of that, while all barriers are still on, that it is free: to whoever frees it all the same. From the same thread. */
+void sweeper_announce(struct heap *heap);
 /* Takes back what is out, not marked and not held. From the collector's thread, in pieces under heap->lock. */
 void sweeper_run(struct heap *heap, struct sweep_counts *counts);
 

@@ -36,7 +36,9 @@
 	M(newborn_early)       \
 	M(unclaimed)           \
 	M(unclaimed_in_cycle)  \
-	M(lent_first)
+	M(lent_first)          \
+	M(dead_unlent)         \
+	M(lent_before_gate)
 
 #ifdef HEAPD_MUTANT
 #include <stdbool.h>

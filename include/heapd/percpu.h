@@ -21,7 +21,7 @@
  *
  * lent[slab]: its slots that are free in the ledger, in a ring or in a spare. All of them when the span is cut;
  * cleared by who installs the slots in a current slab, before it does; set by the daemon before the ledger has
- * a slot, and by a thread before a slot is a spare of its. So a free slot stands in a current slab, in lent[] or in
+ * a slot, or a sweep may take it, and by a thread before a slot is a spare of its. So a free slot stands in a current slab, in lent[] or in
  * freed[], or is in somebody's hands just now. Both are hints: they serve to recognise a broken program, and the
  * daemon never uses what they say.
  *

@@ -13,6 +13,7 @@
 #define HEAPD_STEPS(S)   \
 	S(store)         \
 	S(freeing)       \
+	S(claiming)      \
 	S(elsewhere)     \
 	S(spare_cleared) \
 	S(installing)    \
@@ -21,6 +22,7 @@
 	S(gathered)      \
 	S(scanned)       \
 	S(marking)       \
+	S(barriers_down) \
 	S(hands)         \
 	S(withdrawn)     \
 	S(harvest)

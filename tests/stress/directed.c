@@ -49,6 +49,8 @@ static const struct scenario scenarios[] = {
 	{ "standing_ignored", standing_ignored, .before = standing_ignored_before },
 	{ "unclaimed", unclaimed, .hardened = true },
 	{ "unclaimed_in_cycle", unclaimed_in_cycle, .hardened = true },
+	{ "dead_unlent", dead_unlent, .hardened = false },
+	{ "lent_before_gate", lent_before_gate, .hardened = true },
 };
 
 /* In a process of its own. */

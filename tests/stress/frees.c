@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Directed scenarios of two who free the same object of a hardened heap: one stands where it has seen that the object lives, and has
- * not begun to free it; the other frees all of it. When the first goes on it has to be told that the object is free.
+ * not begun to free it, or not done so; the other frees all of it. When the first goes on it has to be told that the object is free.
  */
 #include <errno.h>
 #include <unistd.h>
@@ -24,7 +24,7 @@ static void *free_main(void *arg)
 }
 
 /* The other one stands at the step, with the object in its hands. */
-static pthread_t free_begin(struct scene *s)
+static pthread_t free_begin(struct scene *s, enum heapd_step step)
 {
 	pthread_t thread;
 
@@ -37,9 +37,9 @@ static pthread_t free_begin(struct scene *s)
 	if (pthread_create(&thread, NULL, free_main, s))
 		miss("no thread");
 	await_flag(&s->other->tid, "a thread attaches");
-	want(s, STEP_freeing, atomic_load(&s->other->tid));
+	want(s, step, atomic_load(&s->other->tid));
 	atomic_store(&s->other->go, 1);
-	await(s, STEP_freeing);
+	await(s, step);
 	return thread;
 }
 
@@ -77,10 +77,10 @@ static void check_slots(struct scene *s)
 /* Both have seen it alive, and no collection is under way. */
 void unclaimed(struct scene *s)
 {
-	pthread_t thread = free_begin(s);
+	pthread_t thread = free_begin(s, STEP_claiming);
 
 	free_whole(s);
-	release(s, STEP_freeing);
+	release(s, STEP_claiming);
 	free_end(s, thread);
 	check_slots(s);
 }
@@ -88,7 +88,7 @@ void unclaimed(struct scene *s)
 /* The same, but a collection has begun when the second goes on: so it would have the daemon take the slot, which is given out by then. */
 void unclaimed_in_cycle(struct scene *s)
 {
-	pthread_t thread = free_begin(s);
+	pthread_t thread = free_begin(s, STEP_freeing);
 
 	free_whole(s);
 	want(s, STEP_marking, STEP_ANYBODY);

@@ -108,6 +108,9 @@ void newborns_reused(struct scene *s); /* none: it has to be so */
 /* frees.c, in a hardened heap: */
 void unclaimed(struct scene *s);
 void unclaimed_in_cycle(struct scene *s);
+/* deadfrees.c; the second one in a hardened heap: */
+void dead_unlent(struct scene *s);
+void lent_before_gate(struct scene *s);
 /* deaths.c: */
 void dead_forgotten(struct scene *s);
 int dead_forgotten_other(void *scene); /* as newcomers_unseen_other */
