@@ -352,6 +352,14 @@ $(O)/crash/fail.so: tests/crash/interpose/fail.c tests/crash/interpose/fail.h $(
 	$(call run,LD,$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes $(werror) -fPIC -shared $(to) $< $(whole))
 $(O)/crash/shortage: | $(O)/crash/fail.so $(HEAPD)
 
+# The daemon once more, with a scavenger that is in a hurry: so that lives in which memory is given back are short enough to have many.
+$(O)/hasty/daemon/scavenger.o: daemon/scavenger.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call run,CC,$(CC) $(ALL_CFLAGS) $(DAEMON_FLAGS) -DSCAVENGER_PERIOD_NS='UINT64_C(200000000)' $(werror) -MMD -MP -c -o $@ $< $(lax))
+$(O)/crash/heapd: $(MAIN_OBJ) $(O)/hasty/daemon/scavenger.o $(LIBHEAPDD) | $(O)/crash/
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
+$(O)/crash/stores: | $(O)/crash/heapd
+
 $(O)/tests/unsealed.so: tests/interpose/unsealed.c $(O)/.flags | $(O)/tests/
 	$(call run,LD,$(CC) $(ALL_CFLAGS) -Wno-missing-prototypes $(werror) -fPIC -shared $(to) $< $(whole))
 $(O)/tests/check_lost: | $(O)/tests/unsealed.so $(HEAPD)
@@ -485,7 +493,7 @@ crash-stores: ## of that, the daemon, and whether each of its stores has had its
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for round in 1 2 3; do \
 		$(O)/crash/stores --again 12 --cover $(CRASH_STORES) --sites $(CRASH_STORES).all || exit; \
 	done; $(O)/crash/images --places $(O)/crash/images.places 100000 || exit; \
-	tests/crash/gaps $(HEAPD) $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all \
+	tests/crash/gaps $(O)/crash/heapd $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all \
 		$(O)/crash/images $(O)/crash/images.places
 
 crash-clients: ## of that, clients killed, and whether every instruction of the library has had its death

@@ -7,7 +7,9 @@
 
 #include "heap.h"
 
+#ifndef SCAVENGER_PERIOD_NS
 #define SCAVENGER_PERIOD_NS UINT64_C(10000000000) /* between two looks; what both find free is given back */
+#endif
 #define SCAVENGER_CHUNK_NS \
 	UINT64_C(30000000) /* from a chunk (2 MiB) at most as often: about 64 MiB a second */
 

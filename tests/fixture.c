@@ -303,14 +303,14 @@ static void switch_all_off(const struct fixture *f, struct percents *percents)
 
 static void exec_daemon(const struct fixture *f)
 {
-	const char *build = getenv("HEAPD_TEST_BUILD");
+	const char *build = getenv("HEAPD_TEST_BUILD"), *daemon = getenv("HEAPD_TEST_DAEMON");
 	char program[4096], config[128];
 	const char *argv[10 + 4 * FIXTURE_SETTINGS] = { "heapd", config };
 	struct percents percents = { .n = 0 };
 	size_t n = 2;
 	int log;
 
-	snprintf(program, sizeof(program), "%s/heapd", build ? build : "build");
+	snprintf(program, sizeof(program), "%s/%s", build ? build : "build", daemon ? daemon : "heapd");
 	snprintf(config, sizeof(config), "--config=%s", f->config);
 	if (f->kept)
 		argv[n++] = "--keep";

@@ -35,7 +35,7 @@ struct fixture {
 /*
  * Starts a daemon and waits until it answers; settings, NULL or ended by NULL, are given to it as --set, and
  * must live as long as the fixture: "heap.NAME.Size=64M", "daemon.MaxSessions=3". Collection is off in each heap
- * whose GCPercent is not among them. Sets HEAPD_SOCKET.
+ * whose GCPercent is not among them. Sets HEAPD_SOCKET. HEAPD_TEST_DAEMON of the environment: another program of the build's.
  */
 void fixture_start(struct fixture *f, const char *const settings[]);
 

@@ -401,6 +401,7 @@ const struct chore scene_chores[] = {
 	{ "spoil", burden_spoil },
 	{ "dangling", burden_dangling },
 	{ "scatter", burden_scatter },
+	{ "loose", burden_loose },
 	{ "by-swap", burden_by_swap },
 };
 const unsigned scene_nchores = sizeof(scene_chores) / sizeof(scene_chores[0]);

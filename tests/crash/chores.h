@@ -27,6 +27,7 @@ void burden_hardened(struct scene *s);
 void burden_checked(struct scene *s);
 void burden_dangling(struct scene *s);
 void burden_scatter(struct scene *s);
+void burden_loose(struct scene *s);
 void burden_by_swap(struct scene *s);
 void burden_audited(struct scene *s);
 void burden_silent(struct scene *s);

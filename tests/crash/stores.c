@@ -36,13 +36,14 @@
 #include "scene.h"
 #include "text.h"
 
+#define PROGRAM  "crash/heapd"
 #define MS       UINT64_C(1000000)
 #define BATCH    8u  /* deaths between two looks */
 #define LIFE     96u /* operations of clients' that a daemon lives for if it comes to no break */
 #define BRIEF    4u  /* one in four is asked to end sooner */
 #define EARLY    2u /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
-#define AGAIN    64u /* of those that had a death, one in so many has another */
-#define EXTRAS   24u /* heaps that come up */
+#define AGAIN    64u  /* of those that had a death, one in so many has another */
+#define EXTRAS   400u /* heaps that come up, one each other life: made anew, and kept */
 #define LONG     (60000 * MS)
 #define LOOK     (60000 * MS)
 #define SESSIONS 4u /* this process's, the witness's, the crowd's and the looker's */
@@ -71,7 +72,7 @@ struct run {
 	unsigned most, again;
 	unsigned early, barren; /* in a row */
 	const char *file, *cover, *list, *chore;
-	bool pass;
+	bool pass, plain;
 	char *config;
 	const char *settings[FIXTURE_SETTINGS];
 	pid_t witness, crowd, looker;
@@ -105,7 +106,8 @@ static int judge(struct run *run)
 	for (unsigned i = 0; i < 2; i++)
 		if (heapd_thread_detach(run->scene.heap) < 0 || heapd_collect(run->scene.heap) < 0)
 			return printf("collect: %s\n", heapd_error()), 1;
-	if (fixture_verify(&run->fixture, CHORES_HEAP) != 0)
+	if (fixture_verify(&run->fixture, CHORES_HEAP) != 0 ||
+	    (!run->plain && fixture_verify(&run->fixture, "hard") != 0))
 		return 1;
 	if (verify(run) || heapd_get_info(run->scene.heap, &info) < 0)
 		return 1;
@@ -372,10 +374,10 @@ static void vary(struct run *run)
 	if (!file)
 		err(1, "%s", path);
 	fputs(run->config, file);
-	if (run->lives.born % 4)
+	if (run->lives.born % 8 > 1)
 		fprintf(file,
 			"\n[Heap extra%u]\nSize=64M\nLimit=32M\nHugePages=never\nGCPercent=%s\nFree=%s\nUserShare=%u%%\n",
-			(unsigned)(run->lives.born / 8 % EXTRAS), run->lives.born / 2 % 2 ? "off" : "100",
+			(unsigned)(run->lives.born / 2 % EXTRAS), run->lives.born / 2 % 2 ? "off" : "100",
 			run->lives.born / 16 % 2 && run->lives.born / 2 % 2 == 0 ? "checked" : "prompt",
 			(unsigned)(10 + run->lives.born % 3));
 	if (fclose(file) != 0 || rename(path, run->fixture.config) < 0)
@@ -476,7 +478,8 @@ static void begin(struct run *run)
 	if (shared == MAP_FAILED)
 		err(1, "mmap");
 	run->shared = shared;
-	snprintf(program, sizeof(program), "%s/heapd", build ? build : "build");
+	snprintf(program, sizeof(program), "%s/" PROGRAM, build ? build : "build");
+	setenv("HEAPD_TEST_DAEMON", PROGRAM, 1);
 	run->seed = fixture_seed() | 1;
 	text_load_file(&run->daemon, program, 0);
 	find_sites(run);
@@ -529,7 +532,6 @@ static void read_options(struct run *run, int argc, char **argv)
 		{ "chore", required_argument, NULL, 'C' }, { "pass", no_argument, NULL, 'p' },
 		{ "plain", no_argument, NULL, 'P' },       { 0 }
 	};
-	bool plain = false;
 	size_t n = 4;
 	int c;
 
@@ -554,13 +556,13 @@ static void read_options(struct run *run, int argc, char **argv)
 		else if (c == 'p')
 			run->pass = true;
 		else if (c == 'P')
-			plain = true;
+			run->plain = true;
 		else if (c == 's' && n + 1 < FIXTURE_SETTINGS)
 			run->settings[n++] = optarg;
 		else
 			exit(2);
 	}
-	for (size_t i = 0; !plain && burdens_settings[i] && n + 1 < FIXTURE_SETTINGS; i++)
+	for (size_t i = 0; !run->plain && burdens_settings[i] && n + 1 < FIXTURE_SETTINGS; i++)
 		run->settings[n++] = burdens_settings[i];
 }
 
