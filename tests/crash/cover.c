@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* cover.c - owns the file of what was covered: addresses in the library, in hexadecimal, one a line. */
+/* cover.c - owns the files of what was covered, and of what there is to cover: addresses in the library, in hexadecimal, one a line. */
 #include "cover.h"
 
 #include <err.h>
@@ -21,15 +21,36 @@ void cover_read(const struct text *text, const char *path)
 		fclose(file);
 }
 
-void cover_write(const struct text *text, const char *path)
+static bool is_covered(const struct instruction *in)
+{
+	return in->covered;
+}
+
+static bool is_store(const struct instruction *in)
+{
+	return in->writes;
+}
+
+static void write_those(const struct text *text, bool (*is_one)(const struct instruction *in),
+			const char *path)
 {
 	FILE *file = fopen(path, "we");
 
 	if (!file)
 		err(1, "%s", path);
 	for (size_t i = 0; i < text->ninstructions; i++)
-		if (text->instructions[i].covered)
+		if (is_one(&text->instructions[i]))
 			fprintf(file, "%" PRIx64 "\n", text->instructions[i].at - text->bias);
 	if (fclose(file) != 0)
 		err(1, "%s", path);
+}
+
+void cover_write(const struct text *text, const char *path)
+{
+	write_those(text, is_covered, path);
+}
+
+void cover_stores(const struct text *text, const char *path)
+{
+	write_those(text, is_store, path);
 }

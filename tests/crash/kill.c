@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Any client, killed at any instruction: kill [--every N | --most N] [--operation NAME] [--barrier 0|1|2] [--batch N] [--cas]
- * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--wander N] [--wanderer SEED] [--cover FILE] [--set SETTING]...
+ * [--hardened] [--all] [--fresh] [--more] [--stop] [--stores] [--wander N] [--wanderer SEED] [--cover FILE]
+ * [--sites FILE] [--set SETTING]...
  *
  * Each operation (operations.c) is run once under single steps to learn its way, then once for each of its places, and
  * killed there by SIGKILL. After each batch of deaths the heap is verified and the witness has gone on; after each
@@ -14,6 +15,7 @@
  * three collections; one is asked for, and may wait for who is stopped; others may not. Then it goes on to its end, which has to be a
  * good one, and what it stores so late harms nobody. With --stores only instructions count, of the library's and of what its header
  * has put into this program, that store; a run of all of them fails if nobody was stopped at more than a few of those that operations come to.
+ * --sites FILE then is told which of the library's instructions store, so that gaps knows what there is beside what --cover has.
  *
  * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
  * they were overwritten.
@@ -28,7 +30,6 @@
  */
 #include <err.h>
 #include <errno.h>
-#include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -40,6 +41,9 @@
 #include "../fixture.h"
 #include "conditions.h"
 #include "course.h"
+#include "cover.h"
+#include "inlined.h"
+#include "options.h"
 #include "trial.h"
 #include "wanderers.h"
 
@@ -139,7 +143,6 @@ static bool is_fresh(const struct trial *run, const struct point *p)
 	return in && !in->covered && p->nth <= 2 && p->entry <= 2;
 }
 
-/* Of the program's own stores those count that are the library's, inlined; which those are is not told: all. */
 static bool is_unwanted(const struct trial *run, const struct point *p)
 {
 	const struct instruction *in = trial_find(run, p->at);
@@ -242,91 +245,6 @@ static void kill_operation(struct trial *run, const struct operation *operation)
 	none_overwritten(run, operation);
 }
 
-static void read_options(struct trial_options *o, int argc, char **argv)
-{
-	static const struct option options[] = {
-		{ "every", required_argument, NULL, 'e' },
-		{ "most", required_argument, NULL, 'm' },
-		{ "operation", required_argument, NULL, 'o' },
-		{ "barrier", required_argument, NULL, 'B' },
-		{ "batch", required_argument, NULL, 'b' },
-		{ "cas", no_argument, NULL, 'c' },
-		{ "hardened", no_argument, NULL, 'h' },
-		{ "all", no_argument, NULL, 'a' },
-		{ "fresh", no_argument, NULL, 'f' },
-		{ "wander", required_argument, NULL, 'w' },
-		{ "wanderer", required_argument, NULL, 'W' },
-		{ "stop", no_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'C' },
-		{ "more", no_argument, NULL, 'M' },
-		{ "stores", no_argument, NULL, 'S' },
-		{ "set", required_argument, NULL, 'X' },
-		{ 0 },
-	};
-	int c;
-
-	*o = (struct trial_options){ .every = 1, .batch = 64, .barriers = ~0u };
-	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
-		switch (c) {
-		case 'e':
-			o->every = (unsigned)atoi(optarg);
-			break;
-		case 'm':
-			o->most = (unsigned)atoi(optarg);
-			break;
-		case 'o':
-			o->only = optarg;
-			break;
-		case 'B':
-			o->barriers = 1u << atoi(optarg);
-			break;
-		case 'b':
-			o->batch = (unsigned)atoi(optarg);
-			break;
-		case 'c':
-			o->by_cas = true;
-			break;
-		case 'h':
-			o->hardened = true;
-			break;
-		case 'a':
-			o->all = true;
-			break;
-		case 's':
-			o->stop = true;
-			break;
-		case 'S':
-			o->stores = true;
-			break;
-		case 'f':
-			o->fresh = true;
-			break;
-		case 'w':
-			o->wander = (unsigned)atoi(optarg);
-			o->more = true;
-			break;
-		case 'W':
-			o->wanderer = strtoull(optarg, NULL, 0);
-			break;
-		case 'M':
-			o->more = true;
-			break;
-		case 'C':
-			o->cover = optarg;
-			break;
-		case 'X':
-			if (o->nsets == TRIAL_SETS)
-				errx(2, "more than %u settings", TRIAL_SETS);
-			o->sets[o->nsets++] = optarg;
-			break;
-		default:
-			exit(2);
-		}
-	}
-	if (!o->every || !o->batch)
-		errx(2, "--every and --batch are 1 or more");
-}
-
 /* Ways that depend on what the daemon does meanwhile are not come along each time: the operation is run again until it is. */
 static void hunt(struct trial *run, const struct instruction *in)
 {
@@ -338,17 +256,17 @@ static void hunt(struct trial *run, const struct instruction *in)
 }
 
 /* Returns how many of the stores that operations came to had nobody. */
-static size_t stores_left(struct trial *run, const struct text *text, size_t *come_to)
+static size_t stores_left(struct trial *run, const struct text *text)
 {
 	char name[128];
-	size_t left = 0;
+	size_t come_to = 0, left = 0;
 
 	for (size_t i = 0; i < text->ninstructions; i++) {
 		const struct instruction *in = &text->instructions[i];
 
 		if (!in->writes || !in->come_to)
 			continue;
-		(*come_to)++;
+		come_to++;
 		hunt(run, in);
 		left += !in->covered;
 		if (!in->covered)
@@ -356,18 +274,28 @@ static size_t stores_left(struct trial *run, const struct text *text, size_t *co
 				text_name(text, in->at, name, sizeof(name)),
 				((const struct operation *)in->operation)->name);
 	}
+	printf("%zu of %zu stores that operations come to in %s\n", come_to - left, come_to, text->path);
 	return left;
+}
+
+/* Of this program's own stores those count that are the library's, inlined. */
+static void begin_stores(struct trial *run)
+{
+	if (!run->options.stores)
+		return;
+	inlined_only(&run->program);
+	if (run->options.sites)
+		cover_stores(&run->library, run->options.sites);
 }
 
 static void stores_all(struct trial *run)
 {
 	const struct trial_options *o = &run->options;
-	size_t come_to = 0, left;
+	size_t left;
 
 	if (!o->stores || o->most || o->every > 1)
 		return;
-	left = stores_left(run, &run->library, &come_to) + stores_left(run, &run->program, &come_to);
-	printf("%zu of %zu stores that operations come to\n", come_to - left, come_to);
+	left = stores_left(run, &run->library) + stores_left(run, &run->program);
 	if (left > LEFT)
 		errx(1, "%zu stores are left", left);
 }
@@ -410,8 +338,9 @@ int main(int argc, char **argv)
 {
 	static struct trial run;
 
-	read_options(&run.options, argc, argv);
+	options_read(&run.options, argc, argv);
 	trial_begin(&run);
+	begin_stores(&run);
 	batch_now = (struct batch){ .of = getpid(), .run = &run };
 	atexit(on_exit_say);
 	if (run.options.wander)

@@ -32,6 +32,7 @@ struct trial_options {
 	unsigned wander;   /* processes that do, and nothing else */
 	uint64_t wanderer; /* the seed of all of them; 0: each has its own */
 	const char *cover; /* a file that keeps what was covered from run to run */
+	const char *sites; /* one for the library's stores, all of them */
 	const char *sets[TRIAL_SETS];
 	unsigned nsets;
 };
