@@ -7,6 +7,7 @@
  */
 #include "bell.h"
 
+#include <errno.h>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -39,4 +40,11 @@ void bell_wait(const uint32_t *word, uint32_t expected, uint64_t ns)
 	struct timespec ts = clock_timespec(ns);
 
 	syscall(SYS_futex, word, FUTEX_WAIT, expected, &ts, NULL, 0);
+}
+
+int bell_refused(const uint32_t *word, const uint32_t *whole, uint32_t refused, uint32_t since)
+{
+	if (HEAPD_LOAD_ACQUIRE(word) == refused)
+		return 0;
+	return heapd_refusal_counts(HEAPD_READ_ONCE(*whole), since) ? ENOMEM : 0;
 }

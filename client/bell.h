@@ -13,4 +13,7 @@ hidden void bell_ring(struct heapd_heap *heap, uint32_t class, bool empty);
 /* Waits at most so long for the word, which the daemon writes, to be another one. */
 hidden void bell_wait(const uint32_t *word, uint32_t expected, uint64_t ns);
 
+/* After that: ENOMEM if it was refused since `refused` was read, for good reason (heapd_refusal_counts()); 0: look again. */
+hidden int bell_refused(const uint32_t *word, const uint32_t *whole, uint32_t refused, uint32_t since);
+
 #endif

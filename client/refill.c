@@ -334,6 +334,19 @@ static uint64_t spare_install(struct heapd_heap *heap, struct heapd_thread *self
 	return owner ? (uint64_t)__builtin_popcountll(mask) : 0;
 }
 
+/* One refill. */
+struct refill {
+	uint32_t class;
+	uint64_t elemsize;
+	uint64_t popped;    /* what it is for */
+	uint64_t installed; /* slots that became current here */
+	uint64_t begin;     /* if its time is taken; else 0 */
+	uint64_t waited;    /* since when it waits for supply, or did; 0: it does not */
+	uint64_t deadline;  /* of that */
+	uint32_t since;     /* the cycle that was the last to have begun then */
+	bool patient;       /* it may wait */
+};
+
 /* The daemon commits by whole chunks; if there is room for one below the heap's own limit, it is all heaps together that have all. */
 static int failed_at_limit(struct heapd_heap *heap)
 {
@@ -382,8 +395,8 @@ static bool ring_is_empty(const struct heapd_heap *heap, uint32_t class)
 	       HEAPD_LOAD_ACQUIRE(&heap->t.rings[class].tail);
 }
 
-/* 0: look again. ENOMEM: the heap is at its limit. */
-static int ring_wait(struct heapd_heap *heap, uint32_t class, uint64_t ns)
+/* 0: look again. ENOMEM: the heap is at its limit, also after a cycle that began later than `since`. */
+static int ring_wait(struct heapd_heap *heap, uint32_t class, uint64_t ns, uint32_t since)
 {
 	struct heapd_ring *ring = &heap->t.rings[class];
 	uint32_t event = HEAPD_LOAD_ACQUIRE(&ring->event), refused = HEAPD_READ_ONCE(ring->refused);
@@ -394,19 +407,20 @@ static int ring_wait(struct heapd_heap *heap, uint32_t class, uint64_t ns)
 	if (!ns)
 		return EAGAIN;
 	bell_wait(&ring->event, event, ns);
-	return HEAPD_READ_ONCE(ring->refused) != refused ? ENOMEM : 0;
+	return bell_refused(&ring->refused, &ring->whole, refused, since);
 }
 
 /* With the gate left. */
-static int supply_sleep(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t ns,
-			bool full)
+static int supply_sleep(struct heapd_heap *heap, struct heapd_thread *self, const struct refill *refill,
+			uint64_t ns, bool full)
 {
 	struct thread_saved saved = thread_saved(self);
 	int error;
 
 	if (thread_is_at_home(self))
 		heapd_thread_offline(heap);
-	error = full ? share_wait(heap, ns) : ring_wait(heap, class, ns);
+	error = full ? share_wait(heap, ns, refill->since)
+		     : ring_wait(heap, refill->class, ns, refill->since);
 	heapd_thread_online(heap);
 	thread_saved_restore(self, &saved);
 	return error;
@@ -416,19 +430,19 @@ static int supply_sleep(struct heapd_heap *heap, struct heapd_thread *self, uint
  * Asks for supply and waits a while for there being some. 0: look again (and ask again: a bell can be
  * lost with whoever rang it). EDQUOT: this user may have no more. ENOMEM and EAGAIN as supply_failed() has them.
  */
-static int supply_wait(struct heapd_heap *heap, struct heapd_thread *self, uint32_t class, uint64_t deadline)
+static int supply_wait(struct heapd_heap *heap, struct heapd_thread *self, const struct refill *refill)
 {
-	uint64_t begin = clock_now(), left = begin < deadline ? deadline - begin : 0;
+	uint64_t begin = clock_now(), left = begin < refill->deadline ? refill->deadline - begin : 0;
 	bool full = share_is_full(heap);
 	int error;
 
 	left = left < WAIT_STEP_NS ? left : WAIT_STEP_NS;
-	if (!full && !ring_is_empty(heap, class))
+	if (!full && !ring_is_empty(heap, refill->class))
 		return 0;
 	if (atomic_load(&heap->away) == AWAY_LOST)
 		return EAGAIN;
 	gate_leave(self);
-	error = supply_sleep(heap, self, class, left, full);
+	error = supply_sleep(heap, self, refill, left, full);
 	gate_enter(self);
 	if (left)
 		wait_count(heap, self, clock_now() - begin);
@@ -445,21 +459,17 @@ static struct heapd_batch *spare_get(struct heapd_heap *heap, struct heapd_threa
 	return spare;
 }
 
-/* One refill. */
-struct refill {
-	uint32_t class;
-	uint64_t elemsize;
-	uint64_t popped;    /* what it is for */
-	uint64_t installed; /* slots that became current here */
-	uint64_t begin;     /* if its time is taken; else 0 */
-	uint64_t waited;    /* since when it waits for supply, or did; 0: it does not */
-	bool patient;       /* it may wait */
-};
+static void wait_begin(const struct heapd_heap *heap, struct refill *refill)
+{
+	refill->deadline = clock_deadline(heap->supply_timeout_ns);
+	refill->since = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now));
+	refill->waited = clock_now();
+	HEAPD_PROBE(supply__wait__begin, heap->name, refill->class);
+}
 
 /* Inside the gate. 0, or the error; EINPROGRESS: there is something to wait for. */
 static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struct refill *refill)
 {
-	uint64_t deadline = 0;
 	int error = 0;
 
 	while (!error && !(refill->popped = pop_here(heap, refill->class, refill->elemsize))) {
@@ -474,12 +484,9 @@ static int refill_loop(struct heapd_heap *heap, struct heapd_thread *self, struc
 		}
 		if (!refill->patient)
 			return EINPROGRESS;
-		if (!deadline) {
-			deadline = clock_deadline(heap->supply_timeout_ns);
-			refill->waited = clock_now();
-			HEAPD_PROBE(supply__wait__begin, heap->name, refill->class);
-		}
-		error = supply_wait(heap, self, refill->class, deadline);
+		if (!refill->waited)
+			wait_begin(heap, refill);
+		error = supply_wait(heap, self, refill);
 	}
 	/* One wait, of however many steps. */
 	if (unlikely(refill->waited))

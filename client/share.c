@@ -28,7 +28,7 @@ void share_note(const struct heapd_heap *heap, const struct heapd_batch *batch)
 }
 
 /* The daemon looks at what was asked after it has written `event`: who is not answered asks again. */
-int share_wait(struct heapd_heap *heap, uint64_t ns)
+int share_wait(struct heapd_heap *heap, uint64_t ns, uint32_t since)
 {
 	struct heapd_share *share = &heap->session->share;
 	uint32_t event = HEAPD_LOAD_ACQUIRE(&share->event), refused = HEAPD_READ_ONCE(share->refused);
@@ -40,7 +40,7 @@ int share_wait(struct heapd_heap *heap, uint64_t ns)
 	if (!ns)
 		return EAGAIN;
 	bell_wait(&share->event, event, ns);
-	return HEAPD_READ_ONCE(share->refused) != refused ? ENOMEM : 0;
+	return bell_refused(&share->refused, &share->whole, refused, since);
 }
 
 int share_failed(const struct heapd_heap *heap)

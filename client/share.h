@@ -14,8 +14,11 @@ static inline bool share_is_full(const struct heapd_heap *heap)
 /* What was just taken from a ring is this user's, as far as it is nobody's. */
 hidden void share_note(const struct heapd_heap *heap, const struct heapd_batch *batch);
 
-/* Asks for more all the same, and waits at most so long for an answer. 0: look again. ENOMEM: a collection did not help. */
-hidden int share_wait(struct heapd_heap *heap, uint64_t ns);
+/*
+ * Asks for more all the same, and waits at most so long for an answer. 0: look again. ENOMEM: a collection that began after cycle
+ * `since` did not help.
+ */
+hidden int share_wait(struct heapd_heap *heap, uint64_t ns, uint32_t since);
 
 /* The sentence for ENOMEM, which is returned. */
 hidden int share_failed(const struct heapd_heap *heap);

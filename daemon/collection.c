@@ -175,6 +175,11 @@ uint64_t collection_request(struct heap *heap, enum trigger trigger)
 	return finished;
 }
 
+uint32_t collection_whole(const struct heap *heap)
+{
+	return heap->collection && collection_is_on(heap) ? HEAPD_LOAD_ACQUIRE(&heap->collection->whole) : 0;
+}
+
 bool collection_is_wanted(struct heap *heap, enum trigger trigger)
 {
 	bool wanted;

@@ -51,6 +51,7 @@ struct collection {
 	bool changed;         /* settings or limit, since the collector last planned with them */
 	bool stop;            /* atomic */
 	uint64_t begun, finished; /* cycles */
+	uint32_t whole; /* atomic: the number (phase.h) of the last one that was not void; 0: none yet */
 
 	bool shading; /* from handshake 1 until nothing is grey any more */
 	uint64_t *shades;
@@ -81,6 +82,9 @@ int collection_set_percent(struct heap *heap, unsigned percent);
 
 /* What `finished` will be when a whole cycle has passed that began after this call. Any thread. */
 uint64_t collection_request(struct heap *heap, enum trigger trigger);
+
+/* The number, as clients see it, of the last whole cycle. 0: none, or nothing is collected. Any thread. */
+uint32_t collection_whole(const struct heap *heap);
 
 /* Whether that was asked for since the last cycle began. Any thread. */
 bool collection_is_wanted(struct heap *heap, enum trigger trigger);

@@ -208,11 +208,12 @@ static void set_pace(const struct collector *c)
 }
 
 /* Whoever waits for the number finds it, then is woken. */
-static void finish(struct heap *heap)
+static void finish(struct heap *heap, uint32_t number)
 {
 	struct heapd_cycle_words *words = &heap->t.directory->cycle;
 	struct collection *collection = heap->collection;
 
+	HEAPD_STORE_RELEASE(&collection->whole, number);
 	pthread_mutex_lock(&collection->mutex);
 	collection->finished = collection->begun;
 	HEAPD_STORE_RELEASE(&words->finished, collection->finished);
@@ -302,7 +303,7 @@ static void run(struct collector *c, enum trigger trigger)
 	note_foreign(c);
 	log_cycle(c, result, heap->t.directory->stats.gc_goal);
 	receipt(c, result, deaths);
-	finish(heap);
+	finish(heap, result->number);
 	events_cycle(heap, room_is_low(c));
 	audit_cycle_ended(heap);
 }

@@ -126,10 +126,11 @@ void supply_refused(struct heap *heap, uint32_t class, uint64_t bytes)
 	events_low(heap, clock_ns());
 }
 
-static void refuse_class(struct supply *supply, uint32_t class)
+static void refuse_class(struct supply *supply, uint32_t class, uint32_t whole)
 {
 	struct heapd_ring *ring = &supply->heap->t.rings[class];
 
+	HEAPD_WRITE_ONCE(ring->whole, whole);
 	HEAPD_STORE_RELEASE(&ring->refused, ring->refused + 1);
 	supply_refused(supply->heap, class, supply->heap->t.classes[class].slot_size);
 }
@@ -196,6 +197,7 @@ static bool has_been_collected(struct supply *supply, uint32_t class)
 static bool fill_or_refuse(struct supply *supply, uint32_t class)
 {
 	struct supply_class *state = &supply->classes[class];
+	uint32_t whole;
 
 	if (!ring_is_empty(supply, class)) {
 		state->await = 0;
@@ -205,11 +207,12 @@ static bool fill_or_refuse(struct supply *supply, uint32_t class)
 	if (supply->scraped || (state->await && !has_been_collected(supply, class)))
 		return put_off(supply, class);
 	supply->begin = (class + 1) % HEAPD_CLASS_MAX;
+	whole = collection_whole(supply->heap);
 	supply_scrape(supply, class);
 	if (ring_fill(supply, class) < 0) {
 		if (!has_been_collected(supply, class))
 			return put_off(supply, class);
-		refuse_class(supply, class);
+		refuse_class(supply, class, whole);
 	}
 	state->await = 0;
 	return true;

@@ -47,6 +47,7 @@ struct taker {
 	bool waits;      /* one of its threads has asked for more; */
 	uint64_t await;  /* it is refused when as many cycles, ... */
 	uint64_t counts; /* ... and then as many counts, have ended; 0: the cycles have not */
+	uint32_t whole;  /* collection_whole() when they had */
 };
 
 struct takers {
@@ -167,15 +168,23 @@ static bool is_short(const struct supply *supply, uint64_t more)
 	return in_spans(supply) + more + share * (shares(supply) - 1) + share / MARGIN >= all;
 }
 
-static void client_answer(struct client *client, bool refused)
+/* The client looks again. */
+static void client_answer(struct client *client)
 {
 	struct heapd_share *share = &client->memory->share;
 
 	client->share_waits = false;
-	client->share_refused += refused;
-	HEAPD_WRITE_ONCE(share->refused, client->share_refused);
 	HEAPD_STORE_RELEASE(&share->event, ++client->share_event);
 	futex_wake_all(&share->event);
+}
+
+static void client_refuse(struct client *client, uint32_t whole)
+{
+	struct heapd_share *share = &client->memory->share;
+
+	HEAPD_WRITE_ONCE(share->whole, whole);
+	HEAPD_STORE_RELEASE(&share->refused, ++client->share_refused);
+	client_answer(client);
 }
 
 static void client_tell(struct client *client, const struct taker *taker)
@@ -188,7 +197,7 @@ static void client_tell(struct client *client, const struct taker *taker)
 		return;
 	client->share_full = taker->full;
 	HEAPD_STORE_RELEASE(&share->full, taker->full);
-	client_answer(client, false);
+	client_answer(client);
 }
 
 /* A place that is empty is full of nothing. */
@@ -379,7 +388,7 @@ static void refuse_taker(struct supply *supply, struct taker *taker)
 	log_refused(supply, taker);
 	while ((client = next_writer(supply, &at)))
 		if (client->share_waits && client->taker == taker->key)
-			client_answer(client, true);
+			client_refuse(client, taker->whole);
 }
 
 /* What was freed up to now is to count. Where nothing is collected, that is all that can help. */
@@ -400,6 +409,7 @@ static void taker_serve(struct supply *supply, struct taker *taker)
 	} else if (HEAPD_LOAD_ACQUIRE(&supply->heap->t.directory->cycle.finished) < taker->await) {
 		supply->awaiting = true;
 	} else {
+		taker->whole = collection_whole(supply->heap);
 		harvest_all(supply);
 		taker->counts = takers->counts + takers->counting + 1;
 		takers->again = true;

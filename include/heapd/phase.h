@@ -71,6 +71,15 @@ static inline enum heapd_phase heapd_now_phase(uint64_t now)
 {
 	return (enum heapd_phase)(now & 0xff);
 }
+/*
+ * Memory was refused because a whole cycle did not help: `whole` says which one. Whoever began to wait when `now` had cycle `since` is
+ * refused by that only if it began later, for the one that was under way then may have kept what he had just let go of. 0: there was
+ * no cycle to wait for.
+ */
+static inline bool heapd_refusal_counts(uint32_t whole, uint32_t since)
+{
+	return !whole || (int32_t)(whole - since) > 0;
+}
 /* Whether a thread that comes up at this moment starts with its barrier on. */
 static inline bool heapd_now_barrier(uint64_t now)
 {

@@ -131,7 +131,7 @@ struct heapd_range {
 /*
  * Of the session's user in the heap. While it has all that others leave to it, nothing is to be taken from supply rings: a thread
  * that would sets `asked`, wakes the supplier, and waits for `event` to change: then the user has less than that, or it has not,
- * also after a collection, and `refused` has changed.
+ * also after a collection that began later than its wait, and `refused` has changed.
  */
 struct heapd_share {
 	uint32_t taker; /* heapd_taker() of the user */
@@ -139,7 +139,7 @@ struct heapd_share {
 	uint32_t asked; /* the daemon clears it before it looks */
 	uint32_t event; /* futex */
 	uint32_t refused;
-	uint32_t unused;
+	uint32_t whole;       /* the cycle that this rests on: heapd_refusal_counts() */
 	uint64_t bytes, most; /* what the user has, and may have; for people */
 };
 

@@ -24,7 +24,7 @@ struct heapd_ring {
 	uint32_t event;   /* futex: changes when something was put in, or refused */
 	uint32_t refused; /* counts refusals: the heap is at its limit */
 	uint32_t low;     /* ring the doorbell when fewer entries are left */
-	uint32_t unused0;
+	uint32_t whole;   /* the cycle that the last one rests on: heapd_refusal_counts() */
 	uint64_t unused[5];
 	uint64_t slots[HEAPD_RING_SLOTS];
 };
