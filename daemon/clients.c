@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "collection.h"
 #include "heapd/mutant.h"
 
@@ -73,10 +74,23 @@ static unsigned free_place(const struct clients *c)
 	return i;
 }
 
-/* Nobody's is full until that is counted: also not that of one that the last daemon told so. */
-static void share_begin(const struct client *client)
+/*
+ * Nobody's is full until that is counted: also not that of one that the last daemon told so. Its threads may wait for an answer: the
+ * event says to look again, and a count of refusals that changed would be one.
+ */
+static void share_begin(struct client *client)
 {
-	client->memory->share = (struct heapd_share){ .taker = client->taker };
+	struct heapd_share *share = &client->memory->share;
+
+	client->share_event = HEAPD_READ_ONCE(share->event) + 1;
+	client->share_refused = HEAPD_READ_ONCE(share->refused);
+	HEAPD_WRITE_ONCE(share->taker, client->taker);
+	HEAPD_WRITE_ONCE(share->asked, 0);
+	HEAPD_WRITE_ONCE(share->bytes, 0);
+	HEAPD_WRITE_ONCE(share->most, 0);
+	HEAPD_WRITE_ONCE(share->full, 0);
+	HEAPD_STORE_RELEASE(&share->event, client->share_event);
+	futex_wake_all(&share->event);
 }
 
 int clients_add(struct heap *heap, const struct client *client, unsigned *index)
@@ -90,7 +104,7 @@ int clients_add(struct heap *heap, const struct client *client, unsigned *index)
 	c->slots[i].live = true;
 	c->slots[i].ring = HEAPD_BARRIER_RING;
 	HEAPD_WRITE_ONCE(client->memory->barrier_ring, HEAPD_BARRIER_RING);
-	share_begin(client);
+	share_begin(&c->slots[i]);
 	c->used++;
 	if (i == c->n)
 		c->n++;
@@ -121,7 +135,7 @@ int clients_restore(struct heap *heap, const struct client *client, unsigned ind
 	c->slots[index] = *client;
 	c->slots[index].live = true;
 	c->slots[index].ring = ring_of(client);
-	share_begin(client);
+	share_begin(&c->slots[index]);
 	c->slots[index].in_flight = c->records[index].in_flight;
 	c->slots[index].room = c->records[index].room;
 	c->used++;

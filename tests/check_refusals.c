@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a refusal rests on: a whole collection that began after its thread had begun to wait. One that was under way then keeps what
- * that thread had just let go of.
+ * that thread had just let go of, and a daemon that was started anew has not collected at all.
  */
 #include <stdatomic.h>
 #include <stdio.h>
@@ -108,6 +108,19 @@ static int light(void *arg)
 	return 0;
 }
 
+/* Takes all that it can get, once; then, when it is told to, lets go of all and takes some again. */
+static int repentant(void *arg)
+{
+	enter(*(unsigned *)arg);
+	take(UINT64_MAX);
+	done();
+	let_go();
+	take(HELD);
+	while (done())
+		;
+	return 0;
+}
+
 /* Is only in the way: while it is stopped no cycle ends. */
 static int idle(void *arg)
 {
@@ -146,9 +159,9 @@ static pid_t begin(unsigned number, int (*fn)(void *arg))
 	return pid;
 }
 
-static void start(const char *const settings[])
+static void start(const char *const settings[], bool kept)
 {
-	fixture_start(&fixture, settings);
+	(kept ? fixture_start_kept : fixture_start)(&fixture, settings);
 	players = mmap(NULL, 3 * sizeof(*players), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(players, MAP_FAILED);
 }
@@ -175,7 +188,7 @@ START_TEST(no_cycle_refuses_who_came_in_its_midst)
 {
 	pid_t pids[3];
 
-	start(_i ? unshared : shared);
+	start(_i ? unshared : shared, false);
 	pids[1] = begin(1, light);
 	pids[0] = begin(0, greedy);
 	pids[2] = begin(2, idle);
@@ -203,11 +216,32 @@ START_TEST(no_cycle_refuses_who_came_in_its_midst)
 }
 END_TEST
 
+/* While there is no daemon, one that was refused before lets go of all, and waits: for the next daemon that is no refusal. */
+START_TEST(no_new_daemon_refuses_what_it_has_not_looked_at)
+{
+	pid_t pid;
+
+	start(shared, true);
+	pid = begin(0, repentant);
+	ck_assert_uint_eq(players[0].refusals, 1);
+	stop(fixture.daemon); /* the keeper */
+	ck_assert_int_eq(kill(fixture_kept_daemon(&fixture), SIGKILL), 0);
+	tell(&players[0]);
+	usleep(MOMENT);
+	kill(fixture.daemon, SIGCONT);
+	wait_for(&players[0], 2);
+	ck_assert_msg(players[0].refusals == 1, "%s", players[0].text);
+	end(pid);
+	fixture_stop(&fixture);
+}
+END_TEST
+
 int main(void)
 {
 	TCase *tcase = tcase_create("refusals");
 
 	tcase_set_timeout(tcase, 120);
 	tcase_add_loop_test(tcase, no_cycle_refuses_who_came_in_its_midst, 0, 2);
+	tcase_add_test(tcase, no_new_daemon_refuses_what_it_has_not_looked_at);
 	return attached_run(tcase, suite_create("refusals"));
 }
