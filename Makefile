@@ -382,7 +382,7 @@ $(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuz
 STORED_OBJ := $(patsubst $(O)/%,$(O)/stored/%,$(DAEMON_OBJ))
 STORED_FLAGS := -fsanitize=thread $(if $(findstring gcc,$(CC)),--param tsan-instrument-func-entry-exit=0) $(NO_WTSAN_GCC) -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset \
 		-include tests/crash/images_pair.h
-IMAGES_WRAP := memset memcpy memmove mmap munmap __clone getrandom sd_pid_notify_with_fds sd_notifyf
+IMAGES_WRAP := memset memcpy memmove mmap munmap __clone getrandom notify_send
 
 $(O)/stored/%.o: %.c $(O)/.flags
 	@mkdir -p $(@D)

@@ -12,11 +12,11 @@
 #include <event2/event.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <systemd/sd-daemon.h>
 
 #include "account.h"
 #include "adoption.h"
@@ -31,6 +31,7 @@
 #include "ledger.h"
 #include "listener.h"
 #include "marks.h"
+#include "notify.h"
 #include "receipts.h"
 #include "recover.h"
 #include "roots.h"
@@ -380,9 +381,11 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
 {
 	struct daemon *daemon = arg;
 	struct config new;
+	char word[64];
 
 	(void)fd, (void)what;
-	sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_ns() / 1000);
+	snprintf(word, sizeof(word), "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_ns() / 1000);
+	notify_send(word, -1, 0);
 	if (daemon_configure(daemon->source, &new, daemon->log) < 0) {
 		log_err(daemon->log, "configuration not reloaded; what was in force stays");
 	} else {
@@ -392,7 +395,7 @@ static void on_reload(evutil_socket_t fd, short what, void *arg)
 		else
 			log_notice(daemon->log, "configuration reloaded");
 	}
-	sd_notify(0, "READY=1");
+	status_ready(&daemon->status);
 }
 
 static void on_stop(evutil_socket_t number, short what, void *arg)
@@ -520,10 +523,11 @@ static int run(struct daemon *daemon)
 
 	log_notice(daemon->log, "ready: %zu heaps, socket %s", daemon->nheaps,
 		   path[0] ? path : "of the service manager");
-	sd_notify(0, "READY=1");
+	status_ready(&daemon->status);
+	store_hurry(&daemon->store);
 	sessionmemories_refill(&daemon->sessions.memories);
 	r = event_base_dispatch(daemon->base);
-	sd_notify(0, "STOPPING=1");
+	notify_send("STOPPING=1", -1, 0);
 	listener_stop(&daemon->listener);
 	if (r < 0)
 		log_err(daemon->log, "the event loop failed: %m");

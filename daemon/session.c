@@ -181,6 +181,11 @@ static int open_resources(struct session *session, struct refusal *why)
 	heap_refund(session->heap, session->charged);
 	if (r == -ENOSPC || r == -ENAMETOOLONG)
 		return refuse_stored(session->sessions->memories.store, r, why);
+	if (r == -EAGAIN)
+		return refuse(
+			why, r,
+			"the service manager does not read what heapd tells it, and one more session would not survive a restart of "
+			"the daemon; try again");
 	return refuse(why, r, "the daemon cannot make a session: %s%s", strerror(-r),
 		      r == -EMFILE || r == -ENFILE ? "; raise its limit of open files" : "; look at its log");
 }

@@ -3,7 +3,8 @@
  * status.c - owns what an operator sees at the first look.
  *
  * Right because it reads the directory's figures alone, each in one load, as any client does: they may be of
- * different moments, and nobody is stopped for them. It is said when it has changed, and never more than once a second.
+ * different moments, and nobody is stopped for them. It is said when it has changed, and never more than once a second; what a
+ * manager did not hear, because it had not read what came before, is said again the next second.
  */
 #include "status.h"
 
@@ -13,9 +14,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <systemd/sd-daemon.h>
 
 #include "heapd/atomic.h"
+#include "notify.h"
 
 struct line {
 	char *text;
@@ -99,19 +100,31 @@ void status_write(const struct sessions *sessions, char text[STATUS_MAX])
 
 static void tell(struct status *status)
 {
-	char text[STATUS_MAX];
+	char text[STATUS_MAX], word[STATUS_MAX + 16];
 
 	status_write(status->sessions, text);
 	if (strcmp(text, status->last) == 0)
 		return;
-	memcpy(status->last, text, sizeof(text));
-	sd_notifyf(0, "STATUS=%s", text);
+	snprintf(word, sizeof(word), "STATUS=%s", text);
+	if (notify_send(word, -1, 0) != -EAGAIN)
+		memcpy(status->last, text, sizeof(text));
+}
+
+void status_ready(struct status *status)
+{
+	status->owes = notify_send("READY=1", -1, 0) == -EAGAIN;
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
 {
+	struct status *status = arg;
+
 	(void)fd, (void)what;
-	tell(arg);
+	if (status->owes)
+		status_ready(status);
+	tell(status);
+	if (status->sessions->memories.store)
+		store_flush(status->sessions->memories.store);
 }
 
 int status_start(struct status *status, struct event_base *base, const struct sessions *sessions)

@@ -6,6 +6,7 @@
 #define HEAPD_DAEMON_STATUS_H
 
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "session.h"
@@ -15,11 +16,14 @@
 struct status {
 	const struct sessions *sessions;
 	struct event *timer; /* NULL: there is no service manager */
+	bool owes;           /* that we are ready, which was not heard */
 	char last[STATUS_MAX];
 };
 
 /* Kept up to date from then on, once a second at most. */
 int status_start(struct status *status, struct event_base *base, const struct sessions *sessions);
+/* Says that we are ready; again and again, where that is not heard. */
+void status_ready(struct status *status);
 void status_stop(struct status *status);
 
 /* What is to be shown now. */

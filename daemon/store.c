@@ -10,6 +10,9 @@
  * systemd the unit sets HEAPD_FDSTORE= beside FileDescriptorStoreMax=: by another name, for what a unit sets replaces what
  * systemd says, and who changes the one figure where both count would be told the other.
  *
+ * A keeper that does not read its socket makes nobody wait for long: what is not taken is refused, and what could not be removed counts
+ * until that has been said. As long as there is such a name nothing is put in: it may have the same one.
+ *
  * A store is also full when the names of what is in it would be too long: the next daemon is told them in one variable of its
  * environment, and if the kernel does not take that, no daemon can be started any more.
  */
@@ -23,8 +26,13 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+#include "notify.h"
+
 #define NAMES_MAX \
 	(31u * 4096) /* of the 32 pages that one variable may take: the rest is for sockets' names */
+
+#define PATIENCE_START 30000u /* ms: the keeper has much to do, and nobody is served yet; ... */
+#define PATIENCE       1000u  /* ... and from then on */
 
 static bool is_ours(const char *name)
 {
@@ -79,7 +87,9 @@ int store_init(struct store *store, struct log *log)
 	unsigned foreign = 0;
 	int n;
 
-	*store = (struct store){ .log = log, .listener = -1, .capacity = capacity() };
+	*store = (struct store){
+		.log = log, .listener = -1, .capacity = capacity(), .patience = PATIENCE_START
+	};
 	store->kept = getenv("NOTIFY_SOCKET") && store->capacity;
 	n = sd_listen_fds_with_names(1, &names);
 	if (n <= 0)
@@ -101,6 +111,7 @@ void store_deinit(struct store *store)
 	for (size_t i = 0; i < store->nitems; i++)
 		close(store->items[i].fd);
 	free(store->items);
+	free(store->late);
 	*store = (struct store){ .listener = -1 };
 }
 
@@ -124,6 +135,20 @@ unsigned store_room(const struct store *store)
 	return store->capacity > store->count ? store->capacity - store->count : 0;
 }
 
+void store_hurry(struct store *store)
+{
+	store->patience = PATIENCE;
+}
+
+/* Who was not heard the last time does not wait again. */
+static int say(struct store *store, const char *text, int fd)
+{
+	int r = notify_send(text, fd, store->deaf ? 0 : store->patience);
+
+	store->deaf = r == -EAGAIN;
+	return r > 0 ? 0 : r < 0 ? r : -ENOTCONN;
+}
+
 int store_put(struct store *store, const char *name, int fd)
 {
 	char text[STORE_NAME_MAX + 64];
@@ -131,26 +156,66 @@ int store_put(struct store *store, const char *name, int fd)
 
 	if (!store->kept)
 		return 0;
+	store_flush(store);
+	if (store->nlate)
+		return -EAGAIN;
 	if (!store_room(store))
 		return -ENOSPC;
 	if (store->names + strlen(name) + 1 > NAMES_MAX)
 		return -ENAMETOOLONG;
 	snprintf(text, sizeof(text), "FDSTORE=1\nFDPOLL=0\nFDNAME=%s", name);
-	r = sd_pid_notify_with_fds(0, 0, text, &fd, 1);
-	if (r > 0) {
+	r = say(store, text, fd);
+	if (r == 0) {
 		store->count++;
 		store->names += strlen(name) + 1;
 	}
-	return r > 0 ? 0 : r < 0 ? r : -ENOTCONN;
+	return r;
+}
+
+/* -EAGAIN: it is to be said again. */
+static int forget(struct store *store, const char *name)
+{
+	char text[STORE_NAME_MAX + 64];
+
+	snprintf(text, sizeof(text), "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	if (say(store, text, -1) == -EAGAIN)
+		return -EAGAIN;
+	store->count -= store->count > 0;
+	store->names -= store->names > strlen(name) ? strlen(name) + 1 : store->names;
+	return 0;
+}
+
+static int late_grow(struct store *store)
+{
+	size_t room = store->late_room ? 2 * store->late_room : 16;
+	void *grown = reallocarray(store->late, room, sizeof(*store->late));
+
+	if (!grown)
+		return -ENOMEM;
+	store->late = grown;
+	store->late_room = room;
+	return 0;
+}
+
+static void forget_later(struct store *store, const char *name)
+{
+	if (store->nlate == store->late_room && late_grow(store) < 0) {
+		log_err(store->log, "out of memory: '%s' stays stored until the next start", name);
+		return;
+	}
+	snprintf(store->late[store->nlate++], STORE_NAME_MAX, "%s", name);
 }
 
 void store_remove(struct store *store, const char *name)
 {
-	if (!store->kept)
-		return;
-	store->count -= store->count > 0;
-	store->names -= store->names > strlen(name) ? strlen(name) + 1 : store->names;
-	sd_notifyf(0, "FDSTOREREMOVE=1\nFDNAME=%s", name);
+	if (store->kept && forget(store, name) < 0)
+		forget_later(store, name);
+}
+
+void store_flush(struct store *store)
+{
+	while (store->nlate && forget(store, store->late[store->nlate - 1]) == 0)
+		store->nlate--;
 }
 
 size_t store_drop(struct store *store, const char *prefix, bool (*which)(int fd))

@@ -29,6 +29,10 @@ struct store {
 	int listener;             /* the socket that was passed, or -1 */
 	struct store_item *items; /* that were given back, and that nobody has taken yet */
 	size_t nitems;
+	unsigned patience;            /* ms for which a word waits for room in the keeper's socket */
+	bool deaf;                    /* the last one found none */
+	char (*late)[STORE_NAME_MAX]; /* names that are still to be removed: so long they count */
+	size_t nlate, late_room;
 };
 
 /* Looks who keeps descriptors, and takes what this process was started with. */
@@ -42,9 +46,17 @@ int store_take(struct store *store, const char *name);
 /* How many more it takes. */
 unsigned store_room(const struct store *store);
 
-/* A copy is stored under the name. -ENOSPC: it is full; -ENAMETOOLONG: with names. Where nobody keeps anything: nothing, and 0. */
+/*
+ * A copy is stored under the name. -ENOSPC: it is full; -ENAMETOOLONG: with names; -EAGAIN: who keeps it does not listen just now.
+ * Where nobody keeps anything: nothing, and 0.
+ */
 int store_put(struct store *store, const char *name, int fd);
 void store_remove(struct store *store, const char *name);
+
+/* Clients wait for us from now on: a word that finds no room is waited for no longer than a moment. */
+void store_hurry(struct store *store);
+/* What is still to be removed, if the keeper listens again. To be called now and then. */
+void store_flush(struct store *store);
 
 /* What nobody took is stored no more: those whose names begin like this and, unless it is NULL, of which `which` is true. Their number. */
 size_t store_drop(struct store *store, const char *prefix, bool (*which)(int fd));

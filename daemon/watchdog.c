@@ -16,7 +16,6 @@
 #include "watchdog.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <systemd/sd-daemon.h>
@@ -25,10 +24,12 @@
 #include "beat.h"
 #include "clock.h"
 #include "heapd/atomic.h"
+#include "notify.h"
 
 #define LOOKS     4u                   /* in the time that the service manager waits */
 #define STEP_ELSE UINT64_C(1000000000) /* ns between looks while there is no such time */
-#define EXTEND_US UINT64_C(30000000)   /* asked for, again and again, while a heap is adopted */
+/* Asked for, again and again, while a heap is adopted. */
+#define EXTEND "EXTEND_TIMEOUT_USEC=30000000"
 
 static bool gets_on(struct watchdog_sight *sight, uint64_t count, bool works, uint64_t now, uint64_t patience)
 {
@@ -113,12 +114,13 @@ static bool recovery_gets_on(struct watchdog *watchdog)
 	return on;
 }
 
+/* What is not heard now is said again at the next look. */
 static void look(struct watchdog *watchdog)
 {
 	if (recovery_gets_on(watchdog))
-		sd_notifyf(0, "EXTEND_TIMEOUT_USEC=%" PRIu64, EXTEND_US);
+		notify_send(EXTEND, -1, 0);
 	if (watchdog->wanted && watchdog_look(watchdog, clock_ns()))
-		sd_notify(0, "WATCHDOG=1");
+		notify_send("WATCHDOG=1", -1, 0);
 }
 
 static void *run(void *arg)

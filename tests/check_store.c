@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* The descriptors that are kept: how many there may be, and that a daemon can be started with all of them. */
+#include "daemon/notify.h"
 #include "daemon/store.h"
+#include "fixture.h"
 #include "suite.h"
 
 #include <check.h>
@@ -34,7 +36,8 @@ static void *hear(void *arg)
 	return NULL;
 }
 
-static void manager_begin(struct manager *manager)
+/* One that does not read yet. */
+static void manager_open(struct manager *manager)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	socklen_t length = sizeof(address);
@@ -47,6 +50,11 @@ static void manager_begin(struct manager *manager)
 	snprintf(name, sizeof(name), "@%.*s", (int)(length - offsetof(struct sockaddr_un, sun_path) - 1),
 		 address.sun_path + 1);
 	setenv("NOTIFY_SOCKET", name, 1);
+}
+
+static void manager_begin(struct manager *manager)
+{
+	manager_open(manager);
 	ck_assert_int_eq(pthread_create(&manager->thread, NULL, hear, manager), 0);
 }
 
@@ -98,6 +106,91 @@ START_TEST(what_does_not_fit_is_refused)
 	manager_end(&manager);
 	/* Of what was refused nothing was said. */
 	ck_assert_uint_eq(manager.heard, 5);
+	store_deinit(&store);
+}
+END_TEST
+
+/* So many words that its socket takes no more; returns how many. */
+static unsigned fill(void)
+{
+	unsigned n = 0;
+
+	while (notify_send("X=1", -1, 0) == 1)
+		n++;
+	ck_assert_uint_gt(n, 0);
+	return n;
+}
+
+static void hear_names(const struct manager *manager, unsigned words, const char *names[], unsigned n)
+{
+	char text[256];
+
+	for (unsigned i = 0; i < words + n; i++) {
+		ck_assert_int_gt(
+			recv(manager->fd, memset(text, 0, sizeof(text)), sizeof(text) - 1, MSG_DONTWAIT), 0);
+		if (i >= words)
+			ck_assert_msg(strstr(text, names[i - words]) != NULL, "'%s', not %s", text,
+				      names[i - words]);
+	}
+	ck_assert_int_lt(recv(manager->fd, text, sizeof(text), MSG_DONTWAIT), 0);
+}
+
+/* Who does not read is not waited for, and what it did not hear is said when it reads again: until then it counts. */
+START_TEST(what_was_not_heard_is_said_again)
+{
+	struct manager manager;
+	struct store store;
+	uint64_t begin;
+	unsigned words;
+
+	setenv("FDSTORE", "4", 1);
+	manager_open(&manager);
+	ck_assert_int_eq(store_init(&store, NULL), 0);
+	for (unsigned i = 0; i < 3; i++)
+		ck_assert_int_eq(put(&store, i), 0);
+	words = fill() + 3;
+	store_hurry(&store);
+	begin = fixture_now_ns();
+	for (unsigned i = 0; i < 20; i++)
+		ck_assert_int_eq(put(&store, 3), -EAGAIN);
+	store_remove(&store, "session.0");
+	store_remove(&store, "session.1");
+	ck_assert_int_eq(put(&store, 3), -EAGAIN);
+	/* It was waited for once. */
+	ck_assert_uint_lt(fixture_now_ns() - begin, 10000000000u);
+	ck_assert_uint_eq(store.count, 3);
+	hear_names(&manager, words, NULL, 0);
+	store_flush(&store);
+	ck_assert_uint_eq(store.count, 1);
+	ck_assert_int_eq(put(&store, 0), 0);
+	hear_names(&manager, 0,
+		   (const char *[]){ "FDSTOREREMOVE=1\nFDNAME=session.1", "FDSTOREREMOVE=1\nFDNAME=session.0",
+				     "FDSTORE=1\nFDPOLL=0\nFDNAME=session.0" },
+		   3);
+	close(manager.fd);
+	store_deinit(&store);
+}
+END_TEST
+
+/* What was removed and is put in anew, before anybody heard the one, is not removed by it. */
+START_TEST(nothing_is_put_in_before_what_went)
+{
+	struct manager manager;
+	struct store store;
+	unsigned words;
+
+	setenv("FDSTORE", "4", 1);
+	manager_open(&manager);
+	ck_assert_int_eq(store_init(&store, NULL), 0);
+	ck_assert_int_eq(put(&store, 0), 0);
+	words = fill() + 1;
+	store_hurry(&store);
+	store_remove(&store, "session.0");
+	hear_names(&manager, words, NULL, 0);
+	ck_assert_int_eq(put(&store, 0), 0);
+	hear_names(&manager, 0, (const char *[]){ "FDSTOREREMOVE=1", "FDSTORE=1" }, 2);
+	ck_assert_uint_eq(store.count, 1);
+	close(manager.fd);
 	store_deinit(&store);
 }
 END_TEST
@@ -209,6 +302,8 @@ static Suite *store_suite(void)
 
 	tcase_set_timeout(tcase, 60);
 	tcase_add_loop_test(tcase, what_does_not_fit_is_refused, 0, 2);
+	tcase_add_test(tcase, what_was_not_heard_is_said_again);
+	tcase_add_test(tcase, nothing_is_put_in_before_what_went);
 	tcase_add_test(tcase, a_program_can_be_started_with_all_that_is_kept);
 	tcase_add_test(tcase, what_is_given_back_counts);
 	suite_add_tcase(suite, tcase);

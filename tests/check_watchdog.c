@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "daemon/notify.h"
 #include "fixture.h"
 #include "heapd.h"
 #include "heapd/atomic.h"
@@ -27,6 +28,7 @@
 #include "suite.h"
 
 #define PATIENCE 1000
+#define SESSIONS 3u
 
 static struct heap heap = { .name = "shop" };
 static struct heap *heaps[] = { &heap };
@@ -149,21 +151,10 @@ static bool hears(int fd, const char *wanted, char *text, size_t size)
 	return false;
 }
 
-/* Nobody who listens no more holds up a daemon that ends: ten words that nobody takes are what the socket holds. */
+/* Nobody who listens no more holds up a daemon that ends. */
 static void manager_end(struct fixture *f, int fd, const struct sockaddr_un *address)
 {
-	pid_t listener = fork();
-	char text[16];
-
-	ck_assert_int_ge(listener, 0);
-	if (listener == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		for (;;)
-			recv(fd, text, sizeof(text), 0);
-	}
 	fixture_stop(f);
-	kill(listener, SIGKILL);
-	fixture_wait(listener, -SIGKILL);
 	close(fd);
 	unlink(address->sun_path);
 }
@@ -192,6 +183,74 @@ START_TEST(a_daemon_feeds_its_watchdog_and_says_how_it_is)
 	ck_assert(strstr(text, "gc 1 took") || hears(fd, "gc 1 took", text, sizeof(text)));
 	heapd_detach(attached);
 	unsetenv("WATCHDOG_USEC");
+	manager_end(&f, fd, &address);
+}
+END_TEST
+
+/* A process that hears all, until it is ended. */
+static pid_t listener_start(int fd)
+{
+	pid_t pid = fork();
+	char text[16];
+
+	ck_assert_int_ge(pid, 0);
+	if (pid)
+		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	for (;;)
+		recv(fd, text, sizeof(text), 0);
+}
+
+/* What is heard until nothing comes for a second and a half: how often something is to be kept no more, and the last status. */
+static unsigned hear_all(int fd, char *status, size_t size)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char text[2048];
+	unsigned removed = 0;
+
+	while (poll(&p, 1, 1500) > 0) {
+		ssize_t n = recv(fd, text, sizeof(text) - 1, 0);
+
+		text[n > 0 ? n : 0] = '\0';
+		removed += strncmp(text, "FDSTOREREMOVE=1", 15) == 0;
+		if (strncmp(text, "STATUS=", 7) == 0)
+			snprintf(status, size, "%s", text);
+	}
+	return removed;
+}
+
+/*
+ * Who attaches, collects and goes is served while the service manager reads nothing. When it reads again it hears how things are then,
+ * and of each session once that it is not to be kept any more.
+ */
+START_TEST(nobody_waits_for_a_manager_that_does_not_listen)
+{
+	static const char *const settings[] = { "heap.test.GCPercent=100", NULL };
+	struct sockaddr_un address;
+	char text[2048] = "";
+	int fd = manager(&address);
+	pid_t listener = listener_start(fd);
+	heapd_heap *attached;
+	struct fixture f;
+	uint64_t begin;
+
+	setenv("FDSTORE", "64", 1);
+	fixture_start(&f, settings);
+	kill(listener, SIGKILL);
+	fixture_wait(listener, -SIGKILL);
+	hear_all(fd, text, sizeof(text));
+	while (notify_send("X=1", -1, 0) == 1)
+		;
+	begin = fixture_now_ns();
+	for (unsigned i = 0; i < SESSIONS; i++) {
+		ck_assert_int_eq(heapd_attach(&attached, FIXTURE_HEAP, NULL), 0);
+		ck_assert_int_eq(heapd_collect(attached), 0);
+		usleep(1100000); /* there is another status to be told each second */
+		ck_assert_int_eq(heapd_detach(attached), 0);
+	}
+	ck_assert_uint_lt(fixture_now_ns() - begin, 30000000000u);
+	ck_assert_uint_eq(hear_all(fd, text, sizeof(text)), SESSIONS);
+	ck_assert_msg(strstr(text, "0 clients") && strstr(text, "gc 3 took"), "%s", text);
 	manager_end(&f, fd, &address);
 }
 END_TEST
@@ -635,6 +694,7 @@ static Suite *watchdog_suite(void)
 	suite_add_tcase(suite, looks);
 	tcase_set_timeout(service, 120);
 	tcase_add_test(service, a_daemon_feeds_its_watchdog_and_says_how_it_is);
+	tcase_add_test(service, nobody_waits_for_a_manager_that_does_not_listen);
 	tcase_add_loop_test(service, a_long_phase_is_no_standstill, 0, 2);
 	tcase_add_test(service, a_standstill_is_told_of);
 	tcase_add_test(service, a_long_recovery_asks_for_time);

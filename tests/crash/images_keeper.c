@@ -7,11 +7,9 @@
 
 #include <err.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/types.h>
 #include <unistd.h>
 
 #include "daemon/store.h"
@@ -43,38 +41,37 @@ static const char *name_in(const char *text)
 	return name + strlen("FDNAME=");
 }
 
-int __wrap_sd_pid_notify_with_fds(pid_t pid, int unset, const char *state, const int *fds, unsigned n)
+static void put(const char *text, int fd)
 {
 	struct item *item = &keeper.items[keeper.n++];
 
-	(void)pid, (void)unset;
-	if (keeper.n == ITEMS || n != 1)
+	if (keeper.n == ITEMS)
 		errx(1, "more than %u descriptors to keep", ITEMS);
-	tape_event(__builtin_return_address(0));
-	*item = (struct item){ .fd = fcntl(fds[0], F_DUPFD_CLOEXEC, FD_FIRST),
+	*item = (struct item){ .fd = fcntl(fd, F_DUPFD_CLOEXEC, FD_FIRST),
 			       .from = tape_at(),
 			       .until = UINT64_MAX };
 	if (item->fd < 0)
 		err(1, "a descriptor to keep");
-	snprintf(item->name, sizeof(item->name), "%s", name_in(state));
-	return 1;
+	snprintf(item->name, sizeof(item->name), "%s", name_in(text));
 }
 
-int __wrap_sd_notifyf(int unset, const char *format, ...)
+static void take_out(const char *text)
 {
-	char text[256];
-	va_list args;
-
-	(void)unset;
-	va_start(args, format);
-	vsnprintf(text, sizeof(text), format, args);
-	va_end(args);
-	if (!strstr(text, "FDSTOREREMOVE=1"))
-		return 1;
-	tape_event(__builtin_return_address(0));
 	for (unsigned i = 0; i < keeper.n; i++)
 		if (keeper.items[i].until == UINT64_MAX && strcmp(keeper.items[i].name, name_in(text)) == 0)
 			keeper.items[i].until = tape_at();
+}
+
+int __wrap_notify_send(const char *text, int fd, unsigned ms)
+{
+	(void)ms;
+	if (fd < 0 && !strstr(text, "FDSTOREREMOVE=1"))
+		return 1;
+	tape_event(__builtin_return_address(0));
+	if (fd >= 0)
+		put(text, fd);
+	else
+		take_out(text);
 	return 1;
 }
 
