@@ -12,7 +12,8 @@
  * Huge pages are made ahead of need, by the scavenger's thread, for which nobody waits, and by a process that it waits for (collapser.h): before
  * the kernel takes memory together it waits for a worker on each processor: 0.2 ms on an idle machine, a few ms where
  * another thread runs its time out on one of them, and seconds have been seen. On demand, and where little is left of what lies ahead, small pages are committed; a chunk
- * of those becomes a huge page when it is found free (pages_huge_begin()). A heap that has no such thread makes huge pages on demand, too.
+ * of those becomes a huge page when it is found free (pages_huge_begin()), or in use almost whole (pages_used_begin()): a heap that grew fast would
+ * have small ones for ever. A heap that has no such thread makes huge pages on demand, too.
  *
  * Whoever commits ahead of need holds no lock while the kernel clears the memory, which can be a matter of milliseconds: a
  * collection and who asks for a large object would wait for that. The chunk is charged, and out of the map of free pages, meanwhile;
@@ -20,6 +21,8 @@
  * that are there, and of which the ledger does not say so. Who finds no other room, at the limit, does not wait either: it takes the chunk
  * over (take_over()), and has it as small pages. Right because to populate, and to take together, leave what is in memory as it
  * is, whoever uses it: the chunk is in the map again and counted, and he who had it in hand says no more of it than that it is huge.
+ * For the same reason a chunk in use can be taken together, and is taken over from the beginning: nothing of it leaves the map. None of it may
+ * be gone, which would come back uncounted, or on its way to the system; and both are for the scavenger's thread alone to begin.
  *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the map of free pages is derived: the span table says which pages are taken.
@@ -47,6 +50,7 @@
 #define RESERVE_MAX          32u /* chunks: 64 MiB */
 #define SCARCE_PART \
 	4u /* of what is to lie ahead: with less, small pages now are better than huge ones later */
+#define USED_FREE_MAX (HEAPD_CHUNK_PAGES / 8) /* more of them free: they are given back one by one */
 #define HOLE_MIN      4u                      /* neighbouring pages: less is not worth a system call */
 #define HOLE_HUGE_MIN (HEAPD_CHUNK_PAGES / 2) /* pages of a huge one that have to be idle */
 
@@ -185,11 +189,16 @@ static int commit_begin(struct pages *pages, uint64_t chunk, enum pages_who who,
 	return r;
 }
 
-static bool collapse(struct pages *pages, char *at)
+static int collapse(struct pages *pages, char *at)
 {
+	int r;
+
 	if (pages->collapser)
-		return collapser_ask(pages->collapser, (uint64_t)(uintptr_t)at) == 0;
-	return populate(at, 4096) == 0 && madvise(at, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) == 0;
+		return collapser_ask(pages->collapser, (uint64_t)(uintptr_t)at);
+	r = populate(at, 4096);
+	if (r == 0 && madvise(at, HEAPD_CHUNK_SIZE, MADV_COLLAPSE) < 0)
+		r = -errno;
+	return r;
 }
 
 /* Needs no lock: it looks at nothing but what it is given, and at what stands as long as a thread of the scavenger's does. */
@@ -197,8 +206,10 @@ static void commit_populate(struct pages *pages, struct pages_commit *c)
 {
 	char *at = (char *)(uintptr_t)pages->heap->t.base + (c->chunk << HEAPD_CHUNK_SHIFT);
 	uint64_t begin = clock_ns();
+	int r = c->try_huge ? collapse(pages, at) : -EINVAL;
 
-	c->huge = c->try_huge && collapse(pages, at);
+	c->huge = r == 0;
+	c->no_room = r == -ENOMEM;
 	c->error = c->huge ? 0 : populate(at, HEAPD_CHUNK_SIZE);
 	c->ns = clock_ns() - begin;
 }
@@ -569,6 +580,8 @@ static bool ahead_grew(struct pages *pages, const struct pages_ahead *ahead)
 		ahead_give(pages, ahead);
 	if (c->huge && bit_get(pages->committed, c->chunk))
 		chunk_is_huge(pages, c->chunk);
+	else if (c->no_room)
+		huge_note(pages, false);
 	publish(pages);
 	return true;
 }
@@ -597,35 +610,65 @@ static bool chunk_is_free(const struct pages *pages, uint64_t chunk)
 	return true;
 }
 
-/* From small_from on, which moves past it; or pages->chunks. */
-static uint64_t small_chunk(struct pages *pages)
+/* Almost all of it is in use, and all of it stays. */
+static bool chunk_is_used(const struct pages *pages, uint64_t chunk)
 {
-	while (pages->small_from < pages->chunks) {
-		uint64_t chunk = pages->small_from++,
-			 small = pages->committed[chunk / 64] & ~pages->huge[chunk / 64];
+	uint64_t n = 0;
+
+	for (uint64_t w = chunk * HOLE_WORDS; w < (chunk + 1) * HOLE_WORDS; w++) {
+		if (pages->gone[w])
+			return false;
+		n += (uint64_t)__builtin_popcountll(pages->free.bits[w]);
+	}
+	return n <= USED_FREE_MAX && pages->head->hole.chunk != chunk + 1;
+}
+
+/* Of small pages, from *from on, which moves past it; or pages->chunks. */
+static uint64_t small_chunk(const struct pages *pages, uint64_t *from,
+			    bool (*fits)(const struct pages *pages, uint64_t chunk))
+{
+	while (*from < pages->chunks) {
+		uint64_t chunk = (*from)++, small = pages->committed[chunk / 64] & ~pages->huge[chunk / 64];
 
 		if (!(small >> (chunk % 64)))
-			pages->small_from = (chunk / 64 + 1) * 64;
-		else if (bit_get(&small, chunk % 64) && chunk_is_free(pages, chunk))
+			*from = (chunk / 64 + 1) * 64;
+		else if (bit_get(&small, chunk % 64) && fits(pages, chunk))
 			return chunk;
 	}
-	pages->small_from = 0;
+	*from = 0;
 	return pages->chunks;
+}
+
+static bool huge_begin(struct pages *pages, uint64_t *from,
+		       bool (*fits)(const struct pages *pages, uint64_t chunk))
+{
+	uint64_t chunk = pages->chunks;
+
+	if (pages->heap->t.directory->huge == HEAPD_HUGE_AUTO && !pages->collapse_fails &&
+	    pages->huge_chunks < pages->committed_chunks)
+		chunk = small_chunk(pages, from, fits);
+	pages->ahead[PAGES_SCAVENGER] = (struct pages_ahead){
+		.commit = { .chunk = chunk, .try_huge = true },
+		.was_there = true,
+	};
+	return chunk < pages->chunks;
 }
 
 bool pages_huge_begin(struct pages *pages)
 {
-	struct pages_ahead *ahead = &pages->ahead[PAGES_SCAVENGER];
-	uint64_t chunk;
+	return huge_begin(pages, &pages->small_from, chunk_is_free) &&
+	       in_hand(pages, &pages->ahead[PAGES_SCAVENGER]);
+}
 
-	if (pages->heap->t.directory->huge != HEAPD_HUGE_AUTO || pages->collapse_fails ||
-	    pages->huge_chunks == pages->committed_chunks)
+bool pages_used_begin(struct pages *pages)
+{
+	struct pages_ahead *ahead = &pages->ahead[PAGES_SCAVENGER];
+
+	if (!huge_begin(pages, &pages->used_from, chunk_is_used))
 		return false;
-	chunk = small_chunk(pages);
-	if (chunk == pages->chunks)
-		return false;
-	*ahead = (struct pages_ahead){ .commit = { .chunk = chunk, .try_huge = true }, .was_there = true };
-	return in_hand(pages, ahead);
+	ahead->taken = true;
+	ahead->is_on = true;
+	return true;
 }
 
 void pages_scavenged(struct pages *pages, struct collapser *collapser)

@@ -13,7 +13,7 @@
 /* A chunk on its way to being committed. */
 struct pages_commit {
 	uint64_t chunk, ns;
-	bool try_huge, huge;
+	bool try_huge, huge, no_room; /* the system has no room for a huge page */
 	int error;
 };
 
@@ -25,7 +25,7 @@ struct pages_ahead {
 	struct pages_commit commit; /* the chunk is out of the map of free pages, and charged */
 	bool is_on;
 	bool was_there; /* it was committed before, as small pages: it becomes a huge one */
-	bool taken;     /* by somebody who found no other room: it is in the map again, and committed */
+	bool taken;     /* it is in the map, and committed: it was in use, or somebody found no other room */
 };
 
 struct pages {
@@ -51,7 +51,8 @@ struct pages {
 	struct collapser
 		*collapser;  /* by which huge pages are made, by the scavenger's thread alone, which ... */
 	uint32_t bell;       /* ... is to look when this is 1 */
-	uint64_t small_from; /* where it looks for the next chunk that is to become a huge page */
+	uint64_t small_from; /* where it looks for the next free chunk that is to become a huge page ... */
+	uint64_t used_from;  /* ... and for the next one in use */
 	bool collapse_fails; /* huge pages were refused lately: small ones are used */
 	uint32_t until_collapse; /* commits until huge pages are tried again */
 };
@@ -84,6 +85,8 @@ void pages_ahead_commit(struct pages *pages, enum pages_who who);
 bool pages_ahead_end(struct pages *pages, enum pages_who who);
 /* As above, of a chunk that is free, and committed as small pages. What is left to look at is looked at next time. */
 bool pages_huge_begin(struct pages *pages);
+/* As above, of one that is in use almost whole. Who touches it while it is made waits for that: not too often. */
+bool pages_used_begin(struct pages *pages);
 
 /* From now on the scavenger's thread makes huge pages, by this, and nobody else does; NULL: no more. */
 void pages_scavenged(struct pages *pages, struct collapser *collapser);

@@ -11,7 +11,8 @@
  *
  * The same thread makes huge pages, ahead of need and of chunks that are free, since the kernel can take its time with those, too, and this is
  * the thread that nobody waits for. It is woken for that by a bell of the page heap's, and looks by itself at ever longer intervals: what is in
-use then may be free later, and a heap that nobody uses is to wake nobody.
+ * use then may be free later, and a heap that nobody uses is to wake nobody. Chunks in use come last, and take a part of the time only: whoever
+ * touches one while the kernel takes it together waits.
  */
 #include "scavenger.h"
 
@@ -27,6 +28,7 @@ use then may be free later, and a heap that nobody uses is to wake nobody.
 #include "pages.h"
 #include "spans.h"
 
+#define USED_REST 9u /* times as long as a chunk in use took is it until the next one */
 #define LOOK_HUGE_NS \
 	UINT64_C(100000000) /* between two looks for chunks that can become huge pages, at first */
 
@@ -34,8 +36,9 @@ struct scavenger {
 	struct heap *heap;
 	struct collapser collapser;
 	pthread_t thread;
-	uint64_t period; /* ns between two looks */
-	uint64_t look;   /* ... for chunks that can become huge pages */
+	uint64_t period;  /* ns between two looks */
+	uint64_t look;    /* ... for chunks that can become huge pages */
+	uint64_t used_at; /* no chunk in use becomes one before this */
 	bool stop;
 };
 
@@ -115,8 +118,13 @@ static void note_idle(struct heap *heap)
 	heap_unlock(heap);
 }
 
+static bool begin_ahead(struct pages *pages)
+{
+	return pages_ahead_begin(pages, PAGES_SCAVENGER) || pages_huge_begin(pages);
+}
+
 /* One chunk more as a huge page, without the lock while the kernel is at it. */
-static bool make_huge(struct heap *heap)
+static bool make_huge(struct heap *heap, bool (*begin)(struct pages *pages))
 {
 	struct pages *pages = heap->pages;
 	bool more;
@@ -124,7 +132,7 @@ static bool make_huge(struct heap *heap)
 	if (!pages->collapser)
 		return false;
 	heap_lock(heap);
-	more = pages_ahead_begin(pages, PAGES_SCAVENGER) || pages_huge_begin(pages);
+	more = begin(pages);
 	heap_unlock(heap);
 	if (!more)
 		return false;
@@ -135,32 +143,49 @@ static bool make_huge(struct heap *heap)
 	return more;
 }
 
+/* False: there is none, now. */
+static bool make_used_huge(struct scavenger *s)
+{
+	uint64_t begin = clock_ns();
+
+	if (begin < s->used_at)
+		return true;
+	if (!make_huge(s->heap, pages_used_begin))
+		return false;
+	s->used_at = clock_ns() + (clock_ns() - begin) * USED_REST;
+	return true;
+}
+
 static bool is_stopped(struct scavenger *s)
 {
 	return HEAPD_LOAD_ACQUIRE(&s->stop);
 }
 
-/* Until the bell rings, and for so long at most. */
-static void await_bell(struct scavenger *s, uint64_t ns)
+/* Until the bell rings, and to that moment at most. */
+static void await_bell(struct scavenger *s, uint64_t until)
 {
 	uint32_t *bell = &s->heap->pages->bell;
+	uint64_t now = clock_ns(), ns = until > now ? until - now : 0;
 
 	futex_wait(bell, 0, ns < s->look ? ns : s->look);
 	if (__atomic_exchange_n(bell, 0, __ATOMIC_SEQ_CST))
 		s->look = LOOK_HUGE_NS;
-	else if (s->look < s->period)
+	else if (s->look < s->period && s->look <= ns)
 		s->look *= 2;
 }
 
 /* Asleep, but for huge pages; true if it is to go on. */
 static bool rest(struct scavenger *s, uint64_t ns)
 {
-	uint64_t until = clock_ns() + ns, now;
+	uint64_t until = clock_ns() + ns;
 
-	while (!is_stopped(s) && (now = clock_ns()) < until) {
-		while (!is_stopped(s) && make_huge(s->heap))
+	while (!is_stopped(s) && clock_ns() < until) {
+		while (!is_stopped(s) && make_huge(s->heap, begin_ahead))
 			;
-		await_bell(s, until - now);
+		if (make_used_huge(s) && s->used_at < until)
+			await_bell(s, s->used_at);
+		else
+			await_bell(s, until);
 	}
 	return !is_stopped(s);
 }

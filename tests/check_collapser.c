@@ -142,6 +142,69 @@ START_TEST(huge_pages_come_about)
 }
 END_TEST
 
+struct writer {
+	uint64_t address[SLOTS];
+	bool stop;
+};
+
+static uint64_t *word_of(const struct writer *w, uint64_t i)
+{
+	uint64_t *words = (uint64_t *)(uintptr_t)w->address[i % SLOTS];
+
+	return &words[i / SLOTS % (HEAPD_CHUNK_SIZE / sizeof(uint64_t))];
+}
+
+/* Each word of all slots in turn, one more in each round. */
+static void *write_on(void *arg)
+{
+	struct writer *w = arg;
+	uint64_t i = 0;
+
+	for (; !HEAPD_LOAD_ACQUIRE(&w->stop); i++)
+		++*word_of(w, i);
+	return (void *)(uintptr_t)i; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+/* How often it was written in n writes: no write is lost, none comes twice. */
+static void was_written(const struct writer *w, uint64_t n)
+{
+	const uint64_t words = SLOTS * HEAPD_CHUNK_SIZE / sizeof(uint64_t);
+
+	for (uint64_t i = 0; i < words; i++)
+		ck_assert_uint_eq(*word_of(w, i), n / words + (i < n % words));
+}
+
+/* Chunks that never are free become huge pages as others do, while somebody writes to them. */
+START_TEST(what_is_in_use_becomes_huge)
+{
+	bool expected = collapser_ask(&c, t.heap->t.base + 31 * HEAPD_CHUNK_SIZE) == 0, zeroed;
+	struct writer w = { .stop = false };
+	pthread_t thread;
+	void *n;
+
+	ck_assert_int_eq(supply_init(t.heap), 0);
+	t.heap->pages->collapse_fails = true; /* small pages first, ahead of need, too */
+	t.heap->pages->until_collapse = UINT32_MAX;
+	for (unsigned i = 0; i < SLOTS; i++)
+		ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, HEAPD_CHUNK_SIZE, 16, 0,
+					      &w.address[i], &zeroed),
+				 0);
+	ck_assert_uint_eq(huge(), 0);
+	t.heap->pages->collapse_fails = false;
+	ck_assert_int_eq(pthread_create(&thread, NULL, write_on, &w), 0);
+	ck_assert_int_eq(scavenger_start_every(t.heap, NEVER_NS), 0);
+	if (expected)
+		await_huge(SLOTS * HEAPD_CHUNK_SIZE);
+	else
+		printf("SKIP what_is_in_use_becomes_huge: the kernel gives none\n");
+	HEAPD_STORE_RELEASE(&w.stop, true);
+	pthread_join(thread, &n);
+	was_written(&w, (uintptr_t)n);
+	scavenger_stop(t.heap);
+	testheap_is_clean(&t);
+}
+END_TEST
+
 /* The process is stopped: nobody waits for it. */
 START_TEST(demand_does_not_wait)
 {
@@ -173,6 +236,7 @@ int main(void)
 	tcase_add_test(tests, it_has_left_what_is_the_daemon_s);
 	tcase_add_test(tests, it_may_die);
 	tcase_add_test(tests, huge_pages_come_about);
+	tcase_add_test(tests, what_is_in_use_becomes_huge);
 	tcase_add_test(tests, demand_does_not_wait);
 	suite_add_tcase(suite, tests);
 	return testheap_run(suite);

@@ -439,6 +439,89 @@ START_TEST(huge_pages_where_they_can_be_had)
 }
 END_TEST
 
+/* Two chunks of small pages, as on a machine whose huge pages are all taken; the first n pages are in use, and not zero. */
+static void take_small(uint64_t n)
+{
+	uint64_t first;
+	bool zeroed;
+
+	open_pages(64 * MIB, 2 * HEAPD_CHUNK_SIZE, CONFIG_HUGE_AUTO);
+	pages.collapse_fails = true;
+	pages.until_collapse = UINT32_MAX;
+	ck_assert_int_eq(pages_take(&pages, 2 * HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	memset(page_at(first), 7, 2 * HEAPD_CHUNK_SIZE);
+	pages_give(&pages, n, 2 * HEAPD_CHUNK_PAGES - n);
+	pages.collapse_fails = false;
+	ck_assert_uint_eq(pages.huge_chunks, 0);
+}
+
+static bool is_still_sevens(uint64_t pages_of_it)
+{
+	const char *p = page_at(0);
+
+	return p[0] == 7 && memcmp(p, p + 1, (pages_of_it << HEAPD_PAGE_SHIFT) - 1) == 0;
+}
+
+/* Nothing of it leaves the map, or is counted once more: what is free of it can be had meanwhile, and at the limit there is no more. */
+START_TEST(what_is_in_use_becomes_huge_under_its_users)
+{
+	bool expected = kernel_has_huge_pages(), zeroed;
+	uint64_t used = HEAPD_CHUNK_PAGES - 8, first, before;
+
+	take_small(used);
+	before = account_taken(&t.account);
+	ck_assert(pages_used_begin(&pages));
+	ck_assert_int_eq(pages_take(&pages, 8, 1, &first, &zeroed), 0);
+	ck_assert_uint_eq(first, used);
+	ck_assert_int_eq(pages_take(&pages, HEAPD_CHUNK_PAGES, 1, &first, &zeroed), 0);
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), -ENOMEM);
+	pages_ahead_commit(&pages, PAGES_SCAVENGER);
+	ck_assert(pages_ahead_end(&pages, PAGES_SCAVENGER));
+	ck_assert_int_eq(pages_take(&pages, 1, 1, &first, &zeroed), -ENOMEM);
+	ck_assert_uint_eq(account_taken(&t.account), before);
+	ck_assert_uint_eq(pages.huge_chunks, expected);
+	ck_assert_uint_eq(huge_kib() * 1024, HEAPD_READ_ONCE(testheap_stats(&t)->committed_huge));
+	ck_assert(is_still_sevens(2 * HEAPD_CHUNK_PAGES));
+	if (!expected)
+		printf("SKIP what_is_in_use_becomes_huge_under_its_users: the kernel gives none\n");
+	close_pages();
+}
+END_TEST
+
+/* With an eighth of it free it goes, with a page more it does not: that can be given back page by page. */
+START_TEST(what_is_half_used_stays_small)
+{
+	take_small(HEAPD_CHUNK_PAGES - HEAPD_CHUNK_PAGES / 8 - 1);
+	ck_assert(!pages_used_begin(&pages));
+	pages_give(&pages, 0, HEAPD_CHUNK_PAGES - HEAPD_CHUNK_PAGES / 8 - 1);
+	close_pages();
+	take_small(HEAPD_CHUNK_PAGES - HEAPD_CHUNK_PAGES / 8);
+	ck_assert(pages_used_begin(&pages));
+	pages_ahead_end(&pages, PAGES_SCAVENGER);
+	close_pages();
+}
+END_TEST
+
+/* What is gone of a chunk would come back uncounted, and so would what is on its way. */
+START_TEST(what_is_not_all_there_stays_small)
+{
+	uint64_t from = 0;
+
+	take_small(HEAPD_CHUNK_PAGES - 8);
+	pages_idle_note(&pages);
+	pages.reserve = 0;
+	pages.in_spans = 0; /* nothing is to lie ahead */
+	ck_assert(pages_idle_take(&pages, &from));
+	ck_assert_uint_eq(pages.head->hole.chunk, 1);
+	ck_assert(!pages_used_begin(&pages));
+	pages_idle_give(&pages, true);
+	ck_assert_uint_eq(pages.gone_pages, 8);
+	pages.used_from = 0;
+	ck_assert(!pages_used_begin(&pages));
+	close_pages();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pages");
@@ -458,6 +541,9 @@ int main(void)
 	tcase_add_test(tests, huge_pages_are_broken_up_only_when_half_idle);
 	tcase_add_test(tests, no_huge_pages_where_they_are_not_wanted);
 	tcase_add_test(tests, huge_pages_where_they_can_be_had);
+	tcase_add_test(tests, what_is_in_use_becomes_huge_under_its_users);
+	tcase_add_test(tests, what_is_half_used_stays_small);
+	tcase_add_test(tests, what_is_not_all_there_stays_small);
 	suite_add_tcase(suite, tests);
 	return testheap_run(suite);
 }
