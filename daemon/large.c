@@ -3,12 +3,13 @@
  * Large objects, on the daemon's side: each a span of its own, made when it is asked for, by the main thread.
  *
  * They take nothing from a ring, so that the supplier may be asleep for seconds while a heap grows by them. Two things that it sees
- * to in its rounds are seen to here, too: whether a cycle is to begin, and that memory is committed ahead, for which it is woken, or the scavenger is (pages.c).
+ * to in its rounds are seen to here, too: whether a cycle is to begin, and that memory is committed ahead, for which it is woken, or the scavenger is (ahead.c).
  *
  * A large object is out, and held for whom it is for, in one step under heap->lock; what becomes of it if that one dies, stands in clients.h.
  */
 #include <errno.h>
 
+#include "ahead.h"
 #include "clock.h"
 #include "supply.h"
 #include "takers.h"

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "idle.h"
 #include "supply.h"
 
 /* What the sums begin with. */

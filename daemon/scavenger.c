@@ -4,10 +4,10 @@
  *
  * To punch a memfd takes its inode's lock, which a client can keep busy with calls of its own on the same file, or hold. So
  * it is done by a process of its own (punch.c), of one chunk at a time; no lock of ours is held meanwhile, and nobody waits for
- * it, this thread but for a moment: what goes is taken out of the page map before and put back after (pages.c). Should the
+ * it, this thread but for a moment: what goes is taken out of the page map before and put back after (idle.c). Should the
  * process never come back from the kernel, the heap is smaller by a chunk at most, and no more memory is given back until it does.
  *
- * What is committed ahead of need stays; and so does a huge page, unless half of it has been idle (pages.c).
+ * What is committed ahead of need stays; and so does a huge page, unless half of it has been idle (idle.c).
  *
  * The same thread makes huge pages, ahead of need and of chunks that are free, since the kernel can take its time with those, too, and this is
  * the thread that nobody waits for. It is woken for that by a bell of the page heap's, and looks by itself at ever longer intervals: what is in
@@ -24,7 +24,9 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "ahead.h"
 #include "clock.h"
+#include "idle.h"
 #include "pages.h"
 #include "spans.h"
 

@@ -29,6 +29,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "ahead.h"
 #include "clock.h"
 #include "collection.h"
 #include "events.h"

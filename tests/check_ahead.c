@@ -5,6 +5,7 @@
  */
 #include <pthread.h>
 
+#include "daemon/ahead.h"
 #include "testheap.h"
 
 static struct testheap t;

@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <signal.h>
 
+#include "daemon/ahead.h"
 #include "daemon/collapser.h"
 #include "daemon/scavenger.h"
 #include "testheap.h"

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The page heap: what is committed, when, at whose cost; what is known to be zero; where it ends. */
+#include "daemon/ahead.h"
+#include "daemon/idle.h"
 #include "testheap.h"
 
 #ifndef MADV_COLLAPSE
