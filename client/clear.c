@@ -14,6 +14,8 @@
 
 #include <string.h>
 
+#include "heapd/stream.h"
+
 #define PAST_CACHE_MIN \
 	(256ul << 10)           /* below, it may well still be in the nearest cache when it is first used */
 #define CACHE_BYTES (8ul << 20) /* what may be one processor's share of the last one */
@@ -40,35 +42,11 @@ bool clear_is_cold(struct clear_past *past, uint64_t at, uint64_t bytes)
 	return bytes >= PAST_CACHE_MIN && !recent;
 }
 
-#if defined(__x86_64__)
-#include <emmintrin.h>
-
-/* Whole lines; returns how many bytes those are. */
-static uint64_t clear_past_cache(char *at, uint64_t bytes)
-{
-	const __m128i zero = _mm_setzero_si128();
-	uint64_t done = 0;
-
-	for (; done + 64 <= bytes; done += 64)
-		for (unsigned i = 0; i < 64; i += 16)
-			_mm_stream_si128((__m128i *)(void *)(at + done + i), zero);
-	/* Such stores are in no order with later ones: with the one, for others, by which the object becomes known. */
-	_mm_sfence();
-	return done;
-}
-#else
-static uint64_t clear_past_cache(char *at, uint64_t bytes)
-{
-	(void)at, (void)bytes;
-	return 0;
-}
-#endif
-
 void clear_large(struct clear_past *past, void *object, uint64_t bytes)
 {
 	uint64_t done = 0;
 
 	if (clear_is_cold(past, (uint64_t)(uintptr_t)object, bytes))
-		done = clear_past_cache(object, bytes);
+		done = heapd_stream_clear(object, bytes);
 	memset((char *)object + done, 0, bytes - done);
 }
