@@ -81,7 +81,7 @@ uint64_t ahead_reserve(const struct pages *pages)
 	return (1 + pages->reserve) * HEAPD_CHUNK_PAGES;
 }
 
-static void ring(struct pages *pages)
+void ahead_ring(struct pages *pages)
 {
 	if (!__atomic_exchange_n(&pages->bell, 1, __ATOMIC_SEQ_CST))
 		futex_wake_all(&pages->bell);
@@ -94,7 +94,7 @@ void pages_calm(struct pages *pages)
 	pages->was_short = false;
 	/* What was in use a second ago may be free. */
 	if (pages->collapser && !pages->collapse_fails && pages->huge_chunks < pages->committed_chunks)
-		ring(pages);
+		ahead_ring(pages);
 }
 
 /* Free pages that are there. */
@@ -298,7 +298,7 @@ void pages_scavenged(struct pages *pages, struct collapser *collapser)
 void pages_ring(struct pages *pages)
 {
 	if (pages->collapser && pages_are_short(pages, PAGES_SCAVENGER))
-		ring(pages);
+		ahead_ring(pages);
 }
 
 bool ahead_has(const struct pages *pages, uint64_t chunk)

@@ -35,5 +35,7 @@ void ahead_raise(struct pages *pages);
 /* ... somebody has this chunk in hand; one that somebody has is committed here and now: false: there is none. */
 bool ahead_has(const struct pages *pages, uint64_t chunk);
 bool ahead_take_over(struct pages *pages);
+/* Wakes the scavenger, if there is one. */
+void ahead_ring(struct pages *pages);
 
 #endif

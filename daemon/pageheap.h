@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The page heap: which pages are in no span, and which memory is committed. Guarded by heap->lock. What is done to it stands in pages.h,
- * commit.h, ahead.h and idle.h.
+ * commit.h, ahead.h, clean.h and idle.h.
  */
 #ifndef HEAPD_PAGEHEAP_H
 #define HEAPD_PAGEHEAP_H
@@ -29,6 +29,16 @@ struct pages_ahead {
 	bool taken;     /* it is in the map, and committed: it was in use, or somebody found no other room */
 };
 
+/* What is cleared ahead of need: clean.c. */
+struct pages_clean {
+	uint64_t wanted;   /* pages that large objects took since the last collection */
+	uint64_t budget;   /* pages that are to be cleared still ... */
+	uint64_t from;     /* ... from this one on */
+	uint64_t first, n; /* what the scavenger's thread clears, without the lock */
+	bool in_hand;      /* it is out of the map of free pages */
+	uint32_t busy;     /* a futex */
+};
+
 struct pages {
 	struct heap *heap;
 	struct runmap free;
@@ -49,6 +59,7 @@ struct pages {
 	uint64_t punched; /* pages that are taken, in no span: on their way to the system, or from it; or for good */
 	bool base_is_barred; /* ... the heap's first one */
 	struct pages_ahead ahead[PAGES_WHO];
+	struct pages_clean clean;
 	struct collapser
 		*collapser;  /* by which huge pages are made, by the scavenger's thread alone, which ... */
 	uint32_t bell;       /* ... is to look when this is 1 */

@@ -4,7 +4,7 @@
  *
  * First fit by address keeps what is used together at the low end, so that the committed part stays
  * dense; the map of free pages is derived: the span table says which pages are taken. Memory is committed as it is taken
- * (commit.c), or before (ahead.c), and goes back to the system when it has been idle (idle.c).
+ * (commit.c), or before (ahead.c), cleared before (clean.c), and goes back to the system when it has been idle (idle.c).
  */
 #include "pages.h"
 
@@ -13,6 +13,7 @@
 
 #include "ahead.h"
 #include "bits.h"
+#include "clean.h"
 #include "commit.h"
 
 static void *table_map(uint64_t bytes)
@@ -143,7 +144,7 @@ int pages_take(struct pages *pages, uint64_t n, uint64_t align, uint64_t *first,
 	before = pages->committed_chunks;
 	do
 		r = take_run(pages, n, align, &at);
-	while (r < 0 && ahead_take_over(pages));
+	while (r < 0 && (ahead_take_over(pages) || clean_take_over(pages)));
 	if (pages->committed_chunks != before)
 		ahead_raise(pages);
 	if (r < 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Owns the thread that gives memory back.
+ * Owns the thread that gives memory back, and that makes ready what comes next: cleared (clean.c), and as huge pages (ahead.c).
  *
  * To punch a memfd takes its inode's lock, which a client can keep busy with calls of its own on the same file, or hold. So
  * it is done by a process of its own (punch.c), of one chunk at a time; no lock of ours is held meanwhile, and nobody waits for
@@ -25,6 +25,7 @@
 #include <time.h>
 
 #include "ahead.h"
+#include "clean.h"
 #include "clock.h"
 #include "idle.h"
 #include "pages.h"
@@ -145,6 +146,30 @@ static bool make_huge(struct heap *heap, bool (*begin)(struct pages *pages))
 	return more;
 }
 
+static bool is_stopped(struct scavenger *s)
+{
+	return HEAPD_LOAD_ACQUIRE(&s->stop);
+}
+
+/* What large objects are to find zero, a few pages at a time: a collection that has just ended is what it is done after. */
+static void clear_free(struct scavenger *s)
+{
+	struct pages *pages = s->heap->pages;
+	bool more = true;
+
+	while (more && !is_stopped(s)) {
+		heap_lock(s->heap);
+		more = pages_clean_begin(pages);
+		heap_unlock(s->heap);
+		if (!more)
+			break;
+		pages_clean_clear(pages);
+		heap_lock(s->heap);
+		pages_clean_end(pages);
+		heap_unlock(s->heap);
+	}
+}
+
 /* False: there is none, now. */
 static bool make_used_huge(struct scavenger *s)
 {
@@ -156,11 +181,6 @@ static bool make_used_huge(struct scavenger *s)
 		return false;
 	s->used_at = clock_ns() + (clock_ns() - begin) * USED_REST;
 	return true;
-}
-
-static bool is_stopped(struct scavenger *s)
-{
-	return HEAPD_LOAD_ACQUIRE(&s->stop);
 }
 
 /* Until the bell rings, and to that moment at most. */
@@ -182,8 +202,9 @@ static bool rest(struct scavenger *s, uint64_t ns)
 	uint64_t until = clock_ns() + ns;
 
 	while (!is_stopped(s) && clock_ns() < until) {
+		clear_free(s);
 		while (!is_stopped(s) && make_huge(s->heap, begin_ahead))
-			;
+			clear_free(s);
 		if (make_used_huge(s) && s->used_at < until)
 			await_bell(s, s->used_at);
 		else

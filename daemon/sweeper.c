@@ -19,6 +19,7 @@
  */
 #include "sweeper.h"
 
+#include "clean.h"
 #include "clock.h"
 #include "collection.h"
 #include "hardened.h"
@@ -127,6 +128,9 @@ static void look_at_all(struct heap *heap, look_fn *look, uint32_t most, struct 
 		heap_give_way(heap);
 		beat_count(&heap->collection_beat);
 	}
+	heap_lock(heap);
+	pages_clean_start(heap->pages);
+	heap_unlock(heap);
 }
 
 void sweeper_announce(struct heap *heap)

@@ -20,6 +20,29 @@ START_TEST(unreachable_comes_back)
 }
 END_TEST
 
+static bool is_zero(const char *at, size_t bytes)
+{
+	return !at[0] && memcmp(at, at + 1, bytes - 1) == 0;
+}
+
+/* Large objects in the place of others that a collection found, cleared by whoever it was. */
+START_TEST(large_objects_are_zero)
+{
+	for (unsigned round = 0; round < 8; round++) {
+		for (unsigned i = 0; i < 12; i++) {
+			size_t bytes = 200000 + 150000 * ((i + round) % 5);
+			char *large = heapd_alloc_leaf(heap, bytes);
+
+			ck_assert_msg(large != NULL, "%s", heapd_error());
+			ck_assert_msg(is_zero(large, bytes), "round %u, object %u", round, i);
+			memset(large, 0xff, bytes);
+		}
+		collect();
+		usleep(round * 1000);
+	}
+}
+END_TEST
+
 static __attribute__((noinline)) heapd_weak *weak_of_the_first(void)
 {
 	heapd_weak *weak = heapd_weak_new(heap, node_new(1, NULL));
@@ -462,6 +485,7 @@ int main(void)
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
 	tcase_add_test(roots, unreachable_comes_back);
+	tcase_add_test(roots, large_objects_are_zero);
 	tcase_add_test(roots, the_heap_s_base_holds_nothing);
 	tcase_add_loop_test(roots, each_root_holds, 0, WAYS);
 	tcase_add_test(roots, a_stack_holds);
