@@ -82,9 +82,9 @@ static struct node *node_new(uint64_t number, struct node *next)
 }
 
 /* Reports arrive a moment after the cycle, and are handed on by a call of the program's. */
-static bool comes_to_be_heard(const char *text)
+static bool heard_within(const char *text, uint64_t ns)
 {
-	uint64_t end = fixture_now_ns() + 2000000000ull;
+	uint64_t end = fixture_now_ns() + ns;
 
 	while (!heard_times(text) && fixture_now_ns() < end) {
 		usleep(1000);
@@ -92,6 +92,17 @@ static bool comes_to_be_heard(const char *text)
 		heapd_thread_online(heap);
 	}
 	return heard_times(text);
+}
+
+/* However busy the machine is. */
+static bool comes_to_be_heard(const char *text)
+{
+	return heard_within(text, 30000000000ull);
+}
+
+static bool is_not_heard(const char *text)
+{
+	return !heard_within(text, 2000000000ull);
 }
 
 START_TEST(a_field_that_is_not_listed_is_told_of)
@@ -127,7 +138,7 @@ START_TEST(numbers_are_no_pointers)
 	ck_call(heapd_root_set(heap, "a", a));
 	collect();
 	collect();
-	ck_assert(!comes_to_be_heard("node"));
+	ck_assert(is_not_heard("node"));
 }
 END_TEST
 
@@ -271,7 +282,7 @@ START_TEST(a_pointer_that_is_held_elsewhere_does_not_dangle)
 	ck_assert_ptr_nonnull(pin);
 	collect();
 	collect();
-	ck_assert(!comes_to_be_heard("holds 0x"));
+	ck_assert(is_not_heard("holds 0x"));
 	free(words);
 }
 END_TEST
@@ -317,7 +328,7 @@ START_TEST(an_alternate_stack_is_a_stack)
 	snprintf(wanted, sizeof(wanted), "the word at 0x%lx (", (unsigned long)(uintptr_t)&low[1]);
 	for (unsigned i = 0; i < 3; i++)
 		collect_asked();
-	ck_assert(!comes_to_be_heard(wanted));
+	ck_assert(is_not_heard(wanted));
 	ck_assert_int_eq(sigaltstack(&before, NULL), 0);
 	for (unsigned i = 0; i < 2; i++)
 		collect_asked();
