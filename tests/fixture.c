@@ -27,10 +27,12 @@
 #include <unistd.h>
 
 #include "heapd/atomic.h"
+#include "slowness.h"
 
-#define START_SECONDS 20
-#define STOP_SECONDS  20
-#define LOG_SECONDS   10
+/* What comes is waited for so long; with a sanitizer, as many times as long as libcheck's own limits are. */
+#define START_SECONDS (20 * slowness())
+#define STOP_SECONDS  (20 * slowness())
+#define LOG_SECONDS   (10 * slowness())
 
 static void fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
@@ -340,7 +342,8 @@ static void wait_until_it_answers(struct fixture *f)
 		if (waitpid(f->daemon, &status, WNOHANG) == f->daemon)
 			fail("the daemon ended at once, with status 0x%x", status);
 		if (fixture_now_ns() > end)
-			fail("the daemon does not answer after %d s: %s", START_SECONDS, strerror(-fd));
+			fail("the daemon does not answer after %" PRIu64 " s: %s", START_SECONDS,
+			     strerror(-fd));
 		nap();
 	}
 	close(fd);
@@ -433,7 +436,8 @@ int fixture_kill(struct fixture *f, int number)
 	while (waitpid(f->daemon, &status, WNOHANG) != f->daemon) {
 		if (fixture_now_ns() > end) {
 			kill(f->daemon, SIGKILL);
-			fail("the daemon did not end within %d s of signal %d", STOP_SECONDS, number);
+			fail("the daemon did not end within %" PRIu64 " s of signal %d", STOP_SECONDS,
+			     number);
 		}
 		nap();
 	}
