@@ -138,7 +138,7 @@ static void prepare_child_back(struct scene *s)
 const struct operation absences[] = {
 	OPERATION("away", prepare_absent, requests, IN_MAIN, ONCE),
 	OPERATION("away-detach", prepare_absent, away_detach, IN_MAIN, ONCE),
-	OPERATION("away-back", prepare_back, back, IN_MAIN, ONCE),
+	CUT_OFF("away-back", prepare_back, back),
 	OPERATION("away-unanswered", prepare_fields, unanswered, IN_MAIN, ONCE),
 	OPERATION("collect-away", prepare_impatient, collect_away, IN_MAIN, 1u << BARRIER_ON),
 	OPERATION("collect-anew", prepare_impatient, collect_anew, IN_MAIN, 1u << BARRIER_ON),

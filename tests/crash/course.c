@@ -476,17 +476,23 @@ enum outcome course_kill(const struct stand *s, const struct point *point)
 	return outcome;
 }
 
-/* By itself, with what signals come, its mark passed over, to an end that is a good one: with the agent, of the mark, untraced. */
+/* Where the first thread is not the one that is traced, its mark ends the process; a thread that it creates may end before. */
+static bool is_good_end(enum where where, int status)
+{
+	if (where == IN_AGENT)
+		return status == SIGTRAP;
+	return status == 0 || (where == IN_CREATED && status == SIGTRAP);
+}
+
+/* By itself, with what signals come, its mark passed over, to an end that is a good one. */
 static bool run_out(const struct stand *s, struct tracee *t)
 {
-	int good = s->operation->where == IN_AGENT ? SIGTRAP : 0;
-
 	tracee_break(t, NULL, 0);
 	t->patience = 0;
 	while (!t->ended)
 		if (t->signal == SIGSEGV || t->signal == SIGBUS || tracee_continue(t) < 0)
 			return false;
-	return t->status == good;
+	return is_good_end(s->operation->where, t->status);
 }
 
 /* All of its process, its other threads too: this one stands at its breakpoint, and is not asked. */

@@ -307,7 +307,7 @@ static bool is_wanted(const struct trial *run, const struct operation *o)
 		"alloc", "refill", "install", "ring", "burst", "realloc", "free"
 	};
 
-	if (o->spoils && !run->options.hardened)
+	if ((o->spoils && !run->options.hardened) || (o->cut_off && run->options.stop))
 		return false;
 	if (run->options.only)
 		return strcmp(run->options.only, o->name) == 0;

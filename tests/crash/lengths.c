@@ -97,7 +97,59 @@ static void shrink(struct scene *s)
 	use(heapd_realloc(s->heap, s->others[15], 4000));
 }
 
+/*
+ * Large ones in memory that others had before, where this process has cleared nothing for long, or has a moment ago, or much else
+ * since: see client/clear.c.
+ */
+#define COLD (256ul << 10)
+#define HUGE (9ul << 20)
+
+static void used_and_freed(struct scene *s, uint64_t bytes)
+{
+	void *p = heapd_alloc_leaf(s->heap, bytes);
+
+	if (p)
+		memset(p, 1, bytes);
+	heapd_free(p);
+	heapd_sync(s->heap);
+}
+
+static void prepare_cold(struct scene *s)
+{
+	used_and_freed(s, HUGE);
+}
+
+/* What others have left is taken back by then, and the place is the same each time. */
+static void prepare_warm(struct scene *s)
+{
+	prepare_cold(s);
+	for (unsigned i = 0; i < 4; i++)
+		used_and_freed(s, COLD);
+}
+
+static void prepare_much(struct scene *s)
+{
+	prepare_cold(s);
+	for (unsigned i = 0; i < 3; i++)
+		s->others[i] = heapd_alloc_leaf(s->heap, HUGE / 4);
+}
+
+static void alloc_cold(struct scene *s)
+{
+	use(heapd_alloc_leaf(s->heap, COLD));
+}
+
+/* Too small to be cleared otherwise than all are. */
+static void alloc_less(struct scene *s)
+{
+	use(heapd_alloc_leaf(s->heap, COLD - HEAPD_PAGE_SIZE));
+}
+
 const struct operation lengths[] = {
+	OPERATION("cold", prepare_cold, alloc_cold, IN_MAIN, ONCE),
+	OPERATION("cold-warm", prepare_warm, alloc_cold, IN_MAIN, ONCE),
+	OPERATION("cold-much", prepare_much, alloc_cold, IN_MAIN, ONCE),
+	OPERATION("cold-less", prepare_cold, alloc_less, IN_MAIN, ONCE),
 	OPERATION("settings", NULL, settings, IN_MAIN, ONCE),
 	OPERATION("structures", NULL, structures, IN_MAIN, ONCE),
 	OPERATION("options", NULL, options, IN_MAIN, ONCE),

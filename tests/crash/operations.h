@@ -16,6 +16,11 @@
 		.barriers = (barriers_)                                                   \
 	}
 
+#define CUT_OFF(name_, prepare_, run_)                                                                   \
+	{                                                                                                \
+		.name = (name_), .prepare = (prepare_), .run = (run_), .barriers = ONCE, .cut_off = true \
+	}
+
 static volatile uint64_t sink;
 
 /* What came of it is not optimised away. */

@@ -95,6 +95,7 @@ struct operation {
 	unsigned seconds;  /* that what it made lives on after it */
 	bool spoils;       /* what is not its own; only in a hardened heap, which has it to itself */
 	unsigned rounds;   /* of the agent's, until it is over */
+	bool cut_off; /* its daemon ends who has no connection and is stopped: only deaths are tried in it */
 };
 
 extern const struct operation scene_operations[];
