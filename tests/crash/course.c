@@ -476,12 +476,10 @@ enum outcome course_kill(const struct stand *s, const struct point *point)
 	return outcome;
 }
 
-/* Where the first thread is not the one that is traced, its mark ends the process; a thread that it creates may end before. */
+/* Where the first thread is not the one that is traced, its mark ends the process, unless the traced one ends before. */
 static bool is_good_end(enum where where, int status)
 {
-	if (where == IN_AGENT)
-		return status == SIGTRAP;
-	return status == 0 || (where == IN_CREATED && status == SIGTRAP);
+	return status == 0 || ((where == IN_AGENT || where == IN_CREATED) && status == SIGTRAP);
 }
 
 /* By itself, with what signals come, its mark passed over, to an end that is a good one. */

@@ -293,7 +293,7 @@ static void stores_all(struct trial *run)
 	const struct trial_options *o = &run->options;
 	size_t left;
 
-	if (!o->stores || o->most || o->every > 1)
+	if (!o->stores || o->most || o->every > 1 || o->only || o->more)
 		return;
 	left = stores_left(run, &run->library) + stores_left(run, &run->program);
 	if (left > LEFT)
