@@ -128,9 +128,6 @@ static void look_at_all(struct heap *heap, look_fn *look, uint32_t most, struct 
 		heap_give_way(heap);
 		beat_count(&heap->collection_beat);
 	}
-	heap_lock(heap);
-	pages_clean_start(heap->pages);
-	heap_unlock(heap);
 }
 
 void sweeper_announce(struct heap *heap)
@@ -143,4 +140,7 @@ void sweeper_run(struct heap *heap, struct sweep_counts *counts)
 	*counts = (struct sweep_counts){ 0 };
 	look_at_all(heap, sweep_span,
 		    poison_is_on(heap) || hardened_is_on(heap) ? PIECE_POISON : SWEEPER_PIECE, counts);
+	heap_lock(heap);
+	pages_clean_start(heap->pages);
+	heap_unlock(heap);
 }
