@@ -3,6 +3,8 @@
 #include <pthread.h>
 
 #include "daemon/clean.h"
+#include "daemon/holds.h"
+#include "daemon/sweeper.h"
 #include "testheap.h"
 
 #define OBJECT 64u /* pages */
@@ -52,12 +54,17 @@ static void make_garbage(void)
 	pages_give(&pages, first, 2 * HEAPD_CHUNK_PAGES);
 }
 
+static void clean_of(struct pages *of)
+{
+	while (pages_clean_begin(of)) {
+		pages_clean_clear(of);
+		pages_clean_end(of);
+	}
+}
+
 static void clean(void)
 {
-	while (pages_clean_begin(&pages)) {
-		pages_clean_clear(&pages);
-		pages_clean_end(&pages);
-	}
+	clean_of(&pages);
 }
 
 /* From the low end, where the next one lies, and no more than was noted; all of that is in the map again. */
@@ -179,10 +186,54 @@ START_TEST(at_the_limit_it_is_waited_for)
 }
 END_TEST
 
+static void setup_supplied(void)
+{
+	testheap_init_with(&t, 64 * MIB, 64 * MIB, CONFIG_HUGE_NEVER, 0);
+	ck_assert_int_eq(supply_init(t.heap), 0);
+}
+
+static void teardown_supplied(void)
+{
+	testheap_deinit(&t);
+}
+
+static uint64_t large(bool *zeroed)
+{
+	uint64_t address;
+
+	ck_assert_int_eq(supply_large(t.heap, HEAPD_SIZECLASS_LARGE, OBJECT << HEAPD_PAGE_SHIFT, 16, 0,
+				      &address, zeroed),
+			 0);
+	return (address - t.heap->t.base) >> HEAPD_PAGE_SHIFT;
+}
+
+/* From one object to the next in its place, by the sweep, with what the scavenger does. */
+START_TEST(what_a_sweep_takes_back_is_cleared)
+{
+	struct sweep_counts swept;
+	uint64_t first;
+	bool zeroed;
+
+	first = large(&zeroed);
+	memset(page_at(first), 0xff, OBJECT << HEAPD_PAGE_SHIFT);
+	holds_begin(t.heap);
+	ck_assert_int_eq(holds_gather(t.heap), 0);
+	holds_end(t.heap);
+	sweeper_announce(t.heap);
+	ck_assert(!pages_clean_begin(t.heap->pages));
+	sweeper_run(t.heap, &swept);
+	holds_drop(t.heap);
+	ck_assert_uint_eq(swept.freed_objects, 1);
+	clean_of(t.heap->pages);
+	ck_assert_uint_eq(large(&zeroed), first);
+	ck_assert(zeroed && is_all(first, OBJECT, 0));
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("clean");
-	TCase *tests = tcase_create("clean");
+	TCase *tests = tcase_create("clean"), *supplied = tcase_create("supplied");
 
 	tcase_set_timeout(tests, 30);
 	tcase_add_checked_fixture(tests, setup, teardown);
@@ -192,5 +243,9 @@ int main(void)
 	tcase_add_test(tests, only_what_is_free_and_dirty);
 	tcase_add_test(tests, at_the_limit_it_is_waited_for);
 	suite_add_tcase(suite, tests);
+	tcase_set_timeout(supplied, 30);
+	tcase_add_checked_fixture(supplied, setup_supplied, teardown_supplied);
+	tcase_add_test(supplied, what_a_sweep_takes_back_is_cleared);
+	suite_add_tcase(suite, supplied);
 	return testheap_run(suite);
 }
