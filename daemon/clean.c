@@ -6,7 +6,7 @@
  * MiB, more than all the rest of a large object costs. So the scavenger's thread goes through what is free after each collection, from the low end, where
  * the next objects will lie, and clears as many pages as large objects took since the last one: no more, since small objects are
  * cleared one by one when they are made, and in the cache. What somebody frees by hand is not cleared ahead: it is likely to be used
- * again soon, and is in the cache still.
+ * again soon, and is in the cache still. Nor is anything in a heap that is hardened or poisoned, where what stands in free memory is a message.
  *
  * Pages in hand are out of the map of free pages, so that nobody else has them, and no lock is held meanwhile. That they are clean is said under the
  * lock, after they are; a daemon that dies in between leaves them dirty. At the limit somebody may find no other room than they

@@ -13,6 +13,7 @@
 #include "clean.h"
 #include "clock.h"
 #include "hardened.h"
+#include "poison.h"
 #include "supply.h"
 #include "takers.h"
 
@@ -56,7 +57,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	if (r == 0) {
 		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
 		takers_note(supply, client, first);
-		if (!hardened_is_on(heap))
+		if (!hardened_is_on(heap) && !poison_is_on(heap))
 			pages_clean_note(&supply->pages, heap->t.spans[first].npages);
 		heap->clients->slots[client].in_flight = *address;
 		heap->clients->slots[client].sent = false;
