@@ -407,10 +407,10 @@ endif
 
 .PHONY: shaken check check-run test lint san model service demo noprobes bench bench-build bench-mark bench-pause bench-probes deps-bench deps-memlab
 
-# Two programs at a time: most wait more than they compute. Alone: those that look at each process which has the library, and
-# the one that takes huge pages from the machine.
+# Two programs at a time: most wait more than they compute. Alone: those that look at each process which has the library,
+# the one that takes huge pages from the machine, and those that say how much of a processor something takes.
 CHECK_LANES ?= 2
-CHECK_ALONE := check_bpftrace check_exporter check_scrape check_hugetlb
+CHECK_ALONE := check_bpftrace check_exporter check_scrape check_hugetlb check_hostile check_cost
 
 # What the scripts that check sources and library need to know.
 checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 CHECK_LIMIT_check_stops=300 HEAPD_TEST_BUILD='$(abspath $(O))' HEAPD_UNIT_FLAGS='-std=gnu17 $(C_WARNINGS) $(BASE) -O2' \
