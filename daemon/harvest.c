@@ -136,7 +136,7 @@ static void judge(struct supply *supply, uint32_t slab, uint64_t bits)
 	/* Not what a client took back meanwhile: it installed a slab whose slot had been freed twice. */
 	bits &= heapd_slab_valid(span, k) & HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 	twice = bits & ~supply->ledger.out[slab];
-	if (slab_flag(span_state_of(&supply->spans, first)->ringed, k))
+	if (bits_get(span_state_of(&supply->spans, first)->ringed, k))
 		twice |= bits & heap->t.supplied[slab];
 	if (held)
 		twice |= bits & (held->current | held->spare);
@@ -243,7 +243,7 @@ void harvest_freed(struct supply *supply, bool whole)
  */
 uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k)
 {
-	if (!slab_flag(span_state_of(&supply->spans, first)->ringed, k))
+	if (!bits_get(span_state_of(&supply->spans, first)->ringed, k))
 		return 0;
 	return supply->heap->t.supplied[supply->heap->t.spans[first].slab0 + k];
 }

@@ -52,7 +52,7 @@ static void verify_entry(struct verifier *v, uint32_t class, uint64_t at, uint64
 		if (given & ~v->supply->ledger.out[slab])
 			verifier_fault(v, "I1: slab %u lies in a ring with slots that the ledger has as free",
 				       slab);
-		if (!slab_flag(span_state_of(&v->supply->spans, first)->ringed, k))
+		if (!bits_get(span_state_of(&v->supply->spans, first)->ringed, k))
 			verifier_fault(v, "I1: slab %u lies in a ring and its span does not know", slab);
 		v->in_ring[slab / 64] |= 1ull << (slab % 64);
 		*bytes += (uint64_t)__builtin_popcountll(given) * span->elemsize;

@@ -2,7 +2,8 @@
 /*
  * Owns nothing; writes to free slots. Right because a slot that the ledger has is nobody's: it is supplied again under
  * heap->lock only, and its pages stay committed as long as its span stands. No zeroed slab loses by it: a slab that was ever
- * supplied does not count as zeroed any more (span_state.used), nor do pages that were ever in a span.
+ * supplied does not count as zeroed any more (span_state.used), nor do pages that were ever
+ * in a span: what is free of such a heap is not cleared (large.c).
  */
 #include "poison.h"
 
@@ -22,7 +23,7 @@ void poison_slots(const struct spans *spans, uint32_t first, uint32_t k, uint64_
 	uint64_t slab = spans->heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT) +
 			heapd_slab_offset(span, k);
 
-	slab_flag_set(span_state_of(spans, first)->used, k);
+	bits_set(span_state_of(spans, first)->used, k);
 	for (; slots; slots &= slots - 1)
 		words_fill(slab + (uint64_t)__builtin_ctzll(slots) * span->elemsize, span->elemsize / 8);
 }

@@ -196,7 +196,7 @@ static void span_count(struct supply *supply, uint32_t first, struct span_state 
 		state->out += (uint32_t)__builtin_popcountll(out);
 		slots += (uint64_t)__builtin_popcountll(out);
 		if (heapd_slab_valid(span, k) & ~out)
-			slab_flag_set(state->ready, k);
+			bits_set(state->ready, k);
 	}
 	stats->out += slots * span->elemsize;
 	stats->large += span->magic ? 0 : slots * span->elemsize;

@@ -113,11 +113,11 @@ static uint32_t entry_choose(const struct span_state *state, uint32_t k, uint32_
 {
 	uint32_t present = 0, n = 0;
 
-	*zeroed = state->zeroed && !slab_flag(state->used, k);
+	*zeroed = state->zeroed && !bits_get(state->used, k);
 	for (uint32_t i = 0; i < HEAPD_BATCH_MAX && k + i < SPAN_SLABS_MAX && n < most; i++) {
-		bool clean = state->zeroed && !slab_flag(state->used, k + i);
+		bool clean = state->zeroed && !bits_get(state->used, k + i);
 
-		if (!slab_flag(state->ready, k + i) || clean != *zeroed)
+		if (!bits_get(state->ready, k + i) || clean != *zeroed)
 			continue;
 		present |= 1u << i;
 		n++;
@@ -143,7 +143,7 @@ static void slab_unborn(const struct supply *supply, uint32_t first, uint32_t k)
 	const struct span_state *state = span_state_of(&supply->spans, first);
 	uint32_t type = supply->heap->t.classes[span->class].type;
 
-	if (!HEAPD_READ_ONCE(supply->ledger.watched[type]) || (state->zeroed && !slab_flag(state->used, k)))
+	if (!HEAPD_READ_ONCE(supply->ledger.watched[type]) || (state->zeroed && !bits_get(state->used, k)))
 		return;
 	poison_slots(&supply->spans, first, k,
 		     heapd_slab_valid(span, k) & ~supply->ledger.out[span->slab0 + k]);
@@ -170,7 +170,7 @@ static uint64_t entry_give(struct supply *supply, uint32_t first, uint32_t k, ui
 		slab_unborn(supply, first, slab);
 		given = spans_slots_out(&supply->spans, first, slab, UINT64_MAX);
 
-		slab_flag_set(state->used, slab);
+		bits_set(state->used, slab);
 		spans_slab_ringed(&supply->spans, first, slab, true);
 		HEAPD_WRITE_ONCE(supply->heap->t.supplied[span->slab0 + slab], given);
 		taker_forget(supply, span, slab, given);

@@ -193,7 +193,7 @@ static int cut(struct spans *spans, uint32_t class, uint64_t npages, uint32_t *f
 		return r;
 	}
 	for (uint32_t k = 0; k < heapd_span_slabs(&record); k++)
-		slab_flag_set(spans->states[at]->ready, k);
+		bits_set(spans->states[at]->ready, k);
 	spans_list(spans, (uint32_t)at);
 	*first = (uint32_t)at;
 	return 0;
@@ -252,10 +252,10 @@ static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
 	struct span_state *state = spans->states[first];
 	uint64_t out = spans->ledger->out[spans->heap->t.spans[first].slab0 + k], any = 0;
 
-	if (!state->lost && !slab_flag(state->ringed, k) && (~out & slab_mask(spans, first, k)))
-		slab_flag_set(state->ready, k);
+	if (!state->lost && !bits_get(state->ringed, k) && (~out & slab_mask(spans, first, k)))
+		bits_set(state->ready, k);
 	else
-		slab_flag_clear(state->ready, k);
+		bits_clear(state->ready, k);
 	for (unsigned i = 0; i < SPAN_SLABS_MAX / 64; i++)
 		any |= state->ready[i];
 	if (!any || spans_quarter(state->out, spans->heap->t.spans[first].nslots) != state->quarter)
@@ -323,9 +323,9 @@ uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint6
 void spans_slab_ringed(struct spans *spans, uint32_t first, uint32_t k, bool ringed)
 {
 	if (ringed)
-		slab_flag_set(spans->states[first]->ringed, k);
+		bits_set(spans->states[first]->ringed, k);
 	else
-		slab_flag_clear(spans->states[first]->ringed, k);
+		bits_clear(spans->states[first]->ringed, k);
 	slab_update(spans, first, k);
 }
 

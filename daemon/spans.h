@@ -6,6 +6,7 @@
 #ifndef HEAPD_SPANS_H
 #define HEAPD_SPANS_H
 
+#include "bits.h"
 #include "heap.h"
 #include "ledger.h"
 #include "pages.h"
@@ -96,21 +97,6 @@ static inline uint8_t spans_quarter(uint32_t out, uint32_t nslots)
 static inline struct span_state *span_state_of(const struct spans *spans, uint32_t first)
 {
 	return spans->states[first];
-}
-
-static inline bool slab_flag(const uint64_t *flags, uint32_t k)
-{
-	return flags[k / 64] >> (k % 64) & 1;
-}
-
-static inline void slab_flag_set(uint64_t *flags, uint32_t k)
-{
-	flags[k / 64] |= 1ull << (k % 64);
-}
-
-static inline void slab_flag_clear(uint64_t *flags, uint32_t k)
-{
-	flags[k / 64] &= ~(1ull << (k % 64));
 }
 
 #endif

@@ -27,14 +27,14 @@ static void verify_slab(struct verifier *v, uint32_t first, uint32_t k)
 	const struct span_state *state = span_state_of(&v->supply->spans, first);
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = v->supply->ledger.out[slab], valid = heapd_slab_valid(span, k);
-	bool ringed = slab_flag(state->ringed, k), ready = !ringed && !state->lost && (valid & ~out);
+	bool ringed = bits_get(state->ringed, k), ready = !ringed && !state->lost && (valid & ~out);
 
 	if (out & ~valid)
 		verifier_fault(v, "I1: slab %u: slots are out that it does not have", slab);
 	if (ringed != verifier_in_ring(v, slab))
 		verifier_fault(v, "I1: slab %u: its span has it %s a ring, the rings do not", slab,
 			       ringed ? "in" : "outside");
-	if (ready != slab_flag(state->ready, k))
+	if (ready != bits_get(state->ready, k))
 		verifier_fault(v, "I1: slab %u: %s free slots to supply, listed otherwise", slab,
 			       ready ? "has" : "has no");
 	v->reply->slabs++;
@@ -76,7 +76,7 @@ static void verify_span(struct verifier *v, uint32_t first)
 				       span->slab0 + k, first);
 		busy += v->supply->ledger.out[span->slab0 + k] != 0;
 		slots += (uint32_t)__builtin_popcountll(v->supply->ledger.out[span->slab0 + k]);
-		ready |= slab_flag(state->ready, k);
+		ready |= bits_get(state->ready, k);
 		verify_slab(v, first, k);
 	}
 	if (ready != state->listed)

@@ -52,7 +52,7 @@ static void span_is_right(uint32_t first, uint32_t class)
 
 		ck_assert(ledger_span_of(&ledger, s->slab0 + k, &owner));
 		ck_assert_uint_eq(owner, first);
-		ck_assert(slab_flag(span_state_of(&spans, first)->ready, k));
+		ck_assert(bits_get(span_state_of(&spans, first)->ready, k));
 		ck_assert_uint_eq(ledger.out[s->slab0 + k], 0);
 	}
 }
@@ -146,7 +146,7 @@ START_TEST(ready_is_what_is_free_and_in_no_ring)
 	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 	spans_slab_ringed(&spans, first, slabs - 1, false);
 	ck_assert_uint_eq(spans_ready(&spans, class), first);
-	ck_assert(slab_flag(state->ready, slabs - 1));
+	ck_assert(bits_get(state->ready, slabs - 1));
 	spans_slots_out(&spans, first, slabs - 1, UINT64_MAX);
 	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
 	/* Freed while in a ring: ready only when it leaves. */

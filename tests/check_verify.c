@@ -209,17 +209,17 @@ static void plant_in_state(enum plant what)
 
 	switch (what) {
 	case STATE_NOT_RINGED:
-		slab_flag_clear(ringed->ringed, ringed_k);
+		bits_clear(ringed->ringed, ringed_k);
 		break;
 	case STATE_RINGED:
-		slab_flag_set(state->ringed, k);
+		bits_set(state->ringed, k);
 		break;
 	case STATE_READY:
-		slab_flag_set(state->ready, k);
+		bits_set(state->ready, k);
 		break;
 	case STATE_NOT_READY:
 		spans_slots_free(&s->spans, span, k, 1);
-		slab_flag_clear(state->ready, k);
+		bits_clear(state->ready, k);
 		break;
 	case STATE_BUSY:
 		state->busy++;
