@@ -238,7 +238,7 @@ static void answer_handler(int number, siginfo_t *info, void *context)
 	/* Once: another thread's detach may clear it at any time. */
 	self = HEAPD_READ_ONCE(heapd_record);
 	/* Whoever else sends this signal is not answered. */
-	if (heap && self && info->si_code == SI_TKILL) {
+	if (heap && self && handshake_signal_ours(heap, info)) {
 		handshake_signal_seen(heap, thread_index(heap, self),
 				      &((const ucontext_t *)context)->uc_stack);
 		answer_interrupted(heap, self, (const ucontext_t *)context);

@@ -9,6 +9,9 @@
  * or, seldom, when the kernel says that none is waiting. A record that shows as claimed after the phase was
  * read is coming up, and will read the phase itself, or going down, and holds nothing.
  *
+ * A signal that waits for a thread inside execve() would come to the next program, which has no handler, and end it. Ours says
+ * that it is a timer's: those the kernel drops there, with the other threads gone that could send one more.
+ *
  * A thread that is offline is scanned in the state SCANNING: swapped from OFFLINE and back by the agent
  * alone; who comes back online, or ends, waits until it is over (offline.c, thread.c), so the stack and
  * the local ranges that the agent reads stay what they are.
@@ -142,6 +145,19 @@ static bool signal_wanted(struct heapd_heap *heap, struct asked *asked, uint32_t
 	return clock_now() - asked->sent_ns >= LOOK_AFTER_NS && signal_lost(heap, asked, tid);
 }
 
+int handshake_signal_send(const struct heapd_heap *heap, uint32_t tid)
+{
+	siginfo_t info = { .si_code = SI_TIMER };
+
+	info.si_value.sival_ptr = (void *)(uintptr_t)heap;
+	return (int)syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, heap->signal, &info);
+}
+
+bool handshake_signal_ours(const struct heapd_heap *heap, const siginfo_t *info)
+{
+	return info->si_code == SI_TIMER && info->si_value.sival_ptr == heap;
+}
+
 static void thread_ask(struct heapd_heap *heap, uint32_t index, uint32_t cycle)
 {
 	struct heapd_thread *thread = &heap->threads[index];
@@ -150,7 +166,7 @@ static void thread_ask(struct heapd_heap *heap, uint32_t index, uint32_t cycle)
 
 	if (!signal_wanted(heap, asked, tid))
 		return;
-	if (syscall(SYS_tgkill, getpid(), tid, heap->signal) == 0) {
+	if (handshake_signal_send(heap, tid) == 0) {
 		if (asked->tid != tid || asked->seen_before != seen)
 			asked->sent_ns = clock_now();
 		asked->seen_before = seen;

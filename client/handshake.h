@@ -24,6 +24,12 @@ hidden uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h);
 /* The handler's, on the thread of that record: the signal has arrived; the thread has this alternate stack for handlers. */
 hidden void handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate);
 
+/* The agent's: asks a thread of this process. 0, or -1 and errno. A signal that execve() overtakes does not reach the next program. */
+hidden int handshake_signal_send(const struct heapd_heap *heap, uint32_t tid);
+
+/* The handler's: whether this signal was sent so, for this attachment. */
+hidden bool handshake_signal_ours(const struct heapd_heap *heap, const siginfo_t *info);
+
 /* Whether an address lies in the alternate stack that the thread of that record had when it was last asked. */
 hidden bool handshake_on_alternate(const struct heapd_heap *heap, uint32_t index, uint64_t at);
 

@@ -197,14 +197,15 @@ START_TEST(not_asked)
 	phase_set(1, HEAPD_PHASE_SCAN);
 	union sigval value = { 0 };
 	ck_assert_int_eq(pthread_sigqueue(h.thread, heap->signal, value), 0);
+	ck_assert_int_eq(pthread_kill(h.thread, heap->signal), 0);
 	usleep(5000);
 	ck_assert_uint_eq(h.record->scanned, 0);
 	phase_set(1, HEAPD_PHASE_BARRIER);
-	ck_assert_int_eq(pthread_kill(h.thread, heap->signal), 0);
+	ck_assert_int_eq(handshake_signal_send(heap, h.record->tid), 0);
 	usleep(5000);
 	ck_assert_uint_eq(h.record->scanned, 0);
 	phase_set(1, HEAPD_PHASE_SCAN);
-	ck_assert_int_eq(pthread_kill(h.thread, heap->signal), 0);
+	ck_assert_int_eq(handshake_signal_send(heap, h.record->tid), 0);
 	for (unsigned i = 0; i < 1000 && !HEAPD_LOAD_ACQUIRE(&h.record->scanned); i++)
 		usleep(1000);
 	ck_assert_uint_eq(h.record->scanned, 1);
