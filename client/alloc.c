@@ -28,19 +28,22 @@
 
 _Static_assert(SMALL < HEAPD_CLEAN_SLOT_MIN, "what pop says of small slots is their address, and no more");
 
-static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes, uint8_t narrow)
+/* small: it may be. */
+static inline __attribute__((always_inline)) void *slot_zero(void *slot, uint64_t bytes, uint8_t narrow,
+							     bool small)
 {
-	return unlikely(bytes > SMALL) ? memset(slot, 0, bytes) : slot_zero_small(slot, bytes, narrow);
+	return !small || unlikely(bytes > SMALL) ? memset(slot, 0, bytes)
+						 : slot_zero_small(slot, bytes, narrow);
 }
 
 /* The rest of an allocation, given what pop said: address and, in bit 0, whether it is clean. */
 static inline __attribute__((always_inline)) void *slot_finish(const struct heapd_heap *heap, uint64_t popped,
-							       uint64_t elemsize)
+							       uint64_t elemsize, bool small)
 {
 	void *slot = (void *)(uintptr_t)(popped & ~HEAPD_CURRENT_ZEROED);
 
 	HEAPD_TSAN_ACQUIRE(slot, elemsize);
-	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_narrow);
+	return popped & HEAPD_CURRENT_ZEROED ? slot : slot_zero(slot, elemsize, heap->zero_narrow, small);
 }
 
 /* Pops a slot, or WAITS. */
@@ -56,7 +59,7 @@ static inline __attribute__((always_inline)) void *class_pop(struct heapd_heap *
 	if (popped == REFILL_WAITS)
 		slot = WAITS;
 	else if (popped)
-		slot = slot_finish(heap, popped, elemsize);
+		slot = slot_finish(heap, popped, elemsize, true);
 	thread_leave(away);
 	return slot;
 }
@@ -77,7 +80,7 @@ static __attribute__((noinline, cold)) void *class_refill(struct heapd_heap *hea
 	if (unlikely(heap->hardened))
 		return hardened_alloc(heap, class);
 	if (heapd_self && current_turn(heap, class) && (popped = current_pop(heap, class, elemsize)))
-		return slot_finish(heap, popped, elemsize);
+		return slot_finish(heap, popped, elemsize, true);
 	while ((slot = class_pop(heap, class, elemsize, patient)) == WAITS) {
 		stack_clear();
 		patient = true;
@@ -101,19 +104,20 @@ static __attribute__((noinline, cold)) void *class_alloc_slow(struct heapd_heap 
  * and nothing on the fast one is a call.
  */
 static inline __attribute__((always_inline)) void *class_alloc_sized(struct heapd_heap *heap, uint32_t class,
-								     uint64_t elemsize)
+								     uint64_t elemsize, bool small)
 {
 	uint64_t popped;
 
 	if (unlikely(!heapd_self))
 		return class_alloc_slow(heap, class, elemsize);
 	popped = current_pop_rseq(heap, class, elemsize);
-	return likely(popped) ? slot_finish(heap, popped, elemsize) : class_alloc_slow(heap, class, elemsize);
+	return likely(popped) ? slot_finish(heap, popped, elemsize, small)
+			      : class_alloc_slow(heap, class, elemsize);
 }
 
 void *class_alloc(struct heapd_heap *heap, uint32_t class)
 {
-	return class_alloc_sized(heap, class, heap->t.classes[class].slot_size);
+	return class_alloc_sized(heap, class, heap->t.classes[class].slot_size, true);
 }
 
 /* Of this very class: its alignment is asked for, and in a hardened heap there is room for the canary in it. */
@@ -130,7 +134,8 @@ static __attribute__((noinline, cold)) void *heap_missing(const struct heapd_hea
 
 /*
  * One object of a built-in type. A size class's own size is computed, not looked up: its slots are
- * exactly that large. (Those of a user's type may be larger, for its alignment.)
+ * exactly that large. (Those of a user's type may be larger, for its alignment.) Of the smallest ones none comes here that
+ * is in a hurry: they have no code of their own.
  */
 static __attribute__((noinline)) void *builtin_alloc_other(struct heapd_heap *heap, uint32_t type,
 							   size_t bytes)
@@ -142,7 +147,9 @@ static __attribute__((noinline)) void *builtin_alloc_other(struct heapd_heap *he
 	if (bytes > HEAPD_SMALL_MAX)
 		return large_alloc(heap, first + HEAPD_SIZECLASS_LARGE, bytes, HEAPD_PAGE_SIZE);
 	sizeclass = heapd_sizeclass_of(bytes);
-	return class_alloc_sized(heap, first + sizeclass, heapd_sizeclass_size(sizeclass));
+	if (unlikely(bytes <= SMALL))
+		return class_alloc(heap, first + sizeclass);
+	return class_alloc_sized(heap, first + sizeclass, heapd_sizeclass_size(sizeclass), false);
 }
 
 /*

@@ -134,7 +134,10 @@ uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *self)
 	return gate_on(heap, self, &now);
 }
 
-/* Of a thread that is not online, or not attached. NULL: there is nothing to log to. */
+/*
+ * Of a thread that is not online, or not attached. NULL: there is nothing to log to. A process without an attachment has no heap memory to
+ * store into. A thread that cannot be attached may have: what it removes unlogged is made good by beginning the cycle again.
+ */
 static __attribute__((noinline, cold)) struct heapd_thread *begin_away(bool *away)
 {
 	struct heapd_thread *self;
@@ -150,8 +153,8 @@ static __attribute__((noinline, cold)) struct heapd_thread *begin_away(bool *awa
 	return self;
 }
 
-/* No address of *b leaves the function that these are inlined in: it stays in registers. */
-inlined bool begin(struct barrier *b)
+/* No address of *b leaves the function that these are inlined in: it stays in registers. attached: this thread is. */
+inlined bool begin(struct barrier *b, bool attached)
 {
 	bool away = false;
 
@@ -159,7 +162,7 @@ inlined bool begin(struct barrier *b)
 	if (unlikely(!b->self))
 		b->self = begin_away(&away);
 	b->away = away;
-	if (unlikely(!b->self))
+	if (!attached && unlikely(!b->self))
 		return false;
 	gate_enter(b->self);
 	uint64_t now = 0;
@@ -168,9 +171,9 @@ inlined bool begin(struct barrier *b)
 	return b->on;
 }
 
-inlined void end(const struct barrier *b)
+inlined void end(const struct barrier *b, bool attached)
 {
-	if (!b->self)
+	if (!attached && !b->self)
 		return;
 	gate_leave(b->self);
 	if (b->on && !b->away)
@@ -180,12 +183,12 @@ inlined void end(const struct barrier *b)
 
 bool barrier_begin(struct barrier *b)
 {
-	return begin(b);
+	return begin(b, true);
 }
 
 void barrier_end(const struct barrier *b)
 {
-	end(b);
+	end(b, true);
 }
 
 void heapd_init_sym(void *field, void *value)
@@ -207,10 +210,10 @@ void heapd_store_sym(void *field, void *value)
 {
 	struct barrier b;
 
-	if (begin(&b))
+	if (begin(&b, false))
 		shade_both(&b, heapd_load_relaxed_word_(field), value);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
-	end(&b);
+	end(&b, false);
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)
@@ -240,11 +243,11 @@ void *heapd_exchange_sym(void *field, void *value)
 	struct barrier b;
 	void *old;
 
-	if (begin(&b))
+	if (begin(&b, false))
 		old = exchange_shaded(&b, HEAPD_WORD_(field), value);
 	else
 		old = __atomic_exchange_n(HEAPD_WORD_(field), value, __ATOMIC_ACQ_REL);
-	end(&b);
+	end(&b, false);
 	return old;
 }
 
@@ -258,11 +261,11 @@ bool heapd_cas_sym(void *field, void *expected, void *value)
 {
 	struct barrier b;
 
-	if (begin(&b))
+	if (begin(&b, false))
 		shade_both(&b, *HEAPD_WORD_(expected), value);
 	bool done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false,
 						__ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
-	end(&b);
+	end(&b, false);
 	return done;
 }
 
@@ -275,7 +278,7 @@ bool heapd_cas_relaxed_sym(void *field, void *expected, void *value)
 static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool down)
 {
 	struct barrier b;
-	bool on = begin(&b);
+	bool on = begin(&b, false);
 
 	for (size_t k = 0; k < n; k++) {
 		size_t i = down ? n - 1 - k : k;
@@ -284,7 +287,7 @@ static void words_write(heapd_word_ *to, const heapd_word_ *from, size_t n, bool
 			shade_both(&b, __atomic_load_n(&to[i], __ATOMIC_RELAXED), value);
 		__atomic_store_n(&to[i], value, __ATOMIC_RELEASE);
 	}
-	end(&b);
+	end(&b, false);
 }
 
 void heapd_move_sym(void *to, const void *from, size_t n)

@@ -13,11 +13,8 @@ struct barrier {
 };
 
 /*
- * Begins an operation of the calling thread, attaching it if need be, and online if it is not. True: the
+ * Begins an operation of the calling thread, which is attached, and online for it if it is not. True: the
  * barrier is on, so what the operation removes, and before the thread's scan what it adds, is to be shaded.
- * A process without an attachment has no heap memory to store
- * into. A thread that cannot be attached may have: what it removes unlogged is made good by beginning
- * the cycle again.
  */
 hidden bool barrier_begin(struct barrier *b);
 /* Ends it, and is a safepoint if the barrier was on. */
