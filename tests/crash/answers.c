@@ -136,6 +136,18 @@ static void late_online(struct scene *s)
 	heapd_thread_online(s->heap);
 }
 
+static void late_online_again(struct scene *s)
+{
+	heapd_thread_online(s->heap);
+}
+
+/* As if who had the record before had answered. */
+static void late_published(struct scene *s)
+{
+	record_here()->published_cycle = heapd_now_cycle(HEAPD_LOAD_ACQUIRE(&s->tables.directory->cycle.now));
+	late_store(s);
+}
+
 static void late_detach(struct scene *s)
 {
 	heapd_thread_detach(s->heap);
@@ -355,6 +367,8 @@ const struct operation answers[] = {
 	LATE("sync", late_sync),
 	LATE("collect", late_collect),
 	LATE("online", late_online),
+	LATE("online-again", late_online_again),
+	LATE("published", late_published),
 	LATE("detach", late_detach),
 	OPERATION("late-fibre", prepare_late_fibre, fibre, IN_MAIN, ONCE),
 	OPERATION("report", prepare_report, late_request, IN_MAIN, ONCE),

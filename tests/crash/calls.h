@@ -9,7 +9,9 @@ enum call {
 	CALL_ATTRIBUTES, /* pthread_attr_init(), which returns its error */
 	CALL_CONNECT,
 	CALL_EVENTFD,
-	CALL_KICK, /* eventfd_write() */
+	CALL_FOPEN,
+	CALL_HELLO, /* send() */
+	CALL_KICK,  /* eventfd_write() */
 	CALL_MADVISE,
 	CALL_MEMORY, /* malloc() and calloc() */
 	CALL_MMAP,

@@ -20,6 +20,9 @@ void thread_come_and_go(struct scene *s);
 /* As many threads as the session has room for, or pins; the next one has to ask for more. */
 void prepare_threads(struct scene *s);
 void prepare_pins(struct scene *s);
+
+/* A thread that has been scanned, in a cycle that does not go on; it has a weak cell. */
+void prepare_weak_scanned(struct scene *s);
 void *wait_here(void *scene);
 
 /* Each call of the library's, by whoever may not make it. */

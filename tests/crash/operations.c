@@ -480,6 +480,7 @@ const struct operation scene_operations[] = {
 };
 const unsigned scene_noperations = sizeof(scene_operations) / sizeof(scene_operations[0]);
 
-const struct operation *const more_operations[] = { varieties, answers, supplies,      attachments, absences,
-						    heapless,  events,  overwrites,    corners,     limits,
-						    strangers, lengths, refusals_more, rarities,    NULL };
+const struct operation *const more_operations[] = {
+	varieties, answers,   supplies, attachments,   absences, heapless,   events,  overwrites, corners,
+	limits,    strangers, lengths,  refusals_more, rarities, encounters, remains, stances,    NULL
+};

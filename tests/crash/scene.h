@@ -49,6 +49,8 @@ struct board {
 	_Atomic uint32_t classes; /* asked for so far */
 	_Atomic uint32_t go;      /* what a process waits for before it begins */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
+	_Atomic uint32_t meeting; /* enum meeting_state */
+	_Atomic uint32_t helper;  /* the thread that does what comes between */
 	char wrong[256];          /* what the witness found */
 };
 
@@ -96,6 +98,9 @@ struct operation {
 	bool spoils;       /* what is not its own; only in a hardened heap, which has it to itself */
 	unsigned rounds;   /* of the agent's, until it is over */
 	bool cut_off; /* its daemon ends who has no connection and is stopped: only deaths are tried in it */
+	/* Where one of its threads waits, in a process that has traps (meeting.h), until another has done that. */
+	const char *met;
+	void (*meanwhile)(struct scene *s);
 };
 
 extern const struct operation scene_operations[];
@@ -103,7 +108,8 @@ extern const unsigned scene_noperations;
 
 /* Those that only deaths are tried in; each table ends with one that has no name. */
 extern const struct operation varieties[], answers[], supplies[], attachments[], absences[], heapless[],
-	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[], rarities[];
+	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[], rarities[],
+	encounters[], remains[], stances[];
 extern const struct operation *const more_operations[];
 
 struct board *board_make(void);

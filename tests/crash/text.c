@@ -82,6 +82,7 @@ static void add_instruction(struct text *text, uint64_t at, const char *what)
 	*in = (struct instruction){ .at = at, .symbol = (uint32_t)text->nsymbols - 1 };
 	in->padding = is_padding(what);
 	in->writes = !in->padding && writes_memory(what);
+	in->swaps = strstr(what, "cmpxchg") != NULL;
 	if (*what == 'j' && sscanf(what, "%*s %llx", &target) == 1)
 		in->target = target + text->bias;
 }

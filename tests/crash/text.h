@@ -20,6 +20,7 @@ struct instruction {
 	uint32_t symbol;
 	bool padding; /* does nothing, and is only jumped over */
 	bool writes;  /* to memory other than the stack */
+	bool swaps;   /* if what stands there is what was expected */
 	bool come_to; /* on some operation's way: ... */
 	uint8_t barrier;
 	const void *operation; /* ... the first of them */

@@ -39,6 +39,7 @@ struct kin {
 
 struct chase {
 	const struct traps *traps;
+	struct meeting *meeting;
 	struct kin kin, others; /* others: children of this process that are none of them */
 	struct capture capture;
 	bool killed;
@@ -232,16 +233,26 @@ static void captured(struct chase *c, pid_t tid, int signal)
 	kill_all(c);
 }
 
+/* A place to meet at that nobody was killed at yet is a trap first. */
+static bool is_met(struct chase *c, pid_t tid)
+{
+	long ip = ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), 0);
+
+	return !is_trap(c->traps, (uint64_t)ip - 1) && meeting_stop(c->meeting, tid);
+}
+
 static void stopped(struct chase *c, pid_t tid, int status)
 {
 	int event = status >> 16, signal = WSTOPSIG(status);
 	unsigned long born = 0;
 
+	kin_add(&c->kin, tid);
+	if (!c->killed && !event && signal == SIGTRAP && is_met(c, tid))
+		return;
 	if (c->killed)
 		kill(tid, SIGKILL);
 	else if (!event && is_fault(signal))
 		captured(c, tid, signal);
-	kin_add(&c->kin, tid);
 	if ((event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) &&
 	    ptrace(PTRACE_GETEVENTMSG, tid, 0, &born) == 0 && born)
 		kin_add(&c->kin, (pid_t)born);
@@ -254,6 +265,7 @@ static void turn(struct chase *c)
 	int status;
 	pid_t tid = waitpid(-1, &status, __WALL | WNOHANG);
 
+	meeting_turn(c->meeting);
 	if (tid > 0 && WIFSTOPPED(status))
 		stopped(c, tid, status);
 	else if (tid > 0)
@@ -264,15 +276,17 @@ static void turn(struct chase *c)
 	usleep(100);
 }
 
-struct capture traps_run(const struct traps *traps, pid_t pid, _Atomic uint32_t *go, uint64_t ns)
+struct capture traps_run(const struct traps *traps, struct meeting *meeting, pid_t pid, _Atomic uint32_t *go,
+			 uint64_t ns)
 {
-	struct chase c = { .traps = traps, .capture.how = TRAPPED_ENDED };
+	struct chase c = { .traps = traps, .meeting = meeting, .capture.how = TRAPPED_ENDED };
 	uint64_t end = fixture_now_ns() + ns;
 
 	children_add(&c.others);
 	kin_remove(&c.others, pid);
 	seize(&c.kin, pid);
 	plant(traps, pid);
+	meeting_plant(meeting, pid);
 	*go = 1;
 	while (c.kin.n || has_orphans(&c)) {
 		turn(&c);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "meeting.h"
 #include "text.h"
 
 struct traps {
@@ -44,8 +45,9 @@ void traps_lift(struct traps *traps, uint64_t at);
 
 /*
  * pid: a child of this process, which waits until the word is not 0. When this returns nothing is left of it and of what it has
- * forked. Nobody else may wait for children meanwhile; of others of them that end nothing is said.
+ * forked. Nobody else may wait for children meanwhile; of others of them that end nothing is said. meeting: one that has begun.
  */
-struct capture traps_run(const struct traps *traps, pid_t pid, _Atomic uint32_t *go, uint64_t ns);
+struct capture traps_run(const struct traps *traps, struct meeting *meeting, pid_t pid, _Atomic uint32_t *go,
+			 uint64_t ns);
 
 #endif

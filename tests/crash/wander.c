@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "conditions.h"
+#include "meeting.h"
 #include "stroll.h"
 
 static unsigned count(const struct operation *o)
@@ -66,11 +67,12 @@ const struct operation *wander_draw(const struct wanderer *w, uint64_t *seed, co
 	return o;
 }
 
-/* Those that turn round until they are told are over after a while. */
-static void *end_soon(void *none)
+/* Those that turn round until they are told are over after a while: what the agent does late is to be met, once. */
+static void *end_soon(void *wanderer)
 {
-	(void)none;
-	scene_pass(UINT64_C(100000000));
+	const struct wanderer *w = wanderer;
+
+	scene_pass(w->straight ? UINT64_C(700000000) : UINT64_C(100000000));
 	_exit(0);
 }
 
@@ -82,15 +84,46 @@ static void *run_in_thread(void *wanderer)
 	return NULL;
 }
 
+/* From the time that the operation begins on. */
+static void *help(void *wanderer)
+{
+	const struct wanderer *w = wanderer;
+	struct board *board = w->scene->board;
+
+	heapd_thread_attach(w->scene->heap);
+	board->helper = (uint32_t)gettid();
+	for (;;) {
+		while (board->meeting != MEETING_ASKED)
+			usleep(20);
+		w->did->meanwhile(w->scene);
+		board->meeting = MEETING_READY;
+	}
+	return NULL;
+}
+
+static void begin_help(const struct wanderer *w)
+{
+	struct board *board = w->scene->board;
+	pthread_t thread;
+
+	if (pthread_create(&thread, NULL, help, (void *)(uintptr_t)w) != 0)
+		_exit(2);
+	while (!board->helper)
+		usleep(20);
+	board->meeting = MEETING_READY;
+}
+
 static void do_first(const struct wanderer *w)
 {
 	pthread_t thread;
 
 	if (w->did->prepare)
 		w->did->prepare(w->scene);
+	if (w->did->met && w->straight)
+		begin_help(w);
 	if (w->did->where == IN_AGENT || w->did->where == IN_SIGNAL) {
 		heapd_collect_start(w->scene->heap);
-		if (pthread_create(&thread, NULL, end_soon, NULL) != 0)
+		if (pthread_create(&thread, NULL, end_soon, (void *)(uintptr_t)w) != 0)
 			_exit(2);
 		w->did->run(w->scene);
 	} else if (w->did->where == IN_THREAD) {

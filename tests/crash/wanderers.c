@@ -14,20 +14,23 @@
 #include "traps.h"
 #include "wander.h"
 
-#define STRAIGHT_NS UINT64_C(4000000000) /* what an operation may take that is done and no more */
-#define WANDER_NS   UINT64_C(400000000)  /* who waits for what does not come has waited long enough */
+#define STRAIGHT_NS UINT64_C(8000000000) /* what an operation may take that is done and no more */
+#define PATIENCE    3u
+#define WANDER_NS   UINT64_C(400000000) /* who waits for what does not come has waited long enough */
 
 static struct capture wander_one(struct trial *run, const struct traps *traps, const struct wanderer *w)
 {
+	struct meeting meeting;
 	pid_t pid;
 
 	run->scene.board->go = 0;
+	meeting_begin(&meeting, &run->library, w->straight ? w->did->met : NULL, run->scene.board);
 	pid = fork();
 	if (pid < 0)
 		err(1, "fork");
 	if (pid == 0)
 		wander_run(w);
-	return traps_run(traps, pid, &run->scene.board->go, w->straight ? STRAIGHT_NS : WANDER_NS);
+	return traps_run(traps, &meeting, pid, &run->scene.board->go, w->straight ? STRAIGHT_NS : WANDER_NS);
 }
 
 /* The others go on; the run fails in the end. */
@@ -104,13 +107,23 @@ static bool straight_batch(struct trial *run, struct traps *traps, const struct 
 	return more;
 }
 
-/* Until it comes to its end without coming to anything new. */
+/* Where the daemon's pace or another thread decides, or the clock, one that came to its end may not have come to all that there is. */
+static unsigned patience(const struct wanderer *w)
+{
+	return w->did->met || w->did->where == IN_AGENT || w->did->where == IN_SIGNAL ? PATIENCE : 1;
+}
+
+/* Until it comes to its end without coming to anything new, so many times. */
 static void straight(struct trial *run, struct traps *traps, const struct wanderer *w)
 {
-	uint64_t before = run->count.kills;
+	uint64_t before = run->count.kills, then;
 
-	while (straight_batch(run, traps, w))
-		;
+	for (unsigned left = patience(w); left;) {
+		then = run->count.kills;
+		while (straight_batch(run, traps, w))
+			;
+		left = run->count.kills != then ? patience(w) : left - 1;
+	}
 	if (run->count.kills == before)
 		return;
 	trial_keep(run);
