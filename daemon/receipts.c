@@ -331,10 +331,14 @@ static bool marker_ready(struct heap *heap, struct receipts *r)
 	return r->mark && r->before && (r->marker || marker_init_over(&r->marker, heap, r->mark) == 0);
 }
 
+/* Of the slabs that there are now: what is in later ones is held, and not counted (count_slab()). */
 static void marks_copy(struct heap *heap, struct receipts *r)
 {
-	uint64_t n = heap->supply->spans.numbers.high * HEAPD_SLAB_UNIT, piece;
+	uint64_t n, piece;
 
+	heap_lock(heap);
+	n = heap->supply->spans.numbers.high * HEAPD_SLAB_UNIT;
+	heap_unlock(heap);
 	for (uint64_t at = 0; at < n; at += piece) {
 		piece = n - at < PIECE_SLABS ? n - at : PIECE_SLABS;
 		heap_lock(heap);
