@@ -32,12 +32,16 @@ function goals_of_marking() {
 	goal("objects marked a second on one core, heapd / bdwgc", 1, 10, quicker["bdwgc"], quicker["bdwgc"])
 	goal("objects marked a second on one core, heapd / a bare prefetching loop", 1, 0.5, quicker["loop"], quicker["loop"])
 }
+function goals_of_kind(k, name) {
+	goal("work " k ", 99.9 % of pauses, " name " / the mean of ZGC", 0, 1, stops[k, name] && stops[k, "zgc"], quotient(p999[k, name], mean[k, "zgc"]))
+	goal("work " k ", longest pause, " name " / ZGC", 0, 0.1, stops[k, name] && stops[k, "zgc"], quotient(most[k, name], most[k, "zgc"]))
+	goal("work " k ", throughput, " name " / ZGC", 1, 1, rate[k, name] && rate[k, "zgc"], quotient(rate[k, name], rate[k, "zgc"]))
+}
 function goals_of_work(	k, n, kind) {
 	n = split("a b c d", kind)
 	for (k = 1; k <= n; k++) {
-		goal("work " kind[k] ", 99.9 % of pauses, heapd / the mean of ZGC", 0, 1, stops[kind[k], "heapd"] && stops[kind[k], "zgc"], quotient(p999[kind[k], "heapd"], mean[kind[k], "zgc"]))
-		goal("work " kind[k] ", longest pause, heapd / ZGC", 0, 0.1, stops[kind[k], "heapd"] && stops[kind[k], "zgc"], quotient(most[kind[k], "heapd"], most[kind[k], "zgc"]))
-		goal("work " kind[k] ", throughput, heapd / ZGC", 1, 1, rate[kind[k], "heapd"] && rate[kind[k], "zgc"], quotient(rate[kind[k], "heapd"], rate[kind[k], "zgc"]))
+		goals_of_kind(kind[k], "heapd")
+		goals_of_kind(kind[k], "heapd-400")
 	}
 }
 function goals_of_memory(	p) {
@@ -231,7 +235,7 @@ END {
 	if (nworkers) {
 		heading("Four kinds of work for a collector")
 		figure("work.svg", "longest pauses")
-		print "One process each, as fast as it can, of one run; the first quarter of it, in which heaps grow, is not counted. Pauses in us: heapd's are the processor time of a thread's answer to a cycle, and stop that thread alone; the others stop all. Of fewer than a thousand, 99.9 % is the longest. Memory: the most that was resident, of heapd the most that was committed of the heap; heapd and Java had 1 GiB at most.\n"
+		print "One process each, as fast as it can, of one run; the first quarter of it, in which heaps grow, is not counted. Pauses in us: heapd's are the processor time of a thread's answer to a cycle, and stop that thread alone; the others stop all. Of fewer than a thousand, 99.9 % is the longest. Memory: the most that was resident, of heapd the most that was committed of the heap; heapd and Java had 1 GiB at most, ZGC's is mapped three times and counted so. heapd-400 and go-400 have GCPercent=400 and GOGC=400: they, too, use more of what they may have before they collect.\n"
 		split("a b c d", kinds)
 		says["a"] = "a: blocks of 1 MiB in a loop, a hundred kept"
 		says["b"] = "b: a hundred threads, each with buffers of 10 KiB that are dropped at once"
