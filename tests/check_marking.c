@@ -301,7 +301,11 @@ static struct found count_marking(const uint64_t *roots, uint64_t n, bool overfl
 	before = bytes_mapped();
 	counts = *mark(roots, n);
 
+#ifdef HEAPD_TSAN /* which maps memory of its own as threads go on */
+	(void)before;
+#else
 	ck_assert_uint_eq(bytes_mapped(), before);
+#endif
 	ck_assert_uint_eq(counts.overflows > 0, overflowing);
 	compare(roots, n);
 	f = count_found();
