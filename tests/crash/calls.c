@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -88,6 +89,11 @@ int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t size)
 	return (int)kernel(SYS_connect, fd, (long)address.__sockaddr__, size, 0, 0, 0);
 }
 
+int dup3(int from, int to, int flags)
+{
+	return fails(CALL_DUP) ? -1 : (int)kernel(SYS_dup3, from, to, flags, 0, 0, 0);
+}
+
 int eventfd(unsigned count, int flags)
 {
 	return fails(CALL_EVENTFD) ? -1 : (int)kernel(SYS_eventfd2, count, flags, 0, 0, 0, 0);
@@ -144,6 +150,7 @@ ssize_t pread(int fd, void *bytes, size_t n, off_t offset)
 static struct {
 	unsigned nth;
 	void (*change)(void *message);
+	unsigned brings;
 } answer;
 
 void calls_answer(unsigned nth, void (*change)(void *message))
@@ -152,12 +159,31 @@ void calls_answer(unsigned nth, void (*change)(void *message))
 	answer.change = change;
 }
 
+void calls_bring(unsigned nth)
+{
+	answer.brings = nth;
+}
+
+static void bring(struct msghdr *h)
+{
+	struct cmsghdr *c = h->msg_control;
+	int fd = dup(0);
+
+	*c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof(fd)),
+			       .cmsg_level = SOL_SOCKET,
+			       .cmsg_type = SCM_RIGHTS };
+	memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	h->msg_controllen = CMSG_SPACE(sizeof(fd));
+}
+
 ssize_t recvmsg(int fd, struct msghdr *h, int flags)
 {
 	ssize_t n = fails(CALL_RECEIVE) ? -1 : kernel(SYS_recvmsg, fd, (long)h, flags, 0, 0, 0);
 
 	if (n > 0 && answer.nth && --answer.nth == 0)
 		answer.change(h->msg_iov->iov_base);
+	if (n > 0 && answer.brings && --answer.brings == 0)
+		bring(h);
 	return n > 8 && fails(CALL_SHORT) ? n - 8 : n;
 }
 

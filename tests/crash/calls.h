@@ -8,6 +8,7 @@
 enum call {
 	CALL_ATTRIBUTES, /* pthread_attr_init(), which returns its error */
 	CALL_CONNECT,
+	CALL_DUP, /* dup3() */
 	CALL_EVENTFD,
 	CALL_FOPEN,
 	CALL_HELLO, /* send() */
@@ -41,5 +42,7 @@ void calls_meet(enum call call, unsigned nth, void (*first)(void));
 
 /* What the nth message from now on that recvmsg() brings says is changed, as if another daemon had sent it. */
 void calls_answer(unsigned nth, void (*change)(void *message));
+/* It brings a descriptor that nobody asked for, besides. */
+void calls_bring(unsigned nth);
 
 #endif

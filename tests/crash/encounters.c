@@ -159,6 +159,25 @@ static void move_first(struct scene *s)
 	sched_setaffinity(getpid(), sizeof(set), &set);
 }
 
+/* Somebody looks at what takes long, and does so no more when it is over. */
+static void prepare_looked_at(struct scene *s)
+{
+	(void)s;
+	probes_on();
+}
+
+static void alloc_looked_at(struct scene *s)
+{
+	for (unsigned i = 0; i < 6000; i++)
+		use(heapd_alloc(s->heap, 5000));
+}
+
+static void look_away(struct scene *s)
+{
+	(void)s;
+	probes_set(0);
+}
+
 /* Fields ------------------------------------------------------------------------------------------------------------------ */
 
 static void exchange_one(struct scene *s)
@@ -278,10 +297,8 @@ static void unpin_other(struct scene *s)
 
 static void prepare_type_unmet(struct scene *s)
 {
-	prepare_fields(s);
-	sink += (uint64_t)heapd_root_set(s->heap, "crash 3", s->object);
 	attach_other(s, FIXTURE_HEAP, 0);
-	s->object = heapd_root_get(s->heap, "crash 3", NULL);
+	s->object = s->stage->node[5];
 }
 
 static void type_ask(struct scene *s)
@@ -373,12 +390,13 @@ const struct operation encounters[] = {
 	  .meanwhile = free_one_first,
 	  .barriers = ONCE,
 	  .spoils = true },
-	MEETING("free-far", prepare_one, free_far, "free_end()", free_one_first, ONCE),
+	MEETING("free-far", prepare_one, free_far, "free_end()", free_far, ONCE),
 	MEETING("free-scattered", prepare_slabs, free_scattered, "collecting_flush()", move_first, ONCE),
 	MEETING("free-in-turn", prepare_slabs, free_in_turn, "collecting_flush()", move_first, ONCE),
 	MEETING("free-begin", prepare_slabs, free_in_turn, "collecting_begin()", move_first, ONCE),
 	MEETING("free-seen", prepare_one, free_one_first, "barrier_on()", free_far, ONCE),
 	MEETING("weak", prepare_weak_scanned, weak_one, "heapd_weak_get_sym", weak_one, ONCE),
+	MEETING("looked-away", prepare_looked_at, alloc_looked_at, "slow_end()", look_away, ONCE),
 	MEETING("bell", prepare_fields, free_wild, "bell_wake", free_wild_once, ONCE),
 	MEETING("exchange", prepare_fields, exchange_one, "heapd_exchange_sym", store_other, ALL),
 	MEETING("stale-store", prepare_stale, stale_store, "heapd_store_sym", cycle_begins, ONCE),

@@ -34,6 +34,14 @@ static bool is_of(const struct text *text, const struct instruction *in, const c
 	return strncmp(name, function, n) == 0 && (name[n] == 0 || name[n] == '.');
 }
 
+/* Those parts stand elsewhere, and may stand before it. */
+static bool is_entry(const struct text *text, const struct instruction *in, const char *function)
+{
+	const struct symbol *s = &text->symbols[in->symbol];
+
+	return in->at == s->at && strlen(s->name) == strcspn(function, "(");
+}
+
 static void add(struct meeting *m, uint64_t at)
 {
 	if (m->n == MEETING_PLACES)
@@ -53,7 +61,8 @@ void meeting_begin(struct meeting *m, const struct text *library, const char *fu
 
 		if (!is_of(library, in, function))
 			continue;
-		first = first ? first : in->at;
+		if (!first || is_entry(library, in, function))
+			first = in->at;
 		if (in->swaps && !strchr(function, '('))
 			add(m, in->at);
 	}

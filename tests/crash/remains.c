@@ -4,6 +4,7 @@
  * process that has gone on to be another one's parent.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <sys/wait.h>
@@ -78,14 +79,38 @@ static void one_more_class(struct scene *s)
 	}
 }
 
+/* Out of slabs that were never used, beside others of the same span that lie in a spare. */
+static void prepare_clean(struct scene *s)
+{
+	static void *kept[3][200];
+	cpu_set_t set;
+
+	attach_other(s, "plain", 0);
+	CPU_ZERO(&set);
+	CPU_SET(s->cpu, &set);
+	sched_setaffinity(0, sizeof(set), &set);
+	for (unsigned i = 0; i < 200; i++)
+		for (unsigned k = 0; k < 3; k++)
+			kept[k][i] = heapd_alloc(s->heap, k == 0 ? 1024 : k == 1 ? 600 : 2048);
+	s->arena = (heapd_arena *)(void *)kept;
+}
+
+static void free_clean(struct scene *s)
+{
+	void **kept = (void **)(void *)s->arena;
+
+	for (unsigned i = 0; i < 600; i++)
+		sink += (uint64_t)heapd_free(kept[i]);
+}
+
 /* New in this cycle. */
 static void newborn(struct scene *s)
 {
-	static void *kept[400];
+	static void *kept[3000];
 
-	for (unsigned i = 0; i < 400; i++)
-		kept[i] = heapd_alloc(s->heap, i % 2 ? 112 : 1024);
-	for (unsigned i = 0; i < 400; i++)
+	for (unsigned i = 0; i < 3000; i++)
+		kept[i] = heapd_alloc(s->heap, i % 2 ? 112 : 96);
+	for (unsigned i = 0; i < 3000; i++)
 		sink += (uint64_t)heapd_free(kept[i]);
 }
 
@@ -137,10 +162,10 @@ static void attach_flags(struct scene *s)
 	(void)s;
 	o.flags = 1u << 20;
 	sink += (uint64_t)heapd_attach(&heap, FIXTURE_HEAP, &o);
-	o.size = offsetof(struct heapd_options, socket);
-	sink += (uint64_t)heapd_attach(&heap, FIXTURE_HEAP, &o);
-	o.size = sizeof(o) + 8;
-	sink += (uint64_t)heapd_attach(&heap, FIXTURE_HEAP, &o);
+	for (unsigned more = 0; more < 9; more++) {
+		o.size = offsetof(struct heapd_options, socket) + more;
+		sink += (uint64_t)heapd_attach(&heap, FIXTURE_HEAP, &o);
+	}
 }
 
 static void attach_as_told(struct scene *s)
@@ -231,9 +256,11 @@ static void prepare_told(struct scene *s)
 
 static void fork_untold(struct scene *s)
 {
-	calls_fail(CALL_EVENTFD, 1, 100, EMFILE);
+	calls_fail(CALL_EVENTFD, 1, 1, EMFILE);
 	fork_and_wait(s);
 	calls_fail(CALL_EVENTFD, 0, 0, 0);
+	calls_fail(CALL_DUP, 1, 1, EBUSY);
+	fork_and_wait(s);
 }
 
 /* Roots, events ---------------------------------------------------------------------------------------------------------- */
@@ -257,11 +284,17 @@ static void lose(void)
 /* What was asked has been done, but its answer is lost. */
 static void root_swapped_unheard(struct scene *s)
 {
-	void *seen = NULL;
+	void *const objects[] = { s->object, heapd_alloc(s->heap, 64) };
 
-	sink += (uint64_t)heapd_root_set(s->heap, "made 2", NULL);
-	calls_meet(CALL_RECEIVE, 1, lose);
-	sink += (uint64_t)heapd_root_cas(s->heap, "made 2", &seen, s->object);
+	for (unsigned i = 0; i < 2; i++) {
+		void *seen = NULL;
+
+		/* The root is of the one's type or the other's: whoever made it has said so. */
+		sink += (uint64_t)heapd_root_set(s->heap, "made 2", NULL);
+		calls_meet(CALL_RECEIVE, 1, lose);
+		sink += (uint64_t)heapd_root_cas(s->heap, "made 2", &seen, objects[i]);
+		calls_meet(CALL_RECEIVE, 0, NULL);
+	}
 	sink += (uint64_t)heapd_root_set(s->heap, "made 2", NULL);
 }
 
@@ -309,6 +342,13 @@ static void ask(struct scene *s)
 	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", NULL);
 }
 
+/* An answer brings what was not asked for. */
+static void brought(struct scene *s)
+{
+	calls_bring(1);
+	ask(s);
+}
+
 /* It takes the connection and says nothing; then this process goes. */
 static void back_silent(struct scene *s)
 {
@@ -318,10 +358,26 @@ static void back_silent(struct scene *s)
 	heapd_detach(s->heap);
 }
 
-static void fork_silent(struct scene *s)
+static void prepare_hasty(struct scene *s)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.report = quiet;
+	o.request_timeout_ms = 500;
+	attach_anew(s, &o);
+	prepare_fields(s);
+}
+
+/* The child's hello finds nobody, and then somebody who says nothing. */
+static void fall_silent(void)
 {
 	sockets_end();
 	calls_fail(CALL_RECEIVE, 1, 100000, EAGAIN);
+}
+
+static void fork_silent(struct scene *s)
+{
+	calls_meet(CALL_SEND, 2, fall_silent);
 	fork_and_wait(s);
 }
 
@@ -339,6 +395,7 @@ const struct operation remains[] = {
 	OPERATION("type-big", prepare_big, big, IN_MAIN, ONCE),
 	OPERATION("nothing", NULL, nothing, IN_MAIN, ONCE),
 	OPERATION("spares-full", prepare_full, one_more_class, IN_MAIN, ONCE),
+	OPERATION("free-clean", prepare_clean, free_clean, IN_MAIN, ONCE),
 	OPERATION("newborn", NULL, newborn, IN_MAIN, ALL),
 	OPERATION("late-small", prepare_late_small, late_small, IN_MAIN, ONCE),
 	OPERATION("detached", prepare_fields, after_detaching, IN_MAIN, ONCE),
@@ -350,12 +407,13 @@ const struct operation remains[] = {
 	OPERATION("arena-grandchild", prepare_arena, arena_grandchild, IN_MAIN, ONCE),
 	OPERATION("fork-untold", prepare_told, fork_untold, IN_MAIN, ONCE),
 	OPERATION("roots-between", prepare_fields, roots_between, IN_MAIN, ONCE),
-	CUT_OFF("root-unheard", prepare_impatient, root_swapped_unheard),
-	CUT_OFF("hello-fails", prepare_impatient, hello_fails),
+	CUT_OFF("root-unheard", prepare_fields, root_swapped_unheard),
+	CUT_OFF("hello-fails", prepare_fields, hello_fails),
 	OPERATION("attach-refused", prepare_detached, attach_refused, IN_MAIN, ONCE),
-	CUT_OFF("back-silent", prepare_impatient, back_silent),
-	CUT_OFF("fork-silent", prepare_impatient, fork_silent),
-	CUT_OFF("back-busy", prepare_impatient, back_busy),
+	OPERATION("brought", prepare_fields, brought, IN_MAIN, ONCE),
+	CUT_OFF("back-silent", prepare_fields, back_silent),
+	CUT_OFF("fork-silent", prepare_hasty, fork_silent),
+	CUT_OFF("back-busy", prepare_fields, back_busy),
 	OPERATION("typeless", prepare_typeless, collect_told, IN_MAIN, ONCE),
 	{ 0 },
 };

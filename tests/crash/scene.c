@@ -11,6 +11,7 @@
 #include <err.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -241,6 +242,13 @@ static void witness_begin(struct scene *s)
 	heapd_store(&s->stage->witness, last);
 }
 
+/* For who must not ask for it itself: its call would be a safepoint. */
+static void witness_collect(struct scene *s)
+{
+	if (atomic_exchange(&s->board->collect, 0) && heapd_collect_start(s->heap) < 0)
+		wrong(s, heapd_error(), 0);
+}
+
 int witness_run(void *scene)
 {
 	struct scene *s = scene;
@@ -248,6 +256,7 @@ int witness_run(void *scene)
 	witness_begin(s);
 	for (uint64_t turn = SCENE_RING + 1; !s->board->stop;) {
 		witness_turn(s, turn);
+		witness_collect(s);
 		if (s->board->progress == turn)
 			turn++;
 		if (s->board->pause)

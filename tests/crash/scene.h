@@ -49,6 +49,7 @@ struct board {
 	_Atomic uint32_t classes; /* asked for so far */
 	_Atomic uint32_t go;      /* what a process waits for before it begins */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
+	_Atomic uint32_t collect; /* the witness is asked for a collection */
 	_Atomic uint32_t meeting; /* enum meeting_state */
 	_Atomic uint32_t helper;  /* the thread that does what comes between */
 	char wrong[256];          /* what the witness found */

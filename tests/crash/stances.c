@@ -72,6 +72,14 @@ static void deaf(struct scene *s)
 	sink += (uint64_t)heapd_root_set(s->heap, "crash 0", NULL);
 }
 
+/* Of a thread that has answered, while its barrier is still on. */
+static void deaf_free(struct scene *s)
+{
+	sink += (uint64_t)heapd_collect_start(s->heap);
+	scene_pass(UINT64_C(900000000));
+	sink += (uint64_t)heapd_free(s->others[0]);
+}
+
 /* Offline on a stack that heapd does not know of. */
 static struct scene *here;
 static ucontext_t home, away;
@@ -96,14 +104,22 @@ static void offline_astray(struct scene *s)
 	swapcontext(&home, &away);
 }
 
-/* Ranges --------------------------------------------------------------------------------------------------------------- */
+/* What is published --------------------------------------------------------------------------------------------------------------- */
 
-static void ranges_odd(struct scene *s)
+/* All of a stack is below where it begins. */
+static void prepare_away_from_start(struct scene *s)
 {
-	sink += (uint64_t)heapd_range_add(s->heap, s->text + 1, 3);
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.flags = HEAPD_ATTACH_THREADS_AWAY;
+	attach_anew(s, &o);
+	sink += (uint64_t)heapd_thread_attach(s->heap);
+}
+
+static void scanned_empty(struct scene *s)
+{
 	sink += (uint64_t)heapd_collect_start(s->heap);
-	scene_pass(UINT64_C(20000000));
-	sink += (uint64_t)heapd_range_remove(s->heap, s->text + 1);
+	scene_pass(UINT64_C(60000000));
 }
 
 /* More than a thread can publish. */
@@ -114,7 +130,7 @@ static void prepare_wide(struct scene *s)
 
 	prepare_fields(s);
 	for (size_t i = 0; i < n; i++)
-		words[i] = s->object;
+		words[i] = (char *)s->object + i % 2 * 8;
 	sink += (uint64_t)heapd_local_add(s->heap, words, n * 8);
 }
 
@@ -225,8 +241,9 @@ const struct operation stances[] = {
 	OPERATION("threads-many", prepare_many_threads, thread_come_and_go, IN_MAIN, ONCE),
 	OPERATION("threads-most", prepare_most_threads, thread_come_and_go, IN_MAIN, ONCE),
 	OPERATION("deaf", prepare_deaf, deaf, IN_MAIN, ONCE),
+	OPERATION("deaf-free", prepare_deaf, deaf_free, IN_MAIN, ONCE),
 	OPERATION("offline-astray", prepare_fields, offline_astray, IN_MAIN, ONCE),
-	OPERATION("ranges-odd", prepare_fields, ranges_odd, IN_MAIN, ONCE),
+	OPERATION("away-empty", prepare_away_from_start, scanned_empty, IN_MAIN, ONCE),
 	OPERATION("wide", prepare_wide, wide, IN_MAIN, ONCE),
 	OPERATION("woken", prepare_waker, woken, IN_MAIN, ONCE),
 	OPERATION("signal-alien", prepare_fields, signal_alien, IN_MAIN, ONCE),

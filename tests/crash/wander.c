@@ -122,7 +122,7 @@ static void do_first(const struct wanderer *w)
 	if (w->did->met && w->straight)
 		begin_help(w);
 	if (w->did->where == IN_AGENT || w->did->where == IN_SIGNAL) {
-		heapd_collect_start(w->scene->heap);
+		w->scene->board->collect = 1;
 		if (pthread_create(&thread, NULL, end_soon, (void *)(uintptr_t)w) != 0)
 			_exit(2);
 		w->did->run(w->scene);

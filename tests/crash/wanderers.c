@@ -110,7 +110,10 @@ static bool straight_batch(struct trial *run, struct traps *traps, const struct 
 /* Where the daemon's pace or another thread decides, or the clock, one that came to its end may not have come to all that there is. */
 static unsigned patience(const struct wanderer *w)
 {
-	return w->did->met || w->did->where == IN_AGENT || w->did->where == IN_SIGNAL ? PATIENCE : 1;
+	return w->did->met || w->did->where == IN_AGENT || w->did->where == IN_SIGNAL ||
+			       w->barrier != BARRIER_OFF
+		       ? PATIENCE
+		       : 1;
 }
 
 /* Until it comes to its end without coming to anything new, so many times. */
