@@ -449,8 +449,8 @@ san: ## the tests under ASan and UBSan (build/san), then those of programs under
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) O=$(O)/san SAN=address,undefined tests shaken
 	$(SUBMAKE) $(JOBS) O=$(O)/tsan SAN=thread tests
-	@$(checkenv) scripts/run-san address $(O)/san $T; status=$$?; \
-		$(checkenv) scripts/run-san thread $(O)/tsan $T && exit $$status
+	@$(checkenv) $(lanes) scripts/run-san address $(O)/san $T; status=$$?; \
+		$(checkenv) $(lanes) scripts/run-san thread $(O)/tsan $T && exit $$status
 
 model: ## check the models of the collector, the large instances too, and print what was found (tests/model)
 	@scripts/install-deps model
