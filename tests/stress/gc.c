@@ -8,6 +8,7 @@
  * HEAPD_STRESS_SECONDS (20), HEAPD_STRESS_PROCESSES (4), HEAPD_STRESS_THREADS (3), HEAPD_STRESS_SETTING (one more
  * setting of the daemon's), HEAPD_TEST_SEED. Exit status: 0; 1: something is wrong, and was said.
  */
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -138,9 +139,42 @@ static void run(struct arena *g, unsigned seconds)
 	}
 }
 
+static void thread_print(const char *task, const char *thread)
+{
+	static const char *const said[] = { "comm", "wchan", "syscall" };
+	char path[400], line[200];
+
+	printf("  thread %s:", thread);
+	for (unsigned i = 0; i < sizeof(said) / sizeof(said[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s/%s", task, thread, said[i]);
+		FILE *file = fopen(path, "r");
+		if (file && fgets(line, sizeof(line), file))
+			printf(" %.*s", (int)strcspn(line, "\n"), line);
+		if (file)
+			fclose(file);
+	}
+	printf("\n");
+}
+
+/* Who waits for something that does not come wants to know what the daemon was at. */
+static void daemon_print(const struct arena *g)
+{
+	char task[64];
+	struct dirent *entry;
+
+	snprintf(task, sizeof(task), "/proc/%d/task", g->fixture.daemon);
+	DIR *d = opendir(task);
+	while (d && (entry = readdir(d)))
+		if (entry->d_name[0] != '.')
+			thread_print(task, entry->d_name);
+	if (d)
+		closedir(d);
+}
+
 static void stop(struct arena *g)
 {
 	if (atomic_load(&g->stress->failed)) {
+		daemon_print(g);
 		for (unsigned i = 0; i < g->processes; i++)
 			if (g->workers[i].pid) {
 				g->workers[i].killed = true;
