@@ -82,24 +82,56 @@ static void one_more_class(struct scene *s)
 /* Out of slabs that were never used, beside others of the same span that lie in a spare. */
 static void prepare_clean(struct scene *s)
 {
-	static void *kept[3][200];
 	cpu_set_t set;
 
 	attach_other(s, "plain", 0);
 	CPU_ZERO(&set);
 	CPU_SET(s->cpu, &set);
 	sched_setaffinity(0, sizeof(set), &set);
-	for (unsigned i = 0; i < 200; i++)
-		for (unsigned k = 0; k < 3; k++)
-			kept[k][i] = heapd_alloc(s->heap, k == 0 ? 1024 : k == 1 ? 600 : 2048);
-	s->arena = (heapd_arena *)(void *)kept;
 }
 
+/* What was freed here is turned to; in a hardened heap, by a way of its own. */
+static void prepare_freed(struct scene *s)
+{
+	static void *kept[200];
+
+	for (unsigned i = 0; i < 200; i++)
+		kept[i] = heapd_alloc(s->heap, 200);
+	for (unsigned i = 0; i < 200; i++)
+		sink += (uint64_t)heapd_free(kept[i]);
+}
+
+static void alloc_freed(struct scene *s)
+{
+	for (unsigned i = 0; i < 250; i++)
+		use(heapd_alloc(s->heap, 200));
+}
+
+/* With two slabs that were never used, and that came with one that is in use now. */
+static bool has_clean_spare(void)
+{
+	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
+		uint64_t entry = record_here()->spares[i].entry;
+
+		if (entry & HEAPD_ENTRY_ZEROED && __builtin_popcount(heapd_entry_present(entry)) > 1)
+			return true;
+	}
+	return false;
+}
+
+/* Until some of those that came lie there, and a bit more; then what was taken of the one before is freed, and some of another slab. */
 static void free_clean(struct scene *s)
 {
-	void **kept = (void **)(void *)s->arena;
+	static void *kept[4000];
+	unsigned n = 0;
 
-	for (unsigned i = 0; i < 600; i++)
+	while (n < 3900 && !has_clean_spare())
+		kept[n++] = heapd_alloc(s->heap, 1024);
+	for (unsigned i = 0; i < 24; i++)
+		kept[n++] = heapd_alloc(s->heap, 1024);
+	for (unsigned i = n - 25; i < n; i++)
+		sink += (uint64_t)heapd_free(kept[i]);
+	for (unsigned i = 0; i < 4; i++)
 		sink += (uint64_t)heapd_free(kept[i]);
 }
 
@@ -265,6 +297,16 @@ static void fork_untold(struct scene *s)
 
 /* Roots, events ---------------------------------------------------------------------------------------------------------- */
 
+static void prepare_hasty(struct scene *s)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.report = quiet;
+	o.request_timeout_ms = 500;
+	attach_anew(s, &o);
+	prepare_fields(s);
+}
+
 static void roots_between(struct scene *s)
 {
 	struct heapd_root_info info = HEAPD_SIZED(info);
@@ -358,16 +400,6 @@ static void back_silent(struct scene *s)
 	heapd_detach(s->heap);
 }
 
-static void prepare_hasty(struct scene *s)
-{
-	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
-
-	o.report = quiet;
-	o.request_timeout_ms = 500;
-	attach_anew(s, &o);
-	prepare_fields(s);
-}
-
 /* The child's hello finds nobody, and then somebody who says nothing. */
 static void fall_silent(void)
 {
@@ -384,6 +416,9 @@ static void fork_silent(struct scene *s)
 static void back_busy(struct scene *s)
 {
 	sockets_end();
+	calls_fail(CALL_RECEIVE, 1, 3, EINTR);
+	ask(s);
+	sockets_end();
 	calls_answer(1, answer_busy);
 	ask(s);
 	sockets_end();
@@ -396,6 +431,7 @@ const struct operation remains[] = {
 	OPERATION("nothing", NULL, nothing, IN_MAIN, ONCE),
 	OPERATION("spares-full", prepare_full, one_more_class, IN_MAIN, ONCE),
 	OPERATION("free-clean", prepare_clean, free_clean, IN_MAIN, ONCE),
+	OPERATION("alloc-freed", prepare_freed, alloc_freed, IN_MAIN, ONCE),
 	OPERATION("newborn", NULL, newborn, IN_MAIN, ALL),
 	OPERATION("late-small", prepare_late_small, late_small, IN_MAIN, ONCE),
 	OPERATION("detached", prepare_fields, after_detaching, IN_MAIN, ONCE),
@@ -408,10 +444,10 @@ const struct operation remains[] = {
 	OPERATION("fork-untold", prepare_told, fork_untold, IN_MAIN, ONCE),
 	OPERATION("roots-between", prepare_fields, roots_between, IN_MAIN, ONCE),
 	CUT_OFF("root-unheard", prepare_fields, root_swapped_unheard),
-	CUT_OFF("hello-fails", prepare_fields, hello_fails),
+	CUT_OFF("hello-fails", prepare_hasty, hello_fails),
 	OPERATION("attach-refused", prepare_detached, attach_refused, IN_MAIN, ONCE),
 	OPERATION("brought", prepare_fields, brought, IN_MAIN, ONCE),
-	CUT_OFF("back-silent", prepare_fields, back_silent),
+	CUT_OFF("back-silent", prepare_hasty, back_silent),
 	CUT_OFF("fork-silent", prepare_hasty, fork_silent),
 	CUT_OFF("back-busy", prepare_fields, back_busy),
 	OPERATION("typeless", prepare_typeless, collect_told, IN_MAIN, ONCE),
