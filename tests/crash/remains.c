@@ -138,11 +138,11 @@ static void free_clean(struct scene *s)
 /* New in this cycle. */
 static void newborn(struct scene *s)
 {
-	static void *kept[3000];
+	static void *kept[600];
 
-	for (unsigned i = 0; i < 3000; i++)
+	for (unsigned i = 0; i < 600; i++)
 		kept[i] = heapd_alloc(s->heap, i % 2 ? 112 : 96);
-	for (unsigned i = 0; i < 3000; i++)
+	for (unsigned i = 0; i < 600; i++)
 		sink += (uint64_t)heapd_free(kept[i]);
 }
 
