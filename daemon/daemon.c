@@ -34,6 +34,7 @@
 #include "notify.h"
 #include "receipts.h"
 #include "recover.h"
+#include "reserved.h"
 #include "roots.h"
 #include "scavenger.h"
 #include "session.h"
@@ -302,7 +303,7 @@ static void settle_account(struct daemon *daemon)
 }
 
 /* Who may choose comes last: kept heaps lie where they lie, and a new one of a given Base= shall lie there. */
-enum turn { KEPT, GIVEN, FREE, TURNS };
+enum turn { KEPT, GIVEN, FREE };
 
 static enum turn turn_of(const struct daemon *daemon, const struct config_heap *heap)
 {
@@ -311,30 +312,43 @@ static enum turn turn_of(const struct daemon *daemon, const struct config_heap *
 	return heap->base ? GIVEN : FREE;
 }
 
+static int open_turn(struct daemon *daemon, const enum turn turns[], enum turn turn)
+{
+	const struct config *config = &daemon->config;
+	int result = 0;
+
+	for (size_t i = 0; i < config->nheaps; i++) {
+		const struct config_heap *heap = &config->heaps[i];
+		int r;
+
+		if (turns[i] != turn || sessions_find_heap(&daemon->sessions, heap->name))
+			continue;
+		if (daemon->nheaps == CONFIG_HEAPS_MAX)
+			return -E2BIG;
+		r = heap_open(daemon, heap);
+		if (r < 0)
+			result = r;
+	}
+	return result;
+}
+
 /* Those that are not there yet. Whose turn it is is said beforehand: of one that cannot be adopted none is made anew. */
 static int open_heaps(struct daemon *daemon)
 {
-	const struct config *config = &daemon->config;
 	enum turn turns[CONFIG_HEAPS_MAX];
-	int result = 0;
+	struct reserved reserved;
+	int kept, given, free, r;
 
-	for (size_t i = 0; i < config->nheaps; i++)
-		turns[i] = turn_of(daemon, &config->heaps[i]);
-	for (enum turn turn = 0; turn < TURNS; turn++) {
-		for (size_t i = 0; i < config->nheaps; i++) {
-			const struct config_heap *heap = &config->heaps[i];
-			int r;
-
-			if (turns[i] != turn || sessions_find_heap(&daemon->sessions, heap->name))
-				continue;
-			if (daemon->nheaps == CONFIG_HEAPS_MAX)
-				return -E2BIG;
-			r = heap_open(daemon, heap);
-			if (r < 0)
-				result = r;
-		}
-	}
-	return result;
+	for (size_t i = 0; i < daemon->config.nheaps; i++)
+		turns[i] = turn_of(daemon, &daemon->config.heaps[i]);
+	kept = open_turn(daemon, turns, KEPT);
+	r = reserved_take(&reserved, &daemon->store);
+	if (r < 0)
+		return r;
+	given = open_turn(daemon, turns, GIVEN);
+	free = open_turn(daemon, turns, FREE);
+	reserved_leave(&reserved);
+	return free < 0 ? free : given < 0 ? given : kept;
 }
 
 static void close_heaps(struct daemon *daemon)

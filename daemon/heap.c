@@ -72,8 +72,7 @@ static void *heap_at(uint64_t address)
 		address; /* NOLINT(performance-no-int-to-ptr): the heap's place is a number */
 }
 
-/* 0, -EEXIST if something lies there, or another -errno. */
-static int reserve(uint64_t base, uint64_t bytes)
+int heap_reserve(uint64_t base, uint64_t bytes)
 {
 	void *p = mmap(heap_at(base), bytes, PROT_NONE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
@@ -86,13 +85,18 @@ static int reserve(uint64_t base, uint64_t bytes)
 	return -EEXIST;
 }
 
+void heap_unreserve(uint64_t base, uint64_t bytes)
+{
+	munmap(heap_at(base), bytes);
+}
+
 static int reserve_automatic(const struct heap_plan *plan, uint64_t *base)
 {
 	uint64_t total = heapd_align_up(plan->geometry.total, HEAP_BASE_STEP);
 	int r = -EEXIST;
 
 	for (uint64_t at = plan->base; at + total <= HEAPD_BASE_MAX; at += total) {
-		r = reserve(at, plan->geometry.total);
+		r = heap_reserve(at, plan->geometry.total);
 		if (r == 0)
 			*base = at;
 		if (r != -EEXIST)
@@ -106,7 +110,7 @@ static int place(struct heap *heap, const struct heap_plan *plan, uint64_t *base
 	uint64_t asked = plan->files ? plan->base : plan->config->base;
 	int r;
 
-	r = asked ? reserve(asked, plan->geometry.total) : reserve_automatic(plan, base);
+	r = asked ? heap_reserve(asked, plan->geometry.total) : reserve_automatic(plan, base);
 	if (r == 0 && asked)
 		*base = asked;
 	if (r == -EEXIST && asked)

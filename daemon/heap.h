@@ -90,6 +90,10 @@ struct heap_plan {
 /* The geometry of a heap of this configuration on this machine; -EINVAL, logged, if there cannot be one. */
 int heap_geometry(const struct config_heap *config, struct log *log, struct heapd_geometry *geometry);
 
+/* Addresses that nothing else of this process may have. 0, -EEXIST if something lies there, or another -errno. */
+int heap_reserve(uint64_t base, uint64_t bytes);
+void heap_unreserve(uint64_t base, uint64_t bytes);
+
 /* Makes all memory of the heap, or takes the files over, and maps it; logs what went wrong. */
 int heap_create(const struct heap_plan *plan, struct heap **heap);
 void heap_destroy(struct heap *heap);

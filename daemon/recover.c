@@ -36,14 +36,29 @@ static void part_name(const char *heap, unsigned part, char name[STORE_NAME_MAX]
 	snprintf(name, STORE_NAME_MAX, "heap.%s.%s", heap, parts[part]);
 }
 
+/* What else the head says is to be believed only if it is of our version. */
+static bool head_is_ours(const struct ledger_head *head)
+{
+	return head->magic == LEDGER_MAGIC && head->fingerprint == heapd_layout_fingerprint() &&
+	       head->version == LEDGER_VERSION;
+}
+
+static bool head_read(int fd, struct ledger_head *head)
+{
+	*head = (struct ledger_head){ 0 };
+	return fd >= 0 && pread(fd, head, sizeof(*head), 0) == (ssize_t)sizeof(*head) && head->magic;
+}
+
 bool recover_is_kept(const struct store *store, const char *name)
 {
 	char wanted[STORE_NAME_MAX];
+	struct ledger_head head;
 
 	part_name(name, PART_LEDGER, wanted);
 	for (size_t i = 0; i < store->nitems; i++)
 		if (strcmp(store->items[i].name, wanted) == 0)
-			return true;
+			return head_read(store->items[i].fd, &head) &&
+			       (!head_is_ours(&head) || head.complete);
 	return false;
 }
 
@@ -82,13 +97,11 @@ static void parts_drop(struct store *store, const char *heap, const int fds[PART
 /* 0: incomplete. */
 static int check_ledger(int fd, const char *name, struct log *log)
 {
-	struct ledger_head head = { 0 };
+	struct ledger_head head;
 
-	if (fd < 0 || pread(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head) || !head.magic)
+	if (!head_read(fd, &head))
 		return 0;
-	/* What else the head says is to be believed only if it is of our version. */
-	if (head.magic != LEDGER_MAGIC || head.fingerprint != heapd_layout_fingerprint() ||
-	    head.version != LEDGER_VERSION) {
+	if (!head_is_ours(&head)) {
 		log_err(log,
 			"heap '%s' is kept, but its memory was laid out by another build (%016" PRIx64
 			", this one has %016" PRIx64
@@ -99,15 +112,40 @@ static int check_ledger(int fd, const char *name, struct log *log)
 	return head.complete ? 1 : 0;
 }
 
-static int read_directory(int fd, const char *name, struct heap_plan *plan)
+static bool directory_read(int fd, const char *name, struct heapd_directory *d)
 {
 	struct heapd_geometry expected;
+
+	return pread(fd, d, sizeof(*d), 0) == (ssize_t)sizeof(*d) && d->magic == HEAPD_DIRECTORY_MAGIC &&
+	       strncmp(d->name, name, sizeof(d->name)) == 0 &&
+	       heapd_geometry_compute(&expected, d->geometry.size, d->geometry.cpus) &&
+	       memcmp(&expected, &d->geometry, sizeof(expected)) == 0;
+}
+
+bool recover_place(const struct store *store, size_t item, uint64_t *base, uint64_t *bytes)
+{
+	static const char head[] = "heap.", tail[] = ".directory";
+	const char *stored = store->items[item].name;
+	size_t length = strlen(stored), around = strlen(head) + strlen(tail);
+	char name[STORE_NAME_MAX];
 	struct heapd_directory d;
 
-	if (pread(fd, &d, sizeof(d), 0) == (ssize_t)sizeof(d) && d.magic == HEAPD_DIRECTORY_MAGIC &&
-	    strncmp(d.name, name, sizeof(d.name)) == 0 &&
-	    heapd_geometry_compute(&expected, d.geometry.size, d.geometry.cpus) &&
-	    memcmp(&expected, &d.geometry, sizeof(expected)) == 0) {
+	if (length <= around || strncmp(stored, head, strlen(head)) != 0 ||
+	    strcmp(stored + length - strlen(tail), tail) != 0)
+		return false;
+	snprintf(name, sizeof(name), "%.*s", (int)(length - around), stored + strlen(head));
+	if (!recover_is_kept(store, name) || !directory_read(store->items[item].fd, name, &d))
+		return false;
+	*base = d.base;
+	*bytes = d.geometry.total;
+	return true;
+}
+
+static int read_directory(int fd, const char *name, struct heap_plan *plan)
+{
+	struct heapd_directory d;
+
+	if (directory_read(fd, name, &d)) {
 		plan->geometry = d.geometry;
 		plan->base = d.base;
 		plan->hugetlb = d.huge == HEAPD_HUGE_HUGETLB;

@@ -15,8 +15,14 @@
  */
 int recover_find(struct store *store, const char *name, struct heap_plan *plan, struct heap_files *files);
 
-/* The store has something of it, that nobody has taken yet. */
+/*
+ * The store has it, and nobody has taken it yet. One that was being made when its daemon died is none: it is made anew, and finds
+ * its place with those that are new.
+ */
 bool recover_is_kept(const struct store *store, const char *name);
+
+/* Where a kept heap lies that nobody has taken yet, if this item of the store is its directory. */
+bool recover_place(const struct store *store, size_t item, uint64_t *base, uint64_t *bytes);
 
 /* The heap is made: from now on its files are stored. -ENOSPC, logged: they cannot be. */
 int recover_store(struct store *store, struct heap *heap);

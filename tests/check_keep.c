@@ -4,20 +4,25 @@
  * what is garbage is found afterwards.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "daemon/ledger.h"
 #include "kept.h"
 #include "numbers.h"
 #include "suite.h"
@@ -580,6 +585,83 @@ START_TEST(new_before_kept)
 }
 END_TEST
 
+/* As a daemon leaves it that dies just before it says that the heap is complete. */
+static void half_make(const char *heap)
+{
+	char files[64], wanted[96], path[400], target[PATH_MAX];
+	const uint64_t not_yet = 0;
+	struct dirent *entry;
+	unsigned found = 0;
+
+	snprintf(files, sizeof(files), "/proc/%d/fd", fixture_kept_daemon(&f));
+	snprintf(wanted, sizeof(wanted), "%s:ledger", heap);
+	DIR *d = opendir(files);
+	ck_assert_ptr_nonnull(d);
+	while (!found && (entry = readdir(d))) {
+		snprintf(path, sizeof(path), "%s/%s", files, entry->d_name);
+		ssize_t n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = 0;
+		if (n < 0 || !strstr(target, wanted))
+			continue;
+		int fd = open(path, O_RDWR | O_CLOEXEC);
+		found = pwrite(fd, &not_yet, sizeof(not_yet), offsetof(struct ledger_head, complete)) ==
+			sizeof(not_yet);
+		close(fd);
+	}
+	closedir(d);
+	ck_assert_msg(found, "the daemon has no file of heap %s's ledger", heap);
+}
+
+/* Nor does one that was being made when the daemon died. */
+START_TEST(half_made_before_kept)
+{
+	static const char *const two[] = { "heap.last.Size=64M", NULL };
+
+	fixture_start_kept(&f, two);
+	word_there("last", 7, true);
+	configure_more("new");
+	restart();
+	ck_assert(fixture_logged(&f, "heap 'new': at"));
+	half_make("new");
+	restart();
+	word_there("last", 7, false);
+	word_there("new", 8, true);
+	restart();
+	word_there("last", 7, false);
+	word_there("new", 8, false);
+	fixture_stop(&f);
+}
+END_TEST
+
+static void configure_less(off_t size)
+{
+	ck_assert_int_eq(truncate(f.config, size), 0);
+}
+
+/* Nor does a new one take the place of one that is kept, but not in the configuration for a while. */
+START_TEST(put_back)
+{
+	static const char *const two[] = { "heap.last.Size=64M", NULL };
+	struct stat before;
+
+	fixture_start_kept(&f, two);
+	word_there("last", 7, true);
+	ck_assert_int_eq(stat(f.config, &before), 0);
+	configure_more("old");
+	restart();
+	word_there("old", 9, true);
+	configure_less(before.st_size);
+	configure_more("new");
+	restart();
+	word_there("new", 8, true);
+	configure_more("old");
+	restart();
+	word_there("old", 9, false);
+	word_there("new", 8, false);
+	fixture_stop(&f);
+}
+END_TEST
+
 /* Without a keeper the heap ends with its daemon; the next one's is another, and says so at once. */
 START_TEST(another_heap)
 {
@@ -627,6 +709,8 @@ static Suite *suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, another_heap);
 	tcase_add_test(tc, new_before_kept);
+	tcase_add_test(tc, half_made_before_kept);
+	tcase_add_test(tc, put_back);
 	suite_add_tcase(s, tc);
 	return s;
 }

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * reserved.c - owns the places of heaps that are kept and not open: those that the configuration does not name just now, and those
+ * that could not be adopted. A new heap that took such a place would be kept there, and the other one could never be opened again:
+ * pointers in it are addresses.
+ *
+ * Right because no place is known but from a directory, which daemons alone write; and because where something lies already, this
+ * daemon has it, so that no new heap comes there either.
+ */
+#include "reserved.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "heap.h"
+#include "recover.h"
+
+int reserved_take(struct reserved *reserved, const struct store *store)
+{
+	*reserved = (struct reserved){ .ranges = calloc(store->nitems + 1, sizeof(*reserved->ranges)) };
+	if (!reserved->ranges)
+		return -ENOMEM;
+	for (size_t i = 0; i < store->nitems; i++) {
+		struct reserved_range r;
+
+		if (recover_place(store, i, &r.base, &r.bytes) && heap_reserve(r.base, r.bytes) == 0)
+			reserved->ranges[reserved->n++] = r;
+	}
+	return 0;
+}
+
+void reserved_leave(struct reserved *reserved)
+{
+	while (reserved->n) {
+		const struct reserved_range *r = &reserved->ranges[--reserved->n];
+
+		heap_unreserve(r->base, r->bytes);
+	}
+	free(reserved->ranges);
+	reserved->ranges = NULL;
+}
