@@ -312,7 +312,7 @@ static bool is_wanted(const struct trial *run, const struct operation *o)
 	if (run->options.only)
 		return strcmp(run->options.only, o->name) == 0;
 	/* Nobody comes between where there are no traps. */
-	if (o->met)
+	if (o->met || o->long_way)
 		return false;
 	if (run->options.fresh || (!run->options.by_cas && !run->options.hardened))
 		return true;

@@ -98,7 +98,8 @@ struct operation {
 	unsigned seconds;  /* that what it made lives on after it */
 	bool spoils;       /* what is not its own; only in a hardened heap, which has it to itself */
 	unsigned rounds;   /* of the agent's, until it is over */
-	bool cut_off; /* its daemon ends who has no connection and is stopped: only deaths are tried in it */
+	bool cut_off;  /* its daemon ends who has no connection and is stopped: only deaths are tried in it */
+	bool long_way; /* under single steps it would not come to its end: only processes that wander do it */
 	/* Where one of its threads waits, in a process that has traps (meeting.h), until another has done that. */
 	const char *met;
 	void (*meanwhile)(struct scene *s);

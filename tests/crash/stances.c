@@ -244,7 +244,7 @@ const struct operation stances[] = {
 	OPERATION("deaf-free", prepare_deaf, deaf_free, IN_MAIN, ONCE),
 	OPERATION("offline-astray", prepare_fields, offline_astray, IN_MAIN, ONCE),
 	OPERATION("away-empty", prepare_away_from_start, scanned_empty, IN_MAIN, ONCE),
-	OPERATION("wide", prepare_wide, wide, IN_MAIN, ONCE),
+	{ .name = "wide", .prepare = prepare_wide, .run = wide, .barriers = ONCE, .long_way = true },
 	OPERATION("woken", prepare_waker, woken, IN_MAIN, ONCE),
 	OPERATION("signal-alien", prepare_fields, signal_alien, IN_MAIN, ONCE),
 	OPERATION("weak-dead", prepare_weak_dead, weak_dead, IN_MAIN, ONCE),
