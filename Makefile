@@ -475,7 +475,7 @@ CRASH_GAPS ?= 50
 CRASH_COVERED := $(O)/crash/covered
 # The same of the daemon's stores, and of tests/crash/explained-stores.txt: 60 of 2,058 were open after two rounds, those with images among
 # them, and what differs from run to run. Three rounds, each of which goes on where the last one ended.
-CRASH_STORES_GAPS ?= 84
+CRASH_STORES_GAPS ?= 65
 CRASH_STORES := $(O)/crash/stores.covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(SUBMAKE) crash-stores && \
@@ -514,7 +514,7 @@ crash-more: ## of that, only instructions that had no death yet: processes that 
 	done; tests/crash/gaps $(O)/libheapd.so $(CRASH_COVERED) $(CRASH_GAPS)
 
 # Of the library's stores nobody was stopped at 128, in runs of parts, without --cas and --hardened: none is explained yet. It may only go down.
-CRASH_STOPS_GAPS ?= 128
+CRASH_STOPS_GAPS ?= 79
 CRASH_STOPS := $(O)/crash/stops.covered
 crash-stops: ## clients stopped at each of their stores, and going on late, in all operations; and whether each store has had its stop
 	@scripts/install-deps check
