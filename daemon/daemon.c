@@ -341,10 +341,11 @@ static int open_heaps(struct daemon *daemon)
 
 	for (size_t i = 0; i < daemon->config.nheaps; i++)
 		turns[i] = turn_of(daemon, &daemon->config.heaps[i]);
-	kept = open_turn(daemon, turns, KEPT);
-	r = reserved_take(&reserved, &daemon->store);
+	r = reserved_find(&reserved, &daemon->store);
 	if (r < 0)
 		return r;
+	kept = open_turn(daemon, turns, KEPT);
+	reserved_take(&reserved);
 	given = open_turn(daemon, turns, GIVEN);
 	free = open_turn(daemon, turns, FREE);
 	reserved_leave(&reserved);

@@ -15,18 +15,27 @@
 #include "heap.h"
 #include "recover.h"
 
-int reserved_take(struct reserved *reserved, const struct store *store)
+int reserved_find(struct reserved *reserved, const struct store *store)
 {
 	*reserved = (struct reserved){ .ranges = calloc(store->nitems + 1, sizeof(*reserved->ranges)) };
 	if (!reserved->ranges)
 		return -ENOMEM;
 	for (size_t i = 0; i < store->nitems; i++) {
-		struct reserved_range r;
+		struct reserved_range *r = &reserved->ranges[reserved->n];
 
-		if (recover_place(store, i, &r.base, &r.bytes) && heap_reserve(r.base, r.bytes) == 0)
-			reserved->ranges[reserved->n++] = r;
+		reserved->n += recover_place(store, i, &r->base, &r->bytes);
 	}
 	return 0;
+}
+
+void reserved_take(struct reserved *reserved)
+{
+	size_t n = reserved->n;
+
+	reserved->n = 0;
+	for (size_t i = 0; i < n; i++)
+		if (heap_reserve(reserved->ranges[i].base, reserved->ranges[i].bytes) == 0)
+			reserved->ranges[reserved->n++] = reserved->ranges[i];
 }
 
 void reserved_leave(struct reserved *reserved)

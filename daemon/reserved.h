@@ -10,15 +10,19 @@
 
 #include "store.h"
 
+struct reserved_range {
+	uint64_t base, bytes;
+};
+
 struct reserved {
-	struct reserved_range {
-		uint64_t base, bytes;
-	} * ranges;
+	struct reserved_range *ranges;
 	size_t n;
 };
 
-/* Takes the places of all heaps that the store still has. -ENOMEM. */
-int reserved_take(struct reserved *reserved, const struct store *store);
+/* Learns the places of all heaps that the store still has. -ENOMEM. */
+int reserved_find(struct reserved *reserved, const struct store *store);
+/* Takes those that no heap has been opened at since. */
+void reserved_take(struct reserved *reserved);
 /* Leaves them to whoever opens those heaps. */
 void reserved_leave(struct reserved *reserved);
 

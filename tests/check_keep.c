@@ -585,31 +585,50 @@ START_TEST(new_before_kept)
 }
 END_TEST
 
-/* As a daemon leaves it that dies just before it says that the heap is complete. */
-static void half_make(const char *heap)
+/* The file of the heap's ledger, as that process has it. */
+static int ledger_open(pid_t pid, const char *heap)
 {
 	char files[64], wanted[96], path[400], target[PATH_MAX];
-	const uint64_t not_yet = 0;
 	struct dirent *entry;
-	unsigned found = 0;
+	int fd = -1;
 
-	snprintf(files, sizeof(files), "/proc/%d/fd", fixture_kept_daemon(&f));
-	snprintf(wanted, sizeof(wanted), "%s:ledger", heap);
+	snprintf(files, sizeof(files), "/proc/%d/fd", pid);
+	snprintf(wanted, sizeof(wanted), "heapd:%s:ledger", heap);
 	DIR *d = opendir(files);
 	ck_assert_ptr_nonnull(d);
-	while (!found && (entry = readdir(d))) {
+	while (fd < 0 && (entry = readdir(d))) {
 		snprintf(path, sizeof(path), "%s/%s", files, entry->d_name);
 		ssize_t n = readlink(path, target, sizeof(target) - 1);
 		target[n > 0 ? n : 0] = 0;
-		if (n < 0 || !strstr(target, wanted))
-			continue;
-		int fd = open(path, O_RDWR | O_CLOEXEC);
-		found = pwrite(fd, &not_yet, sizeof(not_yet), offsetof(struct ledger_head, complete)) ==
-			sizeof(not_yet);
-		close(fd);
+		if (strstr(target, wanted))
+			fd = open(path, O_RDWR | O_CLOEXEC);
 	}
 	closedir(d);
-	ck_assert_msg(found, "the daemon has no file of heap %s's ledger", heap);
+	ck_assert_msg(fd >= 0, "process %d has no file of heap %s's ledger", pid, heap);
+	return fd;
+}
+
+/* As a daemon leaves it that dies just before it says that the heap is complete. */
+static void half_make(const char *heap)
+{
+	int fd = ledger_open(fixture_kept_daemon(&f), heap);
+	const uint64_t not_yet = 0;
+
+	ck_assert_int_eq(pwrite(fd, &not_yet, sizeof(not_yet), offsetof(struct ledger_head, complete)),
+			 sizeof(not_yet));
+	close(fd);
+}
+
+/* As a build of another layout would have made it, or, once more, as this one. */
+static void layout_change(const char *heap)
+{
+	int fd = ledger_open(f.daemon, heap);
+	struct ledger_head head;
+
+	ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
+	head.fingerprint = ~head.fingerprint;
+	ck_assert_int_eq(pwrite(fd, &head, sizeof(head), 0), sizeof(head));
+	close(fd);
 }
 
 /* Nor does one that was being made when the daemon died. */
@@ -629,6 +648,24 @@ START_TEST(half_made_before_kept)
 	restart();
 	word_there("last", 7, false);
 	word_there("new", 8, false);
+	fixture_stop(&f);
+}
+END_TEST
+
+/* Nor does a new one take the place of one that this daemon cannot adopt, and another one can. */
+START_TEST(not_adopted)
+{
+	static const char *const two[] = { "heap.last.Size=64M", NULL };
+
+	fixture_start_kept(&f, two);
+	word_there("last", 7, true);
+	configure_more("new");
+	layout_change("last");
+	kill_daemon(SIGKILL);
+	ck_assert(fixture_logged(&f, "heap 'last' is kept, but its memory was laid out by another build"));
+	layout_change("last");
+	word_there("last", 7, false);
+	word_there("new", 8, true);
 	fixture_stop(&f);
 }
 END_TEST
@@ -710,6 +747,7 @@ static Suite *suite(void)
 	tcase_add_test(tc, another_heap);
 	tcase_add_test(tc, new_before_kept);
 	tcase_add_test(tc, half_made_before_kept);
+	tcase_add_test(tc, not_adopted);
 	tcase_add_test(tc, put_back);
 	suite_add_tcase(s, tc);
 	return s;
