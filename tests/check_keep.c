@@ -4,25 +4,20 @@
  * what is garbage is found afterwards.
  */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <signal.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "daemon/ledger.h"
 #include "kept.h"
 #include "numbers.h"
 #include "suite.h"
@@ -542,163 +537,6 @@ START_TEST(away_and_back)
 }
 END_TEST
 
-static void configure_more(const char *heap)
-{
-	FILE *file = fopen(f.config, "ae");
-
-	ck_assert_ptr_nonnull(file);
-	ck_assert_int_gt(fprintf(file, "\n[Heap %s]\nSize=64M\nHugePages=never\n", heap), 0);
-	ck_assert_int_eq(fclose(file), 0);
-}
-
-static void word_there(const char *name, uint64_t value, bool make)
-{
-	heapd_heap *heap;
-	heapd_type *type;
-	struct node *n;
-
-	ck_assert_msg(heapd_attach(&heap, name, NULL) == 0, "%s", heapd_error());
-	type = heapd_type_define(heap, "node", struct node, next);
-	n = heapd_root(heap, "word", struct node, type);
-	ck_assert_msg(n != NULL, "%s", heapd_error());
-	if (make)
-		n->value = value;
-	ck_assert_uint_eq(n->value, value);
-	ck_assert_int_eq(heapd_detach(heap), 0);
-}
-
-/* A heap that is new in the configuration stands before one that is kept: it does not take its place. */
-START_TEST(new_before_kept)
-{
-	static const char *const two[] = { "heap.last.Size=64M", NULL };
-
-	fixture_start_kept(&f, two);
-	word_there("last", 7, true);
-	configure_more("new");
-	restart();
-	word_there("last", 7, false);
-	word_there("new", 8, true);
-	restart();
-	word_there("last", 7, false);
-	word_there("new", 8, false);
-	fixture_stop(&f);
-}
-END_TEST
-
-/* The file of the heap's ledger, as that process has it. */
-static int ledger_open(pid_t pid, const char *heap)
-{
-	char files[64], wanted[96], path[400], target[PATH_MAX];
-	struct dirent *entry;
-	int fd = -1;
-
-	snprintf(files, sizeof(files), "/proc/%d/fd", pid);
-	snprintf(wanted, sizeof(wanted), "heapd:%s:ledger", heap);
-	DIR *d = opendir(files);
-	ck_assert_ptr_nonnull(d);
-	while (fd < 0 && (entry = readdir(d))) {
-		snprintf(path, sizeof(path), "%s/%s", files, entry->d_name);
-		ssize_t n = readlink(path, target, sizeof(target) - 1);
-		target[n > 0 ? n : 0] = 0;
-		if (strstr(target, wanted))
-			fd = open(path, O_RDWR | O_CLOEXEC);
-	}
-	closedir(d);
-	ck_assert_msg(fd >= 0, "process %d has no file of heap %s's ledger", pid, heap);
-	return fd;
-}
-
-/* As a daemon leaves it that dies just before it says that the heap is complete. */
-static void half_make(const char *heap)
-{
-	int fd = ledger_open(fixture_kept_daemon(&f), heap);
-	const uint64_t not_yet = 0;
-
-	ck_assert_int_eq(pwrite(fd, &not_yet, sizeof(not_yet), offsetof(struct ledger_head, complete)),
-			 sizeof(not_yet));
-	close(fd);
-}
-
-/* As a build of another layout would have made it, or, once more, as this one. */
-static void layout_change(const char *heap)
-{
-	int fd = ledger_open(f.daemon, heap);
-	struct ledger_head head;
-
-	ck_assert_int_eq(pread(fd, &head, sizeof(head), 0), sizeof(head));
-	head.fingerprint = ~head.fingerprint;
-	ck_assert_int_eq(pwrite(fd, &head, sizeof(head), 0), sizeof(head));
-	close(fd);
-}
-
-/* Nor does one that was being made when the daemon died. */
-START_TEST(half_made_before_kept)
-{
-	static const char *const two[] = { "heap.last.Size=64M", NULL };
-
-	fixture_start_kept(&f, two);
-	word_there("last", 7, true);
-	configure_more("new");
-	restart();
-	ck_assert(fixture_logged(&f, "heap 'new': at"));
-	half_make("new");
-	restart();
-	word_there("last", 7, false);
-	word_there("new", 8, true);
-	restart();
-	word_there("last", 7, false);
-	word_there("new", 8, false);
-	fixture_stop(&f);
-}
-END_TEST
-
-/* Nor does a new one take the place of one that this daemon cannot adopt, and another one can. */
-START_TEST(not_adopted)
-{
-	static const char *const two[] = { "heap.last.Size=64M", NULL };
-
-	fixture_start_kept(&f, two);
-	word_there("last", 7, true);
-	configure_more("new");
-	layout_change("last");
-	kill_daemon(SIGKILL);
-	ck_assert(fixture_logged(&f, "heap 'last' is kept, but its memory was laid out by another build"));
-	layout_change("last");
-	word_there("last", 7, false);
-	word_there("new", 8, true);
-	fixture_stop(&f);
-}
-END_TEST
-
-static void configure_less(off_t size)
-{
-	ck_assert_int_eq(truncate(f.config, size), 0);
-}
-
-/* Nor does a new one take the place of one that is kept, but not in the configuration for a while. */
-START_TEST(put_back)
-{
-	static const char *const two[] = { "heap.last.Size=64M", NULL };
-	struct stat before;
-
-	fixture_start_kept(&f, two);
-	word_there("last", 7, true);
-	ck_assert_int_eq(stat(f.config, &before), 0);
-	configure_more("old");
-	restart();
-	word_there("old", 9, true);
-	configure_less(before.st_size);
-	configure_more("new");
-	restart();
-	word_there("new", 8, true);
-	configure_more("old");
-	restart();
-	word_there("old", 9, false);
-	word_there("new", 8, false);
-	fixture_stop(&f);
-}
-END_TEST
-
 /* Without a keeper the heap ends with its daemon; the next one's is another, and says so at once. */
 START_TEST(another_heap)
 {
@@ -745,10 +583,6 @@ static Suite *suite(void)
 	tc = tcase_create("unkept");
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, another_heap);
-	tcase_add_test(tc, new_before_kept);
-	tcase_add_test(tc, half_made_before_kept);
-	tcase_add_test(tc, not_adopted);
-	tcase_add_test(tc, put_back);
 	suite_add_tcase(s, tc);
 	return s;
 }
