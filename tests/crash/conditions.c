@@ -89,6 +89,17 @@ static void quiet(void *arg, int kind, const char *text)
 	(void)arg, (void)kind, (void)text;
 }
 
+void try_attach(struct scene *s, uint32_t flags)
+{
+	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
+
+	o.flags = flags;
+	o.report = quiet;
+	o.attach_timeout_ms = 300;
+	if (heapd_attach(&s->heap, FIXTURE_HEAP, &o) == 0)
+		heapd_detach(s->heap);
+}
+
 static void name_of(const struct scene *s, char *name, size_t size)
 {
 	const char *daemon = getenv("HEAPD_SOCKET");

@@ -8,6 +8,9 @@
 
 #include "operations.h"
 
+/* Attached and detached again, if it can be. */
+void try_attach(struct scene *s, uint32_t flags);
+
 /* A node that leads on, and two others: what most operations work on. */
 void prepare_fields(struct scene *s);
 

@@ -18,23 +18,6 @@
 #include "heapd/message.h"
 #include "heapd/session.h"
 
-static void quiet(void *arg, int kind, const char *text)
-{
-	(void)arg, (void)kind, (void)text;
-}
-
-/* Attached and detached again, if it can be. */
-static void try_attach(struct scene *s, uint32_t flags)
-{
-	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
-
-	o.flags = flags;
-	o.report = quiet;
-	o.attach_timeout_ms = 300;
-	if (heapd_attach(&s->heap, FIXTURE_HEAP, &o) == 0)
-		heapd_detach(s->heap);
-}
-
 /* Attaching ------------------------------------------------------------------------------------------------------------ */
 
 static void attach_oddly(struct scene *s)

@@ -21,18 +21,6 @@ static void quiet(void *arg, int kind, const char *text)
 	(void)arg, (void)kind, (void)text;
 }
 
-/* Attached and detached again, if it can be. */
-static void try_attach(struct scene *s, uint32_t flags)
-{
-	struct heapd_options o = HEAPD_OPTIONS_DEFAULT;
-
-	o.flags = flags;
-	o.report = quiet;
-	o.attach_timeout_ms = 200;
-	if (heapd_attach(&s->heap, FIXTURE_HEAP, &o) == 0)
-		heapd_detach(s->heap);
-}
-
 /* Allocating ---------------------------------------------------------------------------------------------------------- */
 
 static void prepare_big(struct scene *s)
