@@ -47,6 +47,8 @@ static const struct row rows[] = {
 	      "Allocated bytes that the next collection is to end before."),
 	GAUGE(gc_trigger, "heapd_gc_heap_trigger_bytes",
 	      "Allocated bytes at which the next collection begins."),
+	GAUGE(gc_percent, "heapd_gc_percent",
+	      "By which the heap may grow until then: GCPercent=, or what auto chose."),
 	GAUGE(sessions, "heapd_clients", "Processes that are attached."),
 	COUNTER(sessions_ever, "heapd_clients_attached", "Processes that have attached."),
 	COUNTER(deaths, "heapd_client_deaths", "Processes that ended without a detach."),

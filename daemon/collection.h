@@ -34,7 +34,7 @@ enum trigger {
 const char *trigger_word(enum trigger trigger);
 
 struct collection_settings {
-	unsigned percent; /* the next cycle begins when the heap has grown by that; 0: collection is off */
+	unsigned percent; /* the next cycle begins when the heap has grown by that; or CONFIG_PERCENT_AUTO; 0: collection is off */
 	uint64_t memory_limit;  /* or comes near this; 0: the heap's limit */
 	unsigned interval;      /* or after as many seconds; 0: never */
 	unsigned stall_timeout; /* seconds after which a client that holds up a cycle is ... */

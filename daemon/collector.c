@@ -41,6 +41,7 @@ struct collector {
 	uint64_t death_ended, death_took; /* of the last one that a death asked for */
 	uint64_t live, left;              /* bytes that it marked, and that were allocated then */
 	uint64_t rate;                    /* bytes that the heap grew by in a second before it */
+	unsigned percent;                 /* of GCPercent=auto, now */
 	uint64_t seen_slots; /* supplied, and sessions that had ended, as of the last cycle's begin */
 	uint64_t seen_ends;
 	bool for_death;  /* the cycle under way was asked for by a death, too */
@@ -174,19 +175,44 @@ static uint64_t limit_in_force(const struct collector *c, const struct collectio
 	return settings->memory_limit && settings->memory_limit < limit ? settings->memory_limit : limit;
 }
 
-static struct pace plan(const struct collector *c)
+static unsigned percent_in_force(const struct collector *c, const struct collection_settings *settings)
 {
-	struct collection_settings settings = collection_settings(c->heap);
+	return settings->percent == CONFIG_PERCENT_AUTO ? c->percent : settings->percent;
+}
+
+static struct pace plan(const struct collector *c, const struct collection_settings *settings)
+{
 	struct pace_input input = {
 		.live = c->live,
 		.left = c->left,
-		.limit = limit_in_force(c, &settings),
-		.percent = settings.percent,
+		.limit = limit_in_force(c, settings),
+		.percent = percent_in_force(c, settings),
 		.rate = c->rate,
 		.cycle_ns = c->took,
 	};
 
 	return pacer_plan(&input);
+}
+
+/*
+ * After a cycle, before `ended` is that of this one. One that somebody asked for says nothing of how often the heap makes one
+ * necessary.
+ */
+static void adapt_percent(struct collector *c, enum trigger trigger, uint64_t ended)
+{
+	struct collection_settings settings = collection_settings(c->heap);
+	const struct pace_load load = {
+		.percent = c->percent,
+		.live = c->live,
+		.limit = limit_in_force(c, &settings),
+		.cycle_ns = c->took,
+		.period_ns = ended - c->ended,
+	};
+
+	if (settings.percent != CONFIG_PERCENT_AUTO)
+		c->percent = PACER_AUTO_LEAST;
+	else if (trigger == TRIGGER_HEAP || trigger == TRIGGER_LIMIT || trigger == TRIGGER_INTERVAL)
+		c->percent = pacer_auto(&load);
 }
 
 static bool room_is_low(const struct collector *c)
@@ -200,8 +226,10 @@ static bool room_is_low(const struct collector *c)
 static void set_pace(const struct collector *c)
 {
 	struct heapd_stats *stats = &c->heap->t.directory->stats;
-	struct pace pace = plan(c);
+	struct collection_settings settings = collection_settings(c->heap);
+	struct pace pace = plan(c, &settings);
 
+	HEAPD_WRITE_ONCE(stats->gc_percent, percent_in_force(c, &settings));
 	HEAPD_WRITE_ONCE(stats->gc_goal, pace.goal);
 	HEAPD_WRITE_ONCE(stats->gc_trigger, pace.trigger);
 	atomic_store_explicit(&c->heap->collection->trigger_bytes, pace.trigger, memory_order_relaxed);
@@ -291,6 +319,7 @@ static void run(struct collector *c, enum trigger trigger)
 	c->live = result->marked.bytes;
 	c->took = result->total;
 	c->left = cycle_allocated(heap);
+	adapt_percent(c, trigger, clock_ns());
 	c->ended = clock_ns();
 	if (c->for_death) {
 		c->death_ended = c->ended;
@@ -455,6 +484,7 @@ int collector_start(struct heap *heap, unsigned marker_threads)
 	if (!c)
 		return -ENOMEM;
 	c->heap = heap;
+	c->percent = PACER_AUTO_LEAST;
 	c->ended = clock_ns();
 	c->lines = (struct log_limit){ .what = "collections", .burst = LINES };
 	c->void_lines.what = "void collections";

@@ -24,13 +24,14 @@
 #define CONFIG_FILE "/etc/heapd/heapd.conf"
 #endif
 
-#define CONFIG_HEAPS_MAX   256
-#define CONFIG_OPTIONS_MAX 48 /* of both sections together */
-#define CONFIG_PERCENT_MAX 10000
-#define CONFIG_SECONDS_MAX 86400
-#define CONFIG_MARKERS_MAX 64
-#define CONFIG_SHARE_MAX   50         /* percent: more cannot be kept for two */
-#define CONFIG_NOBODY      UINT32_MAX /* an owner or group that is nobody's */
+#define CONFIG_HEAPS_MAX    256
+#define CONFIG_OPTIONS_MAX  48 /* of both sections together */
+#define CONFIG_PERCENT_MAX  10000
+#define CONFIG_SECONDS_MAX  86400
+#define CONFIG_MARKERS_MAX  64
+#define CONFIG_SHARE_MAX    50         /* percent: more cannot be kept for two */
+#define CONFIG_NOBODY       UINT32_MAX /* an owner or group that is nobody's */
+#define CONFIG_PERCENT_AUTO UINT32_MAX /* the collector chooses (pacer.h) */
 
 enum config_section { CONFIG_DAEMON, CONFIG_HEAP };
 enum config_huge { CONFIG_HUGE_AUTO, CONFIG_HUGE_NEVER, CONFIG_HUGE_HUGETLB };
@@ -60,7 +61,7 @@ struct config_heap {
 	uint32_t owner, group; /* or CONFIG_NOBODY: of the daemon's user alone */
 	mode_t mode;
 	struct config_ids allow, readonly;
-	unsigned gc_percent;           /* 0: collection is off */
+	unsigned gc_percent;           /* or CONFIG_PERCENT_AUTO; 0: collection is off */
 	unsigned user_share;           /* percent of the limit that is kept for each user; 0: none is */
 	uint64_t memory_limit;         /* bytes that the collector tries to keep below; 0: the limit */
 	unsigned memory_limit_percent; /* of limit; 0: memory_limit was given in bytes */
@@ -151,7 +152,8 @@ struct config_option {
 	const struct value_word *words;
 };
 
-extern const struct value_word config_stall_words[], config_free_words[], config_debug_words[];
+extern const struct value_word config_percent_words[], config_stall_words[], config_free_words[],
+	config_debug_words[];
 
 /* The table's rows from 0 on, then NULL: for documentation and tests. */
 const struct config_option *config_option_at(size_t i);

@@ -49,6 +49,12 @@ const struct value_word config_debug_words[] = {
 	{ NULL, 0 },
 };
 
+const struct value_word config_percent_words[] = {
+	{ "auto", (int)CONFIG_PERCENT_AUTO },
+	{ "off", 0 },
+	{ NULL, 0 },
+};
+
 static const struct value_word yes_words[] = {
 	{ "no", 0 },
 	{ "yes", 1 },
@@ -207,18 +213,20 @@ static void print_percent_or_off(const struct config_option *o, const void *obje
 		fputs("off", f);
 }
 
-static int parse_count_or_off(const struct config_option *o, const char *text, void *object,
-			      struct value_error *err)
+static int parse_count_or_word(const struct config_option *o, const char *text, void *object,
+			       struct value_error *err)
 {
-	return value_count_or_off(text, o->min, o->max, field_of(o, object), err);
+	return value_count_or_word(text, o->min, o->max, o->words, field_of(o, object), err);
 }
 
-static void print_count_or_off(const struct config_option *o, const void *object, FILE *f)
+static void print_count_or_word(const struct config_option *o, const void *object, FILE *f)
 {
-	if (*(const unsigned *)field_in(o, object))
-		print_count(o, object, f);
+	const char *word = value_word_text(o->words, *(const int *)field_in(o, object));
+
+	if (word)
+		fputs(word, f);
 	else
-		fputs("off", f);
+		print_count(o, object, f);
 }
 
 static int parse_seconds(const struct config_option *o, const char *text, void *object,
@@ -381,8 +389,9 @@ static const struct config_option options[] = {
 	  .print = print_base, .min = HEAPD_BASE_MIN, .max = HEAPD_BASE_MAX },
 	{ HEAP(huge), .key = "HugePages", .standard = "auto", .example = "never", .parse = parse_word,
 	  .print = print_word, .words = huge_words },
-	{ HEAP(gc_percent), .key = "GCPercent", .standard = "100", .example = "50",
-	  .parse = parse_count_or_off, .print = print_count_or_off, .min = 1, .max = CONFIG_PERCENT_MAX },
+	{ HEAP(gc_percent), .key = "GCPercent", .standard = "auto", .example = "50",
+	  .parse = parse_count_or_word, .print = print_count_or_word, .words = config_percent_words, .min = 1,
+	  .max = CONFIG_PERCENT_MAX },
 	{ HEAP(memory_limit), .key = "MemoryLimit", .standard = "auto", .example = "75%",
 	  .parse = parse_memory_limit, .print = print_memory_limit, .min = HEAPD_CHUNK_SIZE,
 	  .max = HEAPD_SIZE_MAX },

@@ -7,8 +7,16 @@
  * collected without end, it is refused memory. The trigger lies before the goal by what is allocated while a cycle
  * runs, twice over, at most half of the way: a cycle that comes too late makes nobody wait, since
  * supply alone slows allocation, and only at the limit.
+ *
+ * With GCPercent=auto memory is spent where it saves work. While a cycle is under way clients pay for every store, and the marker
+ * takes a processor; what a cycle takes goes by what is alive, and how often there is one by how much may be allocated in between. So
+ * the share of time that is spent in cycles goes by one through the percentage, and the percentage that has the share wanted is found
+ * at once; it is gone half of the way to, since both times vary. More than PACER_AUTO_LEAST is taken only up to half of the limit: a
+ * heap that is near its limit is paced as ever.
  */
 #include "pacer.h"
+
+#define AUTO_SHARE 4u /* of the time, one part in so many is to be spent in cycles at most */
 
 static uint64_t most(uint64_t a, uint64_t b)
 {
@@ -32,6 +40,23 @@ struct pace pacer_plan(const struct pace_input *input)
 	runway = ahead < (double)goal ? (uint64_t)ahead : goal;
 	runway = least(runway, (goal - least(input->left, goal)) / 2);
 	return (struct pace){ .goal = goal, .trigger = goal - runway };
+}
+
+/* The percentage by which a heap comes to half of its limit. */
+static uint64_t percent_to_half(const struct pace_load *load)
+{
+	uint64_t half = load->limit / 2, live = most(load->live, 1);
+
+	return half > live ? (uint64_t)((double)(half - live) * 100.0 / (double)live) : 0;
+}
+
+unsigned pacer_auto(const struct pace_load *load)
+{
+	double share = (double)load->cycle_ns / (double)most(load->period_ns, 1);
+	uint64_t wanted = (uint64_t)((double)load->percent * share * AUTO_SHARE);
+	uint64_t next = least((load->percent + wanted) / 2, PACER_AUTO_MOST);
+
+	return (unsigned)most(least(next, percent_to_half(load)), PACER_AUTO_LEAST);
 }
 
 uint64_t pacer_death_rest_ns(uint64_t cycle_ns)

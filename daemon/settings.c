@@ -113,7 +113,13 @@ static int set_soft_limit(struct heap *heap, const char *value, struct refusal *
 
 static void get_percent(const struct heap *heap, char value[VALUE_MAX])
 {
-	number_or_off(collection_settings(heap).percent, value);
+	unsigned percent = collection_settings(heap).percent;
+	const char *word = value_word_text(config_percent_words, (int)percent);
+
+	if (word)
+		snprintf(value, VALUE_MAX, "%s", word);
+	else
+		snprintf(value, VALUE_MAX, "%u", percent);
 }
 
 static int set_percent(struct heap *heap, const char *value, struct refusal *why)
@@ -121,7 +127,7 @@ static int set_percent(struct heap *heap, const char *value, struct refusal *why
 	struct value_error error;
 	unsigned percent;
 
-	if (value_count_or_off(value, 1, CONFIG_PERCENT_MAX, &percent, &error) < 0)
+	if (value_count_or_word(value, 1, CONFIG_PERCENT_MAX, config_percent_words, &percent, &error) < 0)
 		return refuse(why, -EINVAL, "gc.percent: %.200s", error.text);
 	if (collection_set_percent(heap, percent) < 0)
 		return refuse(

@@ -108,17 +108,6 @@ int value_count(const char *text, uint64_t min, uint64_t max, unsigned *out, str
 	return 0;
 }
 
-int value_count_or_off(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err)
-{
-	if (strcmp(text, "off") == 0) {
-		*out = 0;
-		return 0;
-	}
-	if (value_count(text, min, max, out, err) == 0)
-		return 0;
-	return value_fail(err, "neither off nor a number from %" PRIu64 " to %" PRIu64, min, max);
-}
-
 static const struct value_word units[] = { { "h", 3600 }, { "min", 60 }, { "s", 1 }, { NULL, 0 } };
 
 /* 0 if there is no such unit. */
@@ -278,6 +267,22 @@ struct value_text value_words_text(const struct value_word *words, unsigned bits
 					      words->word);
 	}
 	return out;
+}
+
+int value_count_or_word(const char *text, uint64_t min, uint64_t max, const struct value_word *words,
+			unsigned *out, struct value_error *err)
+{
+	const struct value_word *found = find_word(words, text, strlen(text));
+	char list[64];
+
+	if (found) {
+		*out = (unsigned)found->value;
+		return 0;
+	}
+	if (value_count(text, min, max, out, err) == 0)
+		return 0;
+	list_words(words, list, sizeof(list));
+	return value_fail(err, "neither a number from %" PRIu64 " to %" PRIu64 " nor %s", min, max, list);
 }
 
 const char *value_word_text(const struct value_word *words, int value)

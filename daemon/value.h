@@ -28,8 +28,9 @@ int value_fail(struct value_error *err, const char *format, ...) __attribute__((
 /* Bytes, or a number with K, M, G or T, powers of 1024. */
 int value_size(const char *text, uint64_t min, uint64_t max, uint64_t *out, struct value_error *err);
 int value_count(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err);
-/* The same, or "off", which is 0. */
-int value_count_or_off(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err);
+/* The same, or one of these words, which is its value. */
+int value_count_or_word(const char *text, uint64_t min, uint64_t max, const struct value_word *words,
+			unsigned *out, struct value_error *err);
 /* Seconds, or a number with s, min or h. */
 int value_seconds(const char *text, uint64_t min, uint64_t max, unsigned *out, struct value_error *err);
 int value_seconds_or_off(const char *text, uint64_t min, uint64_t max, unsigned *out,

@@ -360,6 +360,49 @@ START_TEST(a_heap_that_grows_asks_once)
 }
 END_TEST
 
+static void setup_auto(void)
+{
+	static const char *const more[] = { "heap.test.GCPercent=auto", "heap.test.GCInterval=1s", NULL };
+
+	collected_start(more);
+}
+
+static uint64_t growth(void)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->stats.gc_percent);
+}
+
+/* Much, in little time: beside a list, which is slow to mark. */
+static void blocks_drop(unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		ck_assert_ptr_nonnull(heapd_alloc_leaf(heap, 4096));
+}
+
+/* Where cycles follow each other closely the heap may grow by more; and by less again when little is allocated. */
+START_TEST(auto_follows_the_load)
+{
+	struct node *list = NULL;
+	void *pin;
+
+	for (unsigned i = 0; i < 8 * MIB / sizeof(*list); i++)
+		list = node_new(i, list);
+	pin = heapd_pin(heap, list);
+	collect(); /* so that it is known what lives */
+	ck_assert_uint_eq(growth(), 100);
+	for (unsigned i = 0; i < 3000 && growth() < 150; i++)
+		blocks_drop(1000);
+	ck_assert_uint_ge(growth(), 150);
+	ck_assert_uint_le(growth(), 400);
+	for (unsigned i = 0; i < 3000 && growth() > 100; i++) {
+		list_drop(100);
+		usleep(10000);
+	}
+	ck_assert_uint_eq(growth(), 100);
+	ck_call(heapd_unpin(pin));
+}
+END_TEST
+
 static void setup_paced(void)
 {
 	static const char *const more[] = { "heap.test.MemoryLimit=48M", "heap.test.GCPercent=10000", NULL };
@@ -480,7 +523,7 @@ int main(void)
 {
 	Suite *suite = suite_create("collect");
 	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed"),
-	      *paced = tcase_create("paced");
+	      *paced = tcase_create("paced"), *automatic = tcase_create("automatic");
 
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
@@ -504,6 +547,10 @@ int main(void)
 	tcase_add_checked_fixture(paced, setup_paced, attached_stop);
 	tcase_add_test(paced, memory_limit_and_interval);
 	suite_add_tcase(suite, paced);
+	tcase_set_timeout(automatic, 60);
+	tcase_add_checked_fixture(automatic, setup_auto, attached_stop);
+	tcase_add_test(automatic, auto_follows_the_load);
+	suite_add_tcase(suite, automatic);
 	tcase_set_timeout(stressed, 60);
 	tcase_add_checked_fixture(stressed, setup_stressed, attached_stop);
 	tcase_add_loop_test(stressed, each_root_holds, 0, WAYS);

@@ -43,7 +43,7 @@ START_TEST(defaults)
 	ck_assert_uint_eq(h->limit, share_of_memory(50, h->size));
 	ck_assert_uint_eq(h->base, 0);
 	ck_assert_int_eq(h->huge, CONFIG_HUGE_AUTO);
-	ck_assert_uint_eq(h->gc_percent, 100);
+	ck_assert_uint_eq(h->gc_percent, CONFIG_PERCENT_AUTO);
 	ck_assert_uint_eq(h->memory_limit, 0);
 	ck_assert_uint_eq(h->gc_interval, 120);
 	ck_assert_uint_eq(h->stall_timeout, 10);
@@ -123,7 +123,7 @@ START_TEST(every_option_of_the_collector_is_understood)
 		"[Heap a]\nSize=1G\nLimit=512M\nGCPercent=250\nMemoryLimit=384M\nGCInterval=90\nStallTimeout=2min\n"
 		"StallAction=evict\nMarkerThreads=64\nFree=checked\nDebug=stress, poison\n[Heap b]\nSize=1G\n"
 		"Limit=512M\nGCPercent=off\nMemoryLimit=75%\nGCInterval=off\nStallTimeout=1h\nDebug=stress\n"
-		"Debug=\nDebug=poison\n[Heap c]\nSize=1G\nLimit=15M\nMemoryLimit=50%\nGCInterval=1s\n"
+		"Debug=\nDebug=poison\n[Heap c]\nSize=1G\nLimit=15M\nGCPercent=auto\nMemoryLimit=50%\nGCInterval=1s\n"
 		"Debug=stress\nDebug=poison\n");
 	h = heap("a");
 	ck_assert_uint_eq(h->gc_percent, 250);
@@ -140,6 +140,7 @@ START_TEST(every_option_of_the_collector_is_understood)
 	ck_assert_uint_eq(h->gc_interval, 0);
 	ck_assert_uint_eq(h->stall_timeout, 3600);
 	ck_assert_uint_eq(h->debug, HEAPD_DEBUG_POISON);
+	ck_assert_uint_eq(heap("c")->gc_percent, CONFIG_PERCENT_AUTO);
 	ck_assert_uint_eq(heap("c")->memory_limit, 6u << 20); /* down to a multiple of 2 MiB */
 	ck_assert_uint_eq(heap("c")->gc_interval, 1);
 	ck_assert_uint_eq(heap("c")->debug, HEAPD_DEBUG_STRESS | HEAPD_DEBUG_POISON);
@@ -189,11 +190,11 @@ static const struct {
 	  "heapd.conf:2: err: HugePages=always: not known here",
 	  { "auto, never or hugetlb" } },
 	{ "[Heap a]\nGCPercent=0",
-	  "heapd.conf:2: err: GCPercent=0: neither off nor a number from 1 to 10000 (e.g. GCPercent=50)\n",
+	  "heapd.conf:2: err: GCPercent=0: neither a number from 1 to 10000 nor auto or off (e.g. GCPercent=50)\n",
 	  { NULL } },
-	{ "[Heap a]\nGCPercent=10001", "heapd.conf:2: err: GCPercent=10001: neither off", { NULL } },
-	{ "[Heap a]\nGCPercent=100%", "heapd.conf:2: err: GCPercent=100%: neither off", { NULL } },
-	{ "[Heap a]\nGCPercent=Off", "heapd.conf:2: err: GCPercent=Off: neither off", { NULL } },
+	{ "[Heap a]\nGCPercent=10001", "heapd.conf:2: err: GCPercent=10001: neither a number", { NULL } },
+	{ "[Heap a]\nGCPercent=100%", "heapd.conf:2: err: GCPercent=100%: neither a number", { NULL } },
+	{ "[Heap a]\nGCPercent=Off", "heapd.conf:2: err: GCPercent=Off: neither a number", { NULL } },
 	{ "[Heap a]\nGCPercent=1\n[Heap b]\nGCPercent=10000\n[Heap c]\nGCPercent=off", NULL, { NULL } },
 	{ "[Heap a]\nUserShare=51%", "heapd.conf:2: err: UserShare=51%: more than 50%", { "off" } },
 	{ "[Heap a]\nUserShare=0%", "heapd.conf:2: err: UserShare=0%: not a percentage", { NULL } },

@@ -197,7 +197,7 @@ START_TEST(dump_reads_back_to_the_same)
 		"MarkerThreads=8\nFree=prompt\nDebug=stress poison\nHardened=yes\nOwner=7\nGroup=\nMode=0640\n"
 		"AllowUsers=1 7\nAllowGroups=\nReadOnlyUsers=*\nReadOnlyGroups=\n"));
 	ck_assert_ptr_nonnull(strstr(first,
-				     "\nGCPercent=100\nMemoryLimit=auto\nGCInterval=off\nStallTimeout=1min\n"
+				     "\nGCPercent=auto\nMemoryLimit=auto\nGCInterval=off\nStallTimeout=1min\n"
 				     "StallAction=wait\nMarkerThreads=1\nFree=checked\nDebug=\n"));
 	ck_assert_ptr_nonnull(strstr(first, "\nUserShare=50%\n"));
 	config_free(&cfg);

@@ -65,6 +65,70 @@ START_TEST(a_fast_heap_begins_earlier)
 }
 END_TEST
 
+/* Half of the time in cycles: twice as much may be allocated in between, and half of the way there is gone at once. */
+START_TEST(auto_takes_memory_where_it_saves_work)
+{
+	struct pace_load load = {
+		.percent = 100, .live = 100 * MIB, .limit = 10000 * MIB, .cycle_ns = 500, .period_ns = 1000
+	};
+
+	ck_assert_uint_eq(pacer_auto(&load), 150);
+	load.cycle_ns = 250; /* as wanted */
+	load.percent = 240;
+	ck_assert_uint_eq(pacer_auto(&load), 240);
+	load.cycle_ns = 125;
+	ck_assert_uint_eq(pacer_auto(&load), 180);
+	load.cycle_ns = 1000;
+	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_MOST);
+}
+END_TEST
+
+/* Cycles of 100 ms, and a heap of 100 MiB that grows by 250 MiB a second: a quarter of the time is met at 160 percent. */
+START_TEST(auto_comes_to_rest)
+{
+	struct pace_load load = { .percent = 100, .live = 100 * MIB, .limit = 10000 * MIB, .cycle_ns = 100 };
+
+	for (unsigned i = 0; i < 20; i++) {
+		load.period_ns = load.percent * 10 / 4;
+		load.percent = pacer_auto(&load);
+	}
+	ck_assert_uint_ge(load.percent, 155);
+	ck_assert_uint_le(load.percent, 160);
+}
+END_TEST
+
+START_TEST(auto_stays_at_the_least_where_cycles_are_few)
+{
+	struct pace_load load = {
+		.percent = 100, .live = 100 * MIB, .limit = 10000 * MIB, .cycle_ns = 1, .period_ns = 1000
+	};
+
+	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_LEAST);
+	load.percent = PACER_AUTO_MOST;
+	for (unsigned i = 0; i < 3; i++)
+		load.percent = pacer_auto(&load);
+	ck_assert_uint_eq(load.percent, PACER_AUTO_LEAST);
+	load.period_ns = 0; /* of a clock that stood */
+	load.cycle_ns = 0;
+	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_LEAST);
+}
+END_TEST
+
+/* Nothing but cycles: 200 MiB come to half of 1000 by 150 percent; 600 are beyond it. */
+START_TEST(auto_takes_half_of_the_limit_at_most)
+{
+	struct pace_load load = {
+		.percent = 400, .live = 200 * MIB, .limit = 1000 * MIB, .cycle_ns = 1000, .period_ns = 1000
+	};
+
+	ck_assert_uint_eq(pacer_auto(&load), 150);
+	load.live = 600 * MIB;
+	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_LEAST);
+	load.live = 0;
+	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_MOST);
+}
+END_TEST
+
 START_TEST(deaths_get_a_fifth)
 {
 	ck_assert_uint_eq(pacer_death_rest_ns(1000), 4000);
@@ -103,6 +167,10 @@ int main(void)
 	tcase_add_test(tests, the_limit_cuts_the_goal);
 	tcase_add_test(tests, never_below_what_is_left);
 	tcase_add_test(tests, a_fast_heap_begins_earlier);
+	tcase_add_test(tests, auto_takes_memory_where_it_saves_work);
+	tcase_add_test(tests, auto_comes_to_rest);
+	tcase_add_test(tests, auto_stays_at_the_least_where_cycles_are_few);
+	tcase_add_test(tests, auto_takes_half_of_the_limit_at_most);
 	tcase_add_test(tests, deaths_get_a_fifth);
 	tcase_add_test(tests, large_objects_are_paced);
 	suite_add_tcase(suite, tests);

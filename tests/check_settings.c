@@ -97,6 +97,8 @@ START_TEST(settings_change)
 	change("gc.percent", "50", "50");
 	ck_assert_uint_eq(collecting(), 1);
 	ck_assert(fixture_logged(&fixture, "gc.percent set to 50"));
+	change("gc.percent", "auto", "auto");
+	ck_assert_uint_eq(collecting(), 1);
 	change("gc.percent", "off", "off");
 	ck_assert_uint_eq(collecting(), 0);
 	change("gc.interval", "1h", "3600");
@@ -119,7 +121,7 @@ static const struct {
 	int error;
 	const char *said;
 } mistakes[] = {
-	{ "gc.percent", "0", EINVAL, "neither off nor a number from 1 to 10000" },
+	{ "gc.percent", "0", EINVAL, "neither a number from 1 to 10000 nor auto or off" },
 	{ "gc.percent", "10001", EINVAL, "gc.percent" },
 	{ "gc.percent", "", EINVAL, "gc.percent" },
 	{ "gc.interval", "500ms", EINVAL, "not a time" },

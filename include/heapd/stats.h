@@ -65,8 +65,9 @@ struct heapd_stats {
 		repaired; /* that could not be read any more by anybody; by the daemon, which mapped it anew */
 	/* Found by clients, who count them (misfree.h): refused frees of what was free already and of what is no object, and the former. */
 	uint64_t client_double_frees, client_bad_frees, client_overwrites;
-	uint64_t walked; /* objects that whoever goes through the heap with its lock held has come past */
-	uint64_t unused[32];
+	uint64_t walked;     /* objects that whoever goes through the heap with its lock held has come past */
+	uint64_t gc_percent; /* GCPercent=, or what auto has made of it; 0: collection is off */
+	uint64_t unused[31];
 };
 _Static_assert(sizeof(struct heapd_stats) == 1024, "statistics keep their size");
 
