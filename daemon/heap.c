@@ -284,6 +284,13 @@ static void adopt_head(struct heap *heap)
 	heap_set_share(heap, heap->config);
 }
 
+static int charged(struct heap *heap, uint64_t bytes, int r)
+{
+	if (r == 0)
+		__atomic_fetch_add(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
+	return r;
+}
+
 /* Control's rows, which every processor that runs a client touches, and an estimate of the rest. */
 static int charge_tables(struct heap *heap)
 {
@@ -295,7 +302,7 @@ static int charge_tables(struct heap *heap)
 	if (heap->adopted)
 		heap_force(heap, bytes);
 	else
-		r = heap_charge(heap, bytes);
+		r = charged(heap, bytes, account_take(&heap->part, bytes));
 	if (r < 0)
 		log_err(heap->log, "heap '%s': no memory left for its tables of %s", heap->name,
 			value_size_text(bytes).text);
@@ -475,18 +482,6 @@ void heap_give_way(struct heap *heap)
 
 	for (int i = 0; i < GIVE_WAY_MOMENTS && HEAPD_READ_ONCE(heap->waiting); i++)
 		nanosleep(&moment, NULL);
-}
-
-static int charged(struct heap *heap, uint64_t bytes, int r)
-{
-	if (r == 0)
-		__atomic_fetch_add(&heap->t.directory->stats.overhead, bytes, __ATOMIC_RELAXED);
-	return r;
-}
-
-int heap_charge(struct heap *heap, uint64_t bytes)
-{
-	return charged(heap, bytes, account_take(&heap->part, bytes));
 }
 
 int heap_charge_minor(struct heap *heap, uint64_t bytes)

@@ -124,9 +124,7 @@ void heap_lock(struct heap *heap);
 void heap_unlock(struct heap *heap);
 void heap_give_way(struct heap *heap);
 
-/* Memory beside the objects, such as a session's: in the account and in the statistics. Any thread. */
-int heap_charge(struct heap *heap, uint64_t bytes);
-/* The same for what is small: account.h. */
+/* Memory beside the objects, such as a session's, which is small (account.h): in the account and in the statistics. Any thread. */
 int heap_charge_minor(struct heap *heap, uint64_t bytes);
 /* What is there already, whatever may be. */
 void heap_force(struct heap *heap, uint64_t bytes);
