@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * burdens.c - owns the chores that need heaps of other settings than the scene's: one that users have shares of, a hardened one, one
- * that gives out what was freed only after a look, and one whose clients write nonsense into what they can write.
+ * that gives out what was freed only after a look.
  *
  * What is counted is not there: in these heaps only a daemon's places count.
  */
@@ -22,6 +22,7 @@
 #define MODEST  41001
 #define THREADS 120u
 #define HELD_MS 700u
+#define MANY    1500u /* objects, or fields of one: more than somebody who looks counts as one piece */
 
 const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.shared.Limit=16M",
@@ -42,13 +43,17 @@ const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.checked.AllowGroups=41000",
 					 "heap.spoilt.Size=64M",
 					 "heap.spoilt.GCPercent=100",
+					 "heap.tight.Size=64M",
+					 "heap.tight.Limit=16M",
+					 "heap.tight.UserShare=off",
+					 "heap.tight.GCPercent=100",
 					 "heap.test.MarkerThreads=2",
 					 NULL };
 
 /* Shares ------------------------------------------------------------------------------------------------------------- */
 
 /* Holds what it can get, in objects of several sizes, and asks for more. */
-static void take_all(struct scene *s, uint64_t most)
+void burdens_take_all(struct scene *s, uint64_t most)
 {
 	static const uint64_t sizes[] = { 64, 3000, 100000, 64, 1000 };
 	void ***chain = (void ***)heapd_pin(s->heap, (void **)NULL);
@@ -77,7 +82,7 @@ static pid_t user_begin(struct scene *s, uid_t uid, uint64_t most)
 	s->patience_ms = 100;
 	alarm(4);
 	if (chore_attach(s, "shared", 0, uid))
-		take_all(s, most);
+		burdens_take_all(s, most);
 	usleep(HELD_MS * 1000);
 	_exit(0);
 }
@@ -107,7 +112,7 @@ void burden_shares(struct scene *s)
 
 /* What others than the scene's heap do with what is freed ------------------------------------------------------------ */
 
-/* In a hardened heap: all kinds of objects, some freed, and one whose end is overwritten. */
+/* In a hardened heap: all kinds of objects, some freed, some whose end is overwritten, and one that is written to when it is free. */
 void burden_hardened(struct scene *s)
 {
 	void *kept[32];
@@ -123,6 +128,8 @@ void burden_hardened(struct scene *s)
 		for (unsigned i = 0; i < 32; i++)
 			if (i % 7 != 6)
 				sink += (uint64_t)heapd_free(kept[i]);
+		if (kept[3])
+			((volatile char *)kept[3])[8] = 1;
 		for (unsigned i = 0; i < 200; i++)
 			use(heapd_alloc(s->heap, 64));
 		sink += (uint64_t)heapd_collect(s->heap);
@@ -132,6 +139,7 @@ void burden_hardened(struct scene *s)
 /* Freed while something leads to it still: it is kept, and told. */
 void burden_checked(struct scene *s)
 {
+	struct heapd_verify_result result = HEAPD_SIZED(result);
 	struct node *kept[16];
 
 	if (!chore_attach(s, "checked", 0, 0))
@@ -145,6 +153,7 @@ void burden_checked(struct scene *s)
 		sink += (uint64_t)heapd_free(heapd_alloc(s->heap, 100));
 		sink += (uint64_t)heapd_free(kept[i / 2]);
 	}
+	sink += (uint64_t)heapd_verify(s->heap, &result);
 	sink += (uint64_t)heapd_collect(s->heap);
 }
 
@@ -178,6 +187,21 @@ void burden_by_swap(struct scene *s)
 		sink += (uint64_t)heapd_collect(s->heap);
 }
 
+static struct node *chain_of(heapd_type *type, unsigned n)
+{
+	struct node *onto = NULL;
+
+	while (n--) {
+		struct node *new = heapd_new(type, struct node);
+
+		if (!new)
+			return onto;
+		heapd_init(&new->next, onto);
+		onto = new;
+	}
+	return onto;
+}
+
 /* Pointers where the type has none, and pointers that were stored plainly, with somebody who looks for them. */
 void burden_audited(struct scene *s)
 {
@@ -187,7 +211,10 @@ void burden_audited(struct scene *s)
 	if (!chore_attach(s, "checked", 0, 0))
 		return;
 	odd = heapd_type_define(s->heap, "odd", struct node, next);
-	for (unsigned i = 0; odd && i < 8; i++) {
+	if (!odd || !heapd_pin(s->heap, (struct node *)chain_of(odd, MANY)) ||
+	    !heapd_pin(s->heap, heapd_new_array(odd, struct node, MANY)))
+		return;
+	for (unsigned i = 0; i < 8; i++) {
 		struct node *n = heapd_new(odd, struct node);
 
 		if (!n || !heapd_pin(s->heap, n))
@@ -291,70 +318,4 @@ void burden_hoard(struct scene *s)
 	pthread_barrier_wait(&h.over);
 	for (unsigned i = 0; i < THREADS; i++)
 		pthread_join(threads[i], NULL);
-}
-
-/* Nonsense --------------------------------------------------------------------------------------------------------------- */
-
-static uint64_t nonsense(uint64_t *state)
-{
-	static const uint64_t evil[] = { 0, 1, UINT64_MAX, INT64_MAX, 0x1100000000a8u, 1ull << 47, 63, 4096 };
-
-	*state = *state * UINT64_C(6364136223846793005) + 1442695040888963407u;
-	return *state >> 60 ? evil[*state >> 40 & 7] : *state;
-}
-
-/* What this thread's record says of its spares, of what it is installing, and of what it hands back. */
-static void spoil_thread(uint64_t *state)
-{
-	struct heapd_thread *t = (struct heapd_thread *)(void *)heapd_gate_;
-
-	for (unsigned i = 0; i < HEAPD_SPARE_COUNT; i++) {
-		if (t->spares[i].entry)
-			t->installing = t->spares[i].entry;
-		if (nonsense(state) % 2)
-			t->spares[i].entry = nonsense(state);
-	}
-	for (unsigned i = 0; i < HEAPD_HANDBACK_COUNT; i++) {
-		t->handback[i].class = nonsense(state) % 70;
-		t->handback[i].entry = nonsense(state);
-	}
-	HEAPD_STORE_RELEASE(&t->handback_tail, t->handback_head + (nonsense(state) % 2 ? 3 : 100));
-}
-
-/* Heads of rings, and some of all that clients can write beside the objects. */
-static void spoil_control(struct scene *s, uint64_t *state)
-{
-	struct heapd_info info = HEAPD_SIZED(info);
-	struct heapd_tables t;
-	struct heapd_geometry g;
-	uint64_t *control;
-	char *base;
-
-	if (heapd_get_info(s->heap, &info) < 0 || !heapd_geometry_compute(&g, info.heap_size, info.cpus))
-		return;
-	base = (char *)(uintptr_t)info.base;
-	heapd_tables_init(&t, &g, info.base, base + g.directory_at, base + g.control_at);
-	for (unsigned i = 0; i < 8; i++)
-		HEAPD_WRITE_ONCE(t.heads[nonsense(state) % 70].head, nonsense(state));
-	control = (uint64_t *)(void *)(base + g.control_at);
-	for (unsigned i = 0; i < 200; i++)
-		control[nonsense(state) % (g.control_size / 8 / (i % 2 ? 1 : 64))] = nonsense(state);
-}
-
-void burden_spoil(struct scene *s)
-{
-	uint64_t state = (uint64_t)getpid();
-
-	s->patience_ms = 100;
-	if (!chore_attach(s, "spoilt", 0, 0))
-		return;
-	for (unsigned i = 0; i < 400; i++)
-		use(heapd_alloc(s->heap, 16u << i % 10));
-	sink += (uint64_t)heapd_collect_start(s->heap);
-	if (getpid() % 2)
-		spoil_control(s, &state);
-	spoil_thread(&state);
-	scene_pass(UINT64_C(60000000));
-	/* It dies as it is. */
-	_exit(0);
 }

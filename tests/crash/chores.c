@@ -30,6 +30,8 @@
 #define PINS    6000u
 #define THREADS 72u
 #define USER    41000
+#define DEAD    3000u    /* of slabs of their own */
+#define OBJECT  "OBJECT" /* in an argument's place: the address of one */
 
 static void quiet(void *arg, int kind, const char *text)
 {
@@ -92,15 +94,22 @@ static void tool(struct scene *s)
 		{ "snapshot", "-o", "/dev/null" },
 		{ "map", "-o", "/dev/null" },
 		{ "why", "0x110000000000" },
-		{ "who", "0x110000000000" },
+		{ "who", OBJECT },
+		{ "dot", OBJECT, "2" },
 		{ "events" },
 	};
-	static const char *const heaps[] = { FIXTURE_HEAP, FIXTURE_HEAP, FIXTURE_HEAP,
-					     CHORES_HEAP,  "checked",    "hard" };
-	unsigned draw = (unsigned)getpid();
+	static const char *const heaps[] = {
+		FIXTURE_HEAP, "shared", CHORES_HEAP, "checked", "hard", "spoilt"
+	};
+	const unsigned n = sizeof(verbs) / sizeof(verbs[0]), turn = s->board->tools++;
+	const char *arguments[6] = { NULL };
+	char object[32];
 
-	chore_tool(heaps[draw % 6], verbs[draw / 6 % (sizeof(verbs) / sizeof(verbs[0]))]);
-	(void)s;
+	snprintf(object, sizeof(object), "%p", (const void *)heapd_load(&s->stage->node[3]));
+	for (unsigned i = 0; i < 5 && verbs[turn % n][i]; i++)
+		arguments[i] = strcmp(verbs[turn % n][i], OBJECT) == 0 ? object : verbs[turn % n][i];
+	/* Each verb, and each with another heap the next time. */
+	chore_tool(heaps[(turn + turn / n) % 6], arguments);
 }
 
 static void settings(struct scene *s)
@@ -108,7 +117,7 @@ static void settings(struct scene *s)
 	static const char *const each[][3] = {
 		{ "memory.limit", "200M", "256M" },  { "memory.soft_limit", "100M", "off" },
 		{ "gc.percent", "50", "100" },       { "gc.percent", "off", "100" },
-		{ "gc.interval", "1h", "2min" },     { "sample.bytes", "1M", "512K" },
+		{ "gc.interval", "off", "2min" },    { "sample.bytes", "off", "512K" },
 		{ "gc.stall_timeout", "5s", "10s" }, { "gc.threads", NULL, NULL },
 		{ "memory.committed", NULL, NULL },  { "sessions.count", NULL, NULL },
 		{ "free.mode", NULL, NULL },         { "no.such", NULL, NULL },
@@ -117,16 +126,25 @@ static void settings(struct scene *s)
 
 	for (size_t i = 0; i < sizeof(each) / sizeof(each[0]); i++) {
 		sink += (uint64_t)heapd_get(s->heap, each[i][0], value, sizeof(value));
-		for (unsigned way = 1; way < 3; way++)
-			if (each[i][way])
-				sink += (uint64_t)heapd_set(s->heap, each[i][0], each[i][way]);
+		for (unsigned way = 1; way < 3 && each[i][way]; way++) {
+			sink += (uint64_t)heapd_set(s->heap, each[i][0], each[i][way]);
+			sink += (uint64_t)heapd_get(s->heap, each[i][0], value, sizeof(value));
+		}
 	}
 }
 
 /* What is new in a heap -------------------------------------------------------------------------------------------- */
 
+struct packed {
+	heapd_ptr(struct node) next;
+	uint32_t count;
+} __attribute__((packed));
+
 static void new_type(struct scene *s)
 {
+	static const struct heapd_type_desc bare = {
+		.size = sizeof(bare), .name = "bare", .object_size = 32, .align = 8
+	};
 	unsigned n = s->board->types++ % TYPES;
 	heapd_type *type;
 	char name[32];
@@ -138,6 +156,19 @@ static void new_type(struct scene *s)
 		     : heapd_type_define_flex(s->heap, name, struct flexible, tail, first);
 	if (!type)
 		return;
+	/* An element is no whole number of words: each of an array's may be a pointer. */
+	if (n % 4 == 1) {
+		heapd_type *packed = heapd_type_define(s->heap, "packed", struct packed, next);
+		struct packed *array = packed ? heapd_new_array(packed, struct packed, 9) : NULL;
+
+		use(array);
+		sink += (uint64_t)heapd_collect(s->heap);
+		use(array);
+	}
+	/* Neither a pointer in it nor said that there is none. */
+	if (n % 4 == 3)
+		use(heapd_pin(s->heap,
+			      heapd_type_alloc_array(heapd_type_define_desc(s->heap, &bare), 32, 9)));
 	/* No field named: all of its words. */
 	if (n % 4 == 0)
 		use(heapd_new_array(heapd_type_define(s->heap, "all", struct node), struct node, 3));
@@ -159,7 +190,7 @@ static void new_root(struct scene *s)
 	heapd_root_set(s->heap, name, NULL);
 }
 
-/* Objects that die are queued, and taken; not always all of them. */
+/* Objects that die are queued, and taken, first not all of them; and their slabs become others'. */
 static void mourn(struct scene *s)
 {
 	heapd_type *watched;
@@ -170,11 +201,20 @@ static void mourn(struct scene *s)
 	if (!watched)
 		return;
 	heapd_type_watch_dead(watched);
-	for (unsigned i = 0; i < 100; i++)
-		use(heapd_new(watched, struct node));
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < DEAD; i++)
+			use(heapd_new(watched, struct node));
+		sink += (uint64_t)heapd_collect(s->heap);
+		for (unsigned i = 0; i < DEAD * (round + 1) / 2 + s->cpu; i++) {
+			struct node *dead = heapd_type_next_dead(watched);
+
+			if (i % 8 < 7)
+				sink += (uint64_t)heapd_free(dead);
+		}
+	}
 	sink += (uint64_t)heapd_collect(s->heap);
-	for (unsigned i = 0; i < 100 + s->cpu; i++)
-		use(heapd_type_next_dead(watched));
+	for (unsigned i = 0; i < DEAD * 4; i++)
+		use(heapd_alloc(s->heap, 100 + i % 900));
 }
 
 /* Much, and short ---------------------------------------------------------------------------------------------------- */
@@ -335,6 +375,8 @@ static void tickets(struct scene *s)
 
 	if (heapd_ticket_issue(s->heap, s->stage->node[3], text, sizeof(text), 0) >= 0)
 		use(heapd_ticket_take(s->heap, text));
+	/* One that nobody takes. */
+	sink += (uint64_t)heapd_ticket_issue(s->heap, s->stage->node[4], text, sizeof(text), 1);
 }
 
 /* Another user's, which takes what it can get of its share, lets go of it, and takes again. */
@@ -399,6 +441,17 @@ const struct chore scene_chores[] = {
 	{ "silent", burden_silent },
 	{ "hoard", burden_hoard },
 	{ "spoil", burden_spoil },
+	{ "lie", burden_lie },
+	{ "lists", raw_lists },
+	{ "again", raw_again },
+	{ "again-dead", raw_again_dead },
+	{ "memory", strait_memory },
+	{ "stores", strait_stores },
+	{ "weak", strait_weak },
+	{ "deaf", strait_deaf },
+	{ "zombie", strait_zombie },
+	{ "small-pages", strait_small_pages },
+	{ "whole", strait_whole },
 	{ "dangling", burden_dangling },
 	{ "scatter", burden_scatter },
 	{ "loose", burden_loose },

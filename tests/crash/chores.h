@@ -5,7 +5,8 @@
 
 #include "scene.h"
 
-#define CHORES_HEAP "other" /* that the daemon has to have beside the scene's */
+#define CHORES_HEAP   "other"        /* that the daemon has to have beside the scene's */
+#define CHORES_SPOILT "heap.spoilt." /* how the settings of that heap begin in which clients keep no rules */
 
 struct chore {
 	const char *name;
@@ -32,7 +33,28 @@ void burden_by_swap(struct scene *s);
 void burden_audited(struct scene *s);
 void burden_silent(struct scene *s);
 void burden_hoard(struct scene *s);
+
+/* Objects of several sizes, as many bytes as are wanted, or as it can get in ten more tries. */
+void burdens_take_all(struct scene *s, uint64_t most);
+
+/* spoils.c */
 void burden_spoil(struct scene *s);
+void burden_lie(struct scene *s);
+
+/* raws.c */
+void raw_lists(struct scene *s);
+void raw_again(struct scene *s);
+void raw_again_dead(struct scene *s);
+
+/* straits.c, and what has to be put right after each of them, wherever it was killed. */
+void strait_memory(struct scene *s);
+void strait_stores(struct scene *s);
+void strait_weak(struct scene *s);
+void strait_deaf(struct scene *s);
+void strait_zombie(struct scene *s);
+void strait_small_pages(struct scene *s);
+void strait_whole(struct scene *s);
+void straits_end(struct scene *s);
 
 /* What chores left that lives on is dropped; also where one was killed in its midst. */
 void chores_clear(struct scene *s);

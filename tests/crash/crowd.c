@@ -84,9 +84,10 @@ int crowd_run(void *arg)
 			run_errand(crowd->scene, &e);
 		}
 		waitpid(pid, NULL, 0);
+		straits_end(crowd->scene);
 		if (crowd->scene->board->scarce % 2)
 			chores_clear(crowd->scene);
-		if (!e.chore && e.operation->seconds)
+		if (e.chore || e.operation->seconds)
 			words->tickets = 1;
 		if (words->left && --words->left == 0)
 			words->done = 1;

@@ -120,6 +120,14 @@ static void pass(const struct lives *l, pid_t tid, const uint64_t *at)
 	l->pass(l->arg, *at);
 }
 
+/* By a signal that stops it: nothing of it goes on until it is told to. */
+static bool is_stopped(int status)
+{
+	int number = WSTOPSIG(status);
+
+	return status >> 16 == PTRACE_EVENT_STOP && (number == SIGSTOP || number == SIGTSTP);
+}
+
 /* A stop of the keeper's, the daemon's or one of its threads': goes on, but at a break. */
 static void stopped(struct lives *l, pid_t tid, int status)
 {
@@ -144,7 +152,10 @@ static void stopped(struct lives *l, pid_t tid, int status)
 	}
 	if (at)
 		pass(l, tid, at);
-	ptrace(PTRACE_CONT, tid, 0L, event || number == SIGTRAP ? 0L : (long)number);
+	if (is_stopped(status))
+		ptrace(PTRACE_LISTEN, tid, 0L, 0L);
+	else
+		ptrace(PTRACE_CONT, tid, 0L, event || number == SIGTRAP ? 0L : (long)number);
 }
 
 static void on_event(struct lives *l, pid_t tid, int status)

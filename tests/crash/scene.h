@@ -44,6 +44,10 @@ struct board {
 	_Atomic uint32_t guards;   /* ever set */
 	_Atomic uint32_t types;    /* ever defined for prepare_fresh() and for a chore */
 	_Atomic uint32_t roots;    /* ever named by a chore */
+	_Atomic uint32_t tools;    /* ever run by a chore */
+	_Atomic uint32_t lies;     /* ever told by a chore */
+	_Atomic int32_t keeper;    /* the process that starts the daemons; 0: none does */
+	_Atomic uint32_t deaf;     /* ... and that a chore has stopped */
 	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;
 	_Atomic uint32_t classes; /* asked for so far */
