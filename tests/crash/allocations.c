@@ -25,16 +25,19 @@ static uint64_t free_here(const struct scene *s, uint32_t class)
 	return e->slabs[0].bits | e->slabs[1].bits;
 }
 
-static uint32_t class_of(uint64_t bytes)
+/* In a hardened heap there is a word more in each slot. */
+static uint32_t class_of(const struct scene *s, uint64_t bytes)
 {
-	return HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + heapd_sizeclass_of(bytes);
+	bool hardened = s->tables.directory->cycle.debug & HEAPD_DEBUG_HARDENED;
+
+	return HEAPD_TYPE_ANY * HEAPD_SIZECLASS_TOTAL + heapd_sizeclass_of(bytes + 8 * hardened);
 }
 
 /* Until nothing of the class is left in this CPU's slabs; the last one stays, and guards the slab. */
 void drain(struct scene *s, uint64_t bytes)
 {
 	s->object = heapd_alloc(s->heap, bytes);
-	while (free_here(s, class_of(bytes)))
+	while (free_here(s, class_of(s, bytes)))
 		s->object = heapd_alloc(s->heap, bytes);
 	if (bytes >= sizeof(struct node))
 		guard_set(s, s->object);

@@ -93,7 +93,8 @@ static void keep(struct scene *s)
 }
 
 const struct operation supplies[] = {
-	OPERATION("sampled", prepare_sampled, sampled, IN_MAIN, ONCE),
+	/* In a hardened heap each word that is free is looked at. */
+	{ .name = "sampled", .prepare = prepare_sampled, .run = sampled, .barriers = ONCE, .long_way = true },
 	OPERATION("sampled-slow", prepare_slow, slow, IN_MAIN, ONCE),
 	OPERATION("spares-full", prepare_full, one_more, IN_MAIN, ONCE),
 	OPERATION("leave-full", prepare_full, leave_full, IN_MAIN, ONCE),
