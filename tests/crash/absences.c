@@ -121,6 +121,17 @@ static void gone_meanwhile(struct scene *s)
 	ended_meanwhile(s);
 }
 
+/* It has been away for so long that the process was told so, and is back: that is told, too. */
+static void back_meanwhile(struct scene *s)
+{
+	name_remove(s);
+	sockets_end();
+	scene_pass(UINT64_C(300000000));
+	name_make(s);
+	while (!s->board->spin)
+		__asm__ volatile("pause");
+}
+
 static void prepare_told(struct scene *s)
 {
 	prepare_impatient(s);
@@ -152,6 +163,12 @@ const struct operation absences[] = {
 	{ .name = "agent-away",
 	  .prepare = prepare_told,
 	  .run = gone_meanwhile,
+	  .where = IN_AGENT,
+	  .barriers = ONCE,
+	  .rounds = 12 },
+	{ .name = "agent-returned",
+	  .prepare = prepare_told,
+	  .run = back_meanwhile,
 	  .where = IN_AGENT,
 	  .barriers = ONCE,
 	  .rounds = 12 },

@@ -12,17 +12,18 @@
  * instructions are new in.
  *
  * With --stop it is not killed but stopped there by SIGSTOP, its other threads too, until the witness has done as much as it does in
- * three collections; one is asked for, and may wait for who is stopped; others may not. Then it goes on to its end, which has to be a
- * good one, and what it stores so late harms nobody. With --stores only instructions count, of the library's and of what its header
- * has put into this program, that store; a run of all of them fails if nobody was stopped at more than a few of those that operations come to.
- * --sites FILE then is told which of the library's instructions store, so that gaps knows what there is beside what --cover has.
+ * three collections; one is asked for, and may wait for who is stopped; others may not. Then it goes on to its end, which has to be a good one, and what it stores so late harms nobody. With --stores only
+ * instructions count, of the library's and of what its header has put into this program, that store; a run of all of them fails if nobody
+ * was stopped at more than a few of those that operations come to. --sites FILE then is told which of the library's instructions store, so
+ * that gaps knows what there is beside what --cover has.
  *
  * With --hardened the heap is (heapd/canary.h): no death in an allocation or a free may leave words of which somebody else says that
  * they were overwritten.
  *
  * With --wander N so many processes wander instead (wander.c), at their own pace, each until it comes to an instruction of the library that
- * nobody was killed at, and is killed there: threads, agents, handlers, children and all. A signal that nobody sent,
- * in any of them, is a failure; --wanderer SEED with the --operation and --barrier that it names has such a one again, without traps.
+ * nobody was killed at, and is killed there: threads, agents, handlers, children and all. A signal that nobody sent, in any of them, is a
+ * failure. With --stop it is stopped there, with all that it has forked, and goes on; who does one operation has to come to a good end.
+ * --wanderer SEED with the --operation and --barrier that it names has such a one again, without traps.
  *
  * --set has the daemon run with another setting than it has here: heap.test.Free=checked, heap.test.MarkerThreads=2.
  *
@@ -83,21 +84,18 @@ static void on_exit_say(void)
 		say_batch(batch_now.run, batch_now.points, batch_now.n);
 }
 
-/* A cycle is asked for, and may wait for the one that is stopped; the witness does not. */
-static void while_stopped(void *arg)
+static void while_stopped(void *run)
 {
-	struct trial *run = arg;
-
-	if (heapd_collect_start(run->scene.heap) < 0)
-		errx(1, "collect: %s", heapd_error());
-	trial_wait_turns(run, run->turns);
+	trial_while_stopped(run);
 }
 
 static void kill_one(struct trial *run, const struct stand *stand, const struct point *p)
 {
 	char name[128];
+	enum outcome outcome = run->options.stop ? course_stop(stand, p, while_stopped, run)
+						 : course_kill(stand, p);
 
-	switch (run->options.stop ? course_stop(stand, p, while_stopped, run) : course_kill(stand, p)) {
+	switch (outcome) {
 	case KILLED:
 		run->count.kills++;
 		run->count.sequences += p->entry != 0;
@@ -207,8 +205,8 @@ static void kill_course(struct trial *run, const struct stand *stand, enum barri
 
 	staller_end(staller);
 	if (!taken)
-		errx(1, "%s%s: did not come to its end under single steps", stand->operation->name,
-		     trial_barriers[barrier]);
+		errx(1, "%s%s: did not come to its end under single steps, of which it took %" PRIu64,
+		     stand->operation->name, trial_barriers[barrier], course.steps);
 	trial_wait_sessions(run, run->sessions);
 	places = course.n;
 	come_to(run, &course, stand->operation, barrier);
@@ -359,6 +357,6 @@ int main(int argc, char **argv)
 	stores_all(&run);
 	trial_finish(&run);
 	if (run.count.faults)
-		errx(1, "%" PRIu64 " wanderers ended by a signal that nobody had sent", run.count.faults);
+		errx(1, "%" PRIu64 " wanderers came to no good end", run.count.faults);
 	return 0;
 }

@@ -102,7 +102,7 @@ struct operation {
 	unsigned seconds;  /* that what it made lives on after it */
 	bool spoils;       /* what is not its own; only in a hardened heap, which has it to itself */
 	unsigned rounds;   /* of the agent's, until it is over */
-	bool cut_off;  /* its daemon ends who has no connection and is stopped: only deaths are tried in it */
+	bool cut_off; /* its daemon ends who has no connection and is stopped: only who wanders is stopped in it */
 	bool long_way; /* under single steps it would not come to its end: only processes that wander do it */
 	/* Where one of its threads waits, in a process that has traps (meeting.h), until another has done that. */
 	const char *met;
@@ -112,7 +112,7 @@ struct operation {
 extern const struct operation scene_operations[];
 extern const unsigned scene_noperations;
 
-/* Those that only deaths are tried in; each table ends with one that has no name. */
+/* The others; each table ends with one that has no name. */
 extern const struct operation varieties[], answers[], supplies[], attachments[], absences[], heapless[],
 	events[], overwrites[], corners[], limits[], strangers[], lengths[], refusals_more[], rarities[],
 	encounters[], remains[], stances[];

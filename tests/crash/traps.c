@@ -6,6 +6,9 @@
  * before the instruction: all before it was done, nothing of it. So it is inside a restartable sequence, too: who is killed where it stands
  * goes to no abort handler. Of a trap nothing is left when its process is gone; others never saw it.
  *
+ * Who is stopped goes on with the instruction put back in its process. What it has forked before still has the trap, and whoever comes
+ * to it there goes on in the same way. From inside a restartable sequence the kernel sends it to the abort handler then.
+ *
  * All threads of the process are traced before it is told to go on, and what it creates and forks is traced from its first instruction.
  */
 #include "traps.h"
@@ -42,6 +45,9 @@ struct chase {
 	struct meeting *meeting;
 	struct kin kin, others; /* others: children of this process that are none of them */
 	struct capture capture;
+	pid_t first;
+	int status;   /* of that one */
+	uint64_t end; /* whoever is there by then is late */
 	bool killed;
 };
 
@@ -61,7 +67,7 @@ static unsigned char byte_here(uint64_t at)
 	return *(const volatile unsigned char *)(uintptr_t)at;
 }
 
-void traps_load(struct traps *traps, const struct text *text)
+void traps_load(struct traps *traps, const struct text *text, bool stores)
 {
 	const struct instruction *last = &text->instructions[text->ninstructions - 1];
 
@@ -77,7 +83,7 @@ void traps_load(struct traps *traps, const struct text *text)
 	for (size_t i = 0; i < text->ninstructions; i++) {
 		const struct instruction *in = &text->instructions[i];
 
-		if (!in->covered && !in->padding && !is_signature(text, in->at))
+		if (!in->covered && !in->padding && (in->writes || !stores) && !is_signature(text, in->at))
 			traps->image[in->at - traps->low] = TRAP;
 	}
 }
@@ -217,28 +223,77 @@ static void stack_read(pid_t tid, uint64_t words[CAPTURE_WORDS])
 		words[i] = (uint64_t)ptrace(PTRACE_PEEKDATA, tid, sp + 8ul * i, 0);
 }
 
+static uint64_t ip_of(pid_t tid)
+{
+	return (uint64_t)ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), 0);
+}
+
 static void captured(struct chase *c, pid_t tid, int signal)
 {
-	long ip = ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), 0);
 	siginfo_t info = { 0 };
 
 	ptrace(PTRACE_GETSIGINFO, tid, 0, &info);
 	c->capture = (struct capture){ .how = TRAPPED_FAULT,
-				       .at = (uint64_t)ip,
+				       .at = ip_of(tid),
 				       .signal = signal,
 				       .address = (uint64_t)(uintptr_t)info.si_addr };
 	stack_read(tid, c->capture.stack);
-	if (signal == SIGTRAP && is_trap(c->traps, (uint64_t)ip - 1))
-		c->capture = (struct capture){ .how = TRAPPED, .at = (uint64_t)ip - 1 };
 	kill_all(c);
+}
+
+/* Before the instruction, which is whole in its process from now on. */
+static void back(pid_t tid, uint64_t at)
+{
+	long word;
+
+	errno = 0;
+	word = ptrace(PTRACE_PEEKTEXT, tid, at, 0);
+	if (errno == 0)
+		ptrace(PTRACE_POKETEXT, tid, at, (word & ~0xffl) | byte_here(at));
+	ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, regs.rip), at);
+}
+
+/* A thread that stops here otherwise is not gone on with meanwhile either. */
+static void stand_still(struct chase *c, pid_t tid, uint64_t at)
+{
+	uint64_t begin = fixture_now_ns();
+
+	back(tid, at);
+	for (size_t i = 0; i < c->kin.n; i++)
+		if (c->kin.tid[i] != tid)
+			ptrace(PTRACE_INTERRUPT, c->kin.tid[i], 0, 0);
+	c->traps->meanwhile(c->traps->arg, at);
+	c->capture = (struct capture){ .how = TRAPPED, .at = at };
+	c->end += fixture_now_ns() - begin;
+}
+
+/* Whether it was a trap: of this run's, or one that was lifted since it was planted; or of one that is gone, its process having ended. */
+static bool is_trapped(struct chase *c, pid_t tid)
+{
+	uint64_t at;
+	bool is;
+
+	errno = 0;
+	at = ip_of(tid) - 1;
+	if (errno == ESRCH)
+		return true;
+	is = is_trap(c->traps, at);
+	if (c->traps->meanwhile && is) {
+		stand_still(c, tid, at);
+	} else if (is) {
+		c->capture = (struct capture){ .how = TRAPPED, .at = at };
+		kill_all(c);
+	} else if (c->traps->meanwhile && text_find(c->traps->text, at)) {
+		back(tid, at);
+		is = true;
+	}
+	return is;
 }
 
 /* A place to meet at that nobody was killed at yet is a trap first. */
 static bool is_met(struct chase *c, pid_t tid)
 {
-	long ip = ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), 0);
-
-	return !is_trap(c->traps, (uint64_t)ip - 1) && meeting_stop(c->meeting, tid);
+	return !is_trap(c->traps, ip_of(tid) - 1) && meeting_stop(c->meeting, tid);
 }
 
 static void stopped(struct chase *c, pid_t tid, int status)
@@ -251,6 +306,8 @@ static void stopped(struct chase *c, pid_t tid, int status)
 		return;
 	if (c->killed)
 		kill(tid, SIGKILL);
+	else if (!event && signal == SIGTRAP && is_trapped(c, tid))
+		signal = 0;
 	else if (!event && is_fault(signal))
 		captured(c, tid, signal);
 	if ((event == PTRACE_EVENT_CLONE || event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) &&
@@ -270,6 +327,8 @@ static void turn(struct chase *c)
 		stopped(c, tid, status);
 	else if (tid > 0)
 		kin_remove(&c->kin, tid);
+	if (tid == c->first && !WIFSTOPPED(status) && !c->killed)
+		c->status = status;
 	if (tid > 0)
 		return;
 	kin_purge(&c->kin);
@@ -279,8 +338,11 @@ static void turn(struct chase *c)
 struct capture traps_run(const struct traps *traps, struct meeting *meeting, pid_t pid, _Atomic uint32_t *go,
 			 uint64_t ns)
 {
-	struct chase c = { .traps = traps, .meeting = meeting, .capture.how = TRAPPED_ENDED };
-	uint64_t end = fixture_now_ns() + ns;
+	struct chase c = { .traps = traps,
+			   .meeting = meeting,
+			   .capture.how = TRAPPED_ENDED,
+			   .first = pid,
+			   .end = fixture_now_ns() + ns };
 
 	children_add(&c.others);
 	kin_remove(&c.others, pid);
@@ -290,10 +352,12 @@ struct capture traps_run(const struct traps *traps, struct meeting *meeting, pid
 	*go = 1;
 	while (c.kin.n || has_orphans(&c)) {
 		turn(&c);
-		if (!c.killed && fixture_now_ns() > end) {
-			c.capture.how = TRAPPED_LATE;
+		if (!c.killed && fixture_now_ns() > c.end) {
+			if (c.capture.how != TRAPPED)
+				c.capture.how = TRAPPED_LATE;
 			kill_all(&c);
 		}
 	}
+	c.capture.status = c.status;
 	return c.capture;
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * traps.h - a process, its threads and all that it forks, at their own pace, until one of them comes to an instruction of the library that
- * nobody was killed at: there it is killed.
+ * nobody was killed at: there it is killed. Or it is stopped there, all of them with it, for as long as a function takes, and goes on.
  */
 #ifndef HEAPD_CRASH_TRAPS_H
 #define HEAPD_CRASH_TRAPS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -18,6 +19,10 @@ struct traps {
 	unsigned char *
 		image; /* the library's instructions, a trap at the beginning of each that nobody was killed at */
 	uint64_t low, high; /* where they are */
+	void (*meanwhile)(
+		void *arg,
+		uint64_t at); /* all stand still, one of them before that instruction; NULL: they are killed */
+	void *arg;
 };
 
 enum trapped {
@@ -32,15 +37,16 @@ enum trapped {
 struct capture {
 	enum trapped how;
 	uint64_t at; /* the instruction that it was about to execute */
+	int status;  /* of the first process, as waitpid() has it; 0 also where it was killed here */
 	int signal;  /* of a fault, and what it is about */
 	uint64_t address;
 	uint64_t stack[CAPTURE_WORDS];
 };
 
-/* Of the library as it is loaded here, and in all that this process forks. */
-void traps_load(struct traps *traps, const struct text *text);
+/* Of the library as it is loaded here, and in all that this process forks. stores: only instructions that store are traps. */
+void traps_load(struct traps *traps, const struct text *text, bool stores);
 void traps_free(struct traps *traps);
-/* Somebody was killed there: it is no trap any more. */
+/* Somebody was killed or stopped there: it is no trap any more. */
 void traps_lift(struct traps *traps, uint64_t at);
 
 /*

@@ -57,6 +57,14 @@ void trial_wait_turns(struct trial *run, uint64_t turns)
 	}
 }
 
+/* A cycle is asked for, and may wait for the one that is stopped; the witness does not. */
+void trial_while_stopped(struct trial *run)
+{
+	if (heapd_collect_start(run->scene.heap) < 0)
+		errx(1, "collect: %s", heapd_error());
+	trial_wait_turns(run, run->turns);
+}
+
 static void wait_witness(struct trial *run)
 {
 	trial_wait_turns(run, 8);

@@ -66,6 +66,8 @@ uint64_t trial_draw(uint64_t *state);
 struct heapd_info trial_info(struct trial *run);
 void trial_wait_sessions(struct trial *run, uint64_t wanted);
 void trial_wait_turns(struct trial *run, uint64_t turns);
+/* Somebody is stopped: others go on, for as long as TRIAL_CYCLES collections take. */
+void trial_while_stopped(struct trial *run);
 
 /* After deaths; each of these ends the program if something is not as it has to be. */
 void trial_look(struct trial *run);

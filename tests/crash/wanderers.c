@@ -2,11 +2,13 @@
 /*
  * wanderers.c - owns the runs of processes that wander, one after the other, each until it comes to where nobody was killed: first those
  * that do one operation and no more, each until it leads to nothing new; then by seeds, and what one came to something by is done again.
+ * Who is to be stopped, not killed, goes on, and may be stopped again.
  */
 #include "wanderers.h"
 
 #include <err.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -51,6 +53,36 @@ static void say_fault(struct trial *run, const struct wanderer *w, const struct 
 	run->count.faults++;
 }
 
+static void came_to(struct trial *run, struct traps *traps, uint64_t at)
+{
+	run->count.kills++;
+	trial_cover(run, at);
+	traps_lift(traps, at);
+}
+
+struct stopping {
+	struct trial *run;
+	struct traps *traps;
+};
+
+static void stopped_at(void *arg, uint64_t at)
+{
+	const struct stopping *s = arg;
+
+	came_to(s->run, s->traps, at);
+	trial_while_stopped(s->run);
+}
+
+/* Who does one operation and is stopped in it comes to its end, or, where nobody could ask it, to the daemon's. */
+static void end_judge(struct trial *run, const struct wanderer *w, const struct capture *c)
+{
+	if (!w->straight || !c->status || (w->did->cut_off && c->status == SIGKILL))
+		return;
+	warnx("%s%s, stopped and gone on, ends by status 0x%x", w->did->name, trial_barriers[w->barrier],
+	      c->status);
+	run->count.faults++;
+}
+
 static struct capture wander_counted(struct trial *run, struct traps *traps, const struct wanderer *w)
 {
 	struct capture c = wander_one(run, traps, w);
@@ -58,11 +90,10 @@ static struct capture wander_counted(struct trial *run, struct traps *traps, con
 	if (c.how == TRAPPED_FAULT)
 		say_fault(run, w, &c);
 	run->count.missed += c.how == TRAPPED_LATE;
-	if (c.how != TRAPPED)
-		return c;
-	run->count.kills++;
-	trial_cover(run, c.at);
-	traps_lift(traps, c.at);
+	if (run->options.stop && c.how == TRAPPED)
+		end_judge(run, w, &c);
+	if (c.how == TRAPPED && !run->options.stop)
+		came_to(run, traps, c.at);
 	return c;
 }
 
@@ -130,8 +161,8 @@ static void straight(struct trial *run, struct traps *traps, const struct wander
 	if (run->count.kills == before)
 		return;
 	trial_keep(run);
-	printf("  %-18s %7" PRIu64 " deaths%s\n", w->did->name, run->count.kills - before,
-	       trial_barriers[w->barrier]);
+	printf("  %-18s %7" PRIu64 " %s%s\n", w->did->name, run->count.kills - before,
+	       run->options.stop ? "stops" : "deaths", trial_barriers[w->barrier]);
 	fflush(stdout);
 }
 
@@ -152,10 +183,15 @@ static void straight_all(struct trial *run, struct traps *traps, enum barrier ba
 void wanderers_all(struct trial *run)
 {
 	struct traps traps;
+	struct stopping stopping = { run, &traps };
 
 	for (size_t i = 0; run->options.wanderer && i < run->library.ninstructions; i++)
 		run->library.instructions[i].covered = true;
-	traps_load(&traps, &run->library);
+	traps_load(&traps, &run->library, run->options.stores);
+	if (run->options.stop) {
+		traps.meanwhile = stopped_at;
+		traps.arg = &stopping;
+	}
 	for (unsigned barrier = 0; !run->options.wanderer && barrier < BARRIERS; barrier++)
 		straight_all(run, &traps, (enum barrier)barrier);
 	for (unsigned n = 0; n < run->options.wander; n += run->options.batch) {
@@ -165,8 +201,9 @@ void wanderers_all(struct trial *run)
 		barrier = barrier < BARRIERS && run->options.barriers & 1u << barrier ? barrier : BARRIER_OFF;
 		wander_batch(run, &traps, barrier);
 		trial_keep(run);
-		printf("  %6u wandered %5" PRIu64 " deaths %5" PRIu64 " late%s\n", n + run->options.batch,
-		       run->count.kills - before, run->count.missed - late, trial_barriers[barrier]);
+		printf("  %6u wandered %5" PRIu64 " %s %5" PRIu64 " late%s\n", n + run->options.batch,
+		       run->count.kills - before, run->options.stop ? "stops" : "deaths",
+		       run->count.missed - late, trial_barriers[barrier]);
 		fflush(stdout);
 		if (n / run->options.batch % 8)
 			continue;
