@@ -37,6 +37,18 @@ static bool is_behind(const struct supply *supply)
 	       pages_committed_bytes(pages) + HEAPD_CHUNK_SIZE <= heap_limit(supply->heap);
 }
 
+/* What lies in rings is taken back for it. */
+static int cut(struct supply *supply, uint32_t class, uint64_t bytes, uint64_t align, uint32_t *first,
+	       bool *zeroed)
+{
+	int r = spans_cut_large(&supply->spans, class, bytes, align, first, zeroed);
+
+	if (r != -ENOMEM)
+		return r;
+	supply_scrape(supply, HEAPD_CLASS_MAX);
+	return spans_cut_large(&supply->spans, class, bytes, align, first, zeroed);
+}
+
 int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t align, unsigned client,
 		 uint64_t *address, bool *zeroed)
 {
@@ -49,11 +61,7 @@ int supply_large(struct heap *heap, uint32_t class, uint64_t bytes, uint64_t ali
 	heap_lock(heap);
 	r = takers_allow(supply, client, bytes);
 	if (r == 0)
-		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	if (r == -ENOMEM) {
-		supply_scrape(supply, HEAPD_CLASS_MAX);
-		r = spans_cut_large(&supply->spans, class, bytes, align, &first, zeroed);
-	}
+		r = cut(supply, class, bytes, align, &first, zeroed);
 	if (r == 0) {
 		*address = heap->t.base + ((uint64_t)first << HEAPD_PAGE_SHIFT);
 		takers_note(supply, client, first);

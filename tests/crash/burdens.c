@@ -22,6 +22,7 @@
 #define MODEST  41001
 #define THREADS 120u
 #define HELD_MS 700u
+#define HIDING  4000u /* nodes */
 #define MANY    1500u /* objects, or fields of one: more than somebody who looks counts as one piece */
 
 const char *const burdens_settings[] = { "heap.shared.Size=64M",
@@ -222,6 +223,35 @@ void burden_audited(struct scene *s)
 		n->word[i % 6] = (uintptr_t)heapd_new(odd, struct node);
 		sink += (uint64_t)heapd_free(heapd_new(odd, struct node));
 		sink += (uint64_t)heapd_collect(s->heap);
+	}
+}
+
+/* What only nodes lead to that have not been looked at yet changes places, plainly, with what others lead to: it is hidden then. */
+void burden_hidden(struct scene *s)
+{
+	struct node *node[HIDING];
+	heapd_type *hiding;
+	unsigned n = 0;
+
+	setenv("HEAPD_DEBUG", "barrier", 1);
+	if (!chore_attach(s, "checked", 0, 0))
+		return;
+	hiding = heapd_type_define(s->heap, "hiding", struct node, next);
+	while (hiding && n < HIDING && (node[n] = heapd_new(hiding, struct node))) {
+		heapd_init(&node[n]->next, heapd_new(hiding, struct node));
+		n++;
+	}
+	for (unsigned round = 0; n == HIDING && round < 6; round++) {
+		sink += (uint64_t)heapd_collect_start(s->heap);
+		for (unsigned i = 0; i < 100 * HIDING; i++) {
+			void *volatile *a = (void *volatile *)(uintptr_t)&node[i * 7919 % HIDING]->next;
+			void *volatile *b =
+				(void *volatile *)(uintptr_t)&node[(HIDING - i % HIDING) * 31 % HIDING]->next;
+			void *was = *a;
+
+			*a = *b;
+			*b = was;
+		}
 	}
 }
 

@@ -169,6 +169,8 @@ static void new_type(struct scene *s)
 	if (n % 4 == 3)
 		use(heapd_pin(s->heap,
 			      heapd_type_alloc_array(heapd_type_define_desc(s->heap, &bare), 32, 9)));
+	if (n % 4 == 3)
+		sink += (uint64_t)heapd_collect(s->heap);
 	/* No field named: all of its words. */
 	if (n % 4 == 0)
 		use(heapd_new_array(heapd_type_define(s->heap, "all", struct node), struct node, 3));
@@ -438,6 +440,7 @@ const struct chore scene_chores[] = {
 	{ "hardened", burden_hardened },
 	{ "checked", burden_checked },
 	{ "audited", burden_audited },
+	{ "hidden", burden_hidden },
 	{ "silent", burden_silent },
 	{ "hoard", burden_hoard },
 	{ "spoil", burden_spoil },

@@ -31,6 +31,7 @@ void burden_scatter(struct scene *s);
 void burden_loose(struct scene *s);
 void burden_by_swap(struct scene *s);
 void burden_audited(struct scene *s);
+void burden_hidden(struct scene *s);
 void burden_silent(struct scene *s);
 void burden_hoard(struct scene *s);
 

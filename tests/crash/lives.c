@@ -78,6 +78,7 @@ static const uint64_t *break_find(const struct lives *l, uint64_t ip)
 	return NULL;
 }
 
+/* -1: the daemon has just been killed, and by somebody else. */
 static int memory_open(const struct lives *l)
 {
 	char path[64];
@@ -85,7 +86,7 @@ static int memory_open(const struct lives *l)
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", l->daemon);
 	memory = open(path, O_RDWR | O_CLOEXEC);
-	if (memory < 0)
+	if (memory < 0 && errno != ESRCH && errno != ENOENT)
 		err(1, "%s", path);
 	return memory;
 }
@@ -98,6 +99,8 @@ void lives_arm(struct lives *l)
 	if (!l->daemon || !l->nbreaks)
 		return;
 	memory = memory_open(l);
+	if (memory < 0)
+		return;
 	/* Nothing can be written to one that has just ended. */
 	for (size_t i = 0; i < l->nbreaks; i++) {
 		off_t at = (off_t)(l->breaks[i] + l->bias);
@@ -114,9 +117,10 @@ static void pass(const struct lives *l, pid_t tid, const uint64_t *at)
 	uint64_t ip = *at + l->bias;
 
 	/* The thread may be being killed. */
-	if (pwrite(memory, &l->were[at - l->breaks], 1, (off_t)ip) == 1)
+	if (memory >= 0 && pwrite(memory, &l->were[at - l->breaks], 1, (off_t)ip) == 1)
 		ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, regs.rip), ip);
-	close(memory);
+	if (memory >= 0)
+		close(memory);
 	l->pass(l->arg, *at);
 }
 

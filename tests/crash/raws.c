@@ -160,7 +160,7 @@ void raw_again_dead(struct scene *s)
 	heapd_type *watched;
 	struct raw raw;
 
-	if (!chore_attach(s, CHORES_HEAP, 0, 0) || !raw_begin(&raw, CHORES_HEAP))
+	if (!chore_attach(s, CHORES_HEAP, 0, 0))
 		return;
 	watched = heapd_type_define(s->heap, "watched", struct node, next);
 	if (!watched || heapd_type_watch_dead(watched) < 0)
@@ -168,6 +168,9 @@ void raw_again_dead(struct scene *s)
 	for (unsigned i = 0; i < 200; i++)
 		use(heapd_new(watched, struct node));
 	sink += (uint64_t)heapd_collect(s->heap);
+	/* Not before: it answers nobody. */
+	if (!raw_begin(&raw, CHORES_HEAP))
+		return;
 	for (uint32_t type = 0; type < TYPES; type++) {
 		struct heapd_message m = { .dead = { .type = type } }, request = m;
 

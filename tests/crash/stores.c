@@ -44,7 +44,9 @@
 #define SINGLE   12u /* ... for if they do nothing but one chore */
 #define EARLY    2u /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
 #define AGAIN    64u   /* of those that had a death, one in so many has another */
+#define EVES     8u    /* one in so many */
 #define EXTRAS   1200u /* heaps that come up, every four lives another: each is made anew, and kept */
+#define MANY     24u   /* in one of so many lives there are more heaps than one answer names */
 #define LONG     (60000 * MS)
 #define LOOK     (60000 * MS)
 #define SESSIONS 4u /* this process's, the witness's, the crowd's and the looker's */
@@ -319,6 +321,38 @@ static bool is_rebirth(const struct run *run, const struct instruction *in)
 	return false;
 }
 
+/* A death at one of these leaves something that only the next daemon's recovery passes. */
+static bool is_eve(const struct run *run, const struct instruction *in)
+{
+	static const char *const names[] = { "ring_withdraw", "ring_fill", "count_out", "spans_cut_large",
+					     "types_class" };
+	const char *name = run->daemon.symbols[in->symbol].name;
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(name, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
+}
+
+/* Nothing but what is missing of recoveries, and some of what comes before them. False: nothing of them is missing. */
+static bool choose_eve(struct run *run)
+{
+	size_t n = 0;
+	bool missing = false;
+
+	for (size_t i = 0; i < run->nsites; i++) {
+		const struct instruction *in = run->sites[i];
+		bool wanted = !in->covered && is_rebirth(run, in);
+
+		missing |= wanted;
+		if (wanted || (is_eve(run, in) && crowd_draw(&run->seed) % EVES == 0))
+			run->breaks[n++] = in->at;
+	}
+	run->lives.breaks = run->breaks;
+	run->lives.nbreaks = n;
+	return missing;
+}
+
 /*
  * Of those that had none yet all, or by chance one in 4, or in 16: not always the same that come first. For the sake of what comes after
  * a death, every other time also some of those that had one.
@@ -329,6 +363,8 @@ static bool choose_breaks(struct run *run)
 	bool again = !run->pass && !run->most && crowd_draw(&run->seed) % 2;
 	size_t n = 0;
 
+	if (again && crowd_draw(&run->seed) % 2 && choose_eve(run))
+		return false;
 	if (run->barren || run->pass)
 		among = 1;
 	for (size_t i = 0; i < run->nsites; i++) {
@@ -382,6 +418,8 @@ static void vary(struct run *run)
 	if (!file)
 		err(1, "%s", path);
 	fputs(run->config, file);
+	for (unsigned i = 0; run->lives.born % MANY == MANY - 1 && i < 12; i++)
+		fprintf(file, "\n[Heap many%u]\nSize=64M\nLimit=32M\nHugePages=never\n", i);
 	if (run->lives.born % 8 > 1)
 		fprintf(file,
 			"\n[Heap extra%u]\nSize=64M\nLimit=32M\nHugePages=never\nGCPercent=%s\nFree=%s\nUserShare=%u%%\n",
