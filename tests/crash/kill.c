@@ -12,7 +12,8 @@
  * instructions are new in.
  *
  * With --stop it is not killed but stopped there by SIGSTOP, its other threads too, until the witness has done as much as it does in
- * three collections; one is asked for, and may wait for who is stopped; others may not. Then it goes on to its end, which has to be a good one, and what it stores so late harms nobody. With --stores only
+ * three collections; one is asked for, and may wait for who is stopped; others may not. Meanwhile the trader (trader.c) gets what the rings
+ * have next. Then it goes on to its end, which has to be a good one, and what it stores so late harms nobody. With --stores only
  * instructions count, of the library's and of what its header has put into this program, that store; a run of all of them fails if nobody
  * was stopped at more than a few of those that operations come to. --sites FILE then is told which of the library's instructions store, so
  * that gaps knows what there is beside what --cover has.
@@ -95,6 +96,8 @@ static void kill_one(struct trial *run, const struct stand *stand, const struct 
 	enum outcome outcome = run->options.stop ? course_stop(stand, p, while_stopped, run)
 						 : course_kill(stand, p);
 
+	if (run->options.stop && outcome == KILLED)
+		trial_after_stop(run);
 	switch (outcome) {
 	case KILLED:
 		run->count.kills++;
@@ -116,6 +119,7 @@ static void kill_batch(struct trial *run, const struct stand *stand, enum barrie
 {
 	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
 
+	run->held_up = staller != 0;
 	batch_now.points = points;
 	batch_now.n = n;
 	for (size_t i = 0; i < n; i++)

@@ -38,6 +38,8 @@ struct stage {
 	heapd_ptr(struct node) guard[SCENE_GUARDS];
 };
 
+enum trade { TRADE_NONE, TRADE_ROUND, TRADE_FEW, TRADE_DROP };
+
 /* In memory shared by the processes of this harness, beside the heap. */
 struct board {
 	_Atomic uint64_t progress; /* of the witness */
@@ -56,6 +58,7 @@ struct board {
 	_Atomic uint32_t collect; /* the witness is asked for a collection */
 	_Atomic uint32_t meeting; /* enum meeting_state */
 	_Atomic uint32_t helper;  /* the thread that does what comes between */
+	_Atomic uint32_t trade;   /* enum trade: what the trader is told to do (trader.h) */
 	char wrong[256];          /* what the witness found */
 };
 

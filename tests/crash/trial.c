@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* trial.c - owns the daemon, the scene and the witness of a run, and the judgement of the heap after deaths. */
+/* trial.c - owns the daemon, the scene, the witness and the trader of a run, and the judgement of the heap after deaths. */
 #include "trial.h"
 
 #include <err.h>
@@ -9,6 +9,7 @@
 
 #include "conditions.h"
 #include "cover.h"
+#include "trader.h"
 
 const char *const trial_barriers[BARRIERS] = { "", ", barrier on", ", barrier on before the scan" };
 
@@ -57,12 +58,18 @@ void trial_wait_turns(struct trial *run, uint64_t turns)
 	}
 }
 
-/* A cycle is asked for, and may wait for the one that is stopped; the witness does not. */
+/* A cycle is asked for, and may wait for the one that is stopped; the witness and the trader do not. */
 void trial_while_stopped(struct trial *run)
 {
 	if (heapd_collect_start(run->scene.heap) < 0)
 		errx(1, "collect: %s", heapd_error());
+	trader_round(&run->scene, run->held_up);
 	trial_wait_turns(run, run->turns);
+}
+
+void trial_after_stop(struct trial *run)
+{
+	trader_round(&run->scene, run->held_up);
 }
 
 static void wait_witness(struct trial *run)
@@ -94,6 +101,8 @@ static uint64_t settle(struct trial *run)
 {
 	scene_clear(&run->scene);
 	witness_pause(&run->scene);
+	if (run->trader)
+		trader_drop(&run->scene);
 	trial_wait_sessions(run, run->sessions);
 	for (unsigned i = 0; i < 2; i++)
 		if (heapd_collect(run->scene.heap) < 0)
@@ -186,7 +195,8 @@ void trial_begin(struct trial *run)
 	if (run->options.cover)
 		cover_read(&run->library, run->options.cover);
 	run->witness = witness_start(&run->scene);
-	run->sessions = 2;
+	run->trader = run->options.stop ? trader_start(&run->scene) : 0;
+	run->sessions = run->trader ? 3 : 2;
 	wait_witness(run);
 	run->live = settle(run);
 	measure_turns(run);
@@ -196,6 +206,8 @@ void trial_finish(struct trial *run)
 {
 	run->scene.board->stop = 1;
 	fixture_wait(run->witness, 0);
+	if (run->trader)
+		fixture_wait(run->trader, 0);
 	if (heapd_detach(run->scene.heap) < 0)
 		errx(1, "%s", heapd_error());
 	fixture_stop(&run->fixture);

@@ -51,9 +51,10 @@ struct trial {
 	uint64_t seed;
 	uint64_t live; /* objects, when nothing is going on */
 	uint64_t sessions;
-	uint64_t overwrites; /* found so far, and meant to be */
-	uint64_t turns;      /* of the witness's, in CYCLES collections */
-	pid_t witness;
+	uint64_t overwrites;   /* found so far, and meant to be */
+	uint64_t turns;        /* of the witness's, in CYCLES collections */
+	pid_t witness, trader; /* trader: 0: nobody is stopped in this run */
+	bool held_up; /* a client that is stopped holds up the cycle: what is freed does not come back */
 };
 
 extern const char *const trial_barriers[BARRIERS]; /* for who reads what is printed */
@@ -68,6 +69,8 @@ void trial_wait_sessions(struct trial *run, uint64_t wanted);
 void trial_wait_turns(struct trial *run, uint64_t turns);
 /* Somebody is stopped: others go on, for as long as TRIAL_CYCLES collections take. */
 void trial_while_stopped(struct trial *run);
+/* The one that was stopped has ended. */
+void trial_after_stop(struct trial *run);
 
 /* After deaths; each of these ends the program if something is not as it has to be. */
 void trial_look(struct trial *run);

@@ -85,13 +85,17 @@ static void end_judge(struct trial *run, const struct wanderer *w, const struct 
 
 static struct capture wander_counted(struct trial *run, struct traps *traps, const struct wanderer *w)
 {
-	struct capture c = wander_one(run, traps, w);
+	struct capture c;
 
+	run->held_up = w->barrier != BARRIER_OFF;
+	c = wander_one(run, traps, w);
 	if (c.how == TRAPPED_FAULT)
 		say_fault(run, w, &c);
 	run->count.missed += c.how == TRAPPED_LATE;
-	if (run->options.stop && c.how == TRAPPED)
+	if (run->options.stop && c.how == TRAPPED) {
+		trial_after_stop(run);
 		end_judge(run, w, &c);
+	}
 	if (c.how == TRAPPED && !run->options.stop)
 		came_to(run, traps, c.at);
 	return c;
