@@ -473,7 +473,7 @@ stress: shaken ## the collector under stress, for SECONDS=60; HEAPD_TEST_SEED= h
 # that tests/crash/explained.txt does not explain: none was open after two rounds and parts of others, 50 after one of those that wander alone. It may only go down.
 CRASH_GAPS ?= 50
 CRASH_COVERED := $(O)/crash/covered
-# The same of the daemon's stores, and of tests/crash/explained-stores.txt: 36 of 2,113 were open after one round, of which more than half
+# The same of the daemon's stores, and of tests/crash/explained-stores.txt: 36 of 2,113 were open after three rounds, of which more than half
 # were led to by chores that came later; some differ from run to run. Three rounds, each of which goes on where the last one ended.
 CRASH_STORES_GAPS ?= 36
 CRASH_STORES := $(O)/crash/stores.covered

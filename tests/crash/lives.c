@@ -9,11 +9,13 @@
  */
 #include "lives.h"
 
+#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/user.h>
@@ -42,21 +44,6 @@ static uint64_t bias_of(pid_t pid)
 static uint64_t ip_of(pid_t tid)
 {
 	return (uint64_t)ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, regs.rip), 0);
-}
-
-static pid_t group_of(pid_t tid)
-{
-	char path[64], line[128];
-	pid_t group = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	file = fopen(path, "re");
-	while (file && !group && fgets(line, sizeof(line), file))
-		sscanf(line, "Tgid: %d", &group);
-	if (file)
-		fclose(file);
-	return group;
 }
 
 /* The one that a thread stands behind; NULL: none. */
@@ -242,15 +229,25 @@ static void leave(pid_t tid)
 	ptrace(PTRACE_DETACH, tid, 0, 0);
 }
 
-void lives_end(struct lives *l)
+/* All of them, however late one began: one that is left traced would keep its process from ending. */
+static void leave_threads(pid_t pid)
 {
 	char path[64];
+	const struct dirent *entry;
+	DIR *tasks;
 
-	if (l->daemon) {
-		snprintf(path, sizeof(path), "/proc/%d/task", l->daemon);
-		for (pid_t tid = l->daemon; tid < l->daemon + 4096; tid++)
-			if (group_of(tid) == l->daemon)
-				leave(tid);
-	}
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	while (tasks && (entry = readdir(tasks)))
+		if (*entry->d_name != '.')
+			leave((pid_t)atoi(entry->d_name));
+	if (tasks)
+		closedir(tasks);
+}
+
+void lives_end(struct lives *l)
+{
+	if (l->daemon)
+		leave_threads(l->daemon);
 	leave(l->keeper);
 }
