@@ -452,6 +452,7 @@ const struct chore scene_chores[] = {
 	{ "stores", strait_stores },
 	{ "weak", strait_weak },
 	{ "deaf", strait_deaf },
+	{ "full", strait_full },
 	{ "zombie", strait_zombie },
 	{ "small-pages", strait_small_pages },
 	{ "whole", strait_whole },

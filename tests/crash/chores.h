@@ -52,6 +52,7 @@ void strait_memory(struct scene *s);
 void strait_stores(struct scene *s);
 void strait_weak(struct scene *s);
 void strait_deaf(struct scene *s);
+void strait_full(struct scene *s);
 void strait_zombie(struct scene *s);
 void strait_small_pages(struct scene *s);
 void strait_whole(struct scene *s);

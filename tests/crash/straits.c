@@ -6,8 +6,12 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -209,6 +213,67 @@ void strait_deaf(struct scene *s)
 	straits_end(s);
 	scene_pass(20 * MS);
 	come_and_go(s);
+}
+
+/* Where a daemon says to its keeper what it has to say: of its environment, as it was started with it. False: nowhere. */
+static bool notify_find(pid_t daemon, struct sockaddr_un *address, socklen_t *length)
+{
+	static const char word[] = "NOTIFY_SOCKET=@";
+	char path[64], *line = NULL;
+	size_t room = 0;
+	bool found = false;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/environ", daemon);
+	file = fopen(path, "re");
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	while (file && !found && getdelim(&line, &room, 0, file) > 0)
+		if (strncmp(line, word, strlen(word)) == 0) {
+			*length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+					      strlen(line + strlen(word)));
+			memcpy(address->sun_path + 1, line + strlen(word), strlen(line + strlen(word)));
+			found = true;
+		}
+	if (file)
+		fclose(file);
+	free(line);
+	return found;
+}
+
+/* Anybody can say something there; the keeper takes no notice of it, once it reads again. */
+static void notify_fill(const struct sockaddr_un *address, socklen_t length)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	while (fd >= 0 && sendto(fd, "", 1, MSG_DONTWAIT, (const struct sockaddr *)address, length) >= 0)
+		;
+	if (fd >= 0)
+		close(fd);
+}
+
+/* A daemon comes up while its keeper reads nothing, and has no room for what is said to it: that it is ready is said later. */
+void strait_full(struct scene *s)
+{
+	struct fixture fixture = { .daemon = s->board->keeper };
+	struct sockaddr_un address;
+	socklen_t length;
+	pid_t before;
+
+	if (!fixture.daemon)
+		return;
+	before = fixture_kept_daemon(&fixture);
+	if (!notify_find(before, &address, &length))
+		return;
+	kill(before, SIGKILL);
+	for (unsigned i = 0; i < 2000 && fixture_kept_daemon(&fixture) == before; i++)
+		scene_pass(MS);
+	s->board->deaf = 1;
+	kill(s->board->keeper, SIGSTOP);
+	notify_fill(&address, length);
+	scene_pass(600 * MS);
+	straits_end(s);
+	/* It says so once a second. */
+	scene_pass(1500 * MS);
 }
 
 /* The daemon and its client die together, and the client's parent waits for neither: the next daemon finds what is left of the process. */
