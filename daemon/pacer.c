@@ -11,8 +11,8 @@
  * With GCPercent=auto memory is spent where it saves work. While a cycle is under way clients pay for every store, and the marker
  * takes a processor; what a cycle takes goes by what is alive, and how often there is one by how much may be allocated in between. So
  * the share of time that is spent in cycles goes by one through the percentage, and the percentage that has the share wanted is found
- * at once; it is gone half of the way to, since both times vary. More than PACER_AUTO_LEAST is taken only up to half of the limit: a
- * heap that is near its limit is paced as ever.
+ * at once; it is gone half of the way to, since both times vary. More than PACER_AUTO_LEAST is taken only up to three quarters of the
+ * limit: a heap that is near its limit is paced as ever.
  */
 #include "pacer.h"
 
@@ -42,12 +42,12 @@ struct pace pacer_plan(const struct pace_input *input)
 	return (struct pace){ .goal = goal, .trigger = goal - runway };
 }
 
-/* The percentage by which a heap comes to half of its limit. */
-static uint64_t percent_to_half(const struct pace_load *load)
+/* The percentage by which a heap comes to three quarters of its limit. */
+static uint64_t percent_most(const struct pace_load *load)
 {
-	uint64_t half = load->limit / 2, live = most(load->live, 1);
+	uint64_t goal = load->limit / 4 * 3, live = most(load->live, 1);
 
-	return half > live ? (uint64_t)((double)(half - live) * 100.0 / (double)live) : 0;
+	return goal > live ? (uint64_t)((double)(goal - live) * 100.0 / (double)live) : 0;
 }
 
 unsigned pacer_auto(const struct pace_load *load)
@@ -56,7 +56,7 @@ unsigned pacer_auto(const struct pace_load *load)
 	uint64_t wanted = (uint64_t)((double)load->percent * share * AUTO_SHARE);
 	uint64_t next = least((load->percent + wanted) / 2, PACER_AUTO_MOST);
 
-	return (unsigned)most(least(next, percent_to_half(load)), PACER_AUTO_LEAST);
+	return (unsigned)most(least(next, percent_most(load)), PACER_AUTO_LEAST);
 }
 
 uint64_t pacer_death_rest_ns(uint64_t cycle_ns)

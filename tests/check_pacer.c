@@ -114,14 +114,14 @@ START_TEST(auto_stays_at_the_least_where_cycles_are_few)
 }
 END_TEST
 
-/* Nothing but cycles: 200 MiB come to half of 1000 by 150 percent; 600 are beyond it. */
-START_TEST(auto_takes_half_of_the_limit_at_most)
+/* Nothing but cycles: 200 MiB come to three quarters of 1000 by 275 percent, 600 are too near to them. */
+START_TEST(auto_leaves_a_quarter_of_the_limit)
 {
 	struct pace_load load = {
 		.percent = 400, .live = 200 * MIB, .limit = 1000 * MIB, .cycle_ns = 1000, .period_ns = 1000
 	};
 
-	ck_assert_uint_eq(pacer_auto(&load), 150);
+	ck_assert_uint_eq(pacer_auto(&load), 275);
 	load.live = 600 * MIB;
 	ck_assert_uint_eq(pacer_auto(&load), PACER_AUTO_LEAST);
 	load.live = 0;
@@ -170,7 +170,7 @@ int main(void)
 	tcase_add_test(tests, auto_takes_memory_where_it_saves_work);
 	tcase_add_test(tests, auto_comes_to_rest);
 	tcase_add_test(tests, auto_stays_at_the_least_where_cycles_are_few);
-	tcase_add_test(tests, auto_takes_half_of_the_limit_at_most);
+	tcase_add_test(tests, auto_leaves_a_quarter_of_the_limit);
 	tcase_add_test(tests, deaths_get_a_fifth);
 	tcase_add_test(tests, large_objects_are_paced);
 	suite_add_tcase(suite, tests);
