@@ -143,7 +143,7 @@ START_TEST(the_collector_takes_a_canary_for_nothing)
 }
 END_TEST
 
-enum { SIZE = 3000, SLAB = 4 };
+enum { SIZE = 3000, SLAB = 8 };
 
 static __attribute__((noinline)) uint64_t freed(void)
 {

@@ -101,7 +101,7 @@ enum heapd_kind {
 
 struct heapd_class {
 	uint32_t slot_size;  /* 0: large, each object has a span of its own */
-	uint16_t slab_slots; /* min(64, max(1, 16 KiB / slot_size)) */
+	uint16_t slab_slots; /* heapd_slab_slots(); 1 of a large object */
 	uint16_t type;
 	uint16_t kind; /* enum heapd_kind; written last (release): 0 means that the record is not in use */
 	uint16_t sizeclass;  /* HEAPD_SIZECLASS_LARGE when large; of KIND_FIXED: of no meaning */
@@ -170,12 +170,22 @@ struct heapd_root_record {
 _Static_assert(sizeof(struct heapd_root_record) == 128, "two cache lines");
 
 #define HEAPD_CLEAN_SLOT_MIN 512u /* below this, zeroing a slot costs less than keeping it known to be zero */
-#define HEAPD_SLAB_BYTES     16384u /* of a slab, where that is fewer than 64 slots and more than one */
+#define HEAPD_SLAB_BYTES     16384u /* of a slab, where that is fewer than 64 slots and at least ... */
+#define HEAPD_SLAB_FEW       8u     /* so many; else it has these, ... */
+#define HEAPD_SLAB_BYTES_MAX 65536u /* ... or as many as this holds, or one */
 
+/*
+ * A slab is what an allocation that is not fast, the supplier and the sweep are paid for: with few slots each is dear. And it is what
+ * every processor has of every class that it uses: with many bytes that is much memory.
+ */
 static inline uint32_t heapd_slab_slots(uint64_t slot_size)
 {
 	uint64_t n = HEAPD_SLAB_BYTES / slot_size;
 
+	if (n < HEAPD_SLAB_FEW) {
+		n = HEAPD_SLAB_BYTES_MAX / slot_size;
+		n = n < HEAPD_SLAB_FEW ? n : HEAPD_SLAB_FEW;
+	}
 	return n < 1 ? 1 : n > 64 ? 64 : (uint32_t)n;
 }
 
