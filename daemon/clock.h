@@ -37,9 +37,9 @@ static inline void futex_wait(const uint32_t *word, uint32_t expected, uint64_t 
 }
 
 /* The n that have waited longest. */
-static inline void futex_wake(const uint32_t *word, int n)
+static inline long futex_wake(const uint32_t *word, int n)
 {
-	syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
+	return syscall(SYS_futex, word, FUTEX_WAKE, n, NULL, NULL, 0);
 }
 
 static inline void futex_wake_all(const uint32_t *word)

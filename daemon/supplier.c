@@ -27,6 +27,7 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <time.h>
 
 #include "ahead.h"
@@ -46,6 +47,7 @@
 #define HARVEST_NS    200000u   /* between harvests while napping: what was freed last is still in a cache */
 #define MISFREE_NS    10000000u /* between looks at what clients count, while busy */
 #define AWAIT_NS      200000u   /* between looks while a collection is awaited */
+#define OWED_NS       100000u   /* between looks while somebody waits for what there is */
 #define IDLE_NS       200000u   /* of needless rounds, before they are rested from */
 #define IDLE_REST_NS  50000000u /* at most */
 
@@ -63,6 +65,11 @@ static uint64_t target_max(const struct supply *supply, uint32_t class)
 
 	share = share < SUPPLY_CLASS_BYTES ? share : SUPPLY_CLASS_BYTES;
 	return share < slab ? slab : share;
+}
+
+static uint64_t least(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
 }
 
 static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
@@ -99,17 +106,30 @@ void supply_scrape(struct supply *supply, uint32_t class)
 
 /*
  * Wakes as many as there is something for: of a hundred threads that wait, all others would look, find nothing and fall asleep
- * again. Who was not woken is by the next event, since whoever takes what there is asks for more; and if one that was
- * woken dies of it, the others look by themselves when their step of waiting is over. A ring that is empty now is refused to all.
+ * again. And no more at once than there are processors to run them, and one: those that run take what there is without falling asleep
+ * for it. Who was not woken is by the next event, since whoever takes what there is asks for more, or at one of the next looks, if
+ * nobody does; and if one that was woken dies of it, the others look by themselves when their step of waiting is over.
  */
-static void ring_event(struct supply *supply, uint32_t class)
+static void ring_wake(struct supply *supply, uint32_t class)
 {
 	const struct ledger_ring *ring = &supply->ledger.rings[class];
+	uint64_t n = least(ring->tail - ring->head, supply->portion);
+
+	supply->classes[class].owed = n && futex_wake(&supply->heap->t.rings[class].event, (int)n) == (long)n;
+	if (supply->classes[class].owed)
+		supply->nap = least(supply->nap, OWED_NS);
+}
+
+/* A ring that is empty now is refused to all. */
+static void ring_event(struct supply *supply, uint32_t class)
+{
 	uint32_t *event = &supply->heap->t.rings[class].event;
-	uint64_t entries = ring->tail - ring->head;
 
 	HEAPD_STORE_RELEASE(event, *event + 1);
-	futex_wake(event, entries ? (int)entries : INT_MAX);
+	if (ring_is_empty(supply, class))
+		futex_wake_all(event);
+	else
+		ring_wake(supply, class);
 }
 
 void supply_refused(struct heap *heap, uint32_t class, uint64_t bytes)
@@ -234,6 +254,8 @@ static void serve(struct supply *supply, uint32_t class, bool demanded, uint64_t
 		fill(supply, class, now);
 	if (demanded && fill_or_refuse(supply, class))
 		ring_event(supply, class);
+	else if (state->owed && !ring_is_empty(supply, class))
+		ring_wake(supply, class);
 }
 
 /* Those of 64 classes that `which` has. Demand bits of classes that do not exist mean nothing. */
@@ -511,6 +533,7 @@ int supply_init(struct heap *heap)
 	if (!supply)
 		return -ENOMEM;
 	supply->heap = heap;
+	supply->portion = (unsigned)get_nprocs() + 1;
 	supply->double_free_limit.what = "double frees";
 	supply->misfree_limit.what = "refused frees";
 	held_init(&supply->held);

@@ -31,6 +31,7 @@ struct supply_class {
 	uint64_t last_taken;              /* when */
 	uint64_t await; /* refused only when as many cycles have finished; 0: it has not run dry */
 	uint64_t taken_ever, taken_before, looked; /* bytes; as of the last look; when that was */
+	bool owed; /* perhaps somebody waits whom the last event did not wake */
 };
 
 struct freed_word {
@@ -60,6 +61,7 @@ struct supply {
 	bool awaiting;    /* a class waits for a cycle */
 	uint64_t idle_ns; /* spent in rounds that did nobody any good, and not rested from */
 	uint64_t nap;     /* nanoseconds until the next look */
+	unsigned portion; /* of those who wait for a class, as many are woken at once */
 	struct log_limit double_free_limit, misfree_limit;
 	uint64_t last_misfree; /* when clients' counts were looked at */
 	struct visit *visit;

@@ -144,6 +144,7 @@ struct waiter {
 	uint32_t class;
 	uint32_t event; /* to begin with */
 	pid_t tid;
+	bool content; /* asks for nothing more once it has something */
 	bool slept_on;
 	bool refused;
 };
@@ -170,7 +171,7 @@ static void *wait_for_an_entry(void *arg)
 		event = HEAPD_LOAD_ACQUIRE(&ring->event);
 		got = testheap_take(&t, me->class, &me->batch);
 		me->refused = !got && HEAPD_LOAD_ACQUIRE(&ring->refused) != refused;
-		if (!me->refused)
+		if (!me->refused && !me->content)
 			testheap_demand(&t, me->class); /* so does one who leaves a ring low */
 		if (got)
 			break;
@@ -192,10 +193,11 @@ static bool is_asleep(pid_t tid)
 	return n > 0 && state && state[2] == 'S';
 }
 
-static void waiters_start(struct waiter *w, uint32_t class)
+static void waiters_start(struct waiter *w, uint32_t class, bool content)
 {
 	for (int i = 0; i < WAITERS; i++) {
 		w[i] = (struct waiter){ .class = class,
+					.content = content,
 					.event = HEAPD_LOAD_ACQUIRE(&t.heap->t.rings[class].event) };
 		ck_assert_int_eq(pthread_create(&w[i].thread, NULL, wait_for_an_entry, &w[i]), 0);
 		while (!HEAPD_LOAD_ACQUIRE(&w[i].tid) || !is_asleep(w[i].tid))
@@ -223,8 +225,26 @@ START_TEST(all_who_wait_are_woken)
 {
 	struct waiter w[WAITERS];
 
-	waiters_start(w, heapd_sizeclass_of(1024));
+	waiters_start(w, heapd_sizeclass_of(1024), false);
 	testheap_demand(&t, w[0].class);
+	ck_assert_int_eq(waiters_end(w), 0);
+	testheap_balances(&t);
+}
+END_TEST
+
+/* There is something for all, and a processor for one of them at a time: those who take nothing more ask for nobody else. */
+START_TEST(who_was_not_woken_at_once_is_later)
+{
+	struct supply *supply = t.heap->supply;
+	uint32_t class = heapd_sizeclass_of(1024);
+	struct waiter w[WAITERS];
+
+	heap_lock(t.heap);
+	supply->portion = 1;
+	supply->classes[class].target = UINT64_C(16384) * WAITERS;
+	heap_unlock(t.heap);
+	waiters_start(w, class, true);
+	testheap_demand(&t, class);
 	ck_assert_int_eq(waiters_end(w), 0);
 	testheap_balances(&t);
 }
@@ -239,7 +259,7 @@ START_TEST(all_who_wait_are_refused)
 
 	while (testheap_get(&t, large, &b) == 0)
 		;
-	waiters_start(w, heapd_sizeclass_of(1024));
+	waiters_start(w, heapd_sizeclass_of(1024), false);
 	testheap_demand(&t, w[0].class);
 	ck_assert_int_eq(waiters_end(w), WAITERS);
 }
@@ -281,6 +301,7 @@ int main(void)
 	tcase_add_test(tests, a_full_ring_is_not_filled_further);
 	tcase_add_test(tests, withdrawing_knows_of_what_was_just_taken);
 	tcase_add_test(tests, all_who_wait_are_woken);
+	tcase_add_test(tests, who_was_not_woken_at_once_is_later);
 	tcase_add_test(tests, all_who_wait_are_refused);
 	tcase_add_test(tests, a_ring_does_not_shrink_in_the_round_that_fills_it);
 	suite_add_tcase(suite, tests);
