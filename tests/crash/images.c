@@ -6,7 +6,8 @@
  * ledger, directory, control, objects and sessions, and to the store of descriptors. So the memory can be had as it was after any of them,
  * which is what a daemon leaves that is killed there. From the last image to the first, each is recovered by a new daemon as at any
  * start, judged (images_world.c), and put back. To depth two: of every Mth image's recovery each store has its image, too, which is
- * recovered again. After so many stores (--stores) the next seed has its turn, until there were IMAGES; of each seed all are tried.
+ * recovered again. After so many stores (--stores) the next seed has its turn, until there were IMAGES; of each seed all are tried,
+ * unless one step has made very many (one seed's made a million).
  *
  * --places: where the stores stand that images lie before and after, as addresses of this program.
  */
@@ -32,6 +33,7 @@
 #define CHECK_EVERY 16u  /* steps of the work */
 #define FAILURES    10u  /* after which it is enough */
 #define MAKINGS     256u /* of the heap's own making one image in so many */
+#define LONG        4u /* times the stores wanted: of a longer tape, which one step has made, one image in so many */
 #define PLACES      (UINT32_C(1) << 23)
 #define LOG_FD      600 /* out of the way of descriptors that are passed */
 
@@ -156,7 +158,7 @@ static uint64_t work(void)
 
 static void round_of(uint64_t seed)
 {
-	uint64_t sum = tape_sum(), begin, n;
+	uint64_t sum = tape_sum(), begin, n, stride;
 
 	run.seed = seed;
 	run.settings = work_settings(seed);
@@ -167,11 +169,12 @@ static void round_of(uint64_t seed)
 	images_daemon_die(&run.daemon);
 	back(n);
 	run.noted += n;
+	stride = 1 + (n - begin) / (LONG * run.stores);
 	for (uint64_t k = n + 1; k-- > 0;) {
 		uint64_t which = k < begin ? (k + seed) % MAKINGS : 1;
 
 		/* Each has a heap made anew: one in so many, and the one before it. */
-		if (which > 1)
+		if (which > 1 || (k >= begin && k % stride > 1))
 			continue;
 		back(k);
 		if (which)
