@@ -191,7 +191,7 @@ lines = [l.rsplit(' ', 1) for l in open(sys.argv[1]).read().splitlines() if l.st
 stacks = collections.Counter(s for s, _ in lines)
 assert lines and max(stacks.values()) == 1, f'a stack has lines of its own for each process: {len(lines)} for {len(stacks)}'
 assert len(stacks) == 2048 and 'idle2;unknown' not in stacks, f'{len(stacks)} stacks'
-assert {int(n) for _, n in lines} == {2 * 32768}, collections.Counter(n for _, n in lines)
+assert {int(n) for _, n in lines} == {2 * 65536}, collections.Counter(n for _, n in lines)
 PY
 	sleep 0.2 # a page is kept for half of that
 	text=$(page)
@@ -200,10 +200,10 @@ PY
 	"$dir/load" idle2 paths 13 || complain "paths failed"
 	sleep 0.2
 	curl -s -m 20 "localhost:$port/callsites" >"$dir/sites"
-	(($(awk '{ n += $NF } END { printf "%d", n }' "$dir/sites") == (2 * 2048 + 8192) * 32768)) ||
+	(($(awk '{ n += $NF } END { printf "%d", n }' "$dir/sites") == (2 * 2048 + 8192) * 65536)) ||
 		complain "call sites do not add up: $(awk '{ n += $NF } END { printf "%d", n }' "$dir/sites")"
 	(($(grep -c '^idle2;' "$dir/sites") == 4096)) || complain "not as many call sites as there is room for: $(wc -l <"$dir/sites")"
-	has "$(page)" "^heapd_sampled_lost_bytes_total $(((8192 - 2048) * 32768))\$" && grep -qx "lost $(((8192 - 2048) * 32768))" "$dir/sites" ||
+	has "$(page)" "^heapd_sampled_lost_bytes_total $(((8192 - 2048) * 65536))\$" && grep -qx "lost $(((8192 - 2048) * 65536))" "$dir/sites" ||
 		complain "what has no room is not counted: $(page | grep ^heapd_sampled_lost) $(grep lost "$dir/sites")"
 	for ((i = 0; i < 100; i++)); do
 		grep -q 'more than 4096 call sites' "$dir/many" && break
