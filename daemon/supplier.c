@@ -67,11 +67,6 @@ static uint64_t target_max(const struct supply *supply, uint32_t class)
 	return share < slab ? slab : share;
 }
 
-static uint64_t least(uint64_t a, uint64_t b)
-{
-	return a < b ? a : b;
-}
-
 static uint64_t clamp(uint64_t n, uint64_t least, uint64_t most)
 {
 	return n < least ? least : n > most ? most : n;
@@ -113,11 +108,11 @@ void supply_scrape(struct supply *supply, uint32_t class)
 static void ring_wake(struct supply *supply, uint32_t class)
 {
 	const struct ledger_ring *ring = &supply->ledger.rings[class];
-	uint64_t n = least(ring->tail - ring->head, supply->portion);
+	uint64_t n = clamp(ring->tail - ring->head, 0, supply->portion);
 
 	supply->classes[class].owed = n && futex_wake(&supply->heap->t.rings[class].event, (int)n) == (long)n;
 	if (supply->classes[class].owed)
-		supply->nap = least(supply->nap, OWED_NS);
+		supply->nap = clamp(supply->nap, 0, OWED_NS);
 }
 
 /* A ring that is empty now is refused to all. */
