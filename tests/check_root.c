@@ -140,7 +140,8 @@ static int offer_one(void *arg)
 			return 1;
 		__atomic_fetch_add(&t->number, 1, __ATOMIC_RELAXED);
 	}
-	return 0;
+	/* What lies in a thread's spares when it ends without that is for the next collection. */
+	return heapd_detach(heap) < 0;
 }
 
 /* All who find or make a root at once get the same object. */
