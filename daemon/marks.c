@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "beat.h"
 #include "ledger.h"
 
 static uint64_t *table_map(uint64_t bytes)
@@ -71,4 +72,16 @@ void marks_deinit(struct heap *heap)
 			munmap(*tables[i], marks->bytes);
 	free(marks);
 	heap->marks = NULL;
+}
+
+void marks_restore(struct heap *heap, const struct ledger *ledger)
+{
+	uint64_t n = ledger->head->numbers_high * HEAPD_SLAB_UNIT;
+
+	for (uint64_t slab = 0; slab < n; slab++) {
+		uint64_t out = ledger->owner[slab / HEAPD_SLAB_UNIT] ? ledger->out[slab] : 0;
+
+		beat_step(&heap->walk_beat, slab);
+		marks_forget(heap->marks, slab, ~out);
+	}
 }

@@ -23,6 +23,8 @@
 
 #include "heap.h"
 
+struct ledger;
+
 struct marks {
 	uint64_t *mark;
 	uint64_t *hold;
@@ -37,6 +39,8 @@ struct marks {
 /* Sets heap->marks. -ENOMEM. */
 int marks_init(struct heap *heap);
 void marks_deinit(struct heap *heap);
+/* What the last daemon said of slots that are free: it died before it had taken it back. */
+void marks_restore(struct heap *heap, const struct ledger *ledger);
 
 /* What was said of a slot's last object is not of its next. Tables that nobody wrote to stay without memory. */
 static inline void marks_forget(struct marks *marks, uint64_t slab, uint64_t slots)
@@ -48,7 +52,10 @@ static inline void marks_forget(struct marks *marks, uint64_t slab, uint64_t slo
 	}
 }
 
-/* A span was cut with these slab numbers: whatever is allocated in it this cycle is black from its birth. */
+/*
+ * A span was cut with these slab numbers: whatever is allocated in it this cycle is black from its birth. Of objects that lay
+ * there nothing is said any more: their slots came back, here or before a recovery.
+ */
 static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
 {
 	if (!heap->marks)
@@ -56,7 +63,6 @@ static inline void marks_cut(const struct heap *heap, uint64_t slab, uint64_t n)
 	for (uint64_t i = slab; i < slab + n; i++) {
 		__atomic_store_n(&heap->marks->mark[i], UINT64_MAX, __ATOMIC_RELAXED);
 		heap->marks->hold[i] = UINT64_MAX;
-		marks_forget(heap->marks, i, UINT64_MAX);
 	}
 }
 

@@ -11,6 +11,7 @@
  *   back     The note of what was on its way out of a ring, and who moved the head: we, and it comes back; or a client.
  *   rings    The heads have moved since: clients took what lay there.
  *   freed    A freed bit of a slot that is free was harvested, and not cleared yet. The way to the others may have been lost.
+ *   marks    What was said of a slot's last object goes after its slot is free: it may be left.
  *   cycle    One that was under way is void: the directory says IDLE, and barriers that are still on go off as their threads
  *            meet them.
  *
@@ -25,6 +26,7 @@
 
 #include "clock.h"
 #include "idle.h"
+#include "marks.h"
 #include "supply.h"
 
 /* What the sums begin with. */
@@ -388,6 +390,7 @@ int rebuild_run(struct heap *heap)
 	HEAPD_WRITE_ONCE(heap->t.directory->stats.in_spans, supply->pages.in_spans << HEAPD_PAGE_SHIFT);
 	rings_restore(supply);
 	freed_restore(supply);
+	marks_restore(heap, &supply->ledger);
 	totals_settle(&heap->t.directory->stats);
 	return 0;
 }

@@ -4,7 +4,8 @@
  *
  *   pages     each page is in one span or free, in the page map as in page_span            (I4)
  *   spans     fit their class and their pages; slab numbers belong to one span             (I4)
- *   slabs     only slots that exist are out; ready and ringed say what out and rings say   (I1)
+ *   slabs     only slots that exist are out; ready and ringed say what out and rings say;
+ *             only those that are out are said to have died, or to be torn                 (I1)
  *   places    rings and what clients hold: places.c                                        (I1)
  *   reach     what roots lead to: reachable.c, where nothing else was found                (I5, I6)
  *   counters  are the sums of what was found                                               (I14)
@@ -17,9 +18,18 @@
 #include <stdlib.h>
 
 #include "clock.h"
+#include "marks.h"
 #include "places.h"
 #include "quarantine.h"
 #include "reachable.h"
+
+/* What is said of objects alone. */
+static uint64_t marks_of(const struct heap *heap, uint32_t slab)
+{
+	const struct marks *marks = heap->marks;
+
+	return marks ? marks->dying[slab] | marks->done[slab] | marks->torn[slab] : 0;
+}
 
 static void verify_slab(struct verifier *v, uint32_t first, uint32_t k)
 {
@@ -31,6 +41,8 @@ static void verify_slab(struct verifier *v, uint32_t first, uint32_t k)
 
 	if (out & ~valid)
 		verifier_fault(v, "I1: slab %u: slots are out that it does not have", slab);
+	if (marks_of(v->heap, slab) & ~out)
+		verifier_fault(v, "I1: slab %u: free slots have died, or are torn", slab);
 	if (ringed != verifier_in_ring(v, slab))
 		verifier_fault(v, "I1: slab %u: its span has it %s a ring, the rings do not", slab,
 			       ringed ? "in" : "outside");

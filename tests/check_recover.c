@@ -523,6 +523,32 @@ START_TEST(freed_words)
 }
 END_TEST
 
+/* A daemon that dies as it takes back a slot has not taken back yet what it said of its object; of others' objects it holds. */
+START_TEST(marks_of_free_slots)
+{
+	struct heapd_batch batch;
+	struct ledger ledger;
+	uint64_t bit, others;
+	uint32_t slab;
+
+	testheap_start(&t);
+	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
+	slab = testheap_slab(&t, &batch, 0);
+	bit = batch.masks[0] & -batch.masks[0];
+	others = batch.masks[0] & ~bit;
+	testheap_free(&t, &batch, bit);
+	ck_assert_int_eq(supply_sync(t.heap), 0);
+	forget();
+	ck_assert_int_eq(ledger_init(&ledger, t.heap), 0);
+	ck_assert_uint_eq(ledger.out[slab] & batch.masks[0], others);
+	ledger.dying[slab] = ledger.done[slab] = ledger.torn[slab] = batch.masks[0];
+	adopt();
+	ck_assert_uint_eq(t.heap->marks->dying[slab], others);
+	ck_assert_uint_eq(t.heap->marks->done[slab], others);
+	ck_assert_uint_eq(t.heap->marks->torn[slab], others);
+}
+END_TEST
+
 /* Nothing that a client has is anything but out. */
 static void ck_nothing_lost(void)
 {
@@ -851,6 +877,7 @@ static Suite *recover_suite(void)
 	tcase_add_loop_test(tc, punching_pages, 0, 2);
 	tcase_add_test(tc, punching_late);
 	tcase_add_test(tc, freed_words);
+	tcase_add_test(tc, marks_of_free_slots);
 	tcase_add_test(tc, handed_back_twice);
 	tcase_add_loop_test(tc, class_half_made, 0, 2);
 	tcase_add_test(tc, cycle_is_void);
