@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 #define HELLO_SECONDS 10 /* for a process to say what it wants */
-#define CHILD_SECONDS 60 /* for a forked child of which nobody knows whether there is one */
 
 void event_drop(struct event **event)
 {
@@ -91,7 +90,7 @@ static void on_deserted(evutil_socket_t fd, short what, void *arg)
 struct connection *connection_without(struct connections *connections, struct session *session,
 				      struct peer *peer)
 {
-	static const struct timeval patience = { .tv_sec = CHILD_SECONDS };
+	static const struct timeval patience = { .tv_sec = CONNECTION_CHILD_SECONDS };
 	struct connection *c = calloc(1, sizeof(*c));
 
 	if (!c) {

@@ -14,6 +14,8 @@
 #include "peer.h"
 #include "session.h"
 
+#define CONNECTION_CHILD_SECONDS 60 /* for a forked child of which nobody knows whether there is one */
+
 struct connections {
 	struct event_base *base;
 	struct sessions *sessions;
