@@ -34,7 +34,7 @@ const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.hard.Size=64M",
 					 "heap.hard.Hardened=yes",
 					 "heap.hard.GCPercent=100",
-					 "heap.checked.Size=64M",
+					 "heap.checked.Size=128M",
 					 "heap.checked.Free=checked",
 					 "heap.checked.GCPercent=100",
 					 "heap.checked.Debug=poison",
@@ -44,6 +44,7 @@ const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.checked.AllowGroups=41000",
 					 "heap.spoilt.Size=64M",
 					 "heap.spoilt.GCPercent=100",
+					 "heap." CHORES_UNUSED ".Size=64M",
 					 "heap.tight.Size=64M",
 					 "heap.tight.Limit=16M",
 					 "heap.tight.UserShare=off",
@@ -236,12 +237,19 @@ void burden_hidden(struct scene *s)
 	setenv("HEAPD_DEBUG", "barrier", 1);
 	if (!chore_attach(s, "checked", 0, 0))
 		return;
-	hiding = heapd_type_define(s->heap, "hiding", struct node, next);
+	hiding = heapd_type_define(s->heap, "hiding", struct node, next, other);
 	while (hiding && n < HIDING && (node[n] = heapd_new(hiding, struct node))) {
 		heapd_init(&node[n]->next, heapd_new(hiding, struct node));
+		heapd_init(&node[n]->other, n ? node[n - 1] : NULL);
 		n++;
 	}
-	for (unsigned round = 0; n == HIDING && round < 6; round++) {
+	/* Who looks goes by what is certain, which no stack is. */
+	if (n < HIDING || !heapd_pin(s->heap, node[n - 1]))
+		return;
+	for (unsigned round = 0; round < 6; round++) {
+		/* What the last round hid is looked for when that cycle ends. */
+		if (round)
+			sink += (uint64_t)heapd_collect(s->heap);
 		sink += (uint64_t)heapd_collect_start(s->heap);
 		for (unsigned i = 0; i < 100 * HIDING; i++) {
 			void *volatile *a = (void *volatile *)(uintptr_t)&node[i * 7919 % HIDING]->next;

@@ -145,6 +145,9 @@ static void new_type(struct scene *s)
 	static const struct heapd_type_desc bare = {
 		.size = sizeof(bare), .name = "bare", .object_size = 32, .align = 8
 	};
+	static const struct heapd_type_desc tiny = {
+		.size = sizeof(tiny), .name = "tiny", .object_size = 4, .align = 4
+	};
 	unsigned n = s->board->types++ % TYPES;
 	heapd_type *type;
 	char name[32];
@@ -169,6 +172,9 @@ static void new_type(struct scene *s)
 	if (n % 4 == 3)
 		use(heapd_pin(s->heap,
 			      heapd_type_alloc_array(heapd_type_define_desc(s->heap, &bare), 32, 9)));
+	/* ... nor room for one: its map has no words. */
+	if (n % 4 == 3)
+		use(heapd_pin(s->heap, heapd_type_alloc_array(heapd_type_define_desc(s->heap, &tiny), 4, 9)));
 	if (n % 4 == 3)
 		sink += (uint64_t)heapd_collect(s->heap);
 	/* No field named: all of its words. */
@@ -456,6 +462,7 @@ const struct chore scene_chores[] = {
 	{ "zombie", strait_zombie },
 	{ "small-pages", strait_small_pages },
 	{ "whole", strait_whole },
+	{ "deaths", strait_deaths },
 	{ "dangling", burden_dangling },
 	{ "scatter", burden_scatter },
 	{ "loose", burden_loose },

@@ -5,8 +5,8 @@
 
 #include "scene.h"
 
-#define CHORES_HEAP   "other"        /* that the daemon has to have beside the scene's */
-#define CHORES_SPOILT "heap.spoilt." /* how the settings of that heap begin in which clients keep no rules */
+#define CHORES_HEAP   "other"  /* that the daemon has to have beside the scene's */
+#define CHORES_SPOILT "spoilt" /* in which clients keep no rules */
 
 struct chore {
 	const char *name;
@@ -15,6 +15,9 @@ struct chore {
 
 extern const struct chore scene_chores[];
 extern const unsigned scene_nchores;
+
+/* One that nobody allocates in: not even a span is there, and its supplier rests. */
+#define CHORES_UNUSED "unused"
 
 /* In place of the attachment that the process began with; of another user's, if uid is not 0. */
 bool chore_attach(struct scene *s, const char *heap, uint32_t flags, uid_t uid);
@@ -41,6 +44,9 @@ void burdens_take_all(struct scene *s, uint64_t most);
 /* spoils.c */
 void burden_spoil(struct scene *s);
 void burden_lie(struct scene *s);
+struct fixture;
+/* What the daemon has to itself of the heaps in which clients lie is as it should be. */
+bool spoils_verify(const struct fixture *f);
 
 /* raws.c */
 void raw_lists(struct scene *s);
@@ -56,6 +62,7 @@ void strait_full(struct scene *s);
 void strait_zombie(struct scene *s);
 void strait_small_pages(struct scene *s);
 void strait_whole(struct scene *s);
+void strait_deaths(struct scene *s);
 void straits_end(struct scene *s);
 
 /* What chores left that lives on is dropped; also where one was killed in its midst. */

@@ -32,23 +32,27 @@
 #include "chores.h"
 #include "cover.h"
 #include "crowd.h"
+#include "daemon/connection.h"
 #include "lives.h"
 #include "scene.h"
 #include "text.h"
 
-#define PROGRAM  "crash/heapd"
-#define MS       UINT64_C(1000000)
-#define BATCH    8u  /* deaths between two looks */
-#define LIFE     96u /* operations of clients' that a daemon lives for if it comes to no break */
-#define BRIEF    4u  /* one in four is asked to end sooner */
-#define SINGLE   12u /* ... for if they do nothing but one chore */
-#define EARLY    2u /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
-#define AGAIN    64u   /* of those that had a death, one in so many has another */
-#define EVES     8u    /* one in so many */
-#define EXTRAS   1200u /* heaps that come up, every four lives another: each is made anew, and kept */
-#define MANY     24u   /* in one of so many lives there are more heaps than one answer names */
-#define LONG     (60000 * MS)
-#define LOOK     (60000 * MS)
+#define PROGRAM "crash/heapd"
+#define MS      UINT64_C(1000000)
+#define BATCH   8u  /* deaths between two looks */
+#define LIFE    96u /* operations of clients' that a daemon lives for if it comes to no break */
+#define BRIEF   4u  /* one in four is asked to end sooner */
+#define SINGLE  12u /* ... for if they do nothing but one chore */
+#define EARLY   2u  /* daemons in a row that may die before they answer: the keeper's pauses grow with them */
+#define AGAIN   64u /* of those that had a death, one in so many has another */
+#define EVES    8u  /* one in so many */
+#define EXTRAS  1200u /* heaps that come up, every four lives another: each is made anew, and kept */
+#define MANY    8u    /* in one of so many lives there are more heaps than one answer names */
+#define MANIES  8u    /* so many more */
+#define LONG    (60000 * MS)
+#define LOOK    (60000 * MS)
+/* So long a child may be expected that was never born: its session is there as long. */
+#define CHILD    ((CONNECTION_CHILD_SECONDS + 15) * UINT64_C(1000) * MS)
 #define SESSIONS 4u /* this process's, the witness's, the crowd's and the looker's */
 
 enum verdict { GOOD = 1, BAD };
@@ -110,7 +114,7 @@ static int judge(struct run *run)
 		if (heapd_thread_detach(run->scene.heap) < 0 || heapd_collect(run->scene.heap) < 0)
 			return printf("collect: %s\n", heapd_error()), 1;
 	if (fixture_verify(&run->fixture, CHORES_HEAP) != 0 ||
-	    (!run->plain && fixture_verify(&run->fixture, "hard") != 0))
+	    (!run->plain && (fixture_verify(&run->fixture, "hard") != 0 || !spoils_verify(&run->fixture))))
 		return 1;
 	if (verify(run) || heapd_get_info(run->scene.heap, &info) < 0)
 		return 1;
@@ -160,7 +164,7 @@ static void say_alive(struct run *run)
 
 static int wait_sessions(struct run *run)
 {
-	uint64_t end = fixture_now_ns() + LOOK / 2;
+	uint64_t end = fixture_now_ns() + CHILD;
 	struct heapd_info info = HEAPD_SIZED(info);
 
 	while (heapd_get_info(run->scene.heap, &info) >= 0 && info.sessions != SESSIONS) {
@@ -226,7 +230,7 @@ static void look_now(struct run *run)
 	run->looks++;
 	run->shared->verdict = 0;
 	run->shared->ask = 1;
-	lives_run(&run->lives, &run->shared->verdict, LOOK, false);
+	lives_run(&run->lives, &run->shared->verdict, LOOK + CHILD, false);
 	if (*run->scene.board->wrong)
 		errx(1, "%s", run->scene.board->wrong);
 	if (run->shared->verdict != GOOD)
@@ -418,7 +422,7 @@ static void vary(struct run *run)
 	if (!file)
 		err(1, "%s", path);
 	fputs(run->config, file);
-	for (unsigned i = 0; run->lives.born % MANY == MANY - 1 && i < 12; i++)
+	for (unsigned i = 0; run->lives.born % MANY == MANY - 1 && i < MANIES; i++)
 		fprintf(file, "\n[Heap many%u]\nSize=64M\nLimit=32M\nHugePages=never\n", i);
 	if (run->lives.born % 8 > 1)
 		fprintf(file,
@@ -555,12 +559,15 @@ static void begin(struct run *run)
 	run->lives.daemon = fixture_kept_daemon(&run->fixture);
 }
 
-/* Of that heap clients have lied to each other: it is not what it says, and is not looked at. */
+/* The heaps in which clients have lied to each other are not what they say: they have been looked at in another way. */
 static void leave_spoilt(struct fixture *f)
 {
+	static const char *const names[] = { "heap." CHORES_SPOILT ".", "heap." CHORES_UNUSED "." };
+
 	for (size_t i = 0; i < f->nsettings; i++)
-		if (strncmp(f->settings[i], CHORES_SPOILT, strlen(CHORES_SPOILT)) == 0)
-			f->settings[i] = "daemon.LogLevel=err";
+		for (size_t n = 0; n < 2; n++)
+			if (strncmp(f->settings[i], names[n], strlen(names[n])) == 0)
+				f->settings[i] = "daemon.LogLevel=err";
 }
 
 static void finish(struct run *run)

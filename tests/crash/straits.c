@@ -23,6 +23,8 @@
 #define NODES   64u
 #define WEAKS   64u
 #define CLIENTS 20u /* more than a socket takes that nobody reads */
+#define SLABS   18000u
+#define DEATHS  100u /* more than a heap keeps receipts of */
 #define MS      UINT64_C(1000000)
 
 /* At a low limit large objects come and go: memory is short while what is free is being cleared; and then small ones are refused. */
@@ -104,7 +106,7 @@ void strait_whole(struct scene *s)
 	s->patience_ms = 200;
 	if (!chore_attach(s, "checked", 0, 0))
 		return;
-	for (unsigned i = 0; i < 40; i++)
+	for (unsigned i = 0; i < 80; i++)
 		if (!heapd_pin(s->heap, heapd_alloc_leaf(s->heap, UINT64_C(2000000))))
 			break;
 	burdens_take_all(s, UINT64_MAX);
@@ -213,6 +215,46 @@ void strait_deaf(struct scene *s)
 	straits_end(s);
 	scene_pass(20 * MS);
 	come_and_go(s);
+}
+
+/* More slabs than are counted in one piece; what hangs on the last object. */
+static void **slabs_take(struct scene *s)
+{
+	void **last = NULL;
+
+	for (unsigned i = 0; i < SLABS * 64; i++) {
+		void **n = heapd_alloc(s->heap, 16);
+
+		if (!n)
+			break;
+		heapd_init(n, (void *)last);
+		last = n;
+	}
+	return last;
+}
+
+/*
+ * More die than are counted before the next collection: of the first of them nobody will know what they kept; of the others it
+ * takes long to find out.
+ */
+void strait_deaths(struct scene *s)
+{
+	void **last;
+
+	if (!chore_attach(s, CHORES_HEAP, 0, 0))
+		return;
+	last = slabs_take(s);
+	for (unsigned i = 0; i < DEATHS; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			use(heapd_alloc(s->heap, 64));
+			raise(SIGKILL);
+		}
+		waitpid(pid, NULL, 0);
+	}
+	sink += (uint64_t)heapd_collect(s->heap);
+	use(last);
 }
 
 /* Where a daemon says to its keeper what it has to say: of its environment, as it was started with it. False: nowhere. */
