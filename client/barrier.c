@@ -16,17 +16,23 @@
  * together with the phase before it.
  *
  * To shade is to append to the thread's barrier ring in its session: the thread writes the tail, the
- * daemon the head. The filter spares the ring what this cycle has been told already; its last word
- * says which cycle that is, so that it forgets with the next. A full ring never holds up a store: the
- * entry is dropped, and the session's overflow word voids the cycle.
+ * daemon the head. The filter spares the ring what this cycle has been told already. A full ring never
+ * holds up a store: the entry is dropped, and the session's overflow word voids the cycle.
  *
- * What the filter knows lies in the ring, or was marked: it is of the cycle that `now` had when it was
+ * What the filter knows lies in the ring, or was marked: it is of the value that `now` had when it was
  * logged, and the daemon empties all rings before it publishes a cycle in `now` (release, pairs with the
  * acquire here), never after. An entry logged before that, and emptied, is of another cycle and forgotten.
+ *
+ * A thread looks at its ring once while `now` stays what it is, and when it is at the end of what it then saw free:
+ * the length changes only before a cycle is published, and entries that are read only make more room. A store
+ * that finds `now` as its view has it, and room for both words, goes straight on (heapd_store_sym()): the view is
+ * never of a phase in which the barrier is off, and of the cycle that the gate names. Every other store takes the
+ * way of all operations, from begin() to end().
  */
 #include "client/barrier.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "client/answer.h"
 #include "client/gate.h"
@@ -36,59 +42,81 @@
 #include "heapd/session.h"
 #include "heapd/step.h"
 
-#define FILTER_WORDS 3u
-#define FILTER_CYCLE 3u  /* the filter's last word: the cycle that the others are of */
-#define MOVE_WORDS   64u /* done in one operation, so that a long move does not hold up a handshake */
-
-_Static_assert(sizeof(((struct heapd_thread *)0)->barrier_filter) / 8 == FILTER_WORDS + 1,
-	       "the filter's words");
+#define FILTER_WORDS (sizeof(((struct heapd_thread *)0)->barrier_filter) / sizeof(uint64_t))
+#define MOVE_WORDS   64u        /* done in one operation, so that a long move does not hold up a handshake */
+#define VIEW_OF_NONE UINT64_MAX /* no `now` is that */
 
 #define inlined static inline __attribute__((always_inline))
 
-inlined uint64_t *barrier_ring(const struct heapd_heap *heap, const struct heapd_thread *self)
+/* The calling thread's ring, as it looked at it last. */
+struct ring_view {
+	uint64_t now; /* while that stands, the barrier is on, and this is right */
+	uint64_t *entries;
+	uint64_t mask;
+	uint64_t end;  /* a tail from there on may have no room, ... */
+	uint64_t last; /* ... or from there on for one entry only */
+};
+
+/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): of each thread */
+static __thread struct ring_view view = { .now = VIEW_OF_NONE };
+
+void barrier_forget(void)
+{
+	view = (struct ring_view){ .now = VIEW_OF_NONE };
+}
+
+/* Begins anew, with a filter that knows nothing. A `now` whose barrier is off is not kept: a thread may come here just as that changes. */
+static __attribute__((noinline, cold)) void view_renew(const struct heapd_heap *heap,
+						       struct heapd_thread *self, uint64_t now)
 {
 	uint64_t index = (uint64_t)(self - heap->threads);
 	char *rings = (char *)heap->session + HEAPD_SESSION_BARRIER_AT;
 
-	return (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8);
+	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
+	view = (struct ring_view){
+		.now = heapd_now_barrier(now) ? now : VIEW_OF_NONE,
+		.entries = (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8),
+		.mask = HEAPD_READ_ONCE(heap->session->barrier_ring) - 1u, /* after `now` */
+	};
 }
 
-static __attribute__((noinline, cold)) void filter_forget(struct heapd_thread *self, uint64_t cycle)
+/* Whether there is room. Pairs with the daemon's release of the head: an entry is read before its place is used again. */
+static __attribute__((noinline, cold)) bool view_extend(const struct heapd_thread *self)
 {
-	for (unsigned i = 0; i < FILTER_WORDS; i++)
-		self->barrier_filter[i] = 0;
-	self->barrier_filter[FILTER_CYCLE] = cycle;
+	view.end = HEAPD_LOAD_ACQUIRE(&self->barrier_head) + view.mask + 1;
+	view.last = view.end - 1;
+	return self->barrier_tail < view.end;
 }
 
-/* The word's place in the filter, which knows nothing of earlier cycles. */
-inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t now, uint64_t word)
+inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t word)
 {
-	if (unlikely(self->barrier_filter[FILTER_CYCLE] != heapd_now_cycle(now)))
-		filter_forget(self, heapd_now_cycle(now));
-	return &self->barrier_filter[(uint32_t)(word >> 4) % FILTER_WORDS];
+	return &self->barrier_filter[word / 16 % FILTER_WORDS];
+}
+
+/* There is room. The tail after it. */
+inlined uint64_t log_word(struct heapd_thread *self, uint64_t tail, uint64_t word)
+{
+	view.entries[tail & view.mask] = word;
+	HEAPD_STORE_RELEASE(&self->barrier_tail, tail + 1);
+	*filter_place(self, word) = word;
+	return tail + 1;
 }
 
 /* now: read in this operation (acquire). */
 inlined void shade(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now, const void *value)
 {
-	uint64_t word = (uint64_t)(uintptr_t)value, tail = self->barrier_tail, *known;
-	uint32_t entries;
+	uint64_t word = (uint64_t)(uintptr_t)value;
 
 	if (!heap_contains(heap, value))
 		return;
-	known = filter_place(self, now, word);
-	if (*known == word)
+	if (unlikely(view.now != now))
+		view_renew(heap, self, now);
+	if (*filter_place(self, word) == word)
 		return;
-	/* Pairs with the daemon's release of the head: an entry is read before its place is used again. */
-	entries =
-		HEAPD_READ_ONCE(heap->session->barrier_ring); /* after `now`, which filter_place() has read */
-	if (tail - HEAPD_LOAD_ACQUIRE(&self->barrier_head) >= entries) {
+	if (likely(self->barrier_tail < view.end) || view_extend(self))
+		log_word(self, self->barrier_tail, word);
+	else
 		HEAPD_WRITE_ONCE(heap->session->overflow, 1);
-		return;
-	}
-	barrier_ring(heap, self)[tail & (entries - 1)] = word;
-	HEAPD_STORE_RELEASE(&self->barrier_tail, tail + 1);
-	*known = word;
 }
 
 void barrier_shade(struct heapd_thread *self, const void *value)
@@ -206,7 +234,7 @@ void *heapd_load_relaxed_sym(const void *field)
 	return heapd_load_relaxed_word_(field);
 }
 
-void heapd_store_sym(void *field, void *value)
+static __attribute__((noinline)) void store_any(void *field, void *value)
 {
 	struct barrier b;
 
@@ -214,6 +242,52 @@ void heapd_store_sym(void *field, void *value)
 		shade_both(&b, heapd_load_relaxed_word_(field), value);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
 	end(&b, false);
+}
+
+/* With room for it. The tail after it. */
+inlined uint64_t shade_straight(const struct heapd_heap *heap, struct heapd_thread *self, uint64_t tail,
+				const void *value)
+{
+	uint64_t word = (uint64_t)(uintptr_t)value;
+
+	return heap_contains(heap, value) && *filter_place(self, word) != word ? log_word(self, tail, word)
+									       : tail;
+}
+
+/* In the gate. As shade_both() and the store, where the view is right; else false. */
+inlined bool store_straight(const struct heapd_heap *heap, struct heapd_thread *self, void *field,
+			    void *value)
+{
+	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now), tail = self->barrier_tail;
+
+	if (unlikely(now != view.now || on != heapd_now_cycle(now) || tail >= view.last))
+		return false;
+	HEAPD_COUNT(self->barrier_slow, 1);
+	if (!MUTANT(no_deletion_shade))
+		tail = shade_straight(heap, self, tail, heapd_load_relaxed_word_(field));
+	if (HEAPD_READ_ONCE(self->scanned) != on && !MUTANT(no_insertion_shade))
+		shade_straight(heap, self, tail, value);
+	DELAY(128);
+	STEP(store);
+	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
+	return true;
+}
+
+void heapd_store_sym(void *field, void *value)
+{
+	struct heapd_thread *self = heapd_self;
+	bool done = false;
+
+	if (likely(self)) {
+		gate_enter(self);
+		done = store_straight(heapd_process, self, field, value);
+		gate_leave(self);
+	}
+	if (likely(done))
+		answer_poll(heapd_process);
+	else
+		store_any(field, value);
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)

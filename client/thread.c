@@ -33,6 +33,7 @@
 
 #include "answer.h"
 #include "attach.h"
+#include "barrier.h"
 #include "fork.h"
 #include "gate.h"
 #include "handshake.h"
@@ -170,6 +171,7 @@ static void record_reset(struct heapd_thread *self)
 	self->stack_low = self->stack_high = self->saved_sp = 0;
 	memset(self->saved_regs, 0, sizeof(self->saved_regs));
 	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
+	barrier_forget();
 	memset(self->edits, 0, sizeof(self->edits));
 }
 

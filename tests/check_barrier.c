@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "alone.h"
+#include "client/barrier.h"
 #include "suite.h"
 
 #define WORDS 260
@@ -31,7 +32,7 @@ static void setup(void)
 	seen = 0;
 }
 
-static void barrier_on(void)
+static void barrier_up(void)
 {
 	ck_assert_int_eq(heapd_thread_attach(heap), 0);
 	heap->t.directory->cycle.now = heapd_now_make(1, HEAPD_PHASE_MARK);
@@ -93,7 +94,7 @@ END_TEST
 START_TEST(store_logs_old_then_new)
 {
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	heapd_store(&objects[0], address(2));
 	ck_assert_ptr_eq(objects[0], address(2));
 	ck_logged(address(1));
@@ -106,7 +107,7 @@ END_TEST
 START_TEST(scanned_thread_logs_old_only)
 {
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	heapd_self->scanned = 1;
 	heapd_store(&objects[0], address(2));
 	ck_logged(address(1));
@@ -118,7 +119,7 @@ END_TEST
 START_TEST(unsure_is_on)
 {
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	heapd_self->scanned = 1;
 	heapd_self->gate.on = HEAPD_GATE_UNSURE;
 	heapd_store(&objects[0], address(2));
@@ -133,7 +134,7 @@ END_TEST
 START_TEST(scanned_is_of_the_gates_cycle)
 {
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	heapd_self->scanned = 1;
 	heap->t.directory->cycle.now = heapd_now_make(2, HEAPD_PHASE_BARRIER);
 	heapd_store(&objects[0], address(2));
@@ -158,7 +159,7 @@ START_TEST(switched_off_by_who_meets_it)
 
 	for (unsigned k = 0; k < 2; k++) {
 		objects[0] = address(1);
-		barrier_on();
+		barrier_up();
 		heap->t.directory->cycle.now = heapd_now_make(k ? 1 : 5, over[k]);
 		uint64_t slow = heapd_self->barrier_slow;
 		if (_i == 0)
@@ -183,7 +184,7 @@ START_TEST(null_and_foreign_are_skipped)
 {
 	static int foreign;
 
-	barrier_on();
+	barrier_up();
 	heapd_store(&objects[0], (void *)&foreign);
 	heapd_store(&objects[0], NULL);
 	objects[0] = (void *)(uintptr_t)(heap->t.base + heap->t.size);
@@ -199,7 +200,7 @@ END_TEST
 
 START_TEST(filter_forgets_with_the_cycle)
 {
-	barrier_on();
+	barrier_up();
 	heapd_store(&objects[0], address(1));
 	heapd_store(&objects[1], address(1));
 	heapd_store(&objects[0], address(1));
@@ -214,7 +215,7 @@ END_TEST
 
 START_TEST(filter_holds_back_nothing_else)
 {
-	barrier_on();
+	barrier_up();
 	for (unsigned i = 0; i < 1000; i++)
 		heapd_store(&objects[0], address(i));
 	for (unsigned i = 0; i < 1000; i++)
@@ -226,7 +227,7 @@ END_TEST
 START_TEST(exchange_logs)
 {
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	ck_assert_ptr_eq(heapd_exchange(&objects[0], address(2)), address(1));
 	ck_logged(address(1));
 	ck_logged(address(2));
@@ -245,7 +246,7 @@ START_TEST(cas_logs_what_it_removes)
 	void *expected = address(1);
 
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	ck_assert(heapd_cas(&objects[0], &expected, address(2)));
 	ck_assert_ptr_eq(objects[0], address(2));
 	ck_logged(address(1));
@@ -284,7 +285,7 @@ START_TEST(move_logs_each_word)
 {
 	for (unsigned i = 0; i < 5; i++)
 		objects[i] = address(i);
-	barrier_on();
+	barrier_up();
 	heapd_self->scanned = 1;
 	heapd_move(&objects[1], &objects[0], 3);
 	ck_logged(address(3));
@@ -304,7 +305,7 @@ START_TEST(zero_logs_each_word)
 {
 	for (unsigned i = 0; i < 130; i++)
 		objects[i] = address(i);
-	barrier_on();
+	barrier_up();
 	heapd_zero(objects, 129);
 	for (unsigned i = 0; i < 129; i++) {
 		ck_logged(address(i));
@@ -320,7 +321,7 @@ START_TEST(pinned_and_relaxed_stores)
 	void *pin = address(5);
 
 	objects[0] = address(1);
-	barrier_on();
+	barrier_up();
 	heapd_store_pinned(&objects[0], &pin);
 	ck_assert_ptr_eq(objects[0], address(5));
 	ck_logged(address(1));
@@ -334,7 +335,7 @@ END_TEST
 
 START_TEST(ring_wraps)
 {
-	barrier_on();
+	barrier_up();
 	seen = heapd_self->barrier_tail = heapd_self->barrier_head = HEAPD_BARRIER_RING - 1;
 	heapd_store(&objects[0], address(1));
 	heapd_store(&objects[0], address(2));
@@ -347,7 +348,7 @@ END_TEST
 /* The store is done, the cycle voided, and nothing that is still to be read is written over. */
 START_TEST(full_ring_voids_the_cycle)
 {
-	barrier_on();
+	barrier_up();
 	seen = heapd_self->barrier_tail = HEAPD_BARRIER_RING + 7;
 	heapd_self->barrier_head = 8;
 	heapd_store(&objects[0], address(1));
@@ -363,6 +364,96 @@ START_TEST(full_ring_voids_the_cycle)
 }
 END_TEST
 
+/* A store goes straight on once the thread has looked at its ring: to the same effect. */
+START_TEST(straight_stores_log_the_same)
+{
+	barrier_up();
+	heapd_store(&objects[0], address(1));
+	ck_logged(address(1));
+	heapd_store(&objects[0], address(2));
+	ck_assert_ptr_eq(objects[0], address(2));
+	ck_logged(address(2)); /* 1 is known */
+	objects[1] = address(7);
+	heapd_store(&objects[1], address(8));
+	ck_logged(address(7));
+	ck_logged(address(8));
+	heapd_self->scanned = 1;
+	objects[1] = address(4);
+	heapd_store(&objects[1], address(5));
+	ck_logged(address(4));
+	ck_nothing_logged();
+	heapd_self->gate.on = 0; /* as if handshake 1 had yet to come */
+	heapd_store_sym(&objects[1], address(6));
+	ck_assert_ptr_eq(objects[1], address(6));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.inside % 2, 0);
+}
+END_TEST
+
+/* Two words of one store where there is room for one. */
+START_TEST(straight_store_at_the_end)
+{
+	barrier_up();
+	heapd_store(&objects[0], address(1));
+	ck_logged(address(1));
+	seen = heapd_self->barrier_tail = HEAPD_BARRIER_RING - 1;
+	objects[1] = address(2);
+	heapd_store(&objects[1], address(3));
+	ck_logged(address(2));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heap->session->overflow, 1);
+	seen = 0;
+	ck_logged(address(1)); /* is still to be read */
+}
+END_TEST
+
+/* A word that is logged as the barriers go off: the next store finds that they are. */
+START_TEST(straight_stores_end_with_the_cycle)
+{
+	barrier_up();
+	heap->t.directory->cycle.now = heapd_now_make(1, HEAPD_PHASE_SWEEP);
+	barrier_shade(heapd_self, address(1));
+	ck_logged(address(1));
+	heapd_store(&objects[0], address(2));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.on, 0);
+}
+END_TEST
+
+static void *record_take(void *unused)
+{
+	(void)unused;
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	pause();
+	return NULL;
+}
+
+/* What it knows of its ring is of the record that it had. */
+START_TEST(another_record_another_ring)
+{
+	struct heapd_thread *before;
+	pthread_t thread;
+
+	barrier_up();
+	heapd_store(&objects[0], address(1));
+	ck_logged(address(1));
+	before = heapd_self;
+	ck_assert_int_eq(heapd_thread_detach(heap), 0);
+	ck_assert_int_eq(pthread_create(&thread, NULL, record_take, NULL), 0);
+	while (HEAPD_LOAD_ACQUIRE(&before->state) != HEAPD_THREAD_ONLINE)
+		usleep(1000);
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_ptr_ne(heapd_self, before);
+	ck_assert_uint_eq(heapd_self->gate.on, 1);
+	seen = heapd_self->barrier_tail = 0;
+	heapd_self->scanned = 0;
+	heapd_store(&objects[0], address(2));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	ck_nothing_logged();
+}
+END_TEST
+
 static void *store_elsewhere(void *unused)
 {
 	(void)unused;
@@ -375,7 +466,7 @@ START_TEST(thread_that_cannot_attach_voids_the_cycle)
 {
 	pthread_t thread;
 
-	barrier_on();
+	barrier_up();
 	for (unsigned i = 0; i < HEAPD_THREAD_MAX / 64; i++)
 		heap->threads_claimed[i] = UINT64_MAX;
 	ck_assert_int_eq(pthread_create(&thread, NULL, store_elsewhere, NULL), 0);
@@ -402,7 +493,7 @@ START_TEST(edit_shades_at_both_ends)
 {
 	objects[0] = address(1);
 	objects[1] = address(2);
-	barrier_on();
+	barrier_up();
 	ck_assert_int_eq(heapd_edit_begin(&objects[0], 16), 0);
 	ck_assert_uint_eq(heapd_self->edits[0].start, (uint64_t)(uintptr_t)&objects[0]);
 	ck_assert_uint_eq(heapd_self->edits[0].bytes, 16);
@@ -471,6 +562,10 @@ int main(void)
 	tcase_add_test(stores, pinned_and_relaxed_stores);
 	tcase_add_test(stores, ring_wraps);
 	tcase_add_test(stores, full_ring_voids_the_cycle);
+	tcase_add_test(stores, straight_stores_log_the_same);
+	tcase_add_test(stores, straight_store_at_the_end);
+	tcase_add_test(stores, straight_stores_end_with_the_cycle);
+	tcase_add_test(stores, another_record_another_ring);
 	tcase_add_test(stores, thread_that_cannot_attach_voids_the_cycle);
 	tcase_add_test(stores, without_attachment_a_plain_store);
 	suite_add_tcase(suite, stores);
