@@ -25,6 +25,9 @@
  * says anew what is torn. One that a thread had just installed when it was killed may be an object of another process since:
  * it is torn until the next sweep that finds it alive.
  *
+ * Where a daemon died in a sweep, its dead of types that were not watched as it queued are there still, and what they lead to
+ * may be gone. So all that is there of those types is torn for whom comes next: were one watched, it would be queued.
+ *
  * Unborn. Who pops a slot and is killed before it has zeroed it leaves a slot that is nobody's, with whatever stood there: of an
  * object that was given to somebody as dead before, say. So free slots of a watched type are filled with poison before they
  * are supplied (ring.c), and what is white and still has a word of it was never an object: it is swept, and nobody hears of
@@ -42,6 +45,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 
+#include "beat.h"
 #include "clients.h"
 #include "collection.h"
 #include "heapd/atomic.h"
@@ -51,6 +55,9 @@
 #include "supply.h"
 #include "types.h"
 #include "walk.h"
+
+/* In the ledger, of a type. */
+enum { WATCHED = 1, WATCHED_LATE /* since the cycle under way had begun */ };
 
 struct watch {
 	bool on;         /* atomic */
@@ -142,10 +149,10 @@ int deads_watch(struct heap *heap, uint32_t type, struct refusal *why)
 	if (r < 0 || HEAPD_READ_ONCE(heap->deads->types[type].on))
 		return r;
 	heap_lock(heap);
-	HEAPD_WRITE_ONCE(heap->deads->watched[type], 1);
+	heap->deads->fresh = collection_is_active(heap);
+	HEAPD_WRITE_ONCE(heap->deads->watched[type], heap->deads->fresh ? WATCHED_LATE : WATCHED);
 	HEAPD_WRITE_ONCE(heap->deads->types[type].on, true);
 	mend_free_slots(heap);
-	heap->deads->fresh = collection_is_active(heap);
 	heap_unlock(heap);
 	return 0;
 }
@@ -168,12 +175,51 @@ void deads_orphan(struct heap *heap, const struct client *client)
 	}
 }
 
+/* What they are asked at the end of a cycle holds for the next one. */
+static void late_no_more(struct heap *heap)
+{
+	for (uint32_t type = 0; type < HEAPD_TYPE_MAX; type++)
+		if (heap->deads->watched[type] == WATCHED_LATE)
+			HEAPD_WRITE_ONCE(heap->deads->watched[type], WATCHED);
+}
+
+/* Slots of the slab that may have an object which had died, and was neither queued nor swept. */
+static uint64_t unburied(const struct heap *heap, uint32_t slab)
+{
+	const struct heapd_span *span;
+	uint32_t first, type;
+
+	if (!ledger_span_of(heap->ledger, slab, &first))
+		return 0;
+	span = &heap->t.spans[first];
+	type = heap->t.classes[span->class].type;
+	if (type < HEAPD_TYPE_BUILTIN || heap->deads->watched[type] == WATCHED)
+		return 0;
+	return heap->t.out[slab] & ~harvest_ringed(heap->supply, first, slab - span->slab0);
+}
+
+void deads_restore(struct heap *heap)
+{
+	bool sweeping = heapd_now_phase(heap->t.directory->cycle.now) == HEAPD_PHASE_SWEEP;
+	uint64_t n = sweeping ? slabs_used(heap) : 0;
+
+	for (uint64_t slab = 0; slab < n; slab++) {
+		uint64_t torn = unburied(heap, (uint32_t)slab) & ~heap->marks->torn[slab];
+
+		beat_step(&heap->walk_beat, slab);
+		if (torn)
+			heap->marks->torn[slab] |= torn;
+	}
+	late_no_more(heap);
+}
+
 void deads_swept(struct heap *heap)
 {
 	const struct clients *c = heap->clients;
 
 	if (heap->deads->fresh)
 		mend_free_slots(heap);
+	late_no_more(heap);
 	heap->deads->fresh = false;
 	for (unsigned i = 0; i < c->n; i++)
 		if (c->slots[i].gone)

@@ -30,6 +30,9 @@ int deads_take(struct heap *heap, unsigned client, uint32_t type, uint64_t *obje
 /* Of an adopted heap: what is held for a client was taken, whether or not the queue has let go of it. */
 void deads_settle(struct heap *heap, uint64_t object);
 
+/* Of an adopted heap, before its cycle is void: what a sweep has left that did not end. */
+void deads_restore(struct heap *heap);
+
 /* With the roots of a cycle: what is queued becomes grey. */
 void deads_shade(struct heap *heap, struct marker *marker);
 

@@ -12,8 +12,6 @@
  *   rings    The heads have moved since: clients took what lay there.
  *   freed    A freed bit of a slot that is free was harvested, and not cleared yet. The way to the others may have been lost.
  *   marks    What was said of a slot's last object goes after its slot is free: it may be left.
- *   cycle    One that was under way is void: the directory says IDLE, and barriers that are still on go off as their threads
- *            meet them.
  *
  * Right because only the daemon writes what this believes (directory and ledger), and because what clients do meanwhile is
  * what they do at any time: they move heads forward and set freed bits.
@@ -355,15 +353,6 @@ static void freed_restore(struct supply *supply)
 
 /* ------------------------------------------------------------------------------------------------------------- */
 
-static void cycle_end(struct heap *heap)
-{
-	struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
-
-	HEAPD_STORE_RELEASE(&cycle->now, heapd_now_make(heapd_now_cycle(cycle->now), HEAPD_PHASE_IDLE));
-	HEAPD_STORE_RELEASE(&cycle->event, cycle->event + 1);
-	futex_wake_all(&cycle->event);
-}
-
 /* What the dead daemon had not counted any more, it has given or taken: neither ever becomes less. */
 static void totals_settle(struct heapd_stats *stats)
 {
@@ -378,7 +367,6 @@ int rebuild_run(struct heap *heap)
 	struct supply *supply = heap->supply;
 	int r;
 
-	cycle_end(heap);
 	counts_clear(heap);
 	giving_settle(supply);
 	taking_settle(supply);

@@ -21,6 +21,7 @@
 #include <unistd.h>
 
 #include "clock.h"
+#include "deads.h"
 #include "heapd/probes.h"
 #include "ledger.h"
 #include "rebuild.h"
@@ -229,10 +230,27 @@ int recover_lock(struct heap *heap)
 	return 0;
 }
 
+/*
+ * One that was under way is void: the directory says IDLE, and barriers that are still on go off as their threads meet them. Last:
+ * should we die before, the next one has to know how far it had come.
+ */
+static void cycle_end(struct heap *heap)
+{
+	struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+
+	HEAPD_STORE_RELEASE(&cycle->now, heapd_now_make(heapd_now_cycle(cycle->now), HEAPD_PHASE_IDLE));
+	HEAPD_STORE_RELEASE(&cycle->event, cycle->event + 1);
+	futex_wake_all(&cycle->event);
+}
+
 int recover_run(struct heap *heap)
 {
 	int r = rebuild_run(heap);
 
+	if (r == 0) {
+		deads_restore(heap);
+		cycle_end(heap);
+	}
 	if (r < 0)
 		log_err(heap->log, "heap '%s' cannot be adopted: %s; it stays stored", heap->name,
 			strerror(-r));

@@ -56,16 +56,18 @@ static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct swe
 	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
 	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
 	uint64_t ringed = harvest_ringed(heap->supply, first, k);
+	uint64_t torn = out & ~marks->mark[slab] & marks->hold[slab] & ~ringed;
 
 	if (dead & freed)
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
-	note_torn(marks, slab, out & ~marks->mark[slab] & marks->hold[slab] & ~ringed);
 	/* What is held is of this cycle, and what lies in a ring is nothing yet. */
 	heapd_past_survive(&heap->t.past[slab], out & marks->mark[slab] & ~marks->hold[slab] & ~ringed);
 	counts->freed_objects += bits(dead);
 	counts->freed_bytes += bits(dead) * span->elemsize;
 	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;
 	harvest_release(heap->supply, first, k, dead);
+	/* A death in between leaves what was torn and is free now, which a recovery sees, not what is not torn any more and there still. */
+	note_torn(marks, slab, torn);
 }
 
 static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_counts *counts)

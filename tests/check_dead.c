@@ -7,7 +7,9 @@
 #include "collected.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -532,6 +534,105 @@ START_TEST(stress)
 }
 END_TEST
 
+/* A daemon's death in a sweep ---------------------------------------------------------------------------------------- */
+
+#define HALVES 300000u /* things, and as many notes that lie before them: a sweep comes to them first */
+
+static uint64_t out_now(void)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->stats.out);
+}
+
+/* Nobody leads to any of them. */
+static __attribute__((noinline)) void halves_make(void)
+{
+	char **notes = calloc(HALVES, sizeof(*notes)), note[32];
+
+	ck_assert_ptr_nonnull(notes);
+	for (unsigned i = 0; i < HALVES; i++) {
+		snprintf(note, sizeof(note), "note %u", i);
+		notes[i] = heapd_strdup(heap, note);
+		ck_assert_ptr_nonnull(notes[i]);
+	}
+	for (unsigned i = 0; i < HALVES; i++) {
+		struct thing *t = heapd_new(things, struct thing);
+
+		ck_assert_ptr_nonnull(t);
+		t->value = i;
+		heapd_init(&t->note, notes[i]);
+	}
+	free(notes);
+}
+
+/* Whether a part is swept, of the notes, and the sweep goes on. False: it has ended before anybody saw it. */
+static bool sweep_await(uint64_t out)
+{
+	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+	uint64_t finished = cycle->finished, end = fixture_now_ns() + UINT64_C(30000000000);
+
+	ck_call(heapd_collect_start(heap));
+	while (heapd_now_phase(HEAPD_LOAD_ACQUIRE(&cycle->now)) != HEAPD_PHASE_SWEEP || out_now() > out) {
+		if (HEAPD_LOAD_ACQUIRE(&cycle->finished) != finished)
+			return false;
+		ck_assert_uint_lt(fixture_now_ns(), end);
+	}
+	return true;
+}
+
+/* Whether the daemon was killed in a sweep; the next one has come. */
+static bool kill_in_sweep(void)
+{
+	const struct heapd_cycle_words *cycle = &heap->t.directory->cycle;
+	uint64_t begin = out_now(), end;
+	pid_t daemon = fixture_kept_daemon(&fixture);
+	bool there = sweep_await(begin - begin / 16);
+
+	if (!there)
+		return false;
+	kill(fixture.daemon, SIGSTOP);
+	kill(daemon, SIGKILL);
+	usleep(20000);
+	there = heapd_now_phase(HEAPD_LOAD_ACQUIRE(&cycle->now)) == HEAPD_PHASE_SWEEP;
+	kill(fixture.daemon, SIGCONT);
+	end = fixture_now_ns() + UINT64_C(30000000000);
+	while (fixture_kept_daemon(&fixture) == daemon)
+		ck_assert_uint_lt(fixture_now_ns(), end);
+	return there;
+}
+
+/*
+ * What had died, and was not taken back yet, leads to what was: were its type watched from now on, it would be queued as it is. What dies
+ * later is.
+ */
+START_TEST(killed_in_a_sweep)
+{
+	static const char *const settings[] = { "heap.test.Size=512M", "heap.test.GCPercent=10000",
+						"heap.test.Debug=poison", NULL };
+	bool *seen = calloc(HALVES, 1), left = false;
+
+	fixture_start_kept(&fixture, settings);
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, NULL));
+	things = heapd_type_define(heap, "thing", struct thing, next, note);
+	for (unsigned try = 0; !left && try < 8; try++) {
+		halves_make();
+		stack_wipe();
+		ck_call(heapd_thread_detach(heap));
+		left = kill_in_sweep();
+	}
+	printf("a part was left: %s\n", left ? "yes" : "no");
+	ck_call(heapd_type_watch_dead(things));
+	collect();
+	churn();
+	take_all(seen, HALVES);
+	memset(seen, 0, HALVES);
+	for (unsigned i = 0; i < MANY; i++)
+		thing_new(i);
+	ck_assert_uint_gt(collect_and_take(seen, HALVES), MANY - 100);
+	free(seen);
+	attached_stop();
+}
+END_TEST
+
 static void setup_stress(void)
 {
 	start("heap.test.Debug=stress,poison");
@@ -540,7 +641,8 @@ static void setup_stress(void)
 int main(void)
 {
 	Suite *suite = suite_create("dead");
-	TCase *plain = tcase_create("dead objects"), *hard = tcase_create("stress");
+	TCase *plain = tcase_create("dead objects"), *hard = tcase_create("stress"),
+	      *killed = tcase_create("a sweep that did not end");
 
 	tcase_add_checked_fixture(plain, setup, teardown);
 	tcase_set_timeout(plain, 60);
@@ -561,5 +663,8 @@ int main(void)
 	tcase_add_checked_fixture(hard, setup_stress, teardown);
 	tcase_set_timeout(hard, 120);
 	tcase_add_test(hard, stress);
+	tcase_set_timeout(killed, 120);
+	tcase_add_test(killed, killed_in_a_sweep);
+	suite_add_tcase(suite, killed);
 	return attached_run(hard, suite);
 }

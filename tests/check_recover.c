@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
+#include "daemon/deads.h"
 #include "daemon/peer.h"
 #include "daemon/rebuild.h"
 #include "daemon/recover.h"
@@ -30,6 +31,7 @@ static void setup(void)
 
 static void teardown(void)
 {
+	deads_deinit(t.heap);
 	testheap_deinit(&t);
 }
 
@@ -50,6 +52,7 @@ static void forget(void)
 	files = (struct heap_files){ copy(heap->heap_fd), copy(heap->directory_fd), copy(heap->control_fd),
 				     copy(heap->ledger_fd) };
 	clients_deinit(heap);
+	deads_deinit(heap);
 	marks_deinit(heap);
 	collection_deinit(heap);
 	types_deinit(heap);
@@ -82,8 +85,9 @@ static void adopt_tables(void)
 	ck_assert_int_eq(clients_init(t.heap), 0);
 	ck_assert_int_eq(
 		clients_add(t.heap, &(struct client){ .memory = t.session, .fd = -1, .id = 1 }, &index), 0);
+	ck_assert_int_eq(deads_init(t.heap), 0);
 	ck_assert_int_eq(supply_init(t.heap), 0);
-	ck_assert_int_eq(rebuild_run(t.heap), 0);
+	ck_assert_int_eq(recover_run(t.heap), 0);
 	testheap_is_clean(&t);
 }
 
