@@ -316,11 +316,11 @@ static void leave_heap(struct session *session, bool died)
 {
 	bool ours;
 
-	/* First: whoever finds no record does not look for the rest. */
-	HEAPD_STORE_RELEASE(&record_of(session)->id, 0);
 	heap_lock(session->heap);
-	supply_collect_handback(session->heap, &session->heap->clients->slots[session->index]);
 	deads_orphan(session->heap, &session->heap->clients->slots[session->index]);
+	/* Before the rest, for which whoever finds no record does not look; not before what nobody could say without it. */
+	HEAPD_STORE_RELEASE(&record_of(session)->id, 0);
+	supply_collect_handback(session->heap, &session->heap->clients->slots[session->index]);
 	if (died)
 		receipt_begin(session);
 	ours = clients_remove(session->heap, session->index);

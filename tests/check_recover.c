@@ -553,6 +553,73 @@ START_TEST(marks_of_free_slots)
 }
 END_TEST
 
+/* Who cannot write to its own record any more: as if it were killed there. */
+static void die_as_it_ends(struct session *session)
+{
+	struct ledger_session *record = &t.heap->clients->records[session->index];
+	char *page = (char *)record - (uintptr_t)record % 4096;
+
+	heap_unlock(t.heap);
+	if (mprotect(page, 4096, PROT_READ) == 0)
+		session_close(session, SESSION_DIED, "it is gone");
+	_exit(0);
+}
+
+/* A daemon's sessions, and one that has these slots in its hands. */
+static struct session *session_with(struct sessions *sessions, const struct heapd_batch *batch)
+{
+	const struct session_owner owner = {
+		.pid = getpid(), .pidfd = -1, .socket = -1, .client = "test", .room = { 8, 64 }
+	};
+	struct session *session;
+	struct heapd_thread *threads;
+	struct refusal why;
+	uint32_t n;
+
+	ck_assert_int_eq(session_open(sessions, t.heap, &owner, &session, &why), 0);
+	session->memory.core->nthreads = 1;
+	threads = client_threads(&t.heap->clients->slots[session->index], &n);
+	threads[0].state = HEAPD_THREAD_ONLINE;
+	threads[0].spares[0] = *batch;
+	return session;
+}
+
+/* What one that is gone had in its hands is no object: that is said before its record goes, for there is nobody else to say it. */
+START_TEST(killed_as_a_session_ends)
+{
+	struct sessions sessions;
+	struct heapd_batch batch;
+	struct session *session;
+	struct config config;
+	struct store store;
+	uint32_t slab;
+	int status;
+	pid_t pid;
+
+	testheap_start(&t);
+	ck_assert_int_eq(config_init(&config), 0);
+	ck_assert_int_eq(store_init(&store, &t.log), 0);
+	sessions_init(&sessions, &t.log, &config, &store);
+	t.account.minor = t.account.maximum;
+	ck_assert_int_eq(testheap_get(&t, CLASS, &batch), 0);
+	slab = testheap_slab(&t, &batch, 0);
+	session = session_with(&sessions, &batch);
+	heap_lock(t.heap);
+	pid = fork();
+	if (pid == 0)
+		die_as_it_ends(session);
+	heap_unlock(t.heap);
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV);
+	ck_assert_uint_ne(t.heap->clients->records[session->index].id, 0);
+	ck_assert_uint_eq(t.heap->marks->torn[slab], batch.masks[0]);
+	session_close(session, SESSION_DIED, "it is gone");
+	sessions_deinit(&sessions);
+	store_deinit(&store);
+	config_free(&config);
+}
+END_TEST
+
 /* Nothing that a client has is anything but out. */
 static void ck_nothing_lost(void)
 {
@@ -882,6 +949,7 @@ static Suite *recover_suite(void)
 	tcase_add_test(tc, punching_late);
 	tcase_add_test(tc, freed_words);
 	tcase_add_test(tc, marks_of_free_slots);
+	tcase_add_test(tc, killed_as_a_session_ends);
 	tcase_add_test(tc, handed_back_twice);
 	tcase_add_loop_test(tc, class_half_made, 0, 2);
 	tcase_add_test(tc, cycle_is_void);
