@@ -254,40 +254,63 @@ inlined uint64_t shade_straight(const struct heapd_heap *heap, struct heapd_thre
 									       : tail;
 }
 
-/* In the gate. As shade_both() and the store, where the view is right; else false. */
-inlined bool store_straight(const struct heapd_heap *heap, struct heapd_thread *self, void *field,
-			    void *value)
+/* In the gate. Whether the thread's view is right, and has room for all that a store logs. */
+inlined bool view_stands(const struct heapd_heap *heap, const struct heapd_thread *self, uint32_t on)
 {
-	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
-	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now), tail = self->barrier_tail;
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
 
-	if (unlikely(now != view.now || on != heapd_now_cycle(now) || tail >= view.last))
-		return false;
+	return now == view.now && on == heapd_now_cycle(now) && self->barrier_tail < view.last;
+}
+
+/* In the gate, with a view that stands, as the next: shade_both() and the store. This one for who has answered: nothing is asked of it. */
+inlined void store_scanned(struct heapd_heap *heap, struct heapd_thread *self, void *field, void *value)
+{
+	HEAPD_COUNT(self->barrier_slow, 1);
+	if (!MUTANT(no_deletion_shade))
+		shade_straight(heap, self, self->barrier_tail, heapd_load_relaxed_word_(field));
+	DELAY(128);
+	STEP(store);
+	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
+	gate_leave(self);
+	answer_hear(heap);
+}
+
+static __attribute__((noinline)) void store_unscanned(struct heapd_heap *heap, struct heapd_thread *self,
+						      void *field, void *value)
+{
+	uint64_t tail = self->barrier_tail;
+
 	HEAPD_COUNT(self->barrier_slow, 1);
 	if (!MUTANT(no_deletion_shade))
 		tail = shade_straight(heap, self, tail, heapd_load_relaxed_word_(field));
-	if (HEAPD_READ_ONCE(self->scanned) != on && !MUTANT(no_insertion_shade))
+	if (!MUTANT(no_insertion_shade))
 		shade_straight(heap, self, tail, value);
 	DELAY(128);
 	STEP(store);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
-	return true;
+	gate_leave(self);
+	answer_poll(heap);
 }
 
 void heapd_store_sym(void *field, void *value)
 {
 	struct heapd_thread *self = heapd_self;
-	bool done = false;
+	struct heapd_heap *heap = heapd_process;
 
-	if (likely(self)) {
-		gate_enter(self);
-		done = store_straight(heapd_process, self, field, value);
-		gate_leave(self);
-	}
-	if (likely(done))
-		answer_poll(heapd_process);
-	else
+	if (unlikely(!self)) {
 		store_any(field, value);
+		return;
+	}
+	gate_enter(self);
+	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
+	if (unlikely(!view_stands(heap, self, on))) {
+		gate_leave(self);
+		store_any(field, value);
+	} else if (likely(HEAPD_READ_ONCE(self->scanned) == on)) {
+		store_scanned(heap, self, field, value);
+	} else {
+		store_unscanned(heap, self, field, value);
+	}
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)
