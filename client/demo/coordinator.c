@@ -6,6 +6,11 @@
  * The coordinator is a client of the heap like the others: it makes the empty index and the table of files,
  * and names the index as a root. From then on the heap's contents are everybody's, and the coordinator
  * starts and kills processes. What it started is ended on every way out of run().
+ *
+ * No pointer into the heap is on its stack while it waits for a collection. The collector takes an address there also for one
+ * past the end of the object that lies before it (heapd.3): with the index on the stack all the time, what lay before the
+ * index was kept, in one run of four an obsolete posting, and all that came after it in its chain. So each step finds the
+ * index by its root, in a frame of its own, and lets go of it.
  */
 #include "coordinator.h"
 
@@ -21,6 +26,8 @@
 
 #define CHECKS_MAX  3
 #define COLLECTIONS 4
+
+#define own_frame __attribute__((noinline))
 
 static const char *const default_directories[] = { "/usr/share/doc", "/usr/include" };
 
@@ -51,7 +58,7 @@ static int find_files(const struct options *options, struct corpus *corpus)
 }
 
 /* Only when the root leads to it can others find the index, so it is complete before that. */
-static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
+static own_frame int make_index(heapd_heap *heap, const struct corpus *corpus)
 {
 	struct schema schema;
 	struct table *table;
@@ -59,14 +66,29 @@ static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
 	int r = schema_define(&schema, heap);
 
 	if (r < 0)
-		return NULL;
+		return r;
 	table = claims_new(&schema, heap, corpus);
 	index = table ? index_new(&schema, corpus->bytes, table) : NULL;
 	r = index ? heapd_root_set(heap, INDEX_ROOT, index) : -errno;
-	if (r == 0)
-		return index;
-	say_heapd_error(r, "cannot make the index");
-	return NULL;
+	return r < 0 ? say_heapd_error(r, "cannot make the index") : 0;
+}
+
+static own_frame int build(const struct options *options, struct host *host, heapd_heap *heap,
+			   struct summary *summary)
+{
+	struct index *index = index_find(heap);
+
+	return index ? crew_run(options, host, heap, index->table, &summary->crew) : -ENOENT;
+}
+
+static own_frame int prune(heapd_heap *heap)
+{
+	struct index *index = index_find(heap);
+
+	if (!index)
+		return -ENOENT;
+	postings_prune(index, index->buckets->mask + 1);
+	return 0;
 }
 
 /*
@@ -75,33 +97,25 @@ static struct index *make_index(heapd_heap *heap, const struct corpus *corpus)
  * allocated from them for two collections. Done before answers are compared, so that they show that nothing
  * else went.
  */
-static int collect(heapd_heap *heap, struct index *index)
+static int collect(heapd_heap *heap)
 {
 	int r = 0;
 
-	postings_prune(index, index->buckets->mask + 1);
 	for (unsigned i = 0; i < COLLECTIONS && r == 0; i++)
 		r = heapd_collect(heap);
 	return r == -ENOTSUP ? 0 : r < 0 ? say_heapd_error(r, "cannot collect") : 0;
 }
 
-static int build(const struct options *options, struct host *host, heapd_heap *heap, struct index *index,
-		 struct summary *summary)
-{
-	int r = crew_run(options, host, heap, index->table, &summary->crew);
-
-	if (r == 0)
-		r = collect(heap, index);
-	if (r == 0)
-		claims_mark_changed(index->table);
-	return r;
-}
-
 /* A machine at work may change a file between reader and grep: that is no fault of the index. */
-static int check(const struct options *options, const struct index *index, struct summary *summary)
+static int check(const struct options *options, heapd_heap *heap, struct summary *summary)
 {
-	int r = check_run(options, index->table, &summary->check);
+	const struct index *index = index_find(heap);
+	int r;
 
+	if (!index)
+		return -ENOENT;
+	claims_mark_changed(index->table);
+	r = check_run(options, index->table, &summary->check);
 	for (unsigned i = 1; i < CHECKS_MAX && r == 0 && summary->check.differs; i++) {
 		if (!claims_mark_changed(index->table))
 			break;
@@ -136,10 +150,14 @@ static void weigh(struct summary *summary)
 }
 
 /* Everything that can be counted is, before the heap goes. */
-static int measure(heapd_heap *heap, const struct index *index, struct summary *summary)
+static int measure(heapd_heap *heap, struct summary *summary)
 {
-	int r = heapd_get_info(heap, &summary->info);
+	const struct index *index = index_find(heap);
+	int r;
 
+	if (!index)
+		return -ENOENT;
+	r = heapd_get_info(heap, &summary->info);
 	if (r < 0)
 		return say_heapd_error(r, "cannot read the heap's counters");
 	claims_count(index->table, &summary->files);
@@ -157,15 +175,20 @@ static int measure(heapd_heap *heap, const struct index *index, struct summary *
 static int build_and_check(const struct options *options, struct host *host, heapd_heap *heap,
 			   struct summary *summary)
 {
-	struct index *index = make_index(heap, &summary->corpus);
-	int r = index ? build(options, host, heap, index, summary) : -EIO;
+	int r = make_index(heap, &summary->corpus);
 
 	if (r == 0)
-		r = check(options, index, summary);
+		r = build(options, host, heap, summary);
+	if (r == 0)
+		r = prune(heap);
+	if (r == 0)
+		r = collect(heap);
+	if (r == 0)
+		r = check(options, heap, summary);
 	if (r == 0)
 		r = host_check(host);
 	if (r == 0)
-		r = measure(heap, index, summary);
+		r = measure(heap, summary);
 	return r;
 }
 
