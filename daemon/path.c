@@ -35,6 +35,10 @@ static int root_write(const struct reach *reach, const struct reach_step *step, 
 	case REACH_RANGE:
 		return snprintf(text, size, "a registered range of process %u (published in cycle %u)",
 				step->word, cycle);
+	case REACH_PAST:
+		return snprintf(text, size,
+				"one past its end on a stack of process %u (published in cycle %u)",
+				step->word, cycle);
 	default:
 		return snprintf(text, size, "a stack of process %u (published in cycle %u)", step->word,
 				cycle);

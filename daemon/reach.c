@@ -258,7 +258,7 @@ static void add_ticket(void *arg, uint64_t object)
 	add(arg, object, REACH_TICKET, 0);
 }
 
-/* From an offset of the session on; a word of a stack stands for the byte before it, too. */
+/* From an offset of the session on. */
 static void add_words(struct reach *reach, const struct client *client, uint64_t at, uint64_t n,
 		      enum reach_source source)
 {
@@ -268,11 +268,8 @@ static void add_words(struct reach *reach, const struct client *client, uint64_t
 		piece = n < PIECE_WORDS ? n : PIECE_WORDS;
 		if (client_read(client, at, words, piece) < 0)
 			return;
-		for (uint64_t i = 0; i < piece; i++) {
-			add(reach, words[i], source, (uint32_t)client->pid);
-			if (source == REACH_STACK)
-				add(reach, words[i] - 1, source, (uint32_t)client->pid);
-		}
+		for (uint64_t i = 0; i < piece; i++)
+			add(reach, words[i] - (source == REACH_PAST), source, (uint32_t)client->pid);
 	}
 }
 
@@ -335,21 +332,28 @@ static uint64_t published(uint64_t count, uint64_t bytes)
 	return count < bytes / 8 ? count : bytes / 8;
 }
 
-static void add_published(struct reach *reach, const struct client *client)
+/* A word of a stack stands for the byte before it, too. */
+static void add_stacks(struct reach *reach, const struct client *client, enum reach_source source)
 {
 	uint32_t n;
 	struct heapd_thread *threads = client_threads(client, &n);
 
-	if (is_recent(reach->heap, HEAPD_READ_ONCE(client->memory->ranges_cycle)))
-		add_words(reach, client, HEAPD_SESSION_RANGES_AT,
-			  published(HEAPD_READ_ONCE(client->memory->ranges_count), HEAPD_RANGES_BYTES),
-			  REACH_RANGE);
 	for (uint32_t t = 0; t < n; t++)
 		if (is_recent(reach->heap, HEAPD_LOAD_ACQUIRE(&threads[t].published_cycle)))
 			add_words(
 				reach, client, HEAPD_SESSION_PUBLISHED_AT + t * HEAPD_PUBLISHED_BYTES,
 				published(HEAPD_READ_ONCE(threads[t].published_count), HEAPD_PUBLISHED_BYTES),
-				REACH_STACK);
+				source);
+}
+
+static void add_published(struct reach *reach, const struct client *client)
+{
+	if (is_recent(reach->heap, HEAPD_READ_ONCE(client->memory->ranges_cycle)))
+		add_words(reach, client, HEAPD_SESSION_RANGES_AT,
+			  published(HEAPD_READ_ONCE(client->memory->ranges_count), HEAPD_RANGES_BYTES),
+			  REACH_RANGE);
+	add_stacks(reach, client, REACH_STACK);
+	add_stacks(reach, client, REACH_PAST);
 }
 
 void reach_add_published(struct reach *reach)

@@ -29,6 +29,7 @@ enum reach_source {
 	REACH_RANGE, /* a registered range, as it was published last; from here on, nothing that is surely still held */
 	REACH_FLIGHT, /* an address that was sent to it: it may have freed the object by now */
 	REACH_STACK,  /* a thread's stack or registers, as they were published last */
+	REACH_PAST,   /* the same; what leads there is the address one past its end */
 	REACH_SOURCES,
 };
 

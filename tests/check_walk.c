@@ -161,6 +161,67 @@ START_TEST(a_walk_meets_what_the_collector_marked)
 }
 END_TEST
 
+/* Two objects, one right behind the other: the address of the second. */
+static __attribute__((noinline)) struct node *neighbours_make(uint64_t *disguised)
+{
+	struct node *first = heapd_new(nodes, struct node), *second = heapd_new(nodes, struct node);
+
+	while (first && second && (char *)second != (char *)first + heapd_size(first)) {
+		first = second;
+		second = heapd_new(nodes, struct node);
+	}
+	ck_assert_ptr_nonnull(second);
+	*disguised = ~(uint64_t)(uintptr_t)first;
+	return second;
+}
+
+/* On a stack an address is taken for the beginning of one object, and for the end of the one before. */
+START_TEST(what_lies_before_is_held_as_one_past_its_end)
+{
+	uint64_t disguised;
+	struct node *second = neighbours_make(&disguised);
+	char text[512];
+
+	settle();
+	ck_call(heapd_path_to(heap, (void *)(uintptr_t)~disguised, text, sizeof(text)));
+	ck_assert_msg(strncmp(text, "one past its end on a stack of process ", 39) == 0, "%s", text);
+	ck_call(heapd_path_to(heap, second, text, sizeof(text)));
+	ck_assert_msg(strncmp(text, "a stack of process ", 19) == 0, "%s", text);
+	ck_assert_int_eq(run("%s -H test --no-gc why 0x%" PRIx64 " >%s/why; grep -q '^node 0x%" PRIx64
+			     " .* the stack of thread record 0, as one past its end' %s/why",
+			     tool, ~disguised, fixture.dir, ~disguised, fixture.dir),
+			 0);
+	heapd_keep(second);
+	ck_call(heapd_thread_online(heap));
+}
+END_TEST
+
+/* The first is a root's, the second the range's. */
+static __attribute__((noinline)) void neighbours_share(struct node **range, uint64_t *disguised)
+{
+	heapd_store(range, neighbours_make(disguised));
+	ck_call(heapd_root_set(heap, "first", (void *)(uintptr_t) ~*disguised));
+}
+
+START_TEST(a_range_holds_nothing_by_its_end)
+{
+	static struct node *range[1];
+	uint64_t disguised;
+
+	ck_call(heapd_range_add(heap, range, sizeof(range)));
+	neighbours_share(range, &disguised);
+	settle();
+	ck_assert_int_eq(run("%s -H test --no-gc why 0x%" PRIx64 " >%s/why; grep -q ' a range' %s/why", tool,
+			     (uint64_t)(uintptr_t)range[0], fixture.dir, fixture.dir),
+			 0);
+	ck_assert_int_eq(run("%s -H test --no-gc --no-legend who 0x%" PRIx64 " >%s/who; "
+			     "grep -q '^root first' %s/who && ! grep -q ^process %s/who",
+			     tool, ~disguised, fixture.dir, fixture.dir, fixture.dir),
+			 0);
+	ck_call(heapd_thread_online(heap));
+}
+END_TEST
+
 /* A heap with many objects ------------------------------------------------------------------------------------------ */
 
 #define MANY 2000000u
@@ -322,6 +383,8 @@ int main(void)
 	tcase_set_timeout(tcase, 300);
 	tcase_add_checked_fixture(tcase, start_small, stop);
 	tcase_add_test(tcase, a_walk_meets_what_the_collector_marked);
+	tcase_add_test(tcase, what_lies_before_is_held_as_one_past_its_end);
+	tcase_add_test(tcase, a_range_holds_nothing_by_its_end);
 	tcase_add_test(tcase, memlab_finds_the_same_retained_sizes);
 	suite_add_tcase(suite, tcase);
 	tcase = tcase_create("many");

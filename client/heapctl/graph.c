@@ -23,7 +23,8 @@
 #include "progress.h"
 
 #define EDGES_FIRST (1u << 20)
-#define PARTS_MOST  (2u + HEAPD_THREAD_MAX) /* of a session: pins, ranges, its threads */
+#define PART_STACKS 2u /* of a session: pins, ranges, its threads */
+#define PARTS_MOST  (PART_STACKS + HEAPD_THREAD_MAX)
 #define SLOTS_MORE  (1u << 20) /* for spans that are cut meanwhile; what is not used costs nothing */
 
 static int no_memory(void)
@@ -246,11 +247,11 @@ static int roots_sessions(struct graph *g)
 /* A word on a stack stands for itself and, being one past the end, for what lies before it. */
 static int word_hold(struct graph *g, uint64_t word, uint32_t part)
 {
-	uint32_t to = graph_meet(g, word), before = part ? graph_meet(g, word - 1) : to;
+	uint32_t to = graph_meet(g, word), before = part >= PART_STACKS ? graph_meet(g, word - 1) : to;
 	int status = to != GRAPH_NONE ? edge_add(g, to, part) : CTL_OK;
 
 	if (status == CTL_OK && before != to && before != GRAPH_NONE)
-		status = edge_add(g, before, part);
+		status = edge_add(g, before, part | GRAPH_PAST);
 	return status;
 }
 

@@ -24,6 +24,8 @@
 #include "store.h"
 
 #define GRAPH_NONE UINT32_MAX
+#define GRAPH_PAST \
+	(UINT32_C(1) << 31) /* in the word of a stack's edge: it leads to one past the object's end */
 
 struct graph_root {
 	char name[HEAPD_NAME_MAX + 40];

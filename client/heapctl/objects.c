@@ -170,8 +170,8 @@ static void held_text(const struct graph *g, uint32_t from, uint32_t node, char 
 		snprintf(text, HELD_MAX,
 			 word == 0   ? "a pin"
 			 : word == 1 ? "a range"
-				     : "the stack of thread record %u",
-			 word - 2);
+				     : "the stack of thread record %u%s",
+			 (word & ~GRAPH_PAST) - 2, word & GRAPH_PAST ? ", as one past its end" : "");
 	else
 		snprintf(text, HELD_MAX, "%s", from ? g->roots[from - 1].name : "-");
 }

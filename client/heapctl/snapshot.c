@@ -76,7 +76,8 @@ static void edges_write(FILE *f, const struct graph *g, const struct tree *t, st
 		uint32_t node = t->node[v];
 
 		for (uint64_t e = g->offsets[node]; e < g->offsets[node + 1]; e++, first = false)
-			fprintf(f, "%s%u,%u,%" PRIu64, first ? "" : ",\n", EDGE_ELEMENT, g->words[e],
+			fprintf(f, "%s%u,%u,%" PRIu64, first ? "" : ",\n", EDGE_ELEMENT,
+				node < g->base ? g->words[e] & ~GRAPH_PAST : g->words[e],
 				(t->number[g->edges[e]] - UINT64_C(1)) * NODE_FIELDS);
 		if (v % PROGRESS_EVERY == 0)
 			progress_step(progress, t->n + (uint64_t)v, t->n * UINT64_C(2));
