@@ -265,6 +265,20 @@ static void free_half(struct chain *chain)
 	}
 }
 
+/*
+ * Each by itself: the new chain's objects lie between those of this one, where whoever has the address of one has that of
+ * the end of the one before, which would keep all that came after it.
+ */
+static void let_go(struct chain **chain)
+{
+	for (struct chain *c = *chain, *next; c; c = next) {
+		next = c->next;
+		heapd_store(&c->next, NULL);
+	}
+	*chain = NULL;
+	stack_wipe();
+}
+
 /* What is there is served, to those who are there and to who comes; it does not grow; what is freed, or garbage, is had again. */
 static void live_in_small_group(heapd_heap *heap, struct chain **chain)
 {
@@ -277,8 +291,7 @@ static void live_in_small_group(heapd_heap *heap, struct chain **chain)
 	fixture_wait(fixture_client_fork(attach_and_look, NULL), 0);
 	free_half(*chain);
 	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 4), HEAP_BYTES / 4);
-	*chain = NULL;
-	stack_wipe();
+	let_go(chain);
 	ck_assert_uint_ge(fill(heap, chain, HEAP_BYTES / 2), HEAP_BYTES / 2);
 }
 
