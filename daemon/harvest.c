@@ -51,24 +51,51 @@ static void freed_clear(struct supply *supply, uint32_t slab, uint64_t bits)
 	__atomic_fetch_and(&supply->heap->t.freed[slab], ~bits, __ATOMIC_RELEASE);
 }
 
-void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask)
+static void count_harvested(struct supply *supply, uint32_t first, uint64_t n)
+{
+	uint32_t class = supply->heap->t.spans[first].class;
+
+	HEAPD_COUNT(supply->heap->t.directory->stats.harvested_slots, n);
+	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
+}
+
+uint64_t harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask)
 {
 	const struct heapd_span *span = &supply->heap->t.spans[first];
-	uint32_t class = span->class;
-	struct heapd_stats *stats = &supply->heap->t.directory->stats;
 	uint64_t freed, n;
 
 	if (hardened_is_on(supply->heap))
 		hardened_close(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
 	cells_free(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
 	freed = spans_slots_free(&supply->spans, first, k, mask);
-	n = (uint64_t)__builtin_popcountll(freed);
+	n = bits_count(freed);
 	if (freed && poison_is_on(supply->heap))
 		poison_slots(&supply->spans, first, k, freed);
-	HEAPD_COUNT(stats->harvested_slots, n);
-	HEAPD_COUNT(supply->heap->t.class_stats[class].harvested_slots, n);
+	count_harvested(supply, first, n);
 	if (freed && !collection_is_active(supply->heap))
 		harvest_unused_span(supply, first);
+	return n;
+}
+
+/* Whether something is written to each slot that becomes free. */
+static bool is_written(const struct heap *heap, uint32_t first)
+{
+	return hardened_is_on(heap) || poison_is_on(heap) || heap->t.spans[first].class == HEAPD_CLASS_WEAK;
+}
+
+uint64_t harvest_release_swept(struct supply *supply, uint32_t first, const uint64_t *masks)
+{
+	uint32_t slabs = heapd_span_slabs(&supply->heap->t.spans[first]);
+	uint64_t n = 0;
+
+	if (!is_written(supply->heap, first)) {
+		n = spans_slots_free_each(&supply->spans, first, masks);
+		count_harvested(supply, first, n);
+		return n;
+	}
+	for (uint32_t k = 0; k < slabs; k++)
+		n += harvest_release(supply, first, k, masks[k]);
+	return n;
 }
 
 void harvest_unused_span(struct supply *supply, uint32_t first)

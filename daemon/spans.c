@@ -246,22 +246,36 @@ static uint64_t slab_mask(const struct spans *spans, uint32_t first, uint32_t k)
 	return heapd_slab_valid(&spans->heap->t.spans[first], k);
 }
 
-/* A slab is ready if it lies in no ring and has a free slot; a span with a ready slab is listed. */
-static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
+/* A slab is ready if it lies in no ring and has a free slot. */
+static void slab_note_ready(struct spans *spans, uint32_t first, uint32_t k)
 {
 	struct span_state *state = spans->states[first];
-	uint64_t out = spans->ledger->out[spans->heap->t.spans[first].slab0 + k], any = 0;
+	uint64_t out = spans->ledger->out[spans->heap->t.spans[first].slab0 + k];
 
 	if (!state->lost && !bits_get(state->ringed, k) && (~out & slab_mask(spans, first, k)))
 		bits_set(state->ready, k);
 	else
 		bits_clear(state->ready, k);
+}
+
+/* A span with a ready slab is listed. */
+static void span_update(struct spans *spans, uint32_t first)
+{
+	const struct span_state *state = spans->states[first];
+	uint64_t any = 0;
+
 	for (unsigned i = 0; i < SPAN_SLABS_MAX / 64; i++)
 		any |= state->ready[i];
 	if (!any || spans_quarter(state->out, spans->heap->t.spans[first].nslots) != state->quarter)
 		spans_unlist(spans, first);
 	if (any)
 		spans_list(spans, first);
+}
+
+static void slab_update(struct spans *spans, uint32_t first, uint32_t k)
+{
+	slab_note_ready(spans, first, k);
+	span_update(spans, first);
 }
 
 void spans_lose(struct spans *spans, uint32_t first)
@@ -303,21 +317,48 @@ uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64
 	return change;
 }
 
-uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask)
+/* Of the span's counts, busy alone. */
+static uint64_t slab_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask)
 {
-	const struct heapd_span *span = &spans->heap->t.spans[first];
-	uint64_t *out = &spans->ledger->out[span->slab0 + k], change = mask & *out;
+	uint32_t slab = spans->heap->t.spans[first].slab0 + k;
+	uint64_t *out = &spans->ledger->out[slab], change = mask & *out;
 
 	if (!change)
 		return 0;
-	__atomic_fetch_or(&spans->heap->t.lent[span->slab0 + k], change, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&spans->heap->t.lent[slab], change, __ATOMIC_RELAXED);
 	*out &= ~change;
-	marks_back(spans->heap, span->slab0 + k, change);
+	marks_back(spans->heap, slab, change);
 	spans->states[first]->busy -= *out == 0;
-	spans->states[first]->out -= (uint32_t)__builtin_popcountll(change);
-	count_out(spans, span, -__builtin_popcountll(change));
-	slab_update(spans, first, k);
+	slab_note_ready(spans, first, k);
 	return change;
+}
+
+static void span_count_free(struct spans *spans, uint32_t first, uint64_t n)
+{
+	if (!n)
+		return;
+	spans->states[first]->out -= (uint32_t)n;
+	count_out(spans, &spans->heap->t.spans[first], -(int64_t)n);
+	span_update(spans, first);
+}
+
+uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask)
+{
+	uint64_t change = slab_free(spans, first, k, mask);
+
+	span_count_free(spans, first, bits_count(change));
+	return change;
+}
+
+uint64_t spans_slots_free_each(struct spans *spans, uint32_t first, const uint64_t *masks)
+{
+	uint32_t slabs = heapd_span_slabs(&spans->heap->t.spans[first]);
+	uint64_t n = 0;
+
+	for (uint32_t k = 0; k < slabs; k++)
+		n += bits_count(slab_free(spans, first, k, masks[k]));
+	span_count_free(spans, first, n);
+	return n;
 }
 
 void spans_slab_ringed(struct spans *spans, uint32_t first, uint32_t k, bool ringed)

@@ -60,6 +60,8 @@ void spans_free(struct spans *spans, uint32_t first);
  */
 uint64_t spans_slots_out(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
 uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint64_t mask);
+/* The same of all slabs, masks[k] of slab k, with one look at the span's place. How many bits changed. */
+uint64_t spans_slots_free_each(struct spans *spans, uint32_t first, const uint64_t *masks);
 
 /* Nothing of the span is supplied or given back any more. */
 void spans_lose(struct spans *spans, uint32_t first);

@@ -123,7 +123,9 @@ void harvest_some(struct supply *supply, uint64_t now);
 /* Slots of slab k that lie in its class's ring. */
 uint64_t harvest_ringed(const struct supply *supply, uint32_t first, uint32_t k);
 /* Slots of slab k come back to the ledger; a span that is wholly free goes back to the page heap. */
-void harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask);
+uint64_t harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint64_t mask);
+/* The same of all slabs of a span, masks[k] of slab k, in the midst of a sweep. */
+uint64_t harvest_release_swept(struct supply *supply, uint32_t first, const uint64_t *masks);
 /* The span goes back to the page heap if nothing of it is out, unless it is its class's next refill. */
 void harvest_unused_span(struct supply *supply, uint32_t first);
 /* Spans that were kept for their class's next refill, of classes that are not supplied any more. */

@@ -33,11 +33,6 @@
 #endif
 #define PIECE_POISON 64u /* ... where each slot is written to */
 
-static uint64_t bits(uint64_t word)
-{
-	return (uint64_t)__builtin_popcountll(word);
-}
-
 /*
  * What is left because it is held, though nothing reached it, was made before its maker was scanned, and let go of,
  * or later: nobody has marked what it points to. What lies in a ring has no object, and was taken by nobody before note P2.
@@ -48,35 +43,41 @@ static void note_torn(struct marks *marks, uint32_t slab, uint64_t torn)
 		marks->torn[slab] = torn;
 }
 
-static void sweep_slab(struct heap *heap, uint32_t first, uint32_t k, struct sweep_counts *counts)
+/* What comes back of it; *torn: what stays, and is torn. */
+static uint64_t sweep_slab(struct heap *heap, uint32_t first, uint32_t k, uint64_t *torn,
+			   struct sweep_counts *counts)
 {
 	const struct heapd_span *span = &heap->t.spans[first];
 	struct marks *marks = heap->marks;
 	uint32_t slab = span->slab0 + k;
 	uint64_t out = heap->t.out[slab], dead = out & ~marks->mark[slab] & ~marks->hold[slab];
 	uint64_t freed = HEAPD_LOAD_ACQUIRE(&heap->t.freed[slab]);
-	uint64_t ringed = harvest_ringed(heap->supply, first, k);
-	uint64_t torn = out & ~marks->mark[slab] & marks->hold[slab] & ~ringed;
+	uint64_t ringed = harvest_ringed(heap->supply, first, k), held = out & ~dead & ~marks->mark[slab];
 
+	*torn = out & ~marks->mark[slab] & marks->hold[slab] & ~ringed;
 	if (dead & freed)
 		__atomic_fetch_and(&heap->t.freed[slab], ~(dead & freed), __ATOMIC_RELAXED);
 	/* What is held is of this cycle, and what lies in a ring is nothing yet. */
 	heapd_past_survive(&heap->t.past[slab], out & marks->mark[slab] & ~marks->hold[slab] & ~ringed);
-	counts->freed_objects += bits(dead);
-	counts->freed_bytes += bits(dead) * span->elemsize;
-	counts->held_bytes += bits(out & ~dead & ~marks->mark[slab]) * span->elemsize;
-	harvest_release(heap->supply, first, k, dead);
-	/* A death in between leaves what was torn and is free now, which a recovery sees, not what is not torn any more and there still. */
-	note_torn(marks, slab, torn);
+	if (held)
+		counts->held_bytes += bits_count(held) * span->elemsize;
+	return dead;
 }
 
 static uint32_t sweep_span(struct heap *heap, uint32_t first, struct sweep_counts *counts)
 {
-	uint32_t slabs = heapd_span_slabs(&heap->t.spans[first]);
-	uint64_t before = heap->t.directory->stats.spans_freed;
+	uint32_t slabs = heapd_span_slabs(&heap->t.spans[first]), slab0 = heap->t.spans[first].slab0, k = 0;
+	uint64_t before = heap->t.directory->stats.spans_freed, dead[SPAN_SLABS_MAX], torn[SPAN_SLABS_MAX], n;
 
-	for (uint32_t k = 0; k < slabs; k++)
-		sweep_slab(heap, first, k, counts);
+	do
+		dead[k] = sweep_slab(heap, first, k, &torn[k], counts);
+	while (++k < slabs);
+	n = harvest_release_swept(heap->supply, first, dead);
+	counts->freed_objects += n;
+	counts->freed_bytes += n * heap->t.spans[first].elemsize;
+	/* A death in between leaves what was torn and is free now, which a recovery sees, not what is not torn any more and there still. */
+	for (k = 0; k < slabs; k++)
+		note_torn(heap->marks, slab0 + k, torn[k]);
 	harvest_unused_span(heap->supply, first);
 	counts->spans += heap->t.directory->stats.spans_freed - before;
 	return slabs;

@@ -120,6 +120,39 @@ START_TEST(slots_go_out_and_come_back_once)
 }
 END_TEST
 
+/* As one slab after the other: what does not change counts for nothing, and a slab that lies in a ring is not ready. */
+START_TEST(slots_of_all_slabs_come_back_at_once)
+{
+	uint32_t class = heapd_sizeclass_of(64), first = cut(class),
+		 slabs = heapd_span_slabs(&t.heap->t.spans[first]);
+	struct span_state *state = span_state_of(&spans, first);
+	const struct heapd_stats *stats = testheap_stats(&t);
+	uint64_t masks[SPAN_SLABS_MAX] = { 0 };
+
+	for (uint32_t k = 0; k < slabs; k++)
+		spans_slots_out(&spans, first, k, UINT64_MAX);
+	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
+	ck_assert_uint_eq(spans_slots_free_each(&spans, first, masks), 0);
+	spans_slab_ringed(&spans, first, 0, true);
+	masks[0] = 0xff;
+	ck_assert_uint_eq(spans_slots_free_each(&spans, first, masks), 8);
+	ck_assert_uint_eq(spans_ready(&spans, class), SPAN_NONE);
+	masks[1] = 7;
+	ck_assert_uint_eq(spans_slots_free_each(&spans, first, masks), 3);
+	ck_assert_uint_eq(spans_ready(&spans, class), first);
+	ck_assert(!bits_get(state->ready, 0) && bits_get(state->ready, 1));
+	ck_assert_uint_eq(state->out, t.heap->t.spans[first].nslots - 11);
+	ck_assert_uint_eq(stats->out, state->out * 64ull);
+	ck_assert_uint_eq(state->busy, slabs);
+	memset(masks, 0xff, sizeof(masks));
+	ck_assert_uint_eq(spans_slots_free_each(&spans, first, masks), t.heap->t.spans[first].nslots - 11);
+	spans_slab_ringed(&spans, first, 0, false);
+	ck_assert(spans_is_unused(&spans, first));
+	ck_assert_uint_eq(state->busy, 0);
+	ck_assert_uint_eq(stats->out, 0);
+}
+END_TEST
+
 START_TEST(slots_beyond_the_span_never_go_out)
 {
 	for (uint32_t class = 0; class < HEAPD_SIZECLASS_COUNT; ++class) {
@@ -333,6 +366,7 @@ int main(void)
 	tcase_add_test(tests, slots_that_come_back_are_held);
 	tcase_add_test(tests, a_class_that_has_much_gets_larger_spans);
 	tcase_add_test(tests, slots_go_out_and_come_back_once);
+	tcase_add_test(tests, slots_of_all_slabs_come_back_at_once);
 	tcase_add_test(tests, slots_beyond_the_span_never_go_out);
 	tcase_add_test(tests, ready_is_what_is_free_and_in_no_ring);
 	tcase_add_test(tests, the_fullest_quarter_is_supplied_first);
