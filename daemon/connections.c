@@ -306,14 +306,15 @@ static bool is_crowd(const struct connections *connections, uid_t uid)
 	return n >= UNATTACHED_MAX;
 }
 
-void connections_accept(struct connections *connections, int fd)
+int connections_accept(struct connections *connections, int fd)
 {
 	struct connection *c = NULL;
 	struct peer peer;
+	int r = peer_of_socket(fd, &peer);
 
-	if (peer_of_socket(fd, &peer) < 0) {
-		close(fd); /* gone before anybody asked who it was */
-		return;
+	if (r < 0) {
+		close(fd); /* gone before anybody asked who it was, or nobody can ask */
+		return r;
 	}
 	if (is_crowd(connections, peer.uid)) {
 		log_limited(
@@ -328,6 +329,7 @@ void connections_accept(struct connections *connections, int fd)
 		close(fd);
 	else if (connection_watch(c) < 0)
 		connection_free(c);
+	return 0;
 }
 
 int connections_init(struct connections *connections, struct event_base *base, struct sessions *sessions,

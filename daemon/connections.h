@@ -21,7 +21,7 @@ void connections_look(struct connections *connections);
 /* Ends all connections, and their sessions, unless another daemon is to find those. */
 void connections_deinit(struct connections *connections);
 
-/* Takes the socket over, also when it fails. */
-void connections_accept(struct connections *connections, int fd);
+/* Takes the socket over, also when it fails: -EMFILE, for instance, if there is no file left to ask the kernel by whose it is. */
+int connections_accept(struct connections *connections, int fd);
 
 #endif

@@ -148,29 +148,43 @@ int listener_open(struct listener *listener, const struct config *config, struct
 	return r;
 }
 
-static void rest(struct listener *listener)
+static void rest(struct listener *listener, int r)
 {
 	static const struct timeval moment = { .tv_usec = 100000 };
 
 	log_limited(listener->log, &listener->full, LOG_WARNING,
-		    "a connection cannot be taken: %m; raise the limit of open files");
+		    "a connection cannot be taken: %s; raise the limit of open files", strerror(-r));
 	event_del(listener->ready);
 	event_add(listener->resume, &moment);
+}
+
+static bool is_short(int r)
+{
+	return r == -EMFILE || r == -ENFILE || r == -ENOMEM || r == -ENOBUFS;
+}
+
+/* One connection, or an error. */
+static int take(struct listener *listener)
+{
+	int client = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), r;
+
+	if (client < 0)
+		return errno == ECONNABORTED || errno == EINTR ? 0 : -errno;
+	r = connections_accept(listener->connections, client);
+	return is_short(r) ? r : 0;
 }
 
 static void on_ready(evutil_socket_t fd, short what, void *arg)
 {
 	struct listener *listener = arg;
 
-	(void)what;
+	(void)fd, (void)what;
 	for (int i = 0; i < LISTENER_BURST; i++) {
-		int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		int r = take(listener);
 
-		if (client >= 0)
-			connections_accept(listener->connections, client);
-		else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)
-			return rest(listener);
-		else if (errno != ECONNABORTED && errno != EINTR)
+		if (is_short(r))
+			rest(listener, r);
+		if (r < 0)
 			return;
 	}
 }
