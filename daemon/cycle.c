@@ -62,7 +62,7 @@
 #define PAUSE_MOST_NS (UINT64_C(1) << 40) /* that a client can make us count of one */
 #define PIECE_WORDS   1024u               /* read at once */
 #define RECEIPTS_NS \
-	UINT64_C(30000000) /* and half of what marking took: what the sweep waits for receipts at most */
+	UINT64_C(10000000) /* and half of what marking took: what the sweep waits for receipts at most */
 
 int cycle_init(struct cycle *cycle, struct heap *heap, unsigned marker_threads)
 {
