@@ -218,8 +218,9 @@ check_pager() {
 check_clients() {
 	timeout 60 "$build/heapd-demo" --socket "$HEAPD_SOCKET" --heap other -w 1 -k 0 -n 1 --forever "$dir/text" \
 		>/dev/null 2>&1 &
-	local demo=$! i
-	timeout 3 "$ctl" -H other events >"$dir/events" 2>&1 &
+	local demo=$! events i
+	timeout $((30 * ${CK_TIMEOUT_MULTIPLIER:-1})) "$ctl" -H other events >"$dir/events" 2>&1 &
+	events=$!
 	for ((i = 0; i < 200; i++)); do
 		(($("$ctl" -H other --no-legend clients 2>/dev/null | grep -c heapd-demo) >= 2)) && break
 		sleep 0.02
@@ -230,7 +231,12 @@ check_clients() {
 		complain "users: $("$ctl" -H other users)"
 	timeout 5 "$ctl" -H other gc >/dev/null || complain "gc, with clients: exit status $?"
 	timeout 20 "$ctl" -H other retained >/dev/null || complain "retained, with clients: exit status $?"
-	wait $!
+	for ((i = 0; i < 300; i++)); do
+		grep -q attached "$dir/events" && grep -q cycle "$dir/events" && break
+		sleep 0.02
+	done
+	kill $events
+	wait $events 2>/dev/null
 	! grep -vqE '^20[0-9]{2}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-6][0-9]\.[0-9]{3} [a-z-]+ +[0-9]+' "$dir/events" ||
 		complain "events: a line without a time that people read"
 	grep -q attached "$dir/events" && grep -q cycle "$dir/events" || complain "events: neither cycles nor clients"
