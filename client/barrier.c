@@ -103,7 +103,8 @@ inlined uint64_t log_word(struct heapd_thread *self, uint64_t tail, uint64_t wor
 }
 
 /* now: read in this operation (acquire). */
-inlined void shade(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now, const void *value)
+static __attribute__((noinline)) void shade(struct heapd_heap *heap, struct heapd_thread *self, uint64_t now,
+					    const void *value)
 {
 	uint64_t word = (uint64_t)(uintptr_t)value;
 
