@@ -96,12 +96,36 @@ START_TEST(a_slot_begins_anew)
 }
 END_TEST
 
-/* By age or not, and what is given out or only what lives: the sums are the same, or not less. */
+static uint64_t given_out(void)
+{
+	char *given = tool_run(0, "histo");
+	uint64_t n = tool_number(tool_next(given, "type", "node"), "objects");
+
+	free(given);
+	return n;
+}
+
+static uint64_t sum_by_age(void)
+{
+	char *by_age = tool_run(0, "--age histo");
+	uint64_t objects = 0;
+
+	for (const char *at = by_age; (at = tool_next(at, "type", "node"));)
+		objects += tool_number(at, "objects");
+	free(by_age);
+	return objects;
+}
+
+/*
+ * By age or not, and what is given out or only what lives: the sums are the same, or not less. In between the daemon may take back
+ * what lies in rings, which is given out: then it is looked again.
+ */
 START_TEST(sums_agree)
 {
 	struct node *list = list_make();
-	char *plain, *given, *by_age;
-	uint64_t objects = 0;
+	uint64_t objects, given;
+	unsigned looked = 0;
+	char *plain;
 
 	nodes_add(list, KEPT);
 	collect();
@@ -110,15 +134,13 @@ START_TEST(sums_agree)
 	plain = tool_run(0, "--no-gc --live histo");
 	ck_assert_uint_eq(tool_number(tool_next(plain, "type", "node"), "objects"), 1 + KEPT + MORE);
 	ck_assert_ptr_null(tool_value(tool_next(plain, "type", "node"), "age"));
-	given = tool_run(0, "histo");
-	by_age = tool_run(0, "--age histo");
-	for (const char *at = by_age; (at = tool_next(at, "type", "node"));)
-		objects += tool_number(at, "objects");
-	ck_assert_uint_eq(objects, tool_number(tool_next(given, "type", "node"), "objects"));
+	do {
+		given = given_out();
+		objects = sum_by_age();
+	} while (given != given_out() && ++looked < 20);
+	ck_assert_uint_eq(objects, given);
 	ck_assert_uint_ge(objects, 1 + KEPT + MORE);
 	free(plain);
-	free(given);
-	free(by_age);
 }
 END_TEST
 
