@@ -46,23 +46,20 @@
 #define MOVE_WORDS   64u        /* done in one operation, so that a long move does not hold up a handshake */
 #define VIEW_OF_NONE UINT64_MAX /* no `now` is that */
 
+/*
+ * The view, in the thread's record, which nobody else reads. Thread-local memory is scarce in a library that is loaded late.
+ *   barrier_now               while `now` is that, the barrier is on, and the rest is right
+ *   barrier_entries, _mask    where the ring lies, and its length less one
+ *   barrier_last              with a lower tail there is room for two entries, with this one for one; then it is looked at again
+ */
+
 #define inlined static inline __attribute__((always_inline))
 
-/* The calling thread's ring, as it looked at it last. */
-struct ring_view {
-	uint64_t now; /* while that stands, the barrier is on, and this is right */
-	uint64_t *entries;
-	uint64_t mask;
-	uint64_t end;  /* a tail from there on may have no room, ... */
-	uint64_t last; /* ... or from there on for one entry only */
-};
-
-/* NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): of each thread */
-static __thread struct ring_view view = { .now = VIEW_OF_NONE };
-
-void barrier_forget(void)
+void barrier_forget(struct heapd_thread *self)
 {
-	view = (struct ring_view){ .now = VIEW_OF_NONE };
+	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
+	self->barrier_now = VIEW_OF_NONE;
+	self->barrier_last = 0;
 }
 
 /* Begins anew, with a filter that knows nothing. A `now` whose barrier is off is not kept: a thread may come here just as that changes. */
@@ -72,20 +69,18 @@ static __attribute__((noinline, cold)) void view_renew(const struct heapd_heap *
 	uint64_t index = (uint64_t)(self - heap->threads);
 	char *rings = (char *)heap->session + HEAPD_SESSION_BARRIER_AT;
 
-	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
-	view = (struct ring_view){
-		.now = heapd_now_barrier(now) ? now : VIEW_OF_NONE,
-		.entries = (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8),
-		.mask = HEAPD_READ_ONCE(heap->session->barrier_ring) - 1u, /* after `now` */
-	};
+	barrier_forget(self);
+	self->barrier_entries = (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8);
+	self->barrier_mask = HEAPD_READ_ONCE(heap->session->barrier_ring) - 1u; /* after `now` */
+	if (heapd_now_barrier(now))
+		self->barrier_now = now;
 }
 
 /* Whether there is room. Pairs with the daemon's release of the head: an entry is read before its place is used again. */
-static __attribute__((noinline, cold)) bool view_extend(const struct heapd_thread *self)
+static __attribute__((noinline, cold)) bool view_extend(struct heapd_thread *self)
 {
-	view.end = HEAPD_LOAD_ACQUIRE(&self->barrier_head) + view.mask + 1;
-	view.last = view.end - 1;
-	return self->barrier_tail < view.end;
+	self->barrier_last = HEAPD_LOAD_ACQUIRE(&self->barrier_head) + self->barrier_mask;
+	return self->barrier_tail <= self->barrier_last;
 }
 
 inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t word)
@@ -96,7 +91,7 @@ inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t word)
 /* There is room. The tail after it. */
 inlined uint64_t log_word(struct heapd_thread *self, uint64_t tail, uint64_t word)
 {
-	view.entries[tail & view.mask] = word;
+	self->barrier_entries[tail & self->barrier_mask] = word;
 	HEAPD_STORE_RELEASE(&self->barrier_tail, tail + 1);
 	*filter_place(self, word) = word;
 	return tail + 1;
@@ -110,11 +105,11 @@ static __attribute__((noinline)) void shade(struct heapd_heap *heap, struct heap
 
 	if (!heap_contains(heap, value))
 		return;
-	if (unlikely(view.now != now))
+	if (unlikely(self->barrier_now != now))
 		view_renew(heap, self, now);
 	if (*filter_place(self, word) == word)
 		return;
-	if (likely(self->barrier_tail < view.end) || view_extend(self))
+	if (likely(self->barrier_tail < self->barrier_last) || view_extend(self))
 		log_word(self, self->barrier_tail, word);
 	else
 		HEAPD_WRITE_ONCE(heap->session->overflow, 1);
@@ -260,7 +255,8 @@ inlined bool view_stands(const struct heapd_heap *heap, const struct heapd_threa
 {
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
 
-	return now == view.now && on == heapd_now_cycle(now) && self->barrier_tail < view.last;
+	return now == self->barrier_now && on == heapd_now_cycle(now) &&
+	       self->barrier_tail < self->barrier_last;
 }
 
 /* In the gate, with a view that stands, as the next: shade_both() and the store. This one for who has answered: nothing is asked of it. */

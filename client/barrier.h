@@ -30,6 +30,6 @@ hidden uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *s
 hidden void barrier_shade(struct heapd_thread *self, const void *value);
 
 /* Of a thread that has another record now: what it knows of its barrier ring is of the one before. */
-hidden void barrier_forget(void);
+hidden void barrier_forget(struct heapd_thread *self);
 
 #endif

@@ -170,8 +170,7 @@ static void record_reset(struct heapd_thread *self)
 	HEAPD_WRITE_ONCE(self->scanned, 0); /* the agent reads it of claimed records, too */
 	self->stack_low = self->stack_high = self->saved_sp = 0;
 	memset(self->saved_regs, 0, sizeof(self->saved_regs));
-	memset(self->barrier_filter, 0, sizeof(self->barrier_filter));
-	barrier_forget();
+	barrier_forget(self);
 	memset(self->edits, 0, sizeof(self->edits));
 }
 

@@ -87,9 +87,11 @@ struct heapd_thread {
 	uint64_t barrier_slow;  /* operations that found the barrier on */
 	uint64_t wait_ns;       /* for supply */
 	uint32_t freed;         /* 1: it has freed by hand, as others that had the record before may have */
+	uint32_t barrier_mask; /* with the three that follow the filter: its own view of its ring (barrier.c of the client) */
 
 	uint64_t barrier_tail __attribute__((aligned(64))); /* the thread's: entries ever logged */
 	uint64_t barrier_filter[4];                         /* logged a moment ago */
+	uint64_t barrier_now, barrier_last, *barrier_entries;
 	uint64_t barrier_head __attribute__((aligned(64))); /* the daemon's: entries ever drained */
 
 	uint64_t published_count __attribute__((aligned(64))); /* words in the thread's published area */
