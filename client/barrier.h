@@ -29,7 +29,7 @@ hidden uint32_t barrier_on(const struct heapd_heap *heap, struct heapd_thread *s
 /* Inside an operation with the barrier on: tells the collector of a value, if it is one of the heap's. */
 hidden void barrier_shade(struct heapd_thread *self, const void *value);
 
-/* Of a thread that has another record now: what it knows of its barrier ring is of the one before. */
+/* Of a record that another thread gets: what stands there of its barrier ring was another thread's view. */
 hidden void barrier_forget(struct heapd_thread *self);
 
 #endif

@@ -428,7 +428,7 @@ static void *record_take(void *unused)
 	return NULL;
 }
 
-/* What it knows of its ring is of the record that it had. */
+/* Each record has its ring, and a view of its own. */
 START_TEST(another_record_another_ring)
 {
 	struct heapd_thread *before;
