@@ -34,6 +34,7 @@
 #include "freed.h"
 #include "gate.h"
 #include "hardened.h"
+#include "heapd/count.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "heapd/step.h"
@@ -178,13 +179,9 @@ static enum current_push free_local(struct heapd_heap *heap, const struct target
 #if HEAPD_HAVE_RSEQ
 #define CROWDED 32 /* slots collected: as many are worth being put aside for */
 
-/* Counted in line: the compiler's way, where it may not use the instruction, is a call. */
 static inline bool is_crowded(uint64_t bits)
 {
-	bits -= bits >> 1 & 0x5555555555555555ull;
-	bits = (bits & 0x3333333333333333ull) + (bits >> 2 & 0x3333333333333333ull);
-	bits = (bits + (bits >> 4)) & 0x0f0f0f0f0f0f0f0full;
-	return bits * 0x0101010101010101ull >> 56 >= CROWDED;
+	return heapd_count_bits(bits) >= CROWDED;
 }
 
 /*

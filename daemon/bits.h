@@ -23,15 +23,6 @@ static inline void bits_clear(uint64_t *bits, uint64_t i)
 	bits[i / 64] &= ~(1ull << (i % 64));
 }
 
-/* __builtin_popcountll() is a call where the processor is not known to have an instruction for it. */
-static inline uint64_t bits_count(uint64_t word)
-{
-	word -= word >> 1 & 0x5555555555555555u;
-	word = (word & 0x3333333333333333u) + (word >> 2 & 0x3333333333333333u);
-	word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0fu;
-	return word * 0x0101010101010101u >> 56;
-}
-
 /* The first bit at or after `at` that is `value`; `end` if there is none before it. */
 static inline uint64_t bits_next(const uint64_t *bits, uint64_t at, uint64_t end, bool value)
 {

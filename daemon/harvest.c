@@ -25,6 +25,7 @@
 #include "collection.h"
 #include "events.h"
 #include "hardened.h"
+#include "heapd/count.h"
 #include "heapd/mutant.h"
 #include "heapd/probes.h"
 #include "heapd/step.h"
@@ -68,7 +69,7 @@ uint64_t harvest_release(struct supply *supply, uint32_t first, uint32_t k, uint
 		hardened_close(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
 	cells_free(supply->heap, first, k, mask & supply->ledger.out[span->slab0 + k]);
 	freed = spans_slots_free(&supply->spans, first, k, mask);
-	n = bits_count(freed);
+	n = heapd_count_bits(freed);
 	if (freed && poison_is_on(supply->heap))
 		poison_slots(&supply->spans, first, k, freed);
 	count_harvested(supply, first, n);

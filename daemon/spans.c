@@ -18,6 +18,7 @@
 
 #include "cells.h"
 #include "hardened.h"
+#include "heapd/count.h"
 #include "heapd/probes.h"
 #include "marks.h"
 
@@ -346,7 +347,7 @@ uint64_t spans_slots_free(struct spans *spans, uint32_t first, uint32_t k, uint6
 {
 	uint64_t change = slab_free(spans, first, k, mask);
 
-	span_count_free(spans, first, bits_count(change));
+	span_count_free(spans, first, heapd_count_bits(change));
 	return change;
 }
 
@@ -356,7 +357,7 @@ uint64_t spans_slots_free_each(struct spans *spans, uint32_t first, const uint64
 	uint64_t n = 0;
 
 	for (uint32_t k = 0; k < slabs; k++)
-		n += bits_count(slab_free(spans, first, k, masks[k]));
+		n += heapd_count_bits(slab_free(spans, first, k, masks[k]));
 	span_count_free(spans, first, n);
 	return n;
 }

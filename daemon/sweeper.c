@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "collection.h"
 #include "hardened.h"
+#include "heapd/count.h"
 #include "heapd/delay.h"
 #include "marks.h"
 #include "poison.h"
@@ -60,7 +61,7 @@ static uint64_t sweep_slab(struct heap *heap, uint32_t first, uint32_t k, uint64
 	/* What is held is of this cycle, and what lies in a ring is nothing yet. */
 	heapd_past_survive(&heap->t.past[slab], out & marks->mark[slab] & ~marks->hold[slab] & ~ringed);
 	if (held)
-		counts->held_bytes += bits_count(held) * span->elemsize;
+		counts->held_bytes += heapd_count_bits(held) * span->elemsize;
 	return dead;
 }
 
