@@ -34,7 +34,7 @@ struct run {
 	unsigned early, barren;    /* in a row */
 	char last[RUN_BATCH][128]; /* where the last ones died */
 	const char *file, *cover, *list, *chore;
-	bool pass, plain;
+	bool pass, ends, plain;
 	char *config;
 	const char *settings[FIXTURE_SETTINGS];
 	pid_t witness, crowd, looker;

@@ -77,7 +77,8 @@ void sites_load(struct sites *s, const char *program, const char *file)
 	wanted = calloc(t->nsymbols, sizeof(*wanted));
 	s->all = calloc(t->ninstructions, sizeof(struct instruction *));
 	s->breaks = calloc(t->ninstructions, sizeof(*s->breaks));
-	if (!s->all || !s->breaks || !wanted)
+	s->ends = calloc(t->ninstructions, sizeof(struct instruction *));
+	if (!s->all || !s->breaks || !s->ends || !wanted)
 		err(1, "calloc");
 	find_functions(t, file, wanted);
 	for (size_t i = 0; i < t->ninstructions; i++)
@@ -90,6 +91,7 @@ void sites_free(struct sites *s)
 {
 	text_free(&s->text);
 	free(s->all);
+	free(s->ends);
 	free(s->breaks);
 }
 
@@ -174,4 +176,41 @@ bool sites_choose(struct sites *s, bool all, bool twice)
 			s->breaks[s->nbreaks++] = in->at;
 	}
 	return among == 1;
+}
+
+void sites_note_end(struct sites *s, uint64_t at)
+{
+	struct instruction *in = text_find(&s->text, at);
+
+	/* Two threads may come to it at once. */
+	if (in->come_to)
+		return;
+	in->come_to = true;
+	s->ends[s->nends++] = in;
+}
+
+static int by_address(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return *x < *y ? -1 : *x > *y;
+}
+
+size_t sites_choose_ends(struct sites *s, size_t from)
+{
+	s->nbreaks = 0;
+	for (size_t i = from; i < s->nends; i++)
+		if (!s->ends[i]->covered)
+			s->breaks[s->nbreaks++] = s->ends[i]->at;
+	qsort(s->breaks, s->nbreaks, sizeof(*s->breaks), by_address);
+	return s->nbreaks;
+}
+
+size_t sites_choose_others(struct sites *s)
+{
+	s->nbreaks = 0;
+	for (size_t i = 0; i < s->n; i++)
+		if (!s->all[i]->covered && !s->all[i]->come_to)
+			s->breaks[s->nbreaks++] = s->all[i]->at;
+	return s->nbreaks;
 }

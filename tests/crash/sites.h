@@ -6,9 +6,12 @@
 #include "text.h"
 
 struct sites {
-	struct text text;         /* the daemon's */
-	struct instruction **all; /* by address; covered: a daemon died there */
+	struct text text; /* the daemon's */
+	struct instruction *
+		*all; /* by address; covered: a daemon died there; come_to: an orderly end came there */
 	size_t n;
+	struct instruction **ends; /* by the order in which ends came to them first */
+	size_t nends;
 	uint64_t *breaks; /* those chosen, ascending */
 	size_t nbreaks;
 	uint64_t seed; /* not 0 */
@@ -27,4 +30,10 @@ size_t sites_covered(const struct sites *s);
  * what comes after a death, every other time also some of those that had one. True: none that had no death is missing.
  */
 bool sites_choose(struct sites *s, bool all, bool twice);
+/* An orderly end has come to the one there, for the first time. */
+void sites_note_end(struct sites *s, uint64_t at);
+/* Of those that had no death yet the ones that ends came to, from that place in their order on; or all to which none came. How many. */
+size_t sites_choose_ends(struct sites *s, size_t from);
+size_t sites_choose_others(struct sites *s);
+
 #endif

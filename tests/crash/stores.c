@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The daemon, killed before each of its stores: stores [--most N] [--file NAME] [--again N] [--set SETTING]... [--cover FILE]
- * [--sites FILE] [--pass] [--chore NAME] [--plain]
+ * [--sites FILE] [--pass] [--ends] [--chore NAME] [--plain]
  *
  * Each instruction of the daemon's that writes to memory other than its stack has its turn, but for files that keep nothing that
  * another daemon finds (sites.c): a daemon has breaks on those that had none yet, works for clients that come, die, allocate,
  * free and collect, and is killed as it comes to one. The next one recovers, with breaks on what is left: so recoveries are
  * killed, too, and recoveries from those. A daemon that came to none in so many operations of the clients' is counted; after some
  * such in a row nothing new is waited for.
+ *
+ * An orderly end shows but one store in a life, and only to who asks for it: when nothing new is waited for, daemons are asked to end
+ * one after the other. What an end comes to is learnt from one that passes it; of that each next one is killed at what none was
+ * killed at yet. With --ends only these have their turn.
  *
  * With --pass none is killed at a store: which stores its clients lead it to is learnt, in a few of its lives. With --chore they do
  * nothing but that. With --plain there are no heaps of other settings (burdens.c), which each daemon has to adopt.
@@ -25,7 +29,7 @@
 
 #include "chores.h"
 #include "cover.h"
-#include "run.h"
+#include "ends.h"
 
 #define PROGRAM "crash/heapd"
 
@@ -132,11 +136,17 @@ static void finish(struct run *run)
 static void read_options(struct run *run, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "most", required_argument, NULL, 'm' },  { "file", required_argument, NULL, 'f' },
-		{ "again", required_argument, NULL, 'a' }, { "set", required_argument, NULL, 's' },
-		{ "cover", required_argument, NULL, 'c' }, { "sites", required_argument, NULL, 'l' },
-		{ "chore", required_argument, NULL, 'C' }, { "pass", no_argument, NULL, 'p' },
-		{ "plain", no_argument, NULL, 'P' },       { 0 }
+		{ "most", required_argument, NULL, 'm' },
+		{ "file", required_argument, NULL, 'f' },
+		{ "again", required_argument, NULL, 'a' },
+		{ "set", required_argument, NULL, 's' },
+		{ "cover", required_argument, NULL, 'c' },
+		{ "sites", required_argument, NULL, 'l' },
+		{ "chore", required_argument, NULL, 'C' },
+		{ "pass", no_argument, NULL, 'p' },
+		{ "plain", no_argument, NULL, 'P' },
+		{ "ends", no_argument, NULL, 'e' },
+		{ NULL, 0, NULL, 0 },
 	};
 	size_t n = 4;
 	int c;
@@ -163,6 +173,8 @@ static void read_options(struct run *run, int argc, char **argv)
 			run->pass = true;
 		else if (c == 'P')
 			run->plain = true;
+		else if (c == 'e')
+			run->ends = true;
 		else if (c == 's' && n + 1 < FIXTURE_SETTINGS)
 			run->settings[n++] = optarg;
 		else
@@ -183,18 +195,21 @@ static void say_last(int status, void *arg)
 int main(int argc, char **argv)
 {
 	static struct run run;
-	bool over = false;
+	bool over;
 
 	read_options(&run, argc, argv);
 	begin(&run);
 	run_look(&run);
 	on_exit(say_last, &run);
+	over = run.ends;
 	while (!over && !run_is_over(&run)) {
 		for (unsigned i = 0; !over && i < RUN_BATCH && !run_is_over(&run); i++)
 			over = run_life(&run);
 		lives_run(&run.lives, 0, 0, true);
 		run_look(&run);
 	}
+	if (!run.pass && (run.ends || !run.most))
+		ends_run(&run);
 	report(&run);
 	finish(&run);
 	return 0;
