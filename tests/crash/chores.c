@@ -463,6 +463,7 @@ const struct chore scene_chores[] = {
 	{ "small-pages", strait_small_pages },
 	{ "whole", strait_whole },
 	{ "deaths", strait_deaths },
+	{ "late", strait_late },
 	{ "dangling", burden_dangling },
 	{ "scatter", burden_scatter },
 	{ "loose", burden_loose },

@@ -63,6 +63,7 @@ void strait_zombie(struct scene *s);
 void strait_small_pages(struct scene *s);
 void strait_whole(struct scene *s);
 void strait_deaths(struct scene *s);
+void strait_late(struct scene *s);
 void straits_end(struct scene *s);
 
 /* What chores left that lives on is dropped; also where one was killed in its midst. */

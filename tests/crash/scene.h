@@ -49,6 +49,7 @@ struct board {
 	_Atomic uint32_t tools;    /* ever run by a chore */
 	_Atomic uint32_t lies;     /* ever told by a chore */
 	_Atomic int32_t keeper;    /* the process that starts the daemons; 0: none does */
+	_Atomic uint32_t lates;    /* types ever watched by a chore while a collection was under way */
 	_Atomic uint32_t deaf;     /* ... and that a chore has stopped */
 	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;

@@ -133,8 +133,8 @@ static bool is_rebirth(const struct sites *s, const struct instruction *in)
 /* A death at one of these leaves something that only the next daemon's recovery passes. */
 static bool is_eve(const struct sites *s, const struct instruction *in)
 {
-	static const char *const names[] = { "ring_withdraw", "ring_fill", "count_out", "spans_cut_large",
-					     "types_class" };
+	static const char *const names[] = { "ring_withdraw",   "ring_fill",   "count_out",
+					     "spans_cut_large", "types_class", "slab_free" };
 	const char *name = s->text.symbols[in->symbol].name;
 
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)

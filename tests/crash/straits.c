@@ -25,6 +25,7 @@
 #define CLIENTS 20u /* more than a socket takes that nobody reads */
 #define SLABS   18000u
 #define DEATHS  100u /* more than a heap keeps receipts of */
+#define LATES   500u /* types, which a heap has for good */
 #define MS      UINT64_C(1000000)
 
 /* At a low limit large objects come and go: memory is short while what is free is being cleared; and then small ones are refused. */
@@ -333,4 +334,26 @@ void strait_zombie(struct scene *s)
 	scene_pass(800 * MS);
 	while (wait(NULL) > 0 || errno == EINTR)
 		;
+}
+
+/* A type is watched while a collection is under way, and the daemon dies in it: the next one finds both. */
+void strait_late(struct scene *s)
+{
+	struct fixture fixture = { .daemon = s->board->keeper };
+	heapd_type *late;
+	char name[32];
+	pid_t pid;
+
+	if (!fixture.daemon || !chore_attach(s, CHORES_HEAP, 0, 0))
+		return;
+	pid = silent_one(s);
+	scene_pass(20 * MS);
+	sink += (uint64_t)heapd_collect_start(s->heap);
+	scene_pass(20 * MS);
+	snprintf(name, sizeof(name), "late %u", s->board->lates++ % LATES);
+	late = heapd_type_define(s->heap, name, struct node, next);
+	if (late && heapd_type_watch_dead(late) >= 0)
+		kill(fixture_kept_daemon(&fixture), SIGKILL);
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
 }
