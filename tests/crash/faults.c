@@ -140,7 +140,7 @@ static uint64_t settle(struct run *run)
 {
 	struct heapd_verify_result result = HEAPD_SIZED(result);
 	struct heapd_info info = HEAPD_SIZED(info);
-	uint64_t end = fixture_now_ns() + 20000000000u;
+	uint64_t end = fixture_now_ns() + SCENE_PATIENCE_NS;
 
 	guards_check(&run->scene);
 	scene_clear(&run->scene);

@@ -124,7 +124,7 @@ static void kill_batch(struct trial *run, const struct stand *stand, enum barrie
 	batch_now.n = n;
 	for (size_t i = 0; i < n; i++)
 		kill_one(run, stand, &points[i]);
-	staller_end(staller);
+	staller_end(&run->scene, staller);
 	trial_look(run);
 	batch_now.n = 0;
 }
@@ -205,9 +205,12 @@ static void kill_course(struct trial *run, const struct stand *stand, enum barri
 	struct course course;
 	size_t n, places;
 	pid_t staller = barrier == BARRIER_OFF ? 0 : staller_start(&run->scene, barrier);
-	bool taken = course_take(stand, &course);
+	bool taken;
 
-	staller_end(staller);
+	run->scene.board->slow++;
+	taken = course_take(stand, &course);
+	run->scene.board->slow--;
+	staller_end(&run->scene, staller);
 	if (!taken)
 		errx(1, "%s%s: did not come to its end under single steps, of which it took %" PRIu64,
 		     stand->operation->name, trial_barriers[barrier], course.steps);

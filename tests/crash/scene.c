@@ -5,6 +5,9 @@
  * The witness is a client that works on all the time: it makes and drops nodes of its own, in the classes that the others
  * are killed in, and finds each of them as it left it. What it holds while it pauses is constant, so that what else is
  * alive can be counted.
+ *
+ * It goes slowly while somebody is stepped, who needs milliseconds from its look at a ring's head to its swap and loses each of them to
+ * one that takes an entry meanwhile; and while somebody holds up the cycle, since nothing comes back then of what the witness drops.
  */
 #include "scene.h"
 
@@ -262,7 +265,7 @@ int witness_run(void *scene)
 		if (s->board->pause)
 			witness_rest(s);
 		else if (turn % 32 == 0)
-			usleep(100);
+			usleep(s->board->slow ? 2000 : 100);
 	}
 	return heapd_detach(s->heap) < 0;
 }
@@ -274,7 +277,7 @@ pid_t witness_start(struct scene *s)
 
 void witness_pause(struct scene *s)
 {
-	uint64_t end = fixture_now_ns() + 20000000000u;
+	uint64_t end = fixture_now_ns() + SCENE_PATIENCE_NS;
 
 	s->board->pause = 1;
 	while (!s->board->paused && !*s->board->wrong)
@@ -329,6 +332,7 @@ static pid_t staller_fork(struct scene *s, enum barrier barrier)
 		if (errno != EINTR)
 			err(1, "waitid");
 	s->board->spin = 0;
+	s->board->slow++;
 	return pid;
 }
 
@@ -347,15 +351,16 @@ pid_t staller_start(struct scene *s, enum barrier barrier)
 			errx(1, "%s", heapd_error());
 		if (phase_comes(s, wanted, 2000))
 			return pid;
-		staller_end(pid);
+		staller_end(s, pid);
 	}
 	errx(1, "no cycle stays in phase %d", (int)wanted);
 }
 
-void staller_end(pid_t pid)
+void staller_end(struct scene *s, pid_t pid)
 {
 	if (!pid)
 		return;
+	s->board->slow--;
 	kill(pid, SIGKILL);
 	fixture_wait(pid, -SIGKILL);
 }

@@ -40,6 +40,9 @@ struct stage {
 
 enum trade { TRADE_NONE, TRADE_ROUND, TRADE_FEW, TRADE_DROP };
 
+/* How long whoever has to go on is waited for: it tells a hang, not a slow machine. */
+#define SCENE_PATIENCE_NS 120000000000u
+
 /* In memory shared by the processes of this harness, beside the heap. */
 struct board {
 	_Atomic uint64_t progress; /* of the witness */
@@ -53,6 +56,8 @@ struct board {
 	_Atomic uint32_t deaf;     /* ... and that a chore has stopped */
 	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;
+	_Atomic uint32_t
+		slow; /* somebody goes on by single steps: the witness leaves it something of the rings */
 	_Atomic uint32_t classes; /* asked for so far */
 	_Atomic uint32_t go;      /* what a process waits for before it begins */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */
@@ -148,6 +153,6 @@ void witness_resume(struct scene *s);
 
 /* A client that is stopped, so that a cycle stays where it is. */
 pid_t staller_start(struct scene *s, enum barrier barrier);
-void staller_end(pid_t staller); /* 0: there is none */
+void staller_end(struct scene *s, pid_t staller); /* 0: there is none */
 
 #endif

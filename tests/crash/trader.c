@@ -178,7 +178,7 @@ pid_t trader_start(struct scene *s)
 
 static void tell(struct scene *s, enum trade what)
 {
-	uint64_t end = fixture_now_ns() + 20000000000u;
+	uint64_t end = fixture_now_ns() + SCENE_PATIENCE_NS;
 
 	s->board->trade = what;
 	while (s->board->trade != TRADE_NONE) {

@@ -34,7 +34,7 @@ struct heapd_info trial_info(struct trial *run)
 
 void trial_wait_sessions(struct trial *run, uint64_t wanted)
 {
-	uint64_t end = fixture_now_ns() + 20000000000u;
+	uint64_t end = fixture_now_ns() + SCENE_PATIENCE_NS;
 
 	while (trial_info(run).sessions != wanted) {
 		if (*run->scene.board->wrong)
@@ -47,7 +47,7 @@ void trial_wait_sessions(struct trial *run, uint64_t wanted)
 
 void trial_wait_turns(struct trial *run, uint64_t turns)
 {
-	uint64_t begin = run->scene.board->progress, end = fixture_now_ns() + 20000000000u;
+	uint64_t begin = run->scene.board->progress, end = fixture_now_ns() + SCENE_PATIENCE_NS;
 
 	while (run->scene.board->progress < begin + turns) {
 		if (*run->scene.board->wrong)

@@ -123,7 +123,7 @@ static void wander_batch(struct trial *run, struct traps *traps, enum barrier ba
 		w.seed = run->options.wanderer ? run->options.wanderer : trial_draw(&run->seed);
 		c = wander_counted(run, traps, &w);
 	}
-	staller_end(staller);
+	staller_end(&run->scene, staller);
 	trial_look(run);
 }
 
@@ -136,7 +136,7 @@ static bool straight_batch(struct trial *run, struct traps *traps, const struct 
 
 	while (more && run->count.kills - before < run->options.batch)
 		more = wander_counted(run, traps, w).how == TRAPPED;
-	staller_end(staller);
+	staller_end(&run->scene, staller);
 	if (run->count.kills != before)
 		trial_look(run);
 	return more;
