@@ -67,13 +67,24 @@ void thread_come_and_go(struct scene *s)
 		pthread_join(thread, NULL);
 }
 
+/* Whoever is in haste may have to ask a busy daemon more than once. */
+static struct node *new_node(struct scene *s)
+{
+	struct node *n;
+
+	do
+		n = heapd_new(s->nodes, struct node);
+	while (!n && errno == EAGAIN);
+	if (!n)
+		errx(1, "%s", heapd_error());
+	return n;
+}
+
 void prepare_fields(struct scene *s)
 {
-	s->object = heapd_new(s->nodes, struct node);
-	s->others[0] = heapd_new(s->nodes, struct node);
-	s->others[1] = heapd_new(s->nodes, struct node);
-	if (!s->object || !s->others[0] || !s->others[1])
-		errx(1, "%s", heapd_error());
+	s->object = new_node(s);
+	s->others[0] = new_node(s);
+	s->others[1] = new_node(s);
 	heapd_init(&((struct node *)s->others[0])->next, s->stage->node[1]);
 	heapd_init(&((struct node *)s->others[0])->other, s->stage->node[2]);
 	heapd_init(&((struct node *)s->others[1])->next, s->stage->node[3]);
@@ -142,7 +153,6 @@ void attach_anew(struct scene *s, const struct heapd_options *options)
 	int r;
 
 	heapd_detach(s->heap);
-	/* Whoever is in haste may have to ask a busy daemon more than once. */
 	do
 		r = heapd_attach(&s->heap, FIXTURE_HEAP, options);
 	while (r == -ETIMEDOUT);
