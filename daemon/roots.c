@@ -71,7 +71,7 @@ static bool is_object(const struct heap *heap, uint64_t object)
 {
 	struct slot slot;
 
-	return slot_find(&heap->t, object, &slot) && heap->t.base + slot.start == object &&
+	return slot_find(&heap->t, object, &slot) && heap->t.base + slot.at * 8 == object &&
 	       heap->t.out[slot.slab] >> slot.bit & 1;
 }
 

@@ -7,6 +7,7 @@
 #include "shape.h"
 
 #include "hardened.h"
+#include "heapd/count.h"
 #include "types.h"
 
 #define CACHE_LINE 64u
@@ -72,11 +73,11 @@ static void map_make(struct shape *shape, const struct heap *heap, const struct 
 }
 
 /* Slots of a size that is a multiple of a cache line's begin with one. */
-static uint8_t far_of(uint64_t map, uint64_t slot_size)
+static uint64_t far_of(uint64_t map, uint64_t slot_size)
 {
-	uint8_t last = map ? (uint8_t)(63 - __builtin_clzll(map)) : 0;
+	uint64_t last = map ? 63 - (uint64_t)__builtin_clzll(map) : 0;
 
-	return slot_size % CACHE_LINE || last * 8u >= CACHE_LINE ? last : 0;
+	return slot_size % CACHE_LINE || last * 8 >= CACHE_LINE ? last : 0;
 }
 
 bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
@@ -90,7 +91,6 @@ bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
 	*shape = (struct shape){
 		.words = c->slot_size ? c->slot_size / 8 - (uint32_t)hardened_words(heap) : 0,
 		.type = c->type,
-		.known = true,
 		.flex = SHAPE_NO_WORD,
 		.one = c->slot_size && c->slot_size / 8 <= SHAPE_WINDOW,
 	};
@@ -101,7 +101,9 @@ bool shape_make(struct shape *shape, const struct heap *heap, uint32_t class)
 	else
 		map_make(shape, heap, type, (enum heapd_kind)c->kind);
 	shape->map = shape_window(shape, 0, shape->words);
-	shape->far = far_of(shape->map, c->slot_size);
+	shape->listed = (uint8_t)heapd_count_bits(shape->map);
+	shape->entry = (uint64_t) class << SHAPE_ENTRY_CLASS | (uint64_t)!shape->leaf << SHAPE_ENTRY_GREY |
+		       far_of(shape->map, c->slot_size) << SHAPE_ENTRY_FAR;
 	return true;
 }
 

@@ -2,7 +2,7 @@
 /*
  * Owns the grey objects, and the mark bits while it marks.
  *
- * A worker's step: objects are taken from its queue, their words gathered into a batch; the batch is resolved to
+ * A worker's step: some objects are taken from its queue, their words gathered into a batch; the batch is resolved to
  * slots, then the slots' mark bits are tested and set, and what was white is put into the queue. Each of these
  * passes has asked for the memory of the next one (page record, mark word, object) long before it is needed, and none has a
  * branch that depends on what is found.
@@ -28,12 +28,14 @@
 
 #include "hardened.h"
 #include "heapd/atomic.h"
+#include "heapd/count.h"
 #include "slots.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define INLINE      static inline __attribute__((always_inline))
 
+#define STEP        16u   /* objects that are taken from the queue at once */
 #define AHEAD       32u   /* an object is asked for when it is that near to the queue's head */
 #define QUEUE_LOW   64u   /* below this, the queue is filled from the pool */
 #define COST_WORDS  16u   /* an object of many words counts for one more with each so many */
@@ -41,34 +43,16 @@
 #define PIECE_COST  (PIECE_WORDS / COST_WORDS)
 #define SHARE_ABOVE 128u /* a queue longer than this is shared with those who wait */
 
-/* An object in a queue, or the way to a slab: its offset in words, its class, and its shape's `far`. */
-#define ENTRY_CLASS 38u
-#define ENTRY_FAR   54u
-
-INLINE uint64_t entry_make(uint64_t offset, uint32_t class, const struct shape *shape)
+INLINE uint64_t entry_make(const struct shape *shapes, const struct slot *s)
 {
-	return offset >> 3 | (uint64_t) class << ENTRY_CLASS | (uint64_t)shape->far << ENTRY_FAR;
+	return s->at | shapes[s->class].entry;
 }
 
-INLINE uint64_t entry_offset(uint64_t entry)
+INLINE const uint64_t *entry_words(uint64_t base, uint64_t entry)
 {
-	return (entry & ((UINT64_C(1) << ENTRY_CLASS) - 1)) << 3;
-}
+	uint64_t address = base + shape_entry_at(entry) * 8;
 
-INLINE uint32_t entry_class(uint64_t entry)
-{
-	return (uint16_t)(entry >> ENTRY_CLASS);
-}
-
-INLINE uint64_t entry_far(uint64_t entry)
-{
-	return entry >> ENTRY_FAR;
-}
-
-INLINE const uint64_t *entry_words(const struct worker *w, uint64_t entry)
-{
-	return (const uint64_t *)(uintptr_t)(w->heap->t.base +
-					     entry_offset(entry)); /* NOLINT(performance-no-int-to-ptr) */
+	return (const uint64_t *)(uintptr_t)address; /* NOLINT(performance-no-int-to-ptr) */
 }
 
 /* Sets the bit; true if it was clear. */
@@ -77,8 +61,12 @@ INLINE bool mark_set(uint64_t *word, uint32_t bit, bool shared)
 	uint64_t mask = UINT64_C(1) << bit, old = HEAPD_READ_ONCE(*word);
 
 	if (!shared) {
-		HEAPD_WRITE_ONCE(*word, old | mask);
-		return !(old & mask);
+		bool was;
+
+		/* No compiler makes it of shifts, which take twice as many instructions. */
+		__asm__("btsq %2, %0" : "+r"(old), "=@ccc"(was) : "r"((uint64_t)bit));
+		HEAPD_WRITE_ONCE(*word, old);
+		return !was;
 	}
 	return !(old & mask) && !(__atomic_fetch_or(word, mask, __ATOMIC_RELAXED) & mask);
 }
@@ -115,42 +103,49 @@ INLINE uint64_t grey_take(uint64_t *grey, bool shared)
 	return bits;
 }
 
-/* A large object was white. Its slab has one slot, so the word says where its scan stands. */
-static void large_found(struct worker *w, const struct candidate *c)
+/* A word of a large object. Its slab has one slot, so the pool's word says where its scan stands. */
+static void large_found(struct worker *w, uint64_t at)
 {
-	w->counts.bytes += w->heap->t.spans[entry_offset(c->entry) >> HEAPD_PAGE_SHIFT].elemsize;
-	if (!c->grey)
+	struct slot s;
+
+	if (!slot_find_at(&w->heap->t, at, &s) || !mark_set(&w->mark[s.slab], s.bit, w->pool->shared))
 		return;
-	__atomic_store_n(&w->pool->grey[c->slab], 1, __ATOMIC_RELEASE);
-	w->out[w->nout++] = c->entry;
+	w->counts.objects++;
+	w->counts.bytes += w->heap->t.spans[s.first].elemsize;
+	if (!shape_entry_grey(entry_make(w->shapes, &s)))
+		return;
+	__atomic_store_n(&w->pool->grey[s.slab], 1, __ATOMIC_RELEASE);
+	w->out[w->nout++] = entry_make(w->shapes, &s);
 }
 
-/* The batch's offsets become slots, and their mark words are asked for. */
+/* The batch's words of the heap become slots, and their mark words are asked for. */
 INLINE unsigned batch_resolve(struct worker *w, bool pooled)
 {
 	const struct heapd_tables *const t = &w->heap->t;
 	const struct shape *const shapes = w->shapes;
 	uint64_t *const mark = w->mark, *const grey = w->pool->grey;
-	const unsigned nbatch = w->nbatch;
-	unsigned n = 0;
+	struct candidate *c = w->candidates;
 
-	for (unsigned i = 0; i < nbatch; i++) {
+	for (const uint64_t *at = w->batch, *end = at + w->nbatch; at < end; at++) {
 		struct slot s;
 
-		if (unlikely(!slot_find_at(t, w->batch[i], &s)))
+		if (unlikely(!slot_find_at(t, *at, &s)))
 			continue;
-		w->candidates[n++] = (struct candidate){
-			.entry = entry_make(s.start, s.class, &shapes[s.class]),
+		if (unlikely(!s.words)) {
+			large_found(w, *at);
+			continue;
+		}
+		*c++ = (struct candidate){
+			.entry = entry_make(shapes, &s),
 			.slab = s.slab,
 			.words = s.words,
-			.bit = (uint8_t)s.bit,
-			.grey = !shapes[s.class].leaf,
+			.bit = (uint16_t)s.bit,
 		};
 		__builtin_prefetch(&mark[s.slab], 1);
 		if (pooled)
 			__builtin_prefetch(&grey[s.slab], 1);
 	}
-	return n;
+	return (unsigned)(c - w->candidates);
 }
 
 /* What does not change in between is read once: no compiler can know that a mark word is none of it. */
@@ -160,19 +155,14 @@ INLINE void batch_mark(struct worker *w, unsigned n, bool pooled, bool shared)
 	const uint64_t last = w->room - 1;
 	uint64_t tail = w->tail, objects = 0, words = 0, pushed = 0;
 
-	for (unsigned i = 0; i < n; i++) {
-		const struct candidate *c = &w->candidates[i];
-		bool new = mark_set(&mark[c->slab], c->bit, shared), push = new & c->grey;
+	for (const struct candidate *c = w->candidates, *end = c + n; c < end; c++) {
+		uint64_t new = mark_set(&mark[c->slab], c->bit, shared),
+			 push = new &shape_entry_grey(c->entry);
 
 		objects += new;
-		if (unlikely(!c->words)) {
-			if (new)
-				large_found(w, c);
-			continue;
-		}
-		words += c->words & -(uint64_t) new;
-		pushed += push;
+		words += c->words * new;
 		if (pooled) {
+			pushed += push;
 			w->out[w->nout] = c->entry;
 			w->nout += grey_set(&grey[c->slab], c->bit, push, shared);
 		} else {
@@ -183,12 +173,13 @@ INLINE void batch_mark(struct worker *w, unsigned n, bool pooled, bool shared)
 	w->tail = tail;
 	w->counts.objects += objects;
 	w->counts.bytes += words * 8;
-	w->counts.overflows += pooled ? pushed : 0;
+	w->counts.overflows += pushed;
 }
 
+/* The step under way has taken its objects, but reads them where they are: their places are not free yet. */
 INLINE void batch_pass(struct worker *w, bool shared)
 {
-	if (likely(w->room - (w->tail - w->head) >= w->nbatch))
+	if (likely(w->room - (w->tail - w->head) >= w->nbatch + STEP))
 		batch_mark(w, batch_resolve(w, false), false, shared);
 	else
 		batch_mark(w, batch_resolve(w, true), true, shared);
@@ -231,32 +222,44 @@ static void foreign_found(struct worker *w, const struct shape *shape, const uin
 	}
 }
 
-/*
- * Gathers the words that the map names. at: which word of the object the first is. Of a word outside the heap a page record is asked
- * for that is anyway.
- */
-INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t map,
-		   uint64_t at)
+/* What words are compared with, read once for many of them. */
+struct bounds {
+	uint64_t base, words;
+	const struct heapd_page *pages;
+};
+
+INLINE struct bounds bounds_of(const struct worker *w)
 {
-	const uint64_t base = w->heap->t.base, size = w->heap->t.size, all = map;
-	const struct heapd_page *const pages = w->heap->t.pages;
-	uint64_t foreign = 0, looked = 0;
-	unsigned n = w->nbatch;
+	const struct heapd_tables *t = &w->heap->t;
 
-	for (; map; map &= map - 1, looked++) {
-		uint64_t word = HEAPD_READ_ONCE(words[__builtin_ctzll(map)]), offset = word - base;
-		uint64_t inside = -(uint64_t)(offset < size); /* all bits, or none */
+	return (struct bounds){ .base = t->base, .words = t->size / 8, .pages = t->pages };
+}
 
-		w->batch[n] = offset;
-		__builtin_prefetch(&pages[(offset & inside) >> HEAPD_PAGE_SHIFT]);
-		n += inside & 1;
-		foreign |= word & ~inside;
+/*
+ * Gathers the words that the map names, n of them. at: which word of the object the first is. Of a word outside the heap a
+ * page record is asked for that is anyway.
+ */
+INLINE void gather(struct worker *w, const struct bounds *b, const struct shape *shape, const uint64_t *words,
+		   uint64_t map, uint64_t n, uint64_t at)
+{
+	uint64_t *const batch = w->batch, all = map;
+	uint64_t end = w->nbatch, others = end + n;
+
+	for (; map; map &= map - 1) {
+		uint64_t word = HEAPD_READ_ONCE(words[(unsigned)__builtin_ctzll(map)]),
+			 place = (word - b->base) / 8;
+		uint64_t inside = -(uint64_t)(place < b->words); /* all bits, or none */
+
+		others -= !word;
+		batch[end] = place;
+		end -= inside;
+		__builtin_prefetch(&b->pages[(place & inside) >> SLOT_PAGE_SHIFT]);
 	}
-	w->nbatch = n;
-	w->counts.words += looked;
-	if (unlikely(foreign && shape->exact))
+	w->nbatch = (unsigned)end;
+	w->counts.words += n;
+	if (unlikely(others != end && shape->exact))
 		foreign_found(w, shape, words, all, at);
-	if (n >= WORKER_BATCH)
+	if (end >= WORKER_BATCH)
 		worker_settle(w);
 }
 
@@ -264,46 +267,64 @@ INLINE void gather(struct worker *w, const struct shape *shape, const uint64_t *
 static void scan_range(struct worker *w, const struct shape *shape, const uint64_t *words, uint64_t from,
 		       uint64_t to, uint64_t n)
 {
-	for (uint64_t at = from; at < to; at += SHAPE_WINDOW)
-		gather(w, shape, words + at, shape_window(shape, at, n), at);
+	const struct bounds b = bounds_of(w);
+
+	for (uint64_t at = from; at < to; at += SHAPE_WINDOW) {
+		uint64_t map = shape_window(shape, at, n);
+
+		gather(w, &b, shape, words + at, map, heapd_count_bits(map), at);
+	}
 }
 
-/* Asks for the lines in which the slots' first and last pointers of the map lie, of the objects next in the queue. */
-INLINE void ask_ahead(struct worker *w)
+/* Asks for the lines in which the slot's first and last pointers of the map lie. */
+INLINE void ask(uint64_t base, uint64_t entry)
 {
-	const uint64_t near = w->head + AHEAD, end = near < w->tail ? near : w->tail, last = w->room - 1;
+	const uint64_t *words = entry_words(base, entry);
 
-	for (uint64_t i = w->asked; i < end; i++) {
-		uint64_t entry = w->queue[i & last];
-		const uint64_t *words = entry_words(w, entry);
-
-		__builtin_prefetch(words);
-		if (entry_far(entry))
-			__builtin_prefetch(words + entry_far(entry));
-	}
-	if (w->asked < end)
-		w->asked = end;
+	__builtin_prefetch(words);
+	if (shape_entry_far(entry))
+		__builtin_prefetch(words + shape_entry_far(entry));
 }
 
-INLINE void scan_next(struct worker *w)
+static void scan_long(struct worker *w, const struct shape *shape, const uint64_t *words)
 {
-	uint64_t entry = w->queue[w->head++ & (w->room - 1)];
-	const struct shape *shape = &w->shapes[entry_class(entry)];
-
-	w->left--;
-	if (likely(shape->one)) {
-		gather(w, shape, entry_words(w, entry), shape->map, 0);
-		return;
-	}
 	w->left -= shape->words / COST_WORDS;
-	scan_range(w, shape, entry_words(w, entry), 0, shape->words, shape->words);
+	scan_range(w, shape, words, 0, shape->words, shape->words);
+}
+
+/* Some objects; for each, one that comes AHEAD of it is asked for. */
+INLINE void scan_some(struct worker *w)
+{
+	const struct bounds b = bounds_of(w);
+	const uint64_t last = w->room - 1, *const queue = w->queue;
+	const uint64_t there = w->tail - w->head, n = there < STEP ? there : STEP;
+	const struct shape *const shapes = w->shapes;
+	uint64_t i = w->head, end = i + n, near = end + AHEAD, k = w->asked,
+		 asked = near < w->tail ? near : w->tail;
+
+	w->left -= (int64_t)n;
+	w->head = end;
+	w->asked = asked > k ? asked : k;
+	for (; i < end; i++) {
+		uint64_t entry = queue[i & last];
+		const struct shape *shape = &shapes[shape_entry_class(entry)];
+
+		if (likely(k < asked))
+			ask(b.base, queue[k++ & last]);
+		if (likely(shape->one))
+			gather(w, &b, shape, entry_words(b.base, entry), shape->map, shape->listed, 0);
+		else
+			scan_long(w, shape, entry_words(b.base, entry));
+	}
+	while (k < asked)
+		ask(b.base, queue[k++ & last]);
 }
 
 /* One piece; the next is put into the pool before this one is scanned, so that another worker can take it. */
 static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 {
 	uint64_t piece = __atomic_exchange_n(grey, 0, __ATOMIC_ACQUIRE);
-	uint64_t n = w->heap->t.spans[entry_offset(entry) >> HEAPD_PAGE_SHIFT].elemsize / 8 -
+	uint64_t n = w->heap->t.spans[shape_entry_at(entry) >> SLOT_PAGE_SHIFT].elemsize / 8 -
 		     hardened_words(w->heap);
 	uint64_t to = piece * PIECE_WORDS;
 
@@ -316,8 +337,8 @@ static void scan_piece(struct worker *w, uint64_t entry, uint64_t *grey)
 		if (HEAPD_READ_ONCE(w->pool->waiting))
 			out_flush(w);
 	}
-	scan_range(w, &w->shapes[entry_class(entry)], entry_words(w, entry), to - PIECE_WORDS,
-		   to < n ? to : n, n);
+	scan_range(w, &w->shapes[shape_entry_class(entry)], entry_words(w->heap->t.base, entry),
+		   to - PIECE_WORDS, to < n ? to : n, n);
 }
 
 /* Of all entries together: their page records are asked for, then the words that those lead to. */
@@ -327,9 +348,9 @@ static void in_ask(const struct worker *w)
 	struct slot s;
 
 	for (unsigned i = 0; i < w->nin; i++)
-		__builtin_prefetch(&t->pages[entry_offset(w->in[i]) >> HEAPD_PAGE_SHIFT]);
+		__builtin_prefetch(&t->pages[shape_entry_at(w->in[i]) >> SLOT_PAGE_SHIFT]);
 	for (unsigned i = 0; i < w->nin; i++)
-		if (slot_find_at(t, entry_offset(w->in[i]), &s))
+		if (slot_find_at(t, shape_entry_at(w->in[i]), &s))
 			__builtin_prefetch(&w->pool->grey[s.slab], 1);
 }
 
@@ -353,7 +374,7 @@ static void slab_queue(struct worker *w, uint64_t entry)
 {
 	struct slot s;
 
-	if (!slot_find_at(&w->heap->t, entry_offset(entry), &s))
+	if (!slot_find_at(&w->heap->t, shape_entry_at(entry), &s))
 		return;
 	uint64_t *grey = &w->pool->grey[s.slab], bits;
 
@@ -362,11 +383,9 @@ static void slab_queue(struct worker *w, uint64_t entry)
 		return;
 	}
 	bits = grey_take(grey, w->pool->shared);
-	for (uint64_t first = s.start - (uint64_t)s.bit * s.words * 8; bits; bits &= bits - 1) {
-		uint64_t start = first + (uint64_t)__builtin_ctzll(bits) * s.words * 8;
-
-		w->queue[w->tail++ & (w->room - 1)] = entry_make(start, s.class, &w->shapes[s.class]);
-	}
+	entry -= (uint64_t)s.bit * s.words;
+	for (; bits; bits &= bits - 1)
+		w->queue[w->tail++ & (w->room - 1)] = entry + (uint64_t)__builtin_ctzll(bits) * s.words;
 }
 
 /* False if there is nothing grey in the pool. */
@@ -389,7 +408,7 @@ static void share(struct worker *w)
 		uint64_t entry = w->queue[w->head++ & (w->room - 1)];
 		struct slot s;
 
-		if (!slot_find_at(&w->heap->t, entry_offset(entry), &s))
+		if (!slot_find_at(&w->heap->t, shape_entry_at(entry), &s))
 			continue;
 		w->out[w->nout] = entry;
 		w->nout += grey_set(&w->pool->grey[s.slab], s.bit, true, true);
@@ -406,8 +425,7 @@ bool worker_run(struct worker *w, int64_t objects)
 	w->left = objects;
 	do {
 		while (w->head != w->tail && w->left > 0) {
-			ask_ahead(w);
-			scan_next(w);
+			scan_some(w);
 			if (unlikely(w->tail - w->head < QUEUE_LOW))
 				refill(w);
 			else if (unlikely(HEAPD_READ_ONCE(w->pool->waiting)) &&
@@ -426,7 +444,7 @@ void worker_candidate(struct worker *w, uint64_t word)
 {
 	uint64_t offset = word - w->heap->t.base;
 
-	w->batch[w->nbatch] = offset;
+	w->batch[w->nbatch] = offset / 8;
 	w->nbatch += offset < w->heap->t.size;
 	if (w->nbatch >= WORKER_BATCH)
 		worker_settle(w);

@@ -27,9 +27,8 @@ struct marker_counts {
 struct candidate {
 	uint64_t entry;
 	uint32_t slab;
-	uint16_t words; /* of the slot; 0: large */
-	uint8_t bit;
-	uint8_t grey; /* it has words to be looked at */
+	uint16_t words; /* of the slot */
+	uint16_t bit;
 };
 _Static_assert(sizeof(struct candidate) == 16, "four to a cache line");
 
@@ -46,7 +45,7 @@ struct worker {
 	uint64_t room;       /* entries that the queue has; a power of two */
 	int64_t left;        /* objects to be scanned before worker_run() returns */
 
-	uint64_t batch[WORKER_ROOM]; /* offsets into the heap */
+	uint64_t batch[WORKER_ROOM]; /* words of the heap */
 	unsigned nbatch, nout, nin, in_at;
 	struct candidate candidates[WORKER_ROOM];
 	uint64_t out[WORKER_OUT + WORKER_IN + WORKER_ROOM + 1]; /* on its way to the pool */

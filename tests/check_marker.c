@@ -165,7 +165,7 @@ START_TEST(each_word_of_each_class_leads_to_its_slot)
 				      (unsigned long long)at);
 			if (!found)
 				continue;
-			ck_assert_uint_eq(s.start, start + index * span->elemsize);
+			ck_assert_uint_eq(s.at * 8, start + index * span->elemsize);
 			ck_assert_uint_eq(s.slab, span->slab0 + index / span->slab_slots);
 			ck_assert_uint_eq(s.bit, index % span->slab_slots);
 			ck_assert_uint_eq(s.class, class);
