@@ -22,8 +22,9 @@
 #define MODEST  41001
 #define THREADS 120u
 #define HELD_MS 700u
-#define HIDING  4000u /* nodes */
-#define MANY    1500u /* objects, or fields of one: more than somebody who looks counts as one piece */
+#define HIDING  4000u   /* nodes */
+#define LARGE   100000u /* bytes: an object that has a span to itself */
+#define MANY    1500u   /* objects, or fields of one: more than somebody who looks counts as one piece */
 
 const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.shared.Limit=16M",
@@ -159,7 +160,7 @@ void burden_checked(struct scene *s)
 	sink += (uint64_t)heapd_collect(s->heap);
 }
 
-/* Freed, and given to others, while something leads to it: a verification finds that. */
+/* Freed, and given to others or back to the pages, while something leads to it: a verification finds that, beside a large object. */
 void burden_dangling(struct scene *s)
 {
 	struct heapd_verify_result result = HEAPD_SIZED(result);
@@ -167,12 +168,13 @@ void burden_dangling(struct scene *s)
 	if (!chore_attach(s, "hard", 0, 0))
 		return;
 	for (unsigned i = 0; i < 200; i++) {
-		void *p = heapd_alloc(s->heap, 200);
+		void *p = heapd_alloc(s->heap, i % 25 ? 200 : LARGE);
 
 		if (!p || !heapd_pin(s->heap, p))
 			return;
 		sink += (uint64_t)heapd_free(p);
 	}
+	use(heapd_pin(s->heap, heapd_alloc(s->heap, LARGE)));
 	usleep(20000);
 	sink += (uint64_t)heapd_verify(s->heap, &result);
 }
@@ -278,7 +280,7 @@ void burden_silent(struct scene *s)
 	if (chore_attach(s, "checked", 0, 0)) {
 		usleep(20000);
 		sink += (uint64_t)heapd_collect_start(s->heap);
-		scene_pass(UINT64_C(1500000000));
+		scene_pass(UINT64_C(2500000000));
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);

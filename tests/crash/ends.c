@@ -3,8 +3,8 @@
  * ends.c - owns the deaths of daemons in an orderly end: one store each, since what comes after it is not reached in that life.
  *
  * What an end comes to is learnt from one that passes its breaks; they have been put there as it is asked to end. Each next one
- * is killed at what it comes to first of that, or of some of that. So an end has all of its deaths in as many lives, however seldom a daemon ends so
- * by itself. What other threads do meanwhile counts, too.
+ * is killed at what it comes to first of that, or of what others came to late. So an end has all of its deaths in as many lives,
+ * however seldom a daemon ends so by itself. What other threads do meanwhile counts, too.
  */
 #include "ends.h"
 
