@@ -502,7 +502,7 @@ END_TEST
 static void event_await(heapd_heap *heap, int kind)
 {
 	struct heapd_event event = HEAPD_SIZED(struct heapd_event);
-	uint64_t end = fixture_now_ns() + 20000u * (uint64_t)MS;
+	uint64_t end = fixture_now_ns() + 20000u * slowness() * MS;
 	int r;
 
 	while ((r = heapd_event_next(heap, &event)) >= 0 && !(r == 1 && event.kind == kind)) {
