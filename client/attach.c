@@ -37,10 +37,15 @@
 #include "watch.h"
 #include "zero.h"
 
-#define SOCKET_DEFAULT     "/run/heapd/heapd.sock"
+#define SOCKET_DEFAULT "/run/heapd/heapd.sock"
+/* With a sanitizer in it all is slower, the daemon too: as many times as the limits of tests are longer then (scripts/run-san). */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define TIMEOUT_DEFAULT_MS 100000u
+#else
 #define TIMEOUT_DEFAULT_MS 10000u
-#define RETRY_FIRST_NS     (1 * CLOCK_MS)
-#define RETRY_LONGEST_NS   (50 * CLOCK_MS)
+#endif
+#define RETRY_FIRST_NS   (1 * CLOCK_MS)
+#define RETRY_LONGEST_NS (50 * CLOCK_MS)
 
 #define FLAGS_KNOWN                                                                        \
 	(HEAPD_ATTACH_READ_ONLY | HEAPD_ATTACH_THREADS_AWAY | HEAPD_ATTACH_FORK_DETACHED | \
