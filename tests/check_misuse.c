@@ -3,7 +3,7 @@
  * What programs do wrong with an allocator, and who notices: each misuse, done by a process of its own, in each mode that
  * is to help with it. What comes of it is compared with the table in heapd-guide(7), cell by cell: so that says what is so, and
  * where it says "no", nobody has noticed, not even in the daemon's log. Whatever was done, the heap verifies. (That what is refused
- * harms nothing, wherever its bit stands by then, check_free.c shows.)
+ * harms nothing, wherever its bit stands by then, check_double.c shows.)
  */
 #include <check.h>
 #include <errno.h>
