@@ -9,5 +9,8 @@ cd "$(dirname "$0")/.." || exit 2
 dir=${HEAPD_TEST_BUILD:-$PWD/build}/crash
 [[ -x $dir/kill ]] || { echo "no $dir/kill: make tests"; exit 1; }
 
-"$dir/kill" --most 6 && "$dir/kill" --most 4 --cas && "$dir/kill" --most 4 --hardened &&
+# With a sanitizer each takes several times as long.
+most=6 more=4
+((${CK_TIMEOUT_MULTIPLIER:-1} == 1)) || most=2 more=1
+"$dir/kill" --most $most && "$dir/kill" --most $more --cas && "$dir/kill" --most $more --hardened &&
 	"$dir/kill" --more --most 4 --operation attach-no-agent && "$dir/kill" --more --most 4 --operation orphan-bare && "$dir/faults" --most 3

@@ -26,10 +26,11 @@
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "../slowness.h"
 #include "course.h"
 
 #define PATIENCE_MS 500
-#define BOUND_NS    UINT64_C(15000000000)
+#define BOUND_NS    (15 * slowness() * UINT64_C(1000000000))
 
 struct run {
 	struct fixture fixture;

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 
 #include "../fixture.h"
+#include "../slowness.h"
 
 static void nothing(int signal)
 {
@@ -39,7 +40,8 @@ static void tick(void)
 
 static int wait_bounded(pid_t tid, unsigned seconds, int *status)
 {
-	uint64_t end = fixture_now_ns() + (seconds ? seconds : TRACEE_PATIENCE_S) * UINT64_C(1000000000);
+	uint64_t end = fixture_now_ns() +
+		       (seconds ? seconds : TRACEE_PATIENCE_S * slowness()) * UINT64_C(1000000000);
 
 	tick();
 	while (waitpid(tid, status, __WALL) < 0) {

@@ -23,7 +23,7 @@ struct tracee {
 	int status;        /* then: as waitpid() has it; -1 where another one heard of it */
 	int signal;        /* stopped before this one is delivered; 0: none */
 	int event;         /* PTRACE_EVENT_*, if it stopped for one */
-	unsigned patience; /* seconds of each wait; 0: TRACEE_PATIENCE_S */
+	unsigned patience; /* seconds of each wait; 0: TRACEE_PATIENCE_S, with a sanitizer more (slowness.h) */
 };
 
 #define TRACEE_PATIENCE_S 120
