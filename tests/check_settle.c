@@ -90,9 +90,13 @@ static void bit_set(uint64_t *table, const struct place *p, bool set)
 	table[p->slab] = set ? table[p->slab] | p->bit : table[p->slab] & ~p->bit;
 }
 
+/* And it stays there: the supplier fills a ring with it only where it is asked to, or has a target. */
 static void give_back(const struct place *p)
 {
 	heap_lock(t.heap);
+	t.heap->supply->classes[class].target = 0;
+	__atomic_fetch_and(&t.heap->t.control->demand[class / 64], ~(UINT64_C(1) << (class % 64)),
+			   __ATOMIC_RELAXED);
 	spans_slots_free(&t.heap->supply->spans, p->first, p->k, p->bit);
 	heap_unlock(t.heap);
 }
