@@ -16,6 +16,7 @@ static void die_as_it_ends(struct session *session)
 	char *page = (char *)record - (uintptr_t)record % 4096;
 
 	heap_unlock(t.heap);
+	signal(SIGSEGV, SIG_DFL); /* a sanitizer has one of its own */
 	if (mprotect(page, 4096, PROT_READ) == 0)
 		session_close(session, SESSION_DIED, "it is gone");
 	_exit(0);
