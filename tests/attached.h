@@ -25,6 +25,13 @@ static heapd_heap *heap;
 		ck_assert_msg(ck_result_ >= 0, #call ": %d: %s", ck_result_, heapd_error()); \
 	} while (0)
 
+/* For loops: of each ck_assert() the test's parent is told, whatever comes of it, which takes longer than most calls here. */
+#define ck_holds(condition)                                                                \
+	do {                                                                               \
+		if (!(condition))                                                          \
+			ck_abort_msg("'%s' does not hold: %s", #condition, heapd_error()); \
+	} while (0)
+
 /* A call that must return -error, with a sentence that holds the text. */
 #define ck_refused(call, error, text)                                                                 \
 	do {                                                                                          \

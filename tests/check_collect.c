@@ -278,7 +278,7 @@ START_TEST(the_limit_holds)
 	struct heapd_info info = HEAPD_SIZED(info);
 
 	for (unsigned i = 0; i < 400000; i++)
-		ck_assert_msg(heapd_alloc(heap, 16u << (i % 10)), "%u: %s", i, heapd_error());
+		ck_holds(heapd_alloc(heap, 16u << (i % 10)));
 	ck_call(heapd_get_info(heap, &info));
 	ck_assert_uint_le(info.committed, 256 * MIB);
 }
@@ -324,7 +324,7 @@ static void list_grow(void **pin, uint64_t bytes)
 	for (uint64_t i = 0; i < bytes / 64; i++) {
 		void **o = heapd_alloc(heap, 64);
 
-		ck_assert_msg(o != NULL, "%s", heapd_error());
+		ck_holds(o);
 		heapd_store(&o[0], *pin);
 		heapd_store(pin, (void *)o);
 	}
@@ -376,7 +376,7 @@ static uint64_t growth(void)
 static void blocks_drop(unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		ck_assert_ptr_nonnull(heapd_alloc_leaf(heap, 4096));
+		ck_holds(heapd_alloc_leaf(heap, 4096));
 }
 
 /* Leaves the list's first n nodes. */
@@ -471,8 +471,8 @@ START_TEST(explicit_free_beside_collection)
 	for (unsigned round = 0; round < 200; round++) {
 		for (unsigned i = 0; i < 1000; i++) {
 			if (kept[i] && i % 3 == round % 3) {
-				ck_assert_uint_eq(kept[i]->value >> 32, i);
-				ck_call(heapd_free(kept[i]));
+				ck_holds(kept[i]->value >> 32 == i);
+				ck_holds(heapd_free(kept[i]) == 0);
 				kept[i] = NULL;
 			}
 			if (!kept[i])

@@ -60,7 +60,7 @@ static inline struct node *node_new(uint64_t value, struct node *next)
 {
 	struct node *n = heapd_new(nodes, struct node);
 
-	ck_assert_msg(n != NULL, "%s", heapd_error());
+	ck_holds(n);
 	n->value = value;
 	heapd_init(&n->next, next);
 	return n;
