@@ -245,9 +245,42 @@ static void leave_threads(pid_t pid)
 		closedir(tasks);
 }
 
+static bool is_traced_by_us(const char *pid)
+{
+	char path[320], line[128];
+	int tracer = 0;
+	FILE *status;
+
+	snprintf(path, sizeof(path), "/proc/%s/status", pid);
+	status = fopen(path, "re");
+	while (status && fgets(line, sizeof(line), status))
+		if (sscanf(line, "TracerPid: %d", &tracer) == 1)
+			break;
+	if (status)
+		fclose(status);
+	return tracer == getpid();
+}
+
+/*
+ * Processes that the daemon forked: one that was born as its threads were left stands before its first instruction still, and shares
+ * the daemon's files, whose locks would keep the next one out.
+ */
+static void leave_children(void)
+{
+	const struct dirent *entry;
+	DIR *processes = opendir("/proc");
+
+	while (processes && (entry = readdir(processes)))
+		if (*entry->d_name >= '1' && *entry->d_name <= '9' && is_traced_by_us(entry->d_name))
+			leave((pid_t)atoi(entry->d_name));
+	if (processes)
+		closedir(processes);
+}
+
 void lives_end(struct lives *l)
 {
 	if (l->daemon)
 		leave_threads(l->daemon);
 	leave(l->keeper);
+	leave_children();
 }
