@@ -241,11 +241,11 @@ hunt() {
 	stop
 }
 
-# What README tells to make can be made.
+# What README and FIGURES.md tell to make can be made.
 try_targets() {
 	local target
-	for target in $(grep -oE '(^|`)make ([A-Z_]+=[^ `]* )*[a-z-]+' README.md | awk '{ print $NF }' | sort -u); do
-		grep -qE "^([a-z-]+ )*$target( [a-z-]+)*:" Makefile || complain "README says make $target: there is no such target"
+	for target in $(grep -oE '(^|`)make ([A-Z_]+=[^ `]* )*[a-z-]+' README.md FIGURES.md | awk '{ print $NF }' | sort -u); do
+		grep -qE "^([a-z-]+ )*$target( [a-z-]+)*:" Makefile || complain "README or FIGURES.md says make $target: there is no such target"
 	done
 }
 
