@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "quota.h"
+#include "session.h"
 
 #define SPARES 8u
 

@@ -8,7 +8,7 @@
 #include "heapd/message.h"
 #include "peer.h"
 #include "refusal.h"
-#include "session.h"
+#include "sessions.h"
 
 /* The session that a HELLO asks for, which may hold anything; or why there is none. */
 int admission_attach(struct sessions *sessions, const struct peer *peer, int socket,

@@ -7,7 +7,7 @@
 
 #include "heapd/message.h"
 #include "refusal.h"
-#include "session.h"
+#include "sessions.h"
 
 /* The session with the least id after info->id that `asking` may know of; id 0: there is none. */
 void listing_session(const struct session *asking, struct heapd_session_info *info);

@@ -6,7 +6,8 @@
 #define HEAPD_DAEMON_MESSAGE_H
 
 #include "heapd/message.h"
-#include "session.h"
+#include "refusal.h"
+#include "sessions.h"
 
 /*
  * Answers one request, which may hold anything, in its place; the status, and the sentence in why if it was

@@ -26,6 +26,7 @@
 #include "heapd/atomic.h"
 #include "heapd/session.h"
 #include "peer.h"
+#include "session.h"
 
 #define FIRST_THREADS 16u /* room that a session begins with, if its user has it */
 #define FIRST_PINS    4096u

@@ -9,7 +9,7 @@
 
 #include "heapd/message.h"
 #include "refusal.h"
-#include "session.h"
+#include "sessions.h"
 
 /* Measures what all sessions take: now and then, since it costs a system call for each. */
 void quota_look(struct sessions *sessions);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session.c - owns sessions from their making to their end.
+ * session.c - owns a session from its making to its end.
  *
  * Right because a session's memory enters the heap's table complete, and leaves it, under the heap's lock,
  * before it is unmapped: who goes through the table never meets a half-made or a dead one. Ending a session
@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -31,80 +30,6 @@
 #define HEAD_BYTES 4096u
 #define SESSION_CHARGE \
 	(UINT64_C(64) << 10) /* what one touches of its memory at first, about: head, threads, pins */
-
-void sessions_init(struct sessions *sessions, struct log *log, const struct config *config,
-		   struct store *store)
-{
-	*sessions = (struct sessions){
-		.log = log,
-		.config = config,
-		.next_id = 1,
-		.begun = { .what = "processes that attached", .burst = SESSIONS_LINES },
-		.ended = { .what = "processes that detached", .burst = SESSIONS_LINES },
-		.died = { .what = "processes that ended without a detach", .burst = SESSIONS_LINES },
-		.crowded.what = "requests for more than a user may have",
-	};
-	sessionmemories_init(&sessions->memories, store);
-	LIST_INIT(&sessions->all);
-}
-
-static struct session_user *user_take(struct sessions *sessions, uid_t uid)
-{
-	struct session_user *user;
-
-	LIST_FOREACH(user, &sessions->users, link)
-		if (user->uid == uid)
-			break;
-	if (!user) {
-		user = calloc(1, sizeof(*user));
-		if (!user)
-			return NULL;
-		user->uid = uid;
-		LIST_INSERT_HEAD(&sessions->users, user, link);
-		sessions->nusers++;
-	}
-	user->sessions++;
-	return user;
-}
-
-/* Its resources are given back already. */
-static void session_delete(struct session *session)
-{
-	struct session_user *user = session->user;
-
-	if (--user->sessions == 0) {
-		LIST_REMOVE(user, link);
-		session->sessions->nusers--;
-		free(user);
-	}
-	free(session);
-}
-
-static void session_free(struct session *session);
-
-void sessions_deinit(struct sessions *sessions)
-{
-	struct session *session;
-
-	while ((session = LIST_FIRST(&sessions->all))) {
-		LIST_REMOVE(session, link);
-		session_free(session);
-	}
-	sessionmemories_deinit(&sessions->memories);
-	log_limit_flush(sessions->log, &sessions->begun, LOG_INFO);
-	log_limit_flush(sessions->log, &sessions->ended, LOG_INFO);
-	log_limit_flush(sessions->log, &sessions->died, LOG_NOTICE);
-	log_limit_flush(sessions->log, &sessions->crowded, LOG_WARNING);
-}
-
-struct heap *sessions_find_heap(const struct sessions *sessions, const char *name)
-{
-	for (size_t i = 0; i < sessions->nheaps; i++) {
-		if (strcmp(sessions->heaps[i]->name, name) == 0)
-			return sessions->heaps[i];
-	}
-	return NULL;
-}
 
 static int open_notify(struct session *session)
 {
@@ -204,14 +129,6 @@ static void close_resources(struct session *session)
 	sessionmemories_unstore(&session->sessions->memories, &session->memory);
 	sessionmemory_release(&session->memory);
 	heap_refund(session->heap, session->charged);
-}
-
-static void session_free(struct session *session)
-{
-	close_fd(&session->notify);
-	close_fd(&session->notify_client);
-	sessionmemory_release(&session->memory);
-	session_delete(session);
 }
 
 static struct ledger_session *record_of(const struct session *session)
@@ -331,62 +248,18 @@ static void leave_heap(struct session *session, bool died)
 
 static void count_in(struct session *session)
 {
-	struct heapd_stats *stats = &session->heap->t.directory->stats;
-
-	LIST_INSERT_HEAD(&session->sessions->all, session, link);
-	session->sessions->count++;
-	session->sessions->spares += session->spare;
-	HEAPD_COUNT(stats->sessions, 1);
-	HEAPD_COUNT(stats->sessions_ever, 1);
+	sessions_add(session);
+	HEAPD_COUNT(session->heap->t.directory->stats.sessions_ever, 1);
 	events_clients(session->heap);
 }
 
 static void count_out(struct session *session, bool died)
 {
-	struct heapd_stats *stats = &session->heap->t.directory->stats;
-
 	HEAPD_PROBE(client__end, session->heap->name, (uint64_t)session->pid, session->id, died);
-	LIST_REMOVE(session, link);
-	session->sessions->count--;
-	session->sessions->spares -= session->spare;
-	HEAPD_WRITE_ONCE(stats->sessions, stats->sessions - 1);
+	sessions_remove(session);
 	if (died)
-		HEAPD_COUNT(stats->deaths, 1);
+		HEAPD_COUNT(session->heap->t.directory->stats.deaths, 1);
 	events_clients(session->heap);
-}
-
-static struct session *session_new(struct sessions *sessions, struct heap *heap,
-				   const struct session_owner *owner)
-{
-	struct session *session = calloc(1, sizeof(*session));
-
-	if (!session)
-		return NULL;
-	*session = (struct session){
-		.sessions = sessions,
-		.heap = heap,
-		.memory.fd = -1,
-		.notify = -1,
-		.notify_client = -1,
-		.id = sessions->next_id++,
-		.pid = owner->pid,
-		.parent = owner->parent,
-		.maker = owner->maker,
-		.maker_seq = owner->maker_seq,
-		.mark = owner->pid && owner->pidfd >= 0 ? peer_mark(owner->pid, owner->pidfd) : 0,
-		.uid = owner->uid,
-		.read_only = owner->read_only,
-		.administers = owner->administers,
-		.spare = owner->spare,
-		.debug = owner->debug,
-		.room = { owner->room[0], owner->room[1] },
-	};
-	memcpy(session->client, owner->client, strnlen(owner->client, sizeof(session->client) - 1));
-	session->user = user_take(sessions, owner->uid);
-	if (session->user)
-		return session;
-	free(session);
-	return NULL;
 }
 
 static void log_begin(const struct session *session)
@@ -409,18 +282,18 @@ int session_open(struct sessions *sessions, struct heap *heap, const struct sess
 			"the memory of heap '%s' cannot be opened for reading: %s; try again, or end who of the "
 			"daemon's user has a lease on it",
 			heap->name, strerror(-r));
-	new = session_new(sessions, heap, owner);
+	new = sessions_make(sessions, heap, owner);
 	if (!new)
 		return refuse(why, -ENOMEM, "the daemon is out of memory; give it more, or end some clients");
 	r = open_resources(new, why);
 	if (r < 0) {
-		session_delete(new);
+		sessions_free(new);
 		return r;
 	}
 	r = join_heap(new);
 	if (r < 0) {
 		close_resources(new);
-		session_delete(new);
+		sessions_free(new);
 		return refuse(why, r, "the daemon is out of memory; give it more, or end some clients");
 	}
 	count_in(new);
@@ -488,7 +361,7 @@ static struct session *session_of_record(struct sessions *sessions, struct heap 
 		.client = record->client,
 		.room = { record->room[0], record->room[1] },
 	};
-	struct session *session = session_new(sessions, heap, &owner);
+	struct session *session = sessions_make(sessions, heap, &owner);
 
 	if (!session)
 		return NULL;
@@ -537,12 +410,10 @@ int session_restore(struct sessions *sessions, struct heap *heap, unsigned index
 			heap->name, record->id, record->pid, strerror(-r));
 		HEAPD_STORE_RELEASE(&record->id, 0);
 		if (new)
-			session_free(new);
+			sessions_let_go(new);
 		return r;
 	}
-	LIST_INSERT_HEAD(&sessions->all, new, link);
-	sessions->count++;
-	HEAPD_COUNT(heap->t.directory->stats.sessions, 1);
+	sessions_add(new);
 	*session = new;
 	return 0;
 }
@@ -560,26 +431,6 @@ int session_reconnect(struct session *session, int socket, struct refusal *why)
 	clients_reconnect(session->heap, session->index, session->notify, socket);
 	close_fd(&before);
 	return 0;
-}
-
-struct session *sessions_find(const struct sessions *sessions, uint64_t id)
-{
-	struct session *session;
-
-	LIST_FOREACH(session, &sessions->all, link)
-		if (session->id == id)
-			break;
-	return session;
-}
-
-struct session *sessions_find_child(const struct sessions *sessions, uint64_t maker, uint32_t seq)
-{
-	struct session *session;
-
-	LIST_FOREACH(session, &sessions->all, link)
-		if (!session->pid && session->maker == maker && session->maker_seq == seq)
-			break;
-	return session;
 }
 
 static void log_end(const struct session *session, enum session_end end, const char *why)
@@ -622,7 +473,7 @@ void session_close(struct session *session, enum session_end end, const char *wh
 	if (session->pid)
 		log_end(session, end, why);
 	close_resources(session);
-	session_delete(session);
+	sessions_free(session);
 }
 
 size_t session_welcome(const struct session *session, struct heapd_welcome *welcome, int fds[5])

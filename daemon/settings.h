@@ -7,7 +7,7 @@
 
 #include "heapd/message.h"
 #include "refusal.h"
-#include "session.h"
+#include "sessions.h"
 
 int settings_get(const struct session *session, struct heapd_setting *setting, struct refusal *why);
 int settings_set(const struct session *session, const struct heapd_setting *setting, struct refusal *why);

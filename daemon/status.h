@@ -9,7 +9,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "session.h"
+#include "sessions.h"
 
 #define STATUS_MAX 512
 

@@ -16,7 +16,7 @@
 #include "config.h"
 #include "heap.h"
 #include "log.h"
-#include "session.h"
+#include "sessions.h"
 
 /* What was counted when it was seen last, and since when it is the same. */
 struct watchdog_sight {
