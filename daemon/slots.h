@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a word to the slot that it points into, by one 16-byte record of the page table.
+ * From a word to the slot that it points into, by one 16-byte record of the page table; where a slab has fewer than 64 slots, by the
+ * class's record too, which is made before the first span of the class and does not change.
  *
  * Any word may be given. The record's `first` is read before the rest of it (acquire; it pairs with the release
  * in spans.c, which fills the rest before): what is found is a slot of a span that was whole then. It stays one
