@@ -78,12 +78,7 @@ START_TEST(dies_again)
 	for (unsigned round = 0; round < 3; round++) {
 		bool seen[MANY] = { false };
 
-		table_fill(MANY);
-		heapd_zero((*table)->cells, MANY);
-		table_clear(MANY);
-		ck_assert_uint_ge(collect_and_take(seen, MANY), MANY - 2);
-		collect();
-		collect();
+		all_die(seen);
 		ck_assert_uint_le(allocated(), before + MANY * sizeof(struct thing) / 4);
 	}
 }
