@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "../slowness.h"
 #include "heapd.h"
 #include "heapd/geometry.h"
 
@@ -40,8 +41,8 @@ struct stage {
 
 enum trade { TRADE_NONE, TRADE_ROUND, TRADE_FEW, TRADE_DROP };
 
-/* How long whoever has to go on is waited for: it tells a hang, not a slow machine. */
-#define SCENE_PATIENCE_NS 120000000000u
+/* How long whoever has to go on is waited for. */
+#define SCENE_PATIENCE_NS (20 * slowness() * UINT64_C(1000000000))
 
 /* In memory shared by the processes of this harness, beside the heap. */
 struct board {
@@ -52,12 +53,11 @@ struct board {
 	_Atomic uint32_t tools;    /* ever run by a chore */
 	_Atomic uint32_t lies;     /* ever told by a chore */
 	_Atomic int32_t keeper;    /* the process that starts the daemons; 0: none does */
-	_Atomic uint32_t lates;    /* types ever watched by a chore while a collection was under way */
 	_Atomic uint32_t deaf;     /* ... and that a chore has stopped */
+	_Atomic uint32_t lates;    /* types ever watched by a chore while a collection was under way */
 	_Atomic uint32_t scarce;   /* odd: memory is, on purpose; the witness may be refused */
 	_Atomic uint32_t pause, paused, stop;
-	_Atomic uint32_t
-		slow; /* somebody goes on by single steps: the witness leaves it something of the rings */
+	_Atomic uint32_t slow;    /* not 0: the witness leaves the rings, or the memory, to others */
 	_Atomic uint32_t classes; /* asked for so far */
 	_Atomic uint32_t go;      /* what a process waits for before it begins */
 	_Atomic uint32_t spin;    /* what an operation turns round until it is told */

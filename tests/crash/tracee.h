@@ -26,7 +26,7 @@ struct tracee {
 	unsigned patience; /* seconds of each wait; 0: TRACEE_PATIENCE_S, with a sanitizer more (slowness.h) */
 };
 
-#define TRACEE_PATIENCE_S 120
+#define TRACEE_PATIENCE_S 20
 
 /* Waits for the next stop, and sets what is known of it. -ETIMEDOUT; 0 otherwise, also when it ended. */
 int tracee_wait(struct tracee *t);
