@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every bit that a client can write: bits [--most N] [--heap NAME]
+ * Every bit that a client can write: bits [--most N] [--sparse N] [--each] [--heap NAME]
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
  * flips the bits of control and of its session, one at a time, then puts evil values into whole words, while the daemon
@@ -8,7 +8,8 @@
  * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
  * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
- * Words that hold something are all taken, of the others one in SPARSE (--sparse 1: all). HEAPD_TEST_SEED says which.
+ * Words that hold something are all taken, of the others one in SPARSE (512; 1: all, which is a night's work). HEAPD_TEST_SEED
+ * says which. --each: one bit and one evil value of each of the rest, too.
  */
 #include <err.h>
 #include <errno.h>
@@ -30,6 +31,7 @@
 #define THREADS 4u
 #define ROUND   64u /* changes between two verifications */
 #define BOUND_S 20  /* no answer of the daemon's takes longer */
+#define EVILS   8u  /* values that take a word's place */
 
 struct hostile {
 	const char *name;
@@ -57,6 +59,7 @@ struct run {
 	uint64_t seed, progress, place;
 	uint64_t evictions;
 	unsigned most, sparse;
+	bool each;
 	const char *only, *now;
 };
 
@@ -268,62 +271,94 @@ static void round_end(struct run *run, struct hostile *h)
 
 /* The words ------------------------------------------------------------------------------------------------------------ */
 
+static void flip(struct run *run, struct hostile *h, uint64_t *word, unsigned bit)
+{
+	__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
+	work(run, h, run->tally->bits++);
+	__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
+	if (run->tally->bits % ROUND == 0)
+		round_end(run, h);
+}
+
 static void flip_bits(struct run *run, struct hostile *h, uint64_t *word)
 {
-	for (unsigned bit = 0; bit < 64; bit++) {
-		if (run->most && draw(&run->seed) % 64 >= run->most)
-			continue;
-		__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
-		work(run, h, run->tally->bits++);
-		__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
-		if (run->tally->bits % ROUND == 0)
-			round_end(run, h);
-	}
+	for (unsigned bit = 0; bit < 64; bit++)
+		if (!run->most || draw(&run->seed) % 64 < run->most)
+			flip(run, h, word, bit);
+}
+
+static uint64_t evil(const struct hostile *h, uint64_t before, unsigned which)
+{
+	const uint64_t values[EVILS] = { 0,
+					 UINT64_MAX,
+					 before + 1,
+					 before - 1,
+					 h->tables.base + 8192,
+					 h->geometry.total,
+					 h->tables.base + h->geometry.size,
+					 (uint64_t)INT64_MAX + 1 };
+
+	return values[which];
+}
+
+static void put(struct run *run, struct hostile *h, uint64_t *word, uint64_t before, unsigned which)
+{
+	uint64_t mine = evil(h, before, which);
+
+	HEAPD_WRITE_ONCE(*word, mine);
+	work(run, h, run->tally->words++);
+	__atomic_compare_exchange_n(word, &mine, before, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	if (run->tally->words % ROUND == 0)
+		round_end(run, h);
 }
 
 static void put_values(struct run *run, struct hostile *h, uint64_t *word)
 {
-	uint64_t before = HEAPD_READ_ONCE(*word), base = h->tables.base;
-	const uint64_t evil[] = { 0,
-				  UINT64_MAX,
-				  before + 1,
-				  before - 1,
-				  base + 8192,
-				  h->geometry.total,
-				  base + h->geometry.size,
-				  (uint64_t)INT64_MAX + 1 };
+	uint64_t before = HEAPD_READ_ONCE(*word);
 
-	for (unsigned i = 0; i < sizeof(evil) / sizeof(evil[0]); i++) {
-		uint64_t mine = evil[i];
-
-		if (run->most && draw(&run->seed) % 64 >= 8ul * run->most)
-			continue;
-		HEAPD_WRITE_ONCE(*word, mine);
-		work(run, h, run->tally->words++);
-		__atomic_compare_exchange_n(word, &mine, before, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
-		if (run->tally->words % ROUND == 0)
-			round_end(run, h);
-	}
+	for (unsigned i = 0; i < EVILS; i++)
+		if (!run->most || draw(&run->seed) % 64 < 8ul * run->most)
+			put(run, h, word, before, i);
 }
 
-/* n words from offset `at` of control or session; which of the two is mapped where may change on the way. */
+/* Of the word at offset `at` of control or session; which of the two is mapped where may change on the way. */
+static uint64_t *word_at(const struct hostile *h, bool session, uint64_t at)
+{
+	char *memory = session ? (char *)h->session : (char *)h->control;
+
+	return (uint64_t *)(void *)(memory + at);
+}
+
+static void change_word(struct run *run, struct hostile *h, bool session, uint64_t at)
+{
+	flip_bits(run, h, word_at(h, session, at));
+	put_values(run, h, word_at(h, session, at));
+}
+
+/* One bit, and one of the values. */
+static void brush_word(struct run *run, struct hostile *h, bool session, uint64_t at)
+{
+	uint64_t *word;
+
+	flip(run, h, word_at(h, session, at), draw(&run->seed) % 64);
+	word = word_at(h, session, at);
+	put(run, h, word, HEAPD_READ_ONCE(*word), draw(&run->seed) % EVILS);
+}
+
+/* n words from offset `at` on. */
 static void change(struct run *run, struct hostile *h, bool session, uint64_t at, uint64_t n)
 {
-	for (uint64_t i = 0; i < n; i++) {
+	for (uint64_t end = at + n * 8; at < end; at += 8) {
 		/* Done by one before. */
 		if (run->place++ < run->tally->place)
 			continue;
 		run->tally->place = run->place;
-		char *memory = session ? (char *)h->session : (char *)h->control;
-		uint64_t *word = (uint64_t *)(void *)(memory + at) + i;
+		bool taken = HEAPD_READ_ONCE(*word_at(h, session, at)) || draw(&run->seed) % run->sparse == 0;
 
-		if (!HEAPD_READ_ONCE(*word) && draw(&run->seed) % run->sparse)
-			continue;
-		if (run->most && draw(&run->seed) % 64 >= run->most)
-			continue;
-		flip_bits(run, h, word);
-		memory = session ? (char *)h->session : (char *)h->control;
-		put_values(run, h, (uint64_t *)(void *)(memory + at) + i);
+		if (taken && (!run->most || draw(&run->seed) % 64 < run->most))
+			change_word(run, h, session, at);
+		else if (run->each)
+			brush_word(run, h, session, at);
 	}
 }
 
@@ -405,6 +440,7 @@ static void read_options(struct run *run, int argc, char **argv)
 {
 	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
 						 { "sparse", required_argument, NULL, 's' },
+						 { "each", no_argument, NULL, 'e' },
 						 { "heap", required_argument, NULL, 'h' },
 						 { 0 } };
 	int c;
@@ -415,6 +451,8 @@ static void read_options(struct run *run, int argc, char **argv)
 			run->most = (unsigned)atoi(optarg);
 		else if (c == 's')
 			run->sparse = (unsigned)atoi(optarg);
+		else if (c == 'e')
+			run->each = true;
 		else if (c == 'h')
 			run->only = optarg;
 		else
