@@ -479,8 +479,10 @@ CRASH_COVERED := $(O)/crash/covered
 CRASH_STORES_GAPS ?= 14
 CRASH_STORES := $(O)/crash/stores.covered
 crash: crash-clients ## any client killed at every instruction of every operation, the daemon at every store: an hour
-	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores $(CRASH_ARGS) && $(SUBMAKE) crash-stores && \
-		$(SUBMAKE) crash-images && $(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
+	@HEAPD_TEST_BUILD='$(abspath $(O))' $(O)/crash/kill --stop --stores $(CRASH_ARGS)
+	$(SUBMAKE) crash-stores
+	$(SUBMAKE) crash-images
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
 
 IMAGES ?= 1000000
 crash-images: ## of that, memory as it is after each store of a daemon's, and of a recovery's, recovered: IMAGES=1000000
@@ -503,7 +505,8 @@ crash-clients: ## of that, clients killed, and whether every instruction of the 
 	@rm -f $(CRASH_COVERED)
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for path in --cas "" --hardened; do \
 		$(O)/crash/kill $$path --cover $(CRASH_COVERED) $(CRASH_ARGS) || exit; \
-	done; $(SUBMAKE) crash-more
+	done
+	$(SUBMAKE) crash-more
 
 # Processes that wander come to most by themselves; what is left the operations come to one after the other.
 CRASH_WANDER ?= 10000
