@@ -417,7 +417,7 @@ checkenv = CHECK_LIMIT_check_service=300 CHECK_LIMIT_check_crash=400 CHECK_LIMIT
 	   HEAPD_UNIT_CXXFLAGS='-std=gnu++17 $(WARNINGS) $(BASE) -O2'
 lanes = CHECK_LANES=$(CHECK_LANES) CHECK_ALONE='$(CHECK_ALONE)'
 LINTS := scripts/check-headers scripts/check-clang scripts/check-format scripts/check-layers scripts/check-manual \
-	 scripts/check-units scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
+	 scripts/check-units scripts/check-recipes scripts/check-sentences $(if $(LIB_SRC),scripts/check-library scripts/check-install)
 
 check: ## everything that must hold, from a bare Debian 12 on: install what is missing, build, check, test
 	@scripts/install-deps check
