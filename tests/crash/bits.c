@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every bit that a client can write: bits [--most N] [--sparse N] [--each] [--heap NAME]
+ * Every bit that a client can write: bits [--most N] [--sparse N] [--each] [--heap NAME] [--from WORD]
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
  * flips the bits of control and of its session, one at a time, then puts evil values into whole words, while the daemon
@@ -30,7 +30,7 @@
 
 #define THREADS 4u
 #define ROUND   64u /* changes between two verifications */
-#define BOUND_S 20  /* no answer of the daemon's takes longer */
+#define BOUND_S 20  /* no answer of the daemon's takes longer, but for what bound_set() says */
 #define EVILS   8u  /* values that take a word's place */
 
 struct hostile {
@@ -60,6 +60,7 @@ struct run {
 	uint64_t evictions;
 	unsigned most, sparse;
 	bool each;
+	uint64_t from;
 	const char *only, *now;
 };
 
@@ -168,9 +169,16 @@ static void session_fill(struct hostile *h)
 	HEAPD_STORE_RELEASE(&h->session->nthreads, THREADS);
 }
 
+/* The daemon has what goes through a whole heap wait three times as long as the last such one took (connections.c). */
+static void bound_set(const struct hostile *h, uint64_t ns)
+{
+	const struct timeval bound = { .tv_sec = BOUND_S + (time_t)(3 * ns / UINT64_C(1000000000)) };
+
+	setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
+}
+
 static void hostile_attach(struct run *run, struct hostile *h)
 {
-	const struct timeval bound = { .tv_sec = BOUND_S };
 	struct fixture_fds fds;
 	struct heapd_message m;
 	char *directory;
@@ -187,7 +195,7 @@ static void hostile_attach(struct run *run, struct hostile *h)
 	heapd_tables_init(&h->tables, &h->geometry, m.welcome.base, directory, h->control);
 	h->notify = dup(fds.fd[4]);
 	fixture_close(&fds);
-	setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
+	bound_set(h, 0);
 	session_fill(h);
 	h->stop = false;
 	if (pthread_create(&h->answerer, NULL, answer, h) != 0)
@@ -222,12 +230,15 @@ static void daemon_lives(const struct run *run)
 /* The reply's status. A client whose session makes no sense may be sent away: it comes again. */
 static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 {
+	uint64_t begin = fixture_now_ns();
 	int r = fixture_call(h->socket, m, NULL);
 
+	bound_set(h, fixture_now_ns() - begin);
 	if (r < 0)
 		daemon_lives(run);
 	if (r == -EAGAIN)
-		errx(1, "heap %s: no answer to request %u within %u s", h->name, m->op, BOUND_S);
+		errx(1, "heap %s: no answer to request %u in the time allowed; --from %" PRIu64, h->name,
+		     m->op, run->tally->place);
 	if (r == -ECONNRESET) {
 		run->tally->dropped++;
 		hostile_leave(h);
@@ -407,7 +418,7 @@ static void attack_heap(struct run *run, const char *name)
 	siginfo_t info;
 
 	run->now = name;
-	run->tally->place = 0;
+	run->tally->place = run->from;
 	do {
 		pid_t pid = fixture_client_fork(attack, run);
 
@@ -438,11 +449,11 @@ static int guard(void *arg)
 
 static void read_options(struct run *run, int argc, char **argv)
 {
-	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
-						 { "sparse", required_argument, NULL, 's' },
-						 { "each", no_argument, NULL, 'e' },
-						 { "heap", required_argument, NULL, 'h' },
-						 { 0 } };
+	static const struct option options[] = {
+		{ "most", required_argument, NULL, 'm' }, { "sparse", required_argument, NULL, 's' },
+		{ "each", no_argument, NULL, 'e' },       { "from", required_argument, NULL, 'f' },
+		{ "heap", required_argument, NULL, 'h' }, { 0 }
+	};
 	int c;
 
 	run->sparse = 512;
@@ -453,6 +464,8 @@ static void read_options(struct run *run, int argc, char **argv)
 			run->sparse = (unsigned)atoi(optarg);
 		else if (c == 'e')
 			run->each = true;
+		else if (c == 'f')
+			run->from = strtoull(optarg, NULL, 10);
 		else if (c == 'h')
 			run->only = optarg;
 		else
