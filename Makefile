@@ -508,7 +508,7 @@ crash-clients: ## of that, clients killed, and whether every instruction of the 
 	$(SUBMAKE) crash-more
 
 # Processes that wander come to most by themselves; what is left the operations come to one after the other. Of 64, after a thousand, three
-# come to something new, and the operations would have come to most of that, too.
+# come to something new.
 CRASH_WANDER ?= 1280
 crash-more: ## of that, only instructions that had no death yet: processes that wander, and the varieties
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for path in "" --cas --hardened; do \
