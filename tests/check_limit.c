@@ -293,6 +293,8 @@ START_TEST(daemon_stopped)
 
 	heap = heap_attach(path_flags(_i), SUPPLY_MS);
 	ck_assert_ptr_nonnull(heapd_alloc(heap, 64));
+	/* The first slab is of no use to a thread that goes on on another processor. */
+	wait_for_supply(64);
 	ck_assert_int_eq(kill(fixture.daemon, SIGSTOP), 0);
 	uint64_t begin = fixture_now_ns();
 	ck_assert_uint_gt(fill(&chain, 64), 20);
