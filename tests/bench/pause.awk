@@ -71,7 +71,7 @@ END {
 		printf "| freed by hand, no collection | %s | %s | 0 | 0 |\n", middle(rate["heapd-free-alone"]), middle(cost["heapd-free-alone"])
 	}
 	if ("plain" in store) {
-		print "\nStores, ns, medians of bursts of 10,000 stores to 1,024 fields: " \
+		print "\nStores, ns, medians of each 200 of bursts of 10,000 stores to 1,024 fields: " \
 			"plain " store["plain"] "; heapd_store() with the barrier off " store["off"] "; on, not yet scanned " store["unscanned"] "; on, scanned " store["scanned"] "; while marking runs beside it " store["marking"] "."
 		goal(sprintf("barrier off: %.2f ns over a plain store (<= 1)", store["off"] - store["plain"]), store["off"] - store["plain"] <= 1)
 		for (s in store)
