@@ -30,33 +30,68 @@
 #include "range.h"
 
 #define CLEARED         2048u /* bytes */
+#define PICKED          512u /* words at a time: the nearest cache has them still when they are gone through again */
 #define PAGEMAP_ENTRIES 64u
 #define PAGEMAP_THERE   62 /* bits 62 and 63 of an entry: swapped, present */
 
 /* Stack words belong to frames that are not ours: no sanitizer may have an opinion of them. */
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
 
-/* A word equal to the one before it says nothing new: stacks repeat themselves. */
-scanning void stack_words_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t low,
-			      uint64_t high)
+/*
+ * Of n words, for all of which there is room, those in the heap, or one past its end; their number, with those that were
+ * there. Without a branch that depends on a word: which of them are pointers nobody can predict, and wrong guesses were
+ * half of what a thread lost to a cycle. Each is written where the next one belongs, and stays there if it counts.
+ */
+static scanning uint64_t words_pick(const struct heapd_heap *heap, const struct stack_words *out,
+				    const uint64_t *from, uint64_t n)
 {
-	const uint64_t *end = (const uint64_t *)(uintptr_t)(high & ~7ul);
 	uint64_t base = heap->t.base, size = heap->t.size, count = out->count;
-	uint64_t last = count ? out->words[count - 1] : 0;
 
-	for (const uint64_t *p = (const uint64_t *)(uintptr_t)((low + 7) & ~7ul); p < end; p++) {
-		uint64_t w = HEAPD_READ_ONCE(*p);
+#pragma GCC unroll 4
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t w = HEAPD_READ_ONCE(from[i]);
 
-		/* In the heap, or one past its end. */
-		if (likely(w - base > size) || w == last)
-			continue;
-		if (count == out->room) {
+		out->words[count] = w;
+		count += w - base <= size;
+	}
+	/* What does not count is not the daemon's to see. */
+	if (count < out->room)
+		out->words[count] = 0;
+	return count;
+}
+
+/* Of the newest, up to `end`: one equal to the one before it says nothing new, and stacks repeat themselves. */
+static void words_thin(struct stack_words *out, uint64_t end)
+{
+	uint64_t *words = out->words, count = out->count, last = count ? words[count - 1] : 0;
+
+	for (uint64_t i = count; i < end; i++) {
+		uint64_t w = words[i];
+
+		words[count] = w;
+		count += w != last;
+		last = w;
+	}
+	out->count = count;
+}
+
+void stack_words_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t low, uint64_t high)
+{
+	const uint64_t *p = (const uint64_t *)(uintptr_t)((low + 7) & ~7ul);
+	const uint64_t *end = (const uint64_t *)(uintptr_t)(high & ~7ul);
+
+	while (p < end) {
+		uint64_t left = (uint64_t)(end - p), room = out->room - out->count;
+		uint64_t n = left < PICKED ? left : PICKED;
+
+		n = n < room ? n : room;
+		if (!n) {
 			out->overflow = true;
 			break;
 		}
-		out->words[count++] = last = w;
+		words_thin(out, words_pick(heap, out, p, n));
+		p += n;
 	}
-	out->count = count;
 }
 
 /* Whether a page is mapped at all; what is not known to be memory is not touched. */

@@ -15,8 +15,10 @@
 
 #include "client/gate.h"
 #include "client/range.h"
+#include "fixture.h"
 #include "handshakes.h"
 #include "holders.h"
+#include "numbers.h"
 #include "suite.h"
 
 /* Wherever a thread holds it, online: it is found, once for each cycle, and the thread notices nothing. */
@@ -384,6 +386,51 @@ START_TEST(ranges_are_published)
 }
 END_TEST
 
+/* A word as it may stand on a stack: often the one before it again, or none of the heap's, and so by no pattern. */
+static uint64_t word_draw(uint64_t *seed, uint64_t before)
+{
+	uint64_t end = heap->t.base + heap->t.size, r = random_next(seed);
+	const uint64_t words[] = { before,  address(r >> 32 & 7), 0,  r | 1, heap->t.base - 1,
+				   end + 1, heap->t.base,         end };
+
+	return words[r % (sizeof(words) / sizeof(words[0]))];
+}
+
+/* Of words, those in the heap that differ from the last such one; their number. */
+static uint64_t words_expect(const uint64_t *words, uint64_t n, uint64_t *expected)
+{
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		if (words[i] >= heap->t.base && words[i] <= heap->t.base + heap->t.size &&
+		    !(count && expected[count - 1] == words[i]))
+			expected[count++] = words[i];
+	return count;
+}
+
+/* All that is in the heap, in order, and of the rest nothing, wherever one share of the words ends and the next begins. */
+START_TEST(what_is_in_the_heap)
+{
+	static uint64_t words[3001], expected[3001];
+	uint64_t seed = fixture_seed(), n;
+
+	ck_assert_int_eq(heapd_thread_attach(heap), 0);
+	ck_assert_int_eq(heapd_range_add(heap, words, sizeof(words)), 0);
+	for (uint32_t cycle = 1; cycle <= 200; cycle++) {
+		for (unsigned i = 0; i < 3001; i++)
+			words[i] = word_draw(&seed, i ? words[i - 1] : 0);
+		n = words_expect(words, 3001, expected);
+		phase_set(cycle, HEAPD_PHASE_SCAN);
+		ck_assert(served(SOON_MS));
+		ck_assert_uint_eq(heap->session->ranges_count, n);
+		ck_assert_mem_eq(range_words(), expected, n * 8);
+		for (uint64_t i = n; i < 3001; i++)
+			if (range_words()[i])
+				ck_assert_uint_le(range_words()[i] - heap->t.base, heap->t.size);
+	}
+}
+END_TEST
+
 START_TEST(too_much_is_said)
 {
 	uint64_t bytes = HEAPD_PUBLISHED_BYTES + 16;
@@ -490,6 +537,7 @@ int main(void)
 	tcase_add_test(tcase, safepoints);
 	tcase_add_loop_test(tcase, parents_words_stand, 0, 5);
 	tcase_add_test(tcase, ranges_are_published);
+	tcase_add_test(tcase, what_is_in_the_heap);
 	tcase_add_test(tcase, too_much_is_said);
 	tcase_add_test(tcase, nothing_to_serve);
 	tcase_add_test(tcase, signal_is_chosen);
