@@ -53,21 +53,13 @@ static inline bool answer_is_due(uint64_t now)
 	       !(heapd_self && HEAPD_READ_ONCE(heapd_self->scanned) == heapd_now_cycle(now));
 }
 
-/* The part of it that is left for a thread that has answered. */
-static inline void answer_hear(struct heapd_heap *heap)
-{
-	if (unlikely(atomic_load_explicit(&heap->reports_waiting, memory_order_relaxed)))
-		answer_safepoint(heap);
-}
-
 static inline void answer_poll(struct heapd_heap *heap)
 {
 	uint64_t now = HEAPD_READ_ONCE(heap->t.directory->cycle.now);
 
-	if (unlikely(answer_is_due(now)))
+	if (unlikely(answer_is_due(now) ||
+		     atomic_load_explicit(&heap->reports_waiting, memory_order_relaxed)))
 		answer_safepoint(heap);
-	else
-		answer_hear(heap);
 }
 
 #endif

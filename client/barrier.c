@@ -25,9 +25,13 @@
  *
  * A thread looks at its ring once while `now` stays what it is, and when it is at the end of what it then saw free:
  * the length changes only before a cycle is published, and entries that are read only make more room. A store
- * that finds `now` as its view has it, and room for both words, goes straight on (heapd_store_sym()): the view is
- * never of a phase in which the barrier is off, and of the cycle that the gate names. Every other store takes the
- * way of all operations, from begin() to end().
+ * that finds `now` as its view has it, and room for both words, goes straight on: the view is never of a phase in
+ * which the barrier is off. A thread that its view says has answered does not ask its gate again: it found it on for this
+ * cycle, and its answer given, and neither is taken back while `now` stays, which comes once; what handshake 1 writes there
+ * for the next cycle comes after that one's `now`, and it waits for who is inside with the old one. Every other store takes
+ * the way of all operations, from begin() to end().
+ *
+ * A store of a thread that has answered is no safepoint: there is nothing to answer, and it hears reports elsewhere.
  */
 #include "client/barrier.h"
 
@@ -48,10 +52,13 @@
 
 /*
  * The view, in the thread's record, which nobody else reads. Thread-local memory is scarce in a library that is loaded late.
- *   barrier_now               while `now` is that, the barrier is on, and the rest is right
+ *   barrier_now               while `now` is that, the barrier is on, and the rest is right; with VIEW_UNANSWERED
+ *                             unless the thread was seen to have answered in that cycle
  *   barrier_entries, _mask    where the ring lies, and its length less one
  *   barrier_last              with a lower tail there is room for two entries, with this one for one; then it is looked at again
  */
+
+#define VIEW_UNANSWERED (1ull << 63)
 
 #define inlined static inline __attribute__((always_inline))
 
@@ -73,7 +80,7 @@ static __attribute__((noinline, cold)) void view_renew(const struct heapd_heap *
 	self->barrier_entries = (uint64_t *)(void *)(rings + index * HEAPD_BARRIER_RING_MAX * 8);
 	self->barrier_mask = HEAPD_READ_ONCE(heap->session->barrier_ring) - 1u; /* after `now` */
 	if (heapd_now_barrier(now))
-		self->barrier_now = now;
+		self->barrier_now = now | VIEW_UNANSWERED;
 }
 
 /* Whether there is room. Pairs with the daemon's release of the head: an entry is read before its place is used again. */
@@ -83,9 +90,20 @@ static __attribute__((noinline, cold)) bool view_extend(struct heapd_thread *sel
 	return self->barrier_tail <= self->barrier_last;
 }
 
+/* Whether the view is of that `now`. */
+inlined bool view_is_of(const struct heapd_thread *self, uint64_t now)
+{
+	return (self->barrier_now & ~VIEW_UNANSWERED) == now;
+}
+
+inlined bool view_has_room(const struct heapd_thread *self)
+{
+	return self->barrier_tail < self->barrier_last;
+}
+
 inlined uint64_t *filter_place(struct heapd_thread *self, uint64_t word)
 {
-	return &self->barrier_filter[word / 16 % FILTER_WORDS];
+	return &self->barrier_filter[word / 64 % FILTER_WORDS];
 }
 
 /* There is room. The tail after it. */
@@ -105,11 +123,11 @@ static __attribute__((noinline)) void shade(struct heapd_heap *heap, struct heap
 
 	if (!heap_contains(heap, value))
 		return;
-	if (unlikely(self->barrier_now != now))
+	if (unlikely(!view_is_of(self, now)))
 		view_renew(heap, self, now);
 	if (*filter_place(self, word) == word)
 		return;
-	if (likely(self->barrier_tail < self->barrier_last) || view_extend(self))
+	if (likely(view_has_room(self)) || view_extend(self))
 		log_word(self, self->barrier_tail, word);
 	else
 		HEAPD_WRITE_ONCE(heap->session->overflow, 1);
@@ -141,7 +159,7 @@ inlined uint32_t gate_on(const struct heapd_heap *heap, struct heapd_thread *sel
 
 	if (!on)
 		return 0;
-	HEAPD_COUNT(self->barrier_slow, 1);
+	count_one(&self->barrier_slow);
 	*now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
 	if (likely(heapd_now_barrier(*now)))
 		return on;
@@ -246,38 +264,28 @@ inlined uint64_t shade_straight(const struct heapd_heap *heap, struct heapd_thre
 {
 	uint64_t word = (uint64_t)(uintptr_t)value;
 
-	return heap_contains(heap, value) && *filter_place(self, word) != word ? log_word(self, tail, word)
-									       : tail;
+	if (likely(heap_contains(heap, value)) && likely(*filter_place(self, word) != word))
+		return log_word(self, tail, word);
+	return tail;
 }
 
-/* In the gate. Whether the thread's view is right, and has room for all that a store logs. */
-inlined bool view_stands(const struct heapd_heap *heap, const struct heapd_thread *self, uint32_t on)
+/* In the gate, with a view that stands, as the next: shade_both() and the store. This one for who has answered. */
+inlined void store_answered(struct heapd_heap *heap, struct heapd_thread *self, void *field, void *value)
 {
-	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
-
-	return now == self->barrier_now && on == heapd_now_cycle(now) &&
-	       self->barrier_tail < self->barrier_last;
-}
-
-/* In the gate, with a view that stands, as the next: shade_both() and the store. This one for who has answered: nothing is asked of it. */
-inlined void store_scanned(struct heapd_heap *heap, struct heapd_thread *self, void *field, void *value)
-{
-	HEAPD_COUNT(self->barrier_slow, 1);
+	count_one(&self->barrier_slow);
 	if (!MUTANT(no_deletion_shade))
 		shade_straight(heap, self, self->barrier_tail, heapd_load_relaxed_word_(field));
 	DELAY(128);
 	STEP(store);
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
 	gate_leave(self);
-	answer_hear(heap);
 }
 
-static __attribute__((noinline)) void store_unscanned(struct heapd_heap *heap, struct heapd_thread *self,
-						      void *field, void *value)
+inlined void store_unanswered(struct heapd_heap *heap, struct heapd_thread *self, void *field, void *value)
 {
 	uint64_t tail = self->barrier_tail;
 
-	HEAPD_COUNT(self->barrier_slow, 1);
+	count_one(&self->barrier_slow);
 	if (!MUTANT(no_deletion_shade))
 		tail = shade_straight(heap, self, tail, heapd_load_relaxed_word_(field));
 	if (!MUTANT(no_insertion_shade))
@@ -287,6 +295,24 @@ static __attribute__((noinline)) void store_unscanned(struct heapd_heap *heap, s
 	__atomic_store_n(HEAPD_WORD_(field), value, __ATOMIC_RELEASE);
 	gate_leave(self);
 	answer_poll(heap);
+}
+
+/* In the gate: the view is not of a thread that has answered, not of this `now`, or has no room. */
+static __attribute__((noinline)) void store_looking(struct heapd_heap *heap, struct heapd_thread *self,
+						    void *field, void *value)
+{
+	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
+	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+
+	if (!view_is_of(self, now) || on != heapd_now_cycle(now) || !view_has_room(self)) {
+		gate_leave(self);
+		store_any(field, value);
+	} else if (HEAPD_READ_ONCE(self->scanned) == on) {
+		self->barrier_now = now;
+		store_answered(heap, self, field, value);
+	} else {
+		store_unanswered(heap, self, field, value);
+	}
 }
 
 void heapd_store_sym(void *field, void *value)
@@ -299,15 +325,11 @@ void heapd_store_sym(void *field, void *value)
 		return;
 	}
 	gate_enter(self);
-	uint32_t on = HEAPD_LOAD_ACQUIRE(&self->gate.on);
-	if (unlikely(!view_stands(heap, self, on))) {
-		gate_leave(self);
-		store_any(field, value);
-	} else if (likely(HEAPD_READ_ONCE(self->scanned) == on)) {
-		store_scanned(heap, self, field, value);
-	} else {
-		store_unscanned(heap, self, field, value);
-	}
+	if (likely(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now) == self->barrier_now &&
+		   view_has_room(self)))
+		store_answered(heap, self, field, value);
+	else
+		store_looking(heap, self, field, value);
 }
 
 void heapd_store_relaxed_sym(void *field, void *value)

@@ -377,16 +377,47 @@ START_TEST(straight_stores_log_the_same)
 	heapd_store(&objects[1], address(8));
 	ck_logged(address(7));
 	ck_logged(address(8));
+	objects[1] = address(9);
+	heapd_self->gate.on = 0; /* as if handshake 1 had yet to come */
+	heapd_store_sym(&objects[1], address(6));
+	ck_assert_ptr_eq(objects[1], address(6));
+	ck_nothing_logged();
+	heapd_self->gate.on = 1;
 	heapd_self->scanned = 1;
 	objects[1] = address(4);
 	heapd_store(&objects[1], address(5));
 	ck_logged(address(4));
 	ck_nothing_logged();
-	heapd_self->gate.on = 0; /* as if handshake 1 had yet to come */
-	heapd_store_sym(&objects[1], address(6));
-	ck_assert_ptr_eq(objects[1], address(6));
-	ck_nothing_logged();
 	ck_assert_uint_eq(heapd_self->gate.inside % 2, 0);
+}
+END_TEST
+
+/* Who has answered, and is known to have, has not in the next cycle; and each `now` is looked at. */
+START_TEST(an_answer_is_of_its_cycle)
+{
+	barrier_up();
+	heapd_self->scanned = 1;
+	for (unsigned i = 0; i < 3; i++)
+		heapd_store(&objects[0], address(i + 1));
+	ck_logged(address(1));
+	ck_logged(address(2));
+	cycle_next();
+	heapd_self->gate.on = 2;
+	for (unsigned i = 1; i <= 2; i++) {
+		objects[i] = address(4 + i);
+		heapd_store(&objects[i], address(6 + i));
+		ck_logged(address(4 + i));
+		ck_logged(address(6 + i));
+	}
+	heapd_self->scanned = 2;
+	objects[3] = address(9);
+	heapd_store(&objects[3], address(10));
+	ck_logged(address(9));
+	ck_nothing_logged();
+	heap->t.directory->cycle.now = heapd_now_make(2, HEAPD_PHASE_IDLE);
+	heapd_store(&objects[3], address(11));
+	ck_nothing_logged();
+	ck_assert_uint_eq(heapd_self->gate.on, 0);
 }
 END_TEST
 
@@ -563,6 +594,7 @@ int main(void)
 	tcase_add_test(stores, ring_wraps);
 	tcase_add_test(stores, full_ring_voids_the_cycle);
 	tcase_add_test(stores, straight_stores_log_the_same);
+	tcase_add_test(stores, an_answer_is_of_its_cycle);
 	tcase_add_test(stores, straight_store_at_the_end);
 	tcase_add_test(stores, straight_stores_end_with_the_cycle);
 	tcase_add_test(stores, another_record_another_ring);
