@@ -686,6 +686,20 @@ HEAPD_INLINE_ bool heapd_gate_on_(const struct heapd_gate_ *gate)
 {
 	return HEAPD_UNLIKELY_(__atomic_load_n(&gate->on, __ATOMIC_RELAXED));
 }
+/*
+ * Enters, with the barrier off. False: it is on, and the gate as it was. What counts is the look from within; the one
+ * before it saves those the way in and out who find it on, which is most of what a store costs them here.
+ */
+HEAPD_INLINE_ bool heapd_gate_enter_off_(struct heapd_gate_ *gate, uint64_t *inside)
+{
+	if (heapd_gate_on_(gate))
+		return false;
+	*inside = heapd_gate_enter_(gate);
+	if (!heapd_gate_on_(gate))
+		return true;
+	heapd_gate_leave_(gate, *inside);
+	return false;
+}
 
 HEAPD_INLINE_ void heapd_init_word_(void *field, void *value)
 {
@@ -704,10 +718,9 @@ HEAPD_INLINE_ void *heapd_load_relaxed_word_(const void *field)
 HEAPD_INLINE_ void heapd_store_word_(void *field, void *value, int order)
 {
 	struct heapd_gate_ *gate = heapd_gate_;
-	uint64_t inside = heapd_gate_enter_(gate);
+	uint64_t inside;
 
-	if (heapd_gate_on_(gate)) {
-		heapd_gate_leave_(gate, inside);
+	if (HEAPD_UNLIKELY_(!heapd_gate_enter_off_(gate, &inside))) {
 		heapd_store_sym(field, value);
 		return;
 	}
@@ -718,13 +731,11 @@ HEAPD_INLINE_ void heapd_store_word_(void *field, void *value, int order)
 HEAPD_INLINE_ void *heapd_exchange_word_(void *field, void *value, int order)
 {
 	struct heapd_gate_ *gate = heapd_gate_;
-	uint64_t inside = heapd_gate_enter_(gate);
+	uint64_t inside;
 	void *old;
 
-	if (heapd_gate_on_(gate)) {
-		heapd_gate_leave_(gate, inside);
+	if (HEAPD_UNLIKELY_(!heapd_gate_enter_off_(gate, &inside)))
 		return heapd_exchange_sym(field, value);
-	}
 	old = __atomic_exchange_n(HEAPD_WORD_(field), value, order);
 	heapd_gate_leave_(gate, inside);
 	return old;
@@ -733,13 +744,11 @@ HEAPD_INLINE_ void *heapd_exchange_word_(void *field, void *value, int order)
 HEAPD_INLINE_ bool heapd_cas_word_(void *field, void *expected, void *value, int order, int failed)
 {
 	struct heapd_gate_ *gate = heapd_gate_;
-	uint64_t inside = heapd_gate_enter_(gate);
+	uint64_t inside;
 	bool done;
 
-	if (heapd_gate_on_(gate)) {
-		heapd_gate_leave_(gate, inside);
+	if (HEAPD_UNLIKELY_(!heapd_gate_enter_off_(gate, &inside)))
 		return heapd_cas_sym(field, expected, value);
-	}
 	done = __atomic_compare_exchange_n(HEAPD_WORD_(field), HEAPD_WORD_(expected), value, false, order,
 					   failed);
 	heapd_gate_leave_(gate, inside);

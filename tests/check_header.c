@@ -344,7 +344,8 @@ static void setup_gate(int on)
 	heapd_gate_ = &gate;
 }
 
-#define ck_operations(n) ck_assert_uint_eq(gate.inside, 40 + 2 * (n))
+/* With the barrier on, nobody goes in here: the library does, by a gate of its thread's. */
+#define ck_operations(n) ck_assert_uint_eq(gate.inside, 40 + 2 * (gate.on ? 0 : (n)))
 
 START_TEST(stores)
 {
