@@ -201,7 +201,7 @@ static void idler_stretch(struct idler *idler)
 {
 	uint64_t wall = bench_now(), cpu = gap_cpu_now();
 
-	for (volatile unsigned i = 0; i < 7000; i++)
+	for (volatile unsigned i = 0; i < 3500; i++)
 		;
 	cpu = gap_cpu_now() - cpu;
 	gaps_add(&idler->stretches, bench_min(cpu, bench_now() - wall));
