@@ -378,6 +378,11 @@ $(O)/traced/%.o: %.c $(O)/.flags
 $(O)/fuzz/reads: $(O)/tests/fuzz/reads.o $(O)/tests/fuzz/inputs.o $(O)/tests/fuzz/memory.o $(O)/tests/fuzz/machine.o $(TRACED_OBJ) $(FIXTURE) $(LIBHEAPD) $(O)/.sources | $(O)/fuzz/
 	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
 
+# The same, a daemon that notes what it loads, for bits.c.
+$(O)/crash/traced: $(TRACED_OBJ) $(O)/traced/daemon/main.o $(O)/tests/crash/interpose/loads.o | $(O)/crash/
+	$(call run,LD,$(call link,$(CC) $(ALL_CFLAGS),/..,$(DAEMON_LIBS)))
+$(O)/crash/bits: | $(if $(SAN),,$(O)/crash/traced)
+
 # And once more for images.c, which is told of each store, those of libc's functions among them. Nothing is inlined that could be a call.
 STORED_OBJ := $(patsubst $(O)/%,$(O)/stored/%,$(DAEMON_OBJ))
 STORED_FLAGS := -fsanitize=thread $(if $(findstring gcc,$(CC)),--param tsan-instrument-func-entry-exit=0) $(NO_WTSAN_GCC) -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset \

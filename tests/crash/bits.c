@@ -8,8 +8,10 @@
  * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
  * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
- * Words that hold something are all taken, of the others one in SPARSE (512; 1: all, which is a night's work). HEAPD_TEST_SEED
- * says which. --each: one bit and one evil value of each of the rest, too.
+ * All words are taken that lie in a session, hold something, or were seen to be loaded: by a daemon that notes what it loads, made to do
+ * the same with nothing amiss. A bit of any other that nobody loads is a bit that nobody sees: one in SPARSE of those is taken (512;
+ * 1: all, which is a night's work; HEAPD_TEST_SEED says which). --each: one bit and one evil value of each of the rest, too. With
+ * --most nothing is looked at before, and all is drawn.
  */
 #include <err.h>
 #include <errno.h>
@@ -26,29 +28,26 @@
 #include <unistd.h>
 
 #include "../fixture.h"
+#include "hostile.h"
+#include "interpose/loads.h"
 #include "scene.h"
 
-#define THREADS 4u
-#define ROUND   64u /* changes between two verifications */
-#define BOUND_S 20  /* no answer of the daemon's takes longer, but for what bound_set() says */
-#define EVILS   8u  /* values that take a word's place */
-
-struct hostile {
-	const char *name;
-	int socket, notify;
-	struct heapd_geometry geometry;
-	struct heapd_tables tables;
-	struct heapd_session *session;
-	struct heapd_thread *threads;
-	uint64_t *control;
-	_Atomic bool stop;
-	pthread_t answerer;
-};
+#define ROUND   64u   /* changes between two verifications */
+#define EVILS   8u    /* values that take a word's place */
+#define STUDIED 4096u /* changes that are none, while it is noted what the daemon loads */
+#define HEAPS   3u
+#define TRACED  "crash/traced" /* the daemon that notes what it loads */
+#define NOTED   (1u << 20)     /* words of control, which is shorter */
 
 /* What an attacker has done, and leaves to the next one when it is killed. */
 struct tally {
 	uint64_t bits, words, rounds, faults, dropped;
 	uint64_t place; /* words that were looked at */
+};
+
+/* Words of a heap's control that the daemon was seen to load. */
+struct loaded {
+	uint64_t words[NOTED / 64];
 };
 
 struct run {
@@ -62,9 +61,12 @@ struct run {
 	bool each;
 	uint64_t from;
 	const char *only, *now;
+	const struct loads_page *loads; /* the daemon's, as it is studied */
+	struct loaded *loaded;          /* of each heap */
+	struct loaded *loaded_now;
 };
 
-static const char *const heaps[] = { "plain", "collected", "stress" };
+static const char *const heaps[HEAPS] = { "plain", "collected", "stress" };
 
 static uint64_t draw(uint64_t *state)
 {
@@ -110,109 +112,6 @@ static int fill(void *name)
 	return heapd_detach(heap) < 0 ? failed() : 0;
 }
 
-/* The hostile client --------------------------------------------------------------------------------------------------- */
-
-static void *must_map(int fd, uint64_t bytes, int protection)
-{
-	void *p = mmap(NULL, bytes, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
-
-	if (p == MAP_FAILED)
-		err(1, "mmap");
-	return p;
-}
-
-/* As an attached process answers: none of its threads is inside, and what they hold is as published. */
-static void *answer(void *arg)
-{
-	struct hostile *h = arg;
-	char note[2048];
-
-	while (!h->stop) {
-		uint64_t now = HEAPD_LOAD_ACQUIRE(&h->tables.directory->cycle.now);
-
-		while (recv(h->notify, note, sizeof(note), MSG_DONTWAIT) > 0)
-			;
-		for (unsigned i = 0; heapd_now_phase(now) == HEAPD_PHASE_SCAN && i < THREADS; i++) {
-			HEAPD_WRITE_ONCE(h->threads[i].published_cycle, heapd_now_cycle(now));
-			HEAPD_STORE_RELEASE(&h->threads[i].scanned, heapd_now_cycle(now));
-		}
-		usleep(100);
-	}
-	return NULL;
-}
-
-/* Something sensible in each part of the session. */
-static void session_fill(struct hostile *h)
-{
-	uint64_t base = h->tables.base, *pins = (uint64_t *)((char *)h->session + HEAPD_SESSION_PIN_AT);
-	struct heapd_range *ranges = (struct heapd_range *)((char *)h->session + HEAPD_SESSION_RANGE_AT);
-
-	for (unsigned i = 0; i < THREADS; i++) {
-		struct heapd_thread *t = &h->threads[i];
-		uint64_t *ring = (uint64_t *)((char *)h->session + HEAPD_SESSION_BARRIER_AT) +
-				 (uint64_t)i * HEAPD_BARRIER_RING_MAX;
-
-		t->state = HEAPD_THREAD_ONLINE;
-		t->gate.attached = 1;
-		for (unsigned j = 0; j < 8; j++)
-			ring[j] = base + 8192 * j + 16;
-		t->published_count = 4;
-		t->edits[0].start = base + 64;
-		t->edits[0].bytes = 64;
-	}
-	for (unsigned i = 0; i < 16; i++)
-		pins[i] = base + 8192 * i;
-	ranges[0] = (struct heapd_range){ .start = 4096, .bytes = 64, .thread = 0 };
-	ranges[1] = (struct heapd_range){ .start = 8192, .bytes = 64, .thread = 1 };
-	HEAPD_STORE_RELEASE(&h->session->nranges, 2);
-	HEAPD_STORE_RELEASE(&h->session->npins, 16);
-	HEAPD_STORE_RELEASE(&h->session->nthreads, THREADS);
-}
-
-/* The daemon has what goes through a whole heap wait three times as long as the last such one took (connections.c). */
-static void bound_set(const struct hostile *h, uint64_t ns)
-{
-	const struct timeval bound = { .tv_sec = BOUND_S + (time_t)(3 * ns / UINT64_C(1000000000)) };
-
-	setsockopt(h->socket, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof(bound));
-}
-
-static void hostile_attach(struct run *run, struct hostile *h)
-{
-	struct fixture_fds fds;
-	struct heapd_message m;
-	char *directory;
-
-	h->socket = fixture_attach(&run->fixture, h->name, 0, &m, &fds);
-	if (h->socket < 0 || fds.n < 5)
-		errx(1, "attach to %s: %s", h->name, m.text);
-	if (!heapd_geometry_compute(&h->geometry, m.welcome.size, m.welcome.cpus))
-		errx(1, "geometry");
-	directory = must_map(fds.fd[1], h->geometry.directory_size, PROT_READ);
-	h->control = must_map(fds.fd[2], h->geometry.control_size, PROT_READ | PROT_WRITE);
-	h->session = must_map(fds.fd[3], HEAPD_SESSION_SIZE, PROT_READ | PROT_WRITE);
-	h->threads = (struct heapd_thread *)(void *)((char *)h->session + HEAPD_SESSION_THREAD_AT);
-	heapd_tables_init(&h->tables, &h->geometry, m.welcome.base, directory, h->control);
-	h->notify = dup(fds.fd[4]);
-	fixture_close(&fds);
-	bound_set(h, 0);
-	session_fill(h);
-	h->stop = false;
-	if (pthread_create(&h->answerer, NULL, answer, h) != 0)
-		errx(1, "pthread_create");
-}
-
-static void hostile_leave(struct hostile *h)
-{
-	h->stop = true;
-	pthread_join(h->answerer, NULL);
-	close(h->socket);
-	close(h->notify);
-	munmap(h->session, HEAPD_SESSION_SIZE);
-	munmap(h->control, h->geometry.control_size);
-	munmap(h->tables.directory, h->geometry.directory_size);
-}
-
 /* What the daemon is made to do ---------------------------------------------------------------------------------------- */
 
 static void daemon_lives(const struct run *run)
@@ -233,7 +132,7 @@ static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 	uint64_t begin = fixture_now_ns();
 	int r = fixture_call(h->socket, m, NULL);
 
-	bound_set(h, fixture_now_ns() - begin);
+	hostile_bound_set(h, fixture_now_ns() - begin);
 	if (r < 0)
 		daemon_lives(run);
 	if (r == -EAGAIN)
@@ -242,7 +141,7 @@ static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 	if (r == -ECONNRESET) {
 		run->tally->dropped++;
 		hostile_leave(h);
-		hostile_attach(run, h);
+		hostile_attach(h, &run->fixture);
 	}
 	return r < 0 ? r : m->status;
 }
@@ -263,7 +162,7 @@ static void work(struct run *run, struct hostile *h, uint64_t n)
 static void round_end(struct run *run, struct hostile *h)
 {
 	struct heapd_message m = { .op = HEAPD_OP_VERIFY };
-	uint64_t end = fixture_now_ns() + BOUND_S * UINT64_C(1000000000);
+	uint64_t end = fixture_now_ns() + HOSTILE_BOUND_S * UINT64_C(1000000000);
 
 	run->tally->rounds++;
 	if (ask(run, h, &m) == 0)
@@ -356,6 +255,11 @@ static void brush_word(struct run *run, struct hostile *h, bool session, uint64_
 	put(run, h, word, HEAPD_READ_ONCE(*word), draw(&run->seed) % EVILS);
 }
 
+static bool is_loaded(const struct run *run, uint64_t word)
+{
+	return run->loaded_now->words[word / 64] >> word % 64 & 1;
+}
+
 /* n words from offset `at` on. */
 static void change(struct run *run, struct hostile *h, bool session, uint64_t at, uint64_t n)
 {
@@ -364,7 +268,8 @@ static void change(struct run *run, struct hostile *h, bool session, uint64_t at
 		if (run->place++ < run->tally->place)
 			continue;
 		run->tally->place = run->place;
-		bool taken = HEAPD_READ_ONCE(*word_at(h, session, at)) || draw(&run->seed) % run->sparse == 0;
+		bool taken = session || HEAPD_READ_ONCE(*word_at(h, session, at)) || is_loaded(run, at / 8) ||
+			     draw(&run->seed) % run->sparse == 0;
 
 		if (taken && (!run->most || draw(&run->seed) % 64 < run->most))
 			change_word(run, h, session, at);
@@ -378,7 +283,7 @@ static void change_all(struct run *run, struct hostile *h)
 	const struct heapd_geometry *g = &h->geometry;
 
 	change(run, h, true, 0, sizeof(struct heapd_session) / 8);
-	change(run, h, true, HEAPD_SESSION_THREAD_AT, THREADS * sizeof(struct heapd_thread) / 8);
+	change(run, h, true, HEAPD_SESSION_THREAD_AT, HOSTILE_THREADS * sizeof(struct heapd_thread) / 8);
 	change(run, h, true, HEAPD_SESSION_RANGE_AT, 3 * 4);
 	change(run, h, true, HEAPD_SESSION_PIN_AT, 18);
 	change(run, h, true, HEAPD_SESSION_BARRIER_AT, 10);
@@ -392,7 +297,46 @@ static void currents_clear(struct hostile *h)
 {
 	memset(h->tables.rseq_rows, 0, h->geometry.cpus << HEAPD_RSEQ_ROW_SHIFT);
 	memset(h->tables.cas_rows, 0, h->geometry.cpus << HEAPD_ROW_SHIFT);
-	memset(h->threads, 0, THREADS * sizeof(*h->threads));
+	memset(h->threads, 0, HOSTILE_THREADS * sizeof(*h->threads));
+}
+
+/* What the daemon loads while nothing is amiss ------------------------------------------------------------------------- */
+
+static void loads_take(struct run *run, const struct hostile *h)
+{
+	for (unsigned i = 0; i < LOADS_PAGES; i++) {
+		const struct loads_page *page = &run->loads[i];
+
+		if (page->inode != h->control_inode || page->offset / 8 >= NOTED)
+			continue;
+		for (unsigned j = 0; j < LOADS_WORDS / 64; j++)
+			run->loaded_now->words[page->offset / 512 + j] |= page->words[j];
+	}
+}
+
+/* It leaves as a process that dies: nothing of that heap is looked at again. */
+static int study(void *arg)
+{
+	struct run *run = arg;
+	struct hostile h = { .name = run->now };
+
+	hostile_attach(&h, &run->fixture);
+	for (uint64_t n = 1; n <= STUDIED; n++) {
+		work(run, &h, n);
+		if (n % ROUND == 0)
+			round_end(run, &h);
+	}
+	loads_take(run, &h);
+	return 0;
+}
+
+static unsigned loaded_count(const struct loaded *l)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < NOTED / 64; i++)
+		n += (unsigned)__builtin_popcountll(l->words[i]);
+	return n;
 }
 
 static int attack(void *arg)
@@ -400,7 +344,7 @@ static int attack(void *arg)
 	struct run *run = arg;
 	struct hostile h = { .name = run->now };
 
-	hostile_attach(run, &h);
+	hostile_attach(&h, &run->fixture);
 	change_all(run, &h);
 	round_end(run, &h);
 	currents_clear(&h);
@@ -417,7 +361,6 @@ static void attack_heap(struct run *run, const char *name)
 	const struct tally before = *run->tally;
 	siginfo_t info;
 
-	run->now = name;
 	run->tally->place = run->from;
 	do {
 		pid_t pid = fixture_client_fork(attack, run);
@@ -473,36 +416,114 @@ static void read_options(struct run *run, int argc, char **argv)
 	}
 }
 
-int main(int argc, char **argv)
+static void *shared(size_t bytes)
+{
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		err(1, "mmap");
+	return p;
+}
+
+static void run_open(struct run *run)
 {
 	static const char *const settings[] = {
 		"heap.test.GCPercent=100",      "heap.plain.Size=64M",  "heap.collected.Size=64M",
 		"heap.collected.GCPercent=100", "heap.stress.Size=64M", "heap.stress.GCPercent=100",
 		"heap.stress.Debug=stress",     "daemon.LogLevel=err",  NULL
 	};
+
+	fixture_start(&run->fixture, settings);
+	run->scene.board = board_make();
+	run->progress = 0;
+	run->witness = fixture_client_fork(guard, run);
+}
+
+static void run_close(struct run *run)
+{
+	run->scene.board->stop = 1;
+	fixture_wait(run->witness, 0);
+	fixture_stop(&run->fixture);
+}
+
+/* Each heap, or the one that was asked for. */
+static void each_heap(struct run *run, void (*what)(struct run *run, const char *name))
+{
+	for (unsigned i = 0; i < HEAPS; i++) {
+		if (run->only && strcmp(run->only, heaps[i]) != 0)
+			continue;
+		run->now = heaps[i];
+		run->loaded_now = &run->loaded[i];
+		fixture_wait(fixture_client_fork(fill, (void *)(uintptr_t)heaps[i]), 0);
+		what(run, heaps[i]);
+	}
+}
+
+static void study_heap(struct run *run, const char *name)
+{
+	unsigned n;
+
+	fixture_wait(fixture_client_fork(study, run), 0);
+	n = loaded_count(run->loaded_now);
+	if (!n)
+		errx(1, "heap %s: the daemon loads nothing of control: does it note what it loads?", name);
+	printf("  %-12s %8u words of control that the daemon loads\n", name, n);
+	fflush(stdout);
+}
+
+/* It is not built with a sanitizer. */
+static bool study_can(void)
+{
+	const char *build = getenv("HEAPD_TEST_BUILD");
+	char path[4096];
+
+	snprintf(path, sizeof(path), "%s/" TRACED, build ? build : "build");
+	if (access(path, X_OK) == 0)
+		return true;
+	printf("no %s: of words that hold nothing one in SPARSE is taken, loaded or not\n", path);
+	return false;
+}
+
+/* By another daemon, built so that it notes what it loads. */
+static void study_all(struct run *run)
+{
+	int fd = memfd_create("loads", 0);
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
+	if (fd < 0 || ftruncate(fd, LOADS_BYTES) < 0)
+		err(1, "loads");
+	run->loads = mmap(NULL, LOADS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
+	if (run->loads == MAP_FAILED)
+		err(1, "mmap");
+	setenv("HEAPD_LOADS", path, 1);
+	setenv("HEAPD_TEST_DAEMON", TRACED, 1);
+	run_open(run);
+	each_heap(run, study_heap);
+	run_close(run);
+	unsetenv("HEAPD_TEST_DAEMON");
+	unsetenv("HEAPD_LOADS");
+	memset(run->tally, 0, sizeof(*run->tally));
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
 	static struct run run;
 
 	read_options(&run, argc, argv);
 	run.seed = fixture_seed() | 1;
-	fixture_start(&run.fixture, settings);
-	run.scene.board = board_make();
-	run.tally = mmap(NULL, sizeof(*run.tally), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (run.tally == MAP_FAILED)
-		err(1, "mmap");
-	run.witness = fixture_client_fork(guard, &run);
-	for (unsigned i = 0; i < sizeof(heaps) / sizeof(heaps[0]); i++) {
-		if (run.only && strcmp(run.only, heaps[i]) != 0)
-			continue;
-		fixture_wait(fixture_client_fork(fill, (void *)(uintptr_t)heaps[i]), 0);
-		attack_heap(&run, heaps[i]);
-	}
+	run.tally = shared(sizeof(*run.tally));
+	run.loaded = shared(HEAPS * sizeof(*run.loaded));
+	if (!run.most && study_can())
+		study_all(&run);
+	run_open(&run);
+	each_heap(&run, attack_heap);
 	printf("%" PRIu64 " bits, %" PRIu64 " evil words; %" PRIu64 " verifications, of which %" PRIu64
 	       " found what clients hold amiss; %" PRIu64 " sessions and %" PRIu64
 	       " processes ended by the daemon\n",
 	       run.tally->bits, run.tally->words, run.tally->rounds, run.tally->faults, run.tally->dropped,
 	       run.evictions);
-	run.scene.board->stop = 1;
-	fixture_wait(run.witness, 0);
-	fixture_stop(&run.fixture);
+	run_close(&run);
 	return 0;
 }
