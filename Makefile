@@ -499,7 +499,8 @@ crash-stores: ## of that, the daemon, and whether each of its stores has had its
 	@rm -f $(CRASH_STORES)
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for round in 1 2 3; do \
 		$(O)/crash/stores --again 12 --cover $(CRASH_STORES) --sites $(CRASH_STORES).all || exit; \
-	done; $(O)/crash/images --places $(O)/crash/images.places 100000 || exit; \
+	done; $(O)/crash/stores --chore late --cover $(CRASH_STORES) || exit; \
+	$(O)/crash/images --places $(O)/crash/images.places 100000 || exit; \
 	tests/crash/gaps $(O)/crash/heapd $(CRASH_STORES) $(CRASH_STORES_GAPS) tests/crash/explained-stores.txt $(CRASH_STORES).all \
 		$(O)/crash/images $(O)/crash/images.places
 
