@@ -181,20 +181,43 @@ static void round_end(struct run *run, struct hostile *h)
 
 /* The words ------------------------------------------------------------------------------------------------------------ */
 
-static void flip(struct run *run, struct hostile *h, uint64_t *word, unsigned bit)
+/* A word at offset `at` of control or session. */
+struct word {
+	bool session;
+	uint64_t at;
+};
+
+/* Where it lies, which may change with each request: who is sent away comes again, with another session. */
+static uint64_t *word_of(const struct hostile *h, struct word w)
 {
-	__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
-	work(run, h, run->tally->bits++);
-	__atomic_fetch_xor(word, 1ull << bit, __ATOMIC_SEQ_CST);
+	char *memory = w.session ? (char *)h->session : (char *)h->control;
+
+	return (uint64_t *)(void *)(memory + w.at);
+}
+
+/* False: what was changed was a session's that is no more. */
+static bool seen_at_work(struct run *run, struct hostile *h, struct word w, uint64_t n)
+{
+	uint64_t dropped = run->tally->dropped;
+
+	work(run, h, n);
+	return !w.session || dropped == run->tally->dropped;
+}
+
+static void flip(struct run *run, struct hostile *h, struct word w, unsigned bit)
+{
+	__atomic_fetch_xor(word_of(h, w), 1ull << bit, __ATOMIC_SEQ_CST);
+	if (seen_at_work(run, h, w, run->tally->bits++))
+		__atomic_fetch_xor(word_of(h, w), 1ull << bit, __ATOMIC_SEQ_CST);
 	if (run->tally->bits % ROUND == 0)
 		round_end(run, h);
 }
 
-static void flip_bits(struct run *run, struct hostile *h, uint64_t *word)
+static void flip_bits(struct run *run, struct hostile *h, struct word w)
 {
 	for (unsigned bit = 0; bit < 64; bit++)
 		if (!run->most || draw(&run->seed) % 64 < run->most)
-			flip(run, h, word, bit);
+			flip(run, h, w, bit);
 }
 
 static uint64_t evil(const struct hostile *h, uint64_t before, unsigned which)
@@ -211,48 +234,32 @@ static uint64_t evil(const struct hostile *h, uint64_t before, unsigned which)
 	return values[which];
 }
 
-static void put(struct run *run, struct hostile *h, uint64_t *word, uint64_t before, unsigned which)
+static void put(struct run *run, struct hostile *h, struct word w, uint64_t before, unsigned which)
 {
 	uint64_t mine = evil(h, before, which);
 
-	HEAPD_WRITE_ONCE(*word, mine);
-	work(run, h, run->tally->words++);
-	__atomic_compare_exchange_n(word, &mine, before, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	HEAPD_WRITE_ONCE(*word_of(h, w), mine);
+	if (seen_at_work(run, h, w, run->tally->words++))
+		__atomic_compare_exchange_n(word_of(h, w), &mine, before, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 	if (run->tally->words % ROUND == 0)
 		round_end(run, h);
 }
 
-static void put_values(struct run *run, struct hostile *h, uint64_t *word)
+static void put_values(struct run *run, struct hostile *h, struct word w)
 {
-	uint64_t before = HEAPD_READ_ONCE(*word);
+	uint64_t before = HEAPD_READ_ONCE(*word_of(h, w));
 
 	for (unsigned i = 0; i < EVILS; i++)
 		if (!run->most || draw(&run->seed) % 64 < 8ul * run->most)
-			put(run, h, word, before, i);
-}
-
-/* Of the word at offset `at` of control or session; which of the two is mapped where may change on the way. */
-static uint64_t *word_at(const struct hostile *h, bool session, uint64_t at)
-{
-	char *memory = session ? (char *)h->session : (char *)h->control;
-
-	return (uint64_t *)(void *)(memory + at);
-}
-
-static void change_word(struct run *run, struct hostile *h, bool session, uint64_t at)
-{
-	flip_bits(run, h, word_at(h, session, at));
-	put_values(run, h, word_at(h, session, at));
+			put(run, h, w, before, i);
 }
 
 /* One bit, and one of the values. */
-static void brush_word(struct run *run, struct hostile *h, bool session, uint64_t at)
+static void brush_word(struct run *run, struct hostile *h, struct word w)
 {
-	uint64_t *word;
-
-	flip(run, h, word_at(h, session, at), draw(&run->seed) % 64);
-	word = word_at(h, session, at);
-	put(run, h, word, HEAPD_READ_ONCE(*word), draw(&run->seed) % EVILS);
+	flip(run, h, w, draw(&run->seed) % 64);
+	put(run, h, w, HEAPD_READ_ONCE(*word_of(h, w)), draw(&run->seed) % EVILS);
 }
 
 static bool is_loaded(const struct run *run, uint64_t word)
@@ -263,18 +270,20 @@ static bool is_loaded(const struct run *run, uint64_t word)
 /* n words from offset `at` on. */
 static void change(struct run *run, struct hostile *h, bool session, uint64_t at, uint64_t n)
 {
-	for (uint64_t end = at + n * 8; at < end; at += 8) {
+	for (struct word w = { session, at }; w.at < at + n * 8; w.at += 8) {
 		/* Done by one before. */
 		if (run->place++ < run->tally->place)
 			continue;
 		run->tally->place = run->place;
-		bool taken = session || HEAPD_READ_ONCE(*word_at(h, session, at)) || is_loaded(run, at / 8) ||
+		bool taken = session || HEAPD_READ_ONCE(*word_of(h, w)) || is_loaded(run, w.at / 8) ||
 			     draw(&run->seed) % run->sparse == 0;
 
-		if (taken && (!run->most || draw(&run->seed) % 64 < run->most))
-			change_word(run, h, session, at);
-		else if (run->each)
-			brush_word(run, h, session, at);
+		if (taken && (!run->most || draw(&run->seed) % 64 < run->most)) {
+			flip_bits(run, h, w);
+			put_values(run, h, w);
+		} else if (run->each) {
+			brush_word(run, h, w);
+		}
 	}
 }
 
