@@ -298,13 +298,32 @@ static void late_there(void)
 	late_request(spinning);
 }
 
-static void prepare_late_fibre(struct scene *s)
+/* Nor by a store, on a stack that heapd does not know of: the second one finds all as the first has left it. */
+static void late_stores_there(void)
+{
+	late_store(spinning);
+	late_store(spinning);
+}
+
+static void late_fibre_make(struct scene *s, void (*run)(void))
 {
 	prepare_fields(s);
 	stack_make(s);
-	makecontext(&there, late_there, 0);
+	makecontext(&there, run, 0);
 	signals_block();
 	wait_scan(s);
+}
+
+static void prepare_late_fibre(struct scene *s)
+{
+	late_fibre_make(s, late_there);
+}
+
+/* There, too, signals are kept back. */
+static void prepare_late_stores(struct scene *s)
+{
+	late_fibre_make(s, late_stores_there);
+	pthread_sigmask(SIG_SETMASK, NULL, &there.uc_sigmask);
 }
 
 static void answered(struct scene *s)
@@ -371,6 +390,7 @@ const struct operation answers[] = {
 	LATE("published", late_published),
 	LATE("detach", late_detach),
 	OPERATION("late-fibre", prepare_late_fibre, fibre, IN_MAIN, ONCE),
+	OPERATION("late-fibre-stores", prepare_late_stores, fibre, IN_MAIN, ONCE),
 	OPERATION("report", prepare_report, late_request, IN_MAIN, ONCE),
 	OPERATION("answer-much", prepare_much, spin, IN_SIGNAL, ONCE),
 	OPERATION("answer-probed", prepare_probed, spin, IN_SIGNAL, ONCE),
