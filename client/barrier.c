@@ -28,8 +28,9 @@
  * that finds `now` as its view has it, and room for both words, goes straight on: the view is never of a phase in
  * which the barrier is off. A thread that its view says has answered does not ask its gate again: it found it on for this
  * cycle, and its answer given, and neither is taken back while `now` stays, which comes once; what handshake 1 writes there
- * for the next cycle comes after that one's `now`, and it waits for who is inside with the old one. Every other store takes
- * the way of all operations, from begin() to end().
+ * for the next cycle comes after that one's `now`, and its membarrier, which pairs with the fence of gate_enter(), has either this
+ * thread read that `now`, or the daemon wait for it, inside with the old one. Every other store takes the way of all operations,
+ * from begin() to end().
  *
  * A store of a thread that has answered is no safepoint: there is nothing to answer, and it hears reports elsewhere.
  */

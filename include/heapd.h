@@ -687,8 +687,8 @@ HEAPD_INLINE_ bool heapd_gate_on_(const struct heapd_gate_ *gate)
 	return HEAPD_UNLIKELY_(__atomic_load_n(&gate->on, __ATOMIC_RELAXED));
 }
 /*
- * Enters, with the barrier off. False: it is on, and the gate as it was. What counts is the look from within; the one
- * before it saves those the way in and out who find it on, which is most of what a store costs them here.
+ * Enters, with the barrier off. False: it is on, and the gate is left. What counts is the look from within; the one
+ * before it saves the way in and out to those who find it on.
  */
 HEAPD_INLINE_ bool heapd_gate_enter_off_(struct heapd_gate_ *gate, uint64_t *inside)
 {
