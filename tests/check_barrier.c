@@ -10,49 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "alone.h"
+#include "barriers.h"
 #include "client/barrier.h"
 #include "suite.h"
-
-#define WORDS 260
-
-static struct heapd_heap *heap;
-static void **objects; /* WORDS pointer words of heap memory */
-static uint64_t seen;  /* ring entries looked at */
-
-static void *address(unsigned i)
-{
-	return (char *)(uintptr_t)heap->t.base + (1ul << 20) + i * 64ul;
-}
-
-static void setup(void)
-{
-	heap = alone_attach();
-	objects = (void **)(uintptr_t)heap->t.base;
-	seen = 0;
-}
-
-static void barrier_up(void)
-{
-	ck_assert_int_eq(heapd_thread_attach(heap), 0);
-	heap->t.directory->cycle.now = heapd_now_make(1, HEAPD_PHASE_MARK);
-	heapd_self->gate.on = 1;
-}
-
-/* The next entry of this thread's ring; NULL when there is none. */
-static void *entry_next(void)
-{
-	uint64_t index = (uint64_t)(heapd_self - heap->threads);
-	uint64_t *ring = (uint64_t *)(void *)((char *)heap->session + HEAPD_SESSION_BARRIER_AT) +
-			 index * HEAPD_BARRIER_RING_MAX;
-
-	if (seen == heapd_self->barrier_tail)
-		return NULL;
-	return (void *)(uintptr_t)ring[seen++ % HEAPD_BARRIER_RING];
-}
-
-#define ck_logged(p)        ck_assert_ptr_eq(entry_next(), p)
-#define ck_nothing_logged() ck_assert_ptr_null(entry_next())
 
 static void cycle_next(void)
 {
@@ -520,59 +480,10 @@ START_TEST(without_attachment_a_plain_store)
 }
 END_TEST
 
-START_TEST(edit_shades_at_both_ends)
-{
-	objects[0] = address(1);
-	objects[1] = address(2);
-	barrier_up();
-	ck_assert_int_eq(heapd_edit_begin(&objects[0], 16), 0);
-	ck_assert_uint_eq(heapd_self->edits[0].start, (uint64_t)(uintptr_t)&objects[0]);
-	ck_assert_uint_eq(heapd_self->edits[0].bytes, 16);
-	ck_logged(address(1));
-	ck_logged(address(2));
-	ck_nothing_logged();
-	objects[0] = address(3);
-	objects[1] = NULL;
-	ck_assert_int_eq(heapd_edit_end(&objects[0]), 0);
-	ck_logged(address(3));
-	ck_nothing_logged();
-	ck_assert_uint_eq(heapd_self->edits[0].start, 0);
-	ck_assert_uint_eq(heapd_self->edits[0].bytes, 0);
-}
-END_TEST
-
-START_TEST(edit_off_records_only)
-{
-	objects[0] = address(1);
-	ck_assert_int_eq(heapd_edit_begin((char *)&objects[0] + 3, 6), 0);
-	ck_assert_uint_eq(heapd_self->edits[0].start, (uint64_t)(uintptr_t)&objects[0]);
-	ck_assert_uint_eq(heapd_self->edits[0].bytes, 16);
-	ck_assert_int_eq(heapd_edit_end((char *)&objects[0] + 3), 0);
-	ck_nothing_logged();
-}
-END_TEST
-
-START_TEST(edit_refuses)
-{
-	for (unsigned i = 0; i < HEAPD_EDIT_COUNT; i++)
-		ck_assert_int_eq(heapd_edit_begin(&objects[i], 8), 0);
-	ck_assert_int_eq(heapd_edit_begin(&objects[9], 8), -ENOSPC);
-	ck_assert_int_eq(heapd_edit_end(&objects[9]), -EINVAL);
-	ck_assert_int_eq(heapd_edit_end(&objects[1]), 0);
-	ck_assert_int_eq(heapd_edit_end(&objects[1]), -EINVAL);
-	ck_assert_int_eq(heapd_edit_begin(&objects[0], HEAPD_EDIT_MAX + 1ul), -E2BIG);
-	ck_assert_int_eq(heapd_edit_begin(&objects[0], 0), -EINVAL);
-	ck_assert_int_eq(heapd_edit_begin(NULL, 8), -EINVAL);
-	ck_assert_int_eq(heapd_edit_end(NULL), -EINVAL);
-	ck_assert_int_eq(heapd_edit_begin(&objects[9], 8), 0);
-	ck_assert_int_eq(heapd_thread_detach(heap), -EBUSY);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("barrier");
-	TCase *stores = tcase_create("stores"), *edits = tcase_create("edits");
+	TCase *stores = tcase_create("stores");
 
 	tcase_add_checked_fixture(stores, setup, NULL);
 	tcase_add_test(stores, first_store_attaches);
@@ -601,11 +512,6 @@ int main(void)
 	tcase_add_test(stores, thread_that_cannot_attach_voids_the_cycle);
 	tcase_add_test(stores, without_attachment_a_plain_store);
 	suite_add_tcase(suite, stores);
-	tcase_add_checked_fixture(edits, setup, NULL);
-	tcase_add_test(edits, edit_shades_at_both_ends);
-	tcase_add_test(edits, edit_off_records_only);
-	tcase_add_test(edits, edit_refuses);
-	suite_add_tcase(suite, edits);
 
 	return suite_run(suite);
 }
