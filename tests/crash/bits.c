@@ -32,9 +32,9 @@
 #include "interpose/loads.h"
 #include "scene.h"
 
-#define ROUND   64u   /* changes between two verifications */
-#define EVILS   8u    /* values that take a word's place */
-#define STUDIED 4096u /* changes that are none, while it is noted what the daemon loads */
+#define ROUND   64u    /* changes between two verifications */
+#define EVILS   8u     /* values that take a word's place */
+#define STUDIED 16384u /* changes that are none, while it is noted what the daemon loads */
 #define HEAPS   3u
 #define TRACED  "crash/traced" /* the daemon that notes what it loads */
 #define NOTED   (1u << 20)     /* words of control, which is shorter */

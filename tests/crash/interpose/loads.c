@@ -18,7 +18,6 @@
 
 /* One program's, as what is called at each load is. */
 static struct loads_page *pages;
-static __thread bool looking;
 
 /* Whether that line of a process's maps is the page's. */
 static bool line_is_of(const char *line, struct loads_page *p)
@@ -46,25 +45,24 @@ static void file_find(struct loads_page *p)
 		fclose(maps);
 }
 
+/* The page's entry, its own by a swap if there was none. */
 static struct loads_page *page_of(uint64_t page)
 {
-	for (uint64_t i = page * UINT64_C(0x9e3779b97f4a7c15) >> 48;; i++) {
-		struct loads_page *p = &pages[i % LOADS_PAGES];
+	uint64_t first = page * UINT64_C(0x9e3779b97f4a7c15) >> 32;
+
+	for (uint64_t i = 0; i < LOADS_PAGES; i++) {
+		struct loads_page *p = &pages[(first + i) % LOADS_PAGES];
 		uint64_t there = __atomic_load_n(&p->page, __ATOMIC_RELAXED);
 
-		if (there == page)
-			return p;
-		if (there)
-			continue;
-		if (__atomic_compare_exchange_n(&p->page, &there, page, false, __ATOMIC_RELAXED,
-						__ATOMIC_RELAXED)) {
-			looking = true;
+		if (!there && __atomic_compare_exchange_n(&p->page, &there, page, false, __ATOMIC_RELAXED,
+							  __ATOMIC_RELAXED)) {
 			file_find(p);
-			looking = false;
 			return p;
 		}
-		i--; /* somebody else's by now: maybe for the same page */
+		if (there == page)
+			return p;
 	}
+	errx(1, "it loads from more than %u pages", LOADS_PAGES);
 }
 
 static void load(const volatile void *address)
@@ -72,7 +70,7 @@ static void load(const volatile void *address)
 	uint64_t at = (uint64_t)(uintptr_t)address, word = at / 8 % LOADS_WORDS,
 		 bit = UINT64_C(1) << word % 64;
 
-	if (!pages || looking)
+	if (!pages)
 		return;
 	uint64_t *words = &page_of(at / 4096)->words[word / 64];
 
