@@ -41,16 +41,18 @@ static void wait_for_ahead(void)
 	}
 }
 
-/* Large objects of 4 MiB that come and go, in the lowest pages of the heap. */
-static void come_and_go(unsigned n)
+#define LARGE (4 * MIB)
+
+/* Large objects that come and go, in the lowest pages of the heap. */
+static void come_and_go_of(unsigned n, uint64_t bytes)
 {
-	uint64_t address[24];
+	uint64_t address[512];
 	bool zeroed;
 
 	ck_assert_uint_le(n, sizeof(address) / sizeof(address[0]));
 	for (unsigned i = 0; i < n; i++)
 		ck_assert_int_eq(
-			supply_large(t.heap, HEAPD_SIZECLASS_LARGE, 4 * MIB, 16, 0, &address[i], &zeroed), 0);
+			supply_large(t.heap, HEAPD_SIZECLASS_LARGE, bytes, 16, 0, &address[i], &zeroed), 0);
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t first = t.heap->t.page_span[(address[i] - t.heap->t.base) >> HEAPD_PAGE_SHIFT] - 1;
 		uint32_t slab = t.heap->t.spans[first].slab0;
@@ -60,6 +62,11 @@ static void come_and_go(unsigned n)
 	}
 	ck_assert_int_eq(supply_sync(t.heap), 0);
 	wait_for_ahead();
+}
+
+static void come_and_go(unsigned n)
+{
+	come_and_go_of(n, LARGE);
 }
 
 static void verify(void)
@@ -83,8 +90,11 @@ START_TEST(what_two_looks_find_free_goes)
 	ck_assert_uint_gt(committed(), 0);
 	ck_assert_uint_eq(HEAPD_READ_ONCE(testheap_stats(&t)->returned), most - committed());
 	verify();
-	/* More than before, so that none of the chunks that the supplier had committed ahead stays as it was. */
-	come_and_go(24);
+	/*
+	 * More than before, even where each large object had to go past a chunk that the supplier had in hand, so that none of what it
+	 * committed ahead stays as it was; and small enough for a chunk beside one that it has in hand now.
+	 */
+	come_and_go_of(512, 256 * 1024);
 	verify();
 	ck_assert_uint_eq(scavenger_look(t.heap), 0);
 }
