@@ -17,6 +17,8 @@
 #ifndef SUPPLY_SECOND_NS /* a test build may have it pass faster */
 #define SUPPLY_SECOND_NS 1000000000u
 #endif
+#define SUPPLY_NAP_NS      1000000u     /* between rounds while something is being taken, at most ... */
+#define SUPPLY_NAP_MIN_NS  30000u       /* ... and at least */
 #define SUPPLY_CLASS_BYTES (16ul << 20) /* no ring's target is above this */
 #define SUPPLY_BURST_MIN   (4ul << 20)  /* rings grow by new memory to this, or to ... */
 #define SUPPLY_BURST_SHARE 8u           /* ... this share of what is committed */
@@ -85,7 +87,9 @@ void supply_stop(struct heap *heap);
 /* Where no supplier runs: one round of its work. Returns how long it would rest then. Takes heap->lock. */
 uint64_t supply_round(struct heap *heap);
 
-/* supplier.c, with heap->lock held: */
+/* demand.c, with heap->lock held: */
+/* A round: serves what clients ask for, and what runs low. Nanoseconds until the next one. */
+uint64_t supply_serve(struct supply *supply);
 /* When the page heap refuses: everything freed, everything unused, everything lying in other rings than that of `class`. */
 void supply_scrape(struct supply *supply, uint32_t class);
 /* Memory was refused: counts it, and says so. */
