@@ -189,20 +189,42 @@ static void mutator_run(struct mutator *m, const struct mutator_plan *plan)
 
 /*
  * What a thread loses that does nothing but read the clock, a quarter of the time; and ten times in a batch what a stretch
- * of counting takes that is about as long as an answer of heapd's, measured as that is: by the lesser of both clocks.
+ * of counting takes that is as long as a usual answer of heapd's, measured as that is: by the lesser of both clocks.
  */
+#define STRETCH_NS 2300u
+
 struct idler {
 	struct gap_clock clock;
 	struct gaps stretches;
+	unsigned turns; /* of a stretch */
 	bool stop;
 };
+
+BENCH_INLINE void idler_count(unsigned turns)
+{
+	for (volatile unsigned i = 0; i < turns; i++)
+		;
+}
+
+/* So many take STRETCH_NS on this machine, which interrupts some of the tries. */
+static unsigned idler_turns(void)
+{
+	uint64_t least = UINT64_MAX;
+
+	for (unsigned try = 0; try < 100; try++) {
+		uint64_t begin = bench_now();
+
+		idler_count(10000);
+		least = bench_min(least, bench_now() - begin);
+	}
+	return (unsigned)(UINT64_C(10000) * STRETCH_NS / (least + 1));
+}
 
 static void idler_stretch(struct idler *idler)
 {
 	uint64_t wall = bench_now(), cpu = gap_cpu_now();
 
-	for (volatile unsigned i = 0; i < 3500; i++)
-		;
+	idler_count(idler->turns);
 	cpu = gap_cpu_now() - cpu;
 	gaps_add(&idler->stretches, bench_min(cpu, bench_now() - wall));
 }
@@ -210,8 +232,10 @@ static void idler_stretch(struct idler *idler)
 static void *idler_run(void *arg)
 {
 	struct idler *idler = arg;
-	uint64_t batch = bench_now();
+	uint64_t batch;
 
+	idler->turns = idler_turns();
+	batch = bench_now();
 	gap_begin(&idler->clock);
 	while (!__atomic_load_n(&idler->stop, __ATOMIC_RELAXED)) {
 		for (unsigned part = 1; part <= IDLER_PARTS; part++) {

@@ -44,7 +44,7 @@ END {
 		if (a != "heapd-free")
 			printf "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", a, b, cell("rate", a, b, 1), cell("pause", a, b, 1), cell("pause", a, b, 2), cell("pause", a, b, 6), cell("pause", a, b, 3), cell("pause", a, b, 4), cell("pause", a, b, 5)
 		if (a == "heapd-back-to-back") {
-			printf "| (clock: 3,500 turns of a loop) | %s | - | %s | %s | %s | %s | %s | %s |\n", b, cell("stretch", a, b, 1), cell("stretch", a, b, 2), cell("stretch", a, b, 6), cell("stretch", a, b, 3), cell("stretch", a, b, 4), cell("stretch", a, b, 5)
+			printf "| (clock: a stretch of counting) | %s | - | %s | %s | %s | %s | %s | %s |\n", b, cell("stretch", a, b, 1), cell("stretch", a, b, 2), cell("stretch", a, b, 6), cell("stretch", a, b, 3), cell("stretch", a, b, 4), cell("stretch", a, b, 5)
 			p = cell("pause", a, b, 4); m = cell("pause", a, b, 5); s = cell("stretch", a, b, 4)
 			goal(b " MiB live: 99.9 % of the answers to a cycle " p " us (< 20; the clock's thread, " s "), longest " m " us (< 100)", p < 20 && m < 100)
 		}
