@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "daemon/sessionmemory.h"
 #include "fixture.h"
 #include "heapd.h"
 #include "suite.h"
@@ -51,6 +52,30 @@ static rlim_t files_leave(pid_t pid, unsigned n)
 	return limit.rlim_cur;
 }
 
+static unsigned files_named(pid_t pid, const char *name)
+{
+	char path[64], target[128];
+	unsigned named = 0;
+
+	for (unsigned fd = 0; fd < 256; fd++) {
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%u", pid, fd);
+		n = readlink(path, target, sizeof(target) - 1);
+		target[n > 0 ? n : 0] = '\0';
+		named += strstr(target, name) != NULL;
+	}
+	return named;
+}
+
+/* What the daemon opens ahead of need, once it is ready, is there. */
+static void wait_for_sessions(void)
+{
+	for (unsigned i = 0; i < 10000 && files_named(f.daemon, "heapd:session") < SESSIONMEMORIES_READY; i++)
+		usleep(1000);
+	ck_assert_uint_eq(files_named(f.daemon, "heapd:session"), SESSIONMEMORIES_READY);
+}
+
 static void files_allow(pid_t pid, rlim_t n)
 {
 	struct rlimit limit;
@@ -76,6 +101,7 @@ START_TEST(the_last_open_file_of_the_daemon)
 	int fd;
 
 	fixture_start(&f, NULL);
+	wait_for_sessions();
 	before = files_leave(f.daemon, 1);
 	fd = fixture_connect(&f);
 	ck_assert_int_ge(fd, 0);
@@ -101,6 +127,7 @@ START_TEST(open_files_of_the_daemon)
 	fixture_start(&f, NULL);
 	fds[n++] = fixture_attach(&f, FIXTURE_HEAP, 0, &m, NULL);
 	ck_assert_int_ge(fds[0], 0);
+	wait_for_sessions();
 	before = files_leave(f.daemon, SPARE);
 	while (n < MOST) {
 		struct heapd_message hello;
