@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every bit that a client can write: bits [--most N] [--sparse N] [--each] [--heap NAME] [--from WORD]
+ * Every bit that a client can write: bits [--most N] [--group N] [--heap NAME] [--from WORD]
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
- * flips the bits of control and of its session, one at a time, then puts evil values into whole words, while the daemon
+ * flips the bits of control and of its session, then puts evil values into whole words, while the daemon
  * supplies, harvests, marks, sweeps and verifies. Each is seen by the daemon at work, and taken back. The daemon answers
  * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
  * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
- * All words are taken that lie in a session, hold something, or were seen to be loaded: by a daemon that notes what it loads, made to do
- * the same with nothing amiss. A bit of any other that nobody loads is a bit that nobody sees: one in SPARSE of those is taken (512;
- * 1: all, which is a night's work; HEAPD_TEST_SEED says which). --each: one bit and one evil value of each of the rest, too. With
- * --most nothing is looked at before, and all is drawn.
+ * One at a time where the word lies in a session, holds something, or was seen to be loaded: by a daemon that notes what it loads, made
+ * to do the same with nothing amiss. A bit of any other is one that nobody looks at, as far as was seen: of those words the same bit is flipped
+ * in GROUP at a time (512; 1: each by itself, which is a night's work), and each value put into as many. So no bit is left out, which is
+ * checked. With --most nothing is looked at before, and so many in 64 of all are drawn.
  */
 #include <err.h>
 #include <errno.h>
@@ -29,25 +29,27 @@
 
 #include "../fixture.h"
 #include "hostile.h"
-#include "interpose/loads.h"
+#include "loaded.h"
 #include "scene.h"
 
-#define ROUND   64u    /* changes between two verifications */
-#define EVILS   8u     /* values that take a word's place */
+#define ROUND   64u /* changes between two verifications */
+#define EVILS   8u  /* values that take a word's place */
+#define STEPS   (64u + EVILS)
 #define STUDIED 16384u /* changes that are none, while it is noted what the daemon loads */
 #define HEAPS   3u
-#define TRACED  "crash/traced" /* the daemon that notes what it loads */
-#define NOTED   (1u << 20)     /* words of control, which is shorter */
+#define GROUP   512u /* words that nobody loads, changed at once */
 
 /* What an attacker has done, and leaves to the next one when it is killed. */
 struct tally {
 	uint64_t bits, words, rounds, faults, dropped;
-	uint64_t place; /* words that were looked at */
+	uint64_t alone, together; /* words, by themselves and in groups */
+	uint64_t place, step;     /* words begun with, and changes of the last one that are done */
 };
 
-/* Words of a heap's control that the daemon was seen to load. */
-struct loaded {
-	uint64_t words[NOTED / 64];
+/* Offsets into control. */
+struct group {
+	uint64_t at[GROUP], before[GROUP];
+	unsigned n;
 };
 
 struct run {
@@ -57,12 +59,12 @@ struct run {
 	pid_t witness;
 	uint64_t seed, progress, place;
 	uint64_t evictions;
-	unsigned most, sparse;
-	bool each;
+	unsigned most, most_grouped;
+	struct group group;
 	uint64_t from;
 	const char *only, *now;
-	const struct loads_page *loads; /* the daemon's, as it is studied */
-	struct loaded *loaded;          /* of each heap */
+	struct loads loads;    /* the daemon's, as it is studied */
+	struct loaded *loaded; /* of each heap */
 	struct loaded *loaded_now;
 };
 
@@ -146,7 +148,7 @@ static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 	return r < 0 ? r : m->status;
 }
 
-/* Supply and harvest at once; a collection, where there are any, every now and then. */
+/* Supply and harvest at once; and a collection, where it is asked for. Where they go back to back one is under way, or just over. */
 static void work(struct run *run, struct hostile *h, uint64_t n)
 {
 	struct heapd_message sync = { .op = HEAPD_OP_SYNC }, collect = { .op = HEAPD_OP_COLLECT };
@@ -155,7 +157,7 @@ static void work(struct run *run, struct hostile *h, uint64_t n)
 	__atomic_fetch_or(&control->demand[n % 3], 1ull << (n / 3 % 64), __ATOMIC_RELAXED);
 	h->session->handback = 1;
 	ask(run, h, &sync);
-	if (n % 8 == 0 && strcmp(h->name, "collected") == 0)
+	if (strcmp(h->name, "collected") == 0)
 		ask(run, h, &collect);
 }
 
@@ -215,9 +217,11 @@ static void flip(struct run *run, struct hostile *h, struct word w, unsigned bit
 
 static void flip_bits(struct run *run, struct hostile *h, struct word w)
 {
-	for (unsigned bit = 0; bit < 64; bit++)
+	for (unsigned bit = (unsigned)run->tally->step; bit < 64; bit++) {
+		run->tally->step = bit + 1;
 		if (!run->most || draw(&run->seed) % 64 < run->most)
 			flip(run, h, w, bit);
+	}
 }
 
 static uint64_t evil(const struct hostile *h, uint64_t before, unsigned which)
@@ -250,41 +254,100 @@ static void put_values(struct run *run, struct hostile *h, struct word w)
 {
 	uint64_t before = HEAPD_READ_ONCE(*word_of(h, w));
 
-	for (unsigned i = 0; i < EVILS; i++)
+	for (unsigned i = (unsigned)run->tally->step - 64; i < EVILS; i++) {
+		run->tally->step = 64 + i + 1;
 		if (!run->most || draw(&run->seed) % 64 < 8ul * run->most)
 			put(run, h, w, before, i);
+	}
 }
 
-/* One bit, and one of the values. */
-static void brush_word(struct run *run, struct hostile *h, struct word w)
+static void group_xor(const struct hostile *h, const struct group *g, uint64_t mask)
 {
-	flip(run, h, w, draw(&run->seed) % 64);
-	put(run, h, w, HEAPD_READ_ONCE(*word_of(h, w)), draw(&run->seed) % EVILS);
+	for (unsigned i = 0; i < g->n; i++)
+		__atomic_fetch_xor(word_of(h, (struct word){ .at = g->at[i] }), mask, __ATOMIC_SEQ_CST);
 }
 
-static bool is_loaded(const struct run *run, uint64_t word)
+static void group_flip(struct run *run, struct hostile *h, unsigned bit)
 {
-	return run->loaded_now->words[word / 64] >> word % 64 & 1;
+	group_xor(h, &run->group, 1ull << bit);
+	work(run, h, bit);
+	group_xor(h, &run->group, 1ull << bit);
+	run->tally->bits += run->group.n;
+}
+
+static void group_put(struct run *run, struct hostile *h, unsigned which)
+{
+	struct group *g = &run->group;
+
+	for (unsigned i = 0; i < g->n; i++) {
+		uint64_t *word = word_of(h, (struct word){ .at = g->at[i] });
+
+		g->before[i] = HEAPD_READ_ONCE(*word);
+		HEAPD_WRITE_ONCE(*word, evil(h, g->before[i], which));
+	}
+	work(run, h, which);
+	for (unsigned i = 0; i < g->n; i++) {
+		uint64_t mine = evil(h, g->before[i], which);
+
+		__atomic_compare_exchange_n(word_of(h, (struct word){ .at = g->at[i] }), &mine, g->before[i],
+					    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+	}
+	run->tally->words += g->n;
+}
+
+static void group_change(struct run *run, struct hostile *h)
+{
+	if (!run->group.n)
+		return;
+	for (unsigned bit = 0; bit < 64; bit++)
+		group_flip(run, h, bit);
+	for (unsigned i = 0; i < EVILS; i++)
+		group_put(run, h, i);
+	run->tally->together += run->group.n;
+	run->group.n = 0;
+	round_end(run, h);
+}
+
+static void group_add(struct run *run, struct hostile *h, uint64_t at)
+{
+	run->group.at[run->group.n++] = at;
+	if (run->group.n == run->most_grouped)
+		group_change(run, h);
+}
+
+/* Nobody looks at it, as far as was seen. */
+static bool is_idle(const struct run *run, const struct hostile *h, struct word w)
+{
+	return !run->most && !w.session && !HEAPD_READ_ONCE(*word_of(h, w)) &&
+	       !loaded_has(run->loaded_now, w.at / 8);
+}
+
+static void change_word(struct run *run, struct hostile *h, struct word w)
+{
+	if (run->tally->step == 0 && is_idle(run, h, w)) {
+		run->tally->step = STEPS;
+		group_add(run, h, w.at);
+	} else if (!run->most || draw(&run->seed) % 64 < run->most) {
+		flip_bits(run, h, w);
+		put_values(run, h, w);
+		run->tally->step = STEPS;
+		run->tally->alone++;
+	}
 }
 
 /* n words from offset `at` on. */
 static void change(struct run *run, struct hostile *h, bool session, uint64_t at, uint64_t n)
 {
 	for (struct word w = { session, at }; w.at < at + n * 8; w.at += 8) {
-		/* Done by one before. */
-		if (run->place++ < run->tally->place)
-			continue;
-		run->tally->place = run->place;
-		bool taken = session || HEAPD_READ_ONCE(*word_of(h, w)) || is_loaded(run, w.at / 8) ||
-			     draw(&run->seed) % run->sparse == 0;
-
-		if (taken && (!run->most || draw(&run->seed) % 64 < run->most)) {
-			flip_bits(run, h, w);
-			put_values(run, h, w);
-		} else if (run->each) {
-			brush_word(run, h, w);
+		if (++run->place > run->tally->place) {
+			run->tally->place = run->place;
+			run->tally->step = 0;
 		}
+		/* Or done by one before, at least in part. */
+		if (run->place == run->tally->place && run->tally->step < STEPS)
+			change_word(run, h, w);
 	}
+	group_change(run, h);
 }
 
 static void change_all(struct run *run, struct hostile *h)
@@ -311,18 +374,6 @@ static void currents_clear(struct hostile *h)
 
 /* What the daemon loads while nothing is amiss ------------------------------------------------------------------------- */
 
-static void loads_take(struct run *run, const struct hostile *h)
-{
-	for (unsigned i = 0; i < LOADS_PAGES; i++) {
-		const struct loads_page *page = &run->loads[i];
-
-		if (page->inode != h->control_inode || page->offset / 8 >= NOTED)
-			continue;
-		for (unsigned j = 0; j < LOADS_WORDS / 64; j++)
-			run->loaded_now->words[page->offset / 512 + j] |= page->words[j];
-	}
-}
-
 /* It leaves as a process that dies: nothing of that heap is looked at again. */
 static int study(void *arg)
 {
@@ -335,17 +386,8 @@ static int study(void *arg)
 		if (n % ROUND == 0)
 			round_end(run, &h);
 	}
-	loads_take(run, &h);
+	loads_take(&run->loads, h.control_inode, run->loaded_now);
 	return 0;
-}
-
-static unsigned loaded_count(const struct loaded *l)
-{
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < NOTED / 64; i++)
-		n += (unsigned)__builtin_popcountll(l->words[i]);
-	return n;
 }
 
 static int attack(void *arg)
@@ -361,6 +403,21 @@ static int attack(void *arg)
 	return 0;
 }
 
+/* Of all its words, none is left out. */
+static void say_heap(const struct run *run, const char *name, const struct tally *before)
+{
+	uint64_t alone = run->tally->alone - before->alone,
+		 together = run->tally->together - before->together;
+
+	printf("  %-12s %9" PRIu64 " bits %9" PRIu64 " evil words: %" PRIu64 " words each by itself, %" PRIu64
+	       " in groups\n",
+	       name, run->tally->bits - before->bits, run->tally->words - before->words, alone, together);
+	fflush(stdout);
+	if (!run->most && alone + together + run->from != run->tally->place)
+		errx(1, "heap %s: %" PRIu64 " words were left out", name,
+		     run->tally->place - alone - together - run->from);
+}
+
 /*
  * The daemon ends a process that has said farewell with threads attached, since nobody could ask it any more what it
  * holds: an attacker that has made itself look like that has the next one go on from there.
@@ -371,6 +428,7 @@ static void attack_heap(struct run *run, const char *name)
 	siginfo_t info;
 
 	run->tally->place = run->from;
+	run->tally->step = STEPS;
 	do {
 		pid_t pid = fixture_client_fork(attack, run);
 
@@ -386,9 +444,7 @@ static void attack_heap(struct run *run, const char *name)
 		errx(1, "heap %s is not clean", name);
 	if (fixture_verify(&run->fixture, FIXTURE_HEAP) != 0)
 		errx(1, "the other heap is not clean");
-	printf("  %-12s %8" PRIu64 " bits %8" PRIu64 " evil words\n", name, run->tally->bits - before.bits,
-	       run->tally->words - before.words);
-	fflush(stdout);
+	say_heap(run, name, &before);
 }
 
 static int guard(void *arg)
@@ -401,21 +457,19 @@ static int guard(void *arg)
 
 static void read_options(struct run *run, int argc, char **argv)
 {
-	static const struct option options[] = {
-		{ "most", required_argument, NULL, 'm' }, { "sparse", required_argument, NULL, 's' },
-		{ "each", no_argument, NULL, 'e' },       { "from", required_argument, NULL, 'f' },
-		{ "heap", required_argument, NULL, 'h' }, { 0 }
-	};
+	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
+						 { "group", required_argument, NULL, 'g' },
+						 { "from", required_argument, NULL, 'f' },
+						 { "heap", required_argument, NULL, 'h' },
+						 { 0 } };
 	int c;
 
-	run->sparse = 512;
+	run->most_grouped = GROUP;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'm')
 			run->most = (unsigned)atoi(optarg);
-		else if (c == 's')
-			run->sparse = (unsigned)atoi(optarg);
-		else if (c == 'e')
-			run->each = true;
+		else if (c == 'g' && atoi(optarg) > 0 && (unsigned)atoi(optarg) <= GROUP)
+			run->most_grouped = (unsigned)atoi(optarg);
 		else if (c == 'f')
 			run->from = strtoull(optarg, NULL, 10);
 		else if (c == 'h')
@@ -480,40 +534,14 @@ static void study_heap(struct run *run, const char *name)
 	fflush(stdout);
 }
 
-/* It is not built with a sanitizer. */
-static bool study_can(void)
-{
-	const char *build = getenv("HEAPD_TEST_BUILD");
-	char path[4096];
-
-	snprintf(path, sizeof(path), "%s/" TRACED, build ? build : "build");
-	if (access(path, X_OK) == 0)
-		return true;
-	printf("no %s: of words that hold nothing one in SPARSE is taken, loaded or not\n", path);
-	return false;
-}
-
-/* By another daemon, built so that it notes what it loads. */
 static void study_all(struct run *run)
 {
-	int fd = memfd_create("loads", 0);
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", getpid(), fd);
-	if (fd < 0 || ftruncate(fd, LOADS_BYTES) < 0)
-		err(1, "loads");
-	run->loads = mmap(NULL, LOADS_BYTES, PROT_READ, MAP_SHARED, fd, 0);
-	if (run->loads == MAP_FAILED)
-		err(1, "mmap");
-	setenv("HEAPD_LOADS", path, 1);
-	setenv("HEAPD_TEST_DAEMON", TRACED, 1);
+	loads_begin(&run->loads);
 	run_open(run);
 	each_heap(run, study_heap);
 	run_close(run);
-	unsetenv("HEAPD_TEST_DAEMON");
-	unsetenv("HEAPD_LOADS");
+	loads_end(&run->loads);
 	memset(run->tally, 0, sizeof(*run->tally));
-	close(fd);
 }
 
 int main(int argc, char **argv)
@@ -524,8 +552,10 @@ int main(int argc, char **argv)
 	run.seed = fixture_seed() | 1;
 	run.tally = shared(sizeof(*run.tally));
 	run.loaded = shared(HEAPS * sizeof(*run.loaded));
-	if (!run.most && study_can())
+	if (!run.most && loads_can())
 		study_all(&run);
+	else if (!run.most)
+		printf("no daemon that notes what it loads: all words that hold nothing are changed in groups\n");
 	run_open(&run);
 	each_heap(&run, attack_heap);
 	printf("%" PRIu64 " bits, %" PRIu64 " evil words; %" PRIu64 " verifications, of which %" PRIu64

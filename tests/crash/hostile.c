@@ -108,9 +108,10 @@ void hostile_leave(struct hostile *h)
 {
 	h->stop = true;
 	pthread_join(h->answerer, NULL);
-	close(h->socket);
-	close(h->notify);
+	/* First: who has closed its socket and can still write is ended. */
 	munmap(h->session, HEAPD_SESSION_SIZE);
 	munmap(h->control, h->geometry.control_size);
 	munmap(h->tables.directory, h->geometry.directory_size);
+	close(h->socket);
+	close(h->notify);
 }
