@@ -41,14 +41,27 @@ void calls_fail(enum call call, unsigned nth, unsigned uses, int error)
 
 void calls_meet(enum call call, unsigned nth, void (*first)(void))
 {
-	wrong[call].met = nth;
-	wrong[call].first = first;
+	/* Before, and never taken away: another thread of this process, such as the agent, may be in such a call just now. */
+	if (first)
+		__atomic_store_n(&wrong[call].first, first, __ATOMIC_RELAXED);
+	__atomic_store_n(&wrong[call].met, nth, __ATOMIC_RELEASE);
+}
+
+/* Whether this is the use that was to be met at: of one of those who make it. */
+static bool meets(enum call call)
+{
+	unsigned met = __atomic_load_n(&wrong[call].met, __ATOMIC_ACQUIRE);
+
+	while (met && !__atomic_compare_exchange_n(&wrong[call].met, &met, met - 1, false, __ATOMIC_ACQUIRE,
+						   __ATOMIC_ACQUIRE))
+		;
+	return met == 1;
 }
 
 static bool fails(enum call call)
 {
-	if (wrong[call].met && --wrong[call].met == 0)
-		wrong[call].first();
+	if (meets(call))
+		__atomic_load_n(&wrong[call].first, __ATOMIC_RELAXED)();
 	if (!wrong[call].nth)
 		return false;
 	if (wrong[call].nth > 1) {
