@@ -4,7 +4,8 @@
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
  * flips the bits of control and of its session, then puts evil values into whole words, while the daemon
- * supplies, harvests, marks, sweeps and verifies. Each is seen by the daemon at work, and taken back. The daemon answers
+ * supplies, harvests, marks, sweeps and verifies. Each stands while supply and harvest go through; collections run beside, and are not waited
+ * for: one may be over before a collection comes to its word. Verification comes when it has been taken back. The daemon answers
  * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
  * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
@@ -148,7 +149,7 @@ static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 	return r < 0 ? r : m->status;
 }
 
-/* Supply and harvest at once; and a collection, where it is asked for. Where they go back to back one is under way, or just over. */
+/* Supply and harvest, which are over with the answer; and a collection, where it is asked for, which has only begun by then. */
 static void work(struct run *run, struct hostile *h, uint64_t n)
 {
 	struct heapd_message sync = { .op = HEAPD_OP_SYNC }, collect = { .op = HEAPD_OP_COLLECT };
