@@ -4,8 +4,8 @@
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
  * flips the bits of control and of its session, then puts evil values into whole words, while the daemon
- * supplies, harvests, marks, sweeps and verifies. Each stands while supply and harvest go through; collections run beside, and are not waited
- * for: one may be over before a collection comes to its word. Verification comes when it has been taken back. The daemon answers
+ * supplies and harvests, which each is there for; a collection waits meanwhile, since the attacker answers for its threads, and not yet for its ranges
+ * (hostile.c), and verification comes when it has been taken back: neither has shown that it bears them. The daemon answers
  * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
  * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
