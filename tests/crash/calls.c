@@ -34,9 +34,10 @@ static struct {
 
 void calls_fail(enum call call, unsigned nth, unsigned uses, int error)
 {
-	wrong[call].nth = uses ? nth : 0;
 	wrong[call].uses = uses;
 	wrong[call].error = error;
+	/* Last: as for calls_meet(). */
+	__atomic_store_n(&wrong[call].nth, uses ? nth : 0, __ATOMIC_RELEASE);
 }
 
 void calls_meet(enum call call, unsigned nth, void (*first)(void))
