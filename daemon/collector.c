@@ -30,8 +30,10 @@
 #define SECOND_NS    UINT64_C(1000000000)
 #define VOIDS_IN_ROW 8u                 /* then a rest, as long as the last one took, is between them, ... */
 #define VOID_REST_NS UINT64_C(10000000) /* ... and no shorter than that */
-#define LINES        100u
-#define LOW_PERCENT  90u /* of the limit, in live objects: programs are told */
+/* Who held more than it could publish will hardly hold less at once, and each cycle interrupts every thread. */
+#define CROWDED_REST_NS UINT64_C(100000000)
+#define LINES           100u
+#define LOW_PERCENT     90u /* of the limit, in live objects: programs are told */
 
 struct collector {
 	struct heap *heap;
@@ -87,13 +89,20 @@ static void log_cycle(struct collector *c, const struct cycle_result *r, uint64_
 		r->handshakes.threads, (double)r->pause_max / 1e3, ms(c->cpu));
 }
 
+static const char *void_reason(int error)
+{
+	if (error == -EINTR)
+		return "a client died";
+	if (error == -EOVERFLOW)
+		return "a client holds more than it can publish";
+	return "a barrier ring ran full, memory was short, or could not be read";
+}
+
 static void log_void(struct collector *c, const struct cycle_result *r, int error)
 {
 	log_limited(c->heap->log, &c->void_lines, LOG_NOTICE,
 		    "heap '%s': gc %u (%s) is void after %.1f ms: %s; it begins again", c->heap->name,
-		    r->number, trigger_word(r->trigger), ms(r->total),
-		    error == -EINTR ? "a client died"
-				    : "a barrier ring ran full, memory was short, or could not be read");
+		    r->number, trigger_word(r->trigger), ms(r->total), void_reason(error));
 }
 
 /* Word by word: others may read it meanwhile, which are a thread of this process (status.c) and processes (cycletrace_read()). */
@@ -438,6 +447,8 @@ static void rest_from_voids(const struct collector *c)
 	/* Where memory for our own tables is short for long, cycles end as they begin. */
 	if (ns < VOID_REST_NS)
 		ns = VOID_REST_NS;
+	if (c->cycle.crowded.begin)
+		ns = CROWDED_REST_NS;
 	if (c->voids > VOIDS_IN_ROW)
 		nanosleep(&(struct timespec){ .tv_nsec = (long)ns }, NULL);
 }

@@ -164,7 +164,7 @@ static int scan_threads(struct cycle *cycle)
 	return r;
 }
 
-/* Words from an offset of the session; count is what a client wrote. -EAGAIN: there are more than fit. */
+/* Words from an offset of the session; count is what a client wrote. -EOVERFLOW: there are more than fit; -EAGAIN. */
 static int shade_words(struct cycle *cycle, const struct client *client, uint64_t at, uint64_t count,
 		       uint64_t room, bool past)
 {
@@ -172,7 +172,7 @@ static int shade_words(struct cycle *cycle, const struct client *client, uint64_
 	int r = 0;
 
 	if (count > room)
-		return -EAGAIN;
+		return -EOVERFLOW;
 	while (r == 0 && count) {
 		uint64_t piece = count < PIECE_WORDS ? count : PIECE_WORDS;
 
@@ -239,7 +239,19 @@ static void count_pause(struct heapd_stats *stats, struct cycle_result *result,
 		result->pause_max = ns;
 }
 
-static int shade_client(struct cycle *cycle, const struct client *client)
+/* Somebody else may be the next that is found so: then that one's time begins. */
+static void crowded_look(struct cycle *cycle, const struct client *client)
+{
+	if (!cycle->crowded.begin || cycle->crowded_id != client->id)
+		stall_begin(&cycle->crowded);
+	cycle->crowded_id = client->id;
+	cycle->result.handshakes.stalls +=
+		stall_look(&cycle->crowded, cycle->heap, cycle->result.number, client,
+			   "has held more than it can publish",
+			   "too many heap pointers on a stack, or in registered ranges?");
+}
+
+static int shade_published(struct cycle *cycle, const struct client *client)
 {
 	uint32_t n;
 	struct heapd_thread *threads = client_threads(client, &n);
@@ -249,14 +261,21 @@ static int shade_client(struct cycle *cycle, const struct client *client)
 		r = shade_thread(cycle, client, t, &threads[t]);
 		count_pause(&cycle->heap->t.directory->stats, &cycle->result, &threads[t]);
 	}
+	return r;
+}
+
+/* -EOVERFLOW: it holds more than we were told. Of a reader that is not waited for any more that is its own affair. */
+static int shade_client(struct cycle *cycle, const struct client *client)
+{
+	int r = shade_published(cycle, client);
+
+	if (r == -EOVERFLOW && client->dropped)
+		r = 0;
+	else if (r == -EOVERFLOW)
+		crowded_look(cycle, client);
 	if (r == 0)
 		r = shade_pins(cycle, client);
 	marker_shade(cycle->marker, client->in_flight);
-	if (r < 0)
-		log_err(cycle->heap->log,
-			"heap '%s': process %d holds more heap pointers on a stack or in registered ranges than can "
-			"be published: collection cannot go on while it does",
-			cycle->heap->name, client->pid);
 	return r;
 }
 
@@ -471,10 +490,12 @@ static int collect(struct cycle *cycle)
 	look_at_lost(cycle->heap);
 	if (r == 0 && any_lost(cycle))
 		r = -EAGAIN;
-	if (r == 0)
+	if (r == 0) {
+		cycle->crowded.begin = 0;
 		result->marked = *marker_counts(cycle->marker);
-	else
+	} else {
 		marker_give_up(cycle->marker);
+	}
 	sweep(cycle, r == 0);
 	end(cycle);
 	return r == -ENOMEM ? -EAGAIN : r;

@@ -10,6 +10,7 @@
 #include "early.h"
 #include "handshake.h"
 #include "marker.h"
+#include "stall.h"
 #include "sweeper.h"
 
 /* What came of it. Durations in nanoseconds. */
@@ -38,6 +39,8 @@ struct cycle {
 	struct audit audit;
 	uint64_t death_from; /* CLOCK_MONOTONIC, ns, the collector's: a death from then on makes the cycle void */
 	uint64_t lost;       /* pages that could not be read any more when it began */
+	uint64_t crowded_id; /* the client that holds more than it can publish, since `crowded` began */
+	struct stall crowded;
 	struct cycle_result result;
 };
 
@@ -46,8 +49,8 @@ void cycle_deinit(struct cycle *cycle);
 
 /*
  * Runs one. 0; -EAGAIN: it is void, and nothing was taken back (a barrier ring ran full, memory for the daemon's own
- * tables was short): begin another; -EINTR: the same, since somebody died whose roots it would keep; -ECANCELED: the heap
- * is to end.
+ * tables was short): begin another; -EINTR: the same, since somebody died whose roots it would keep; -EOVERFLOW: the
+ * same, since a client holds more than it can publish; -ECANCELED: the heap is to end.
  */
 int cycle_run(struct cycle *cycle, enum trigger trigger);
 

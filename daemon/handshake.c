@@ -22,15 +22,12 @@
  * the end, so the requests that it sent before have been served.
  *
  * We wait for clients here and nowhere else, asleep, and rings are read meanwhile so that they do not run full. A
- * client that is stopped holds up the cycle and nothing else: that is logged, counted, and after StallTimeout=
- * answered. Evicting means SIGKILL: an evicted process must never write again. A reader can harm nobody but itself:
- * it is not waited for any longer.
+ * client that is stopped holds up the cycle and nothing else: stall.c says what is done about that.
  */
 #include "handshake.h"
 
 #include <errno.h>
 #include <linux/membarrier.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -45,13 +42,11 @@
 #include "heapd/step.h"
 #include "shades.h"
 
-#define NAP_FIRST_NS  20000u
-#define NAP_LAST_NS   1000000u
-#define NOTIFY_NS     UINT64_C(200000000) /* who has not answered is told once more */
-#define SECOND_NS     UINT64_C(1000000000)
-#define STALL_NS      SECOND_NS        /* after which a stall is spoken of */
-#define STALL_LINE_NS (60 * SECOND_NS) /* and how often it is said again */
-#define LATE_NS       (10 * SECOND_NS) /* clients register for membarriers in that time, once collection is on */
+#define NAP_FIRST_NS 20000u
+#define NAP_LAST_NS  1000000u
+#define NOTIFY_NS    UINT64_C(200000000) /* who has not answered is told once more */
+#define LATE_NS \
+	UINT64_C(10000000000) /* clients register for membarriers in that time, once collection is on */
 
 struct pending {
 	struct heapd_thread *thread;
@@ -103,91 +98,13 @@ static bool has_to_answer(const struct client *client)
 	return client->live && client->pid && !client->dropped && !is_deserted(client);
 }
 
-/* Stalls ------------------------------------------------------------------------------------------------------ */
-
-static void evict(struct heap *heap, const struct client *stalled)
-{
-	const struct clients *c = heap->clients;
-	int error = ESRCH;
-
-	heap_lock(heap);
-	for (unsigned i = 0; i < c->n; i++)
-		if (c->slots[i].live && c->slots[i].id == stalled->id && c->slots[i].pidfd >= 0)
-			error = syscall(SYS_pidfd_send_signal, c->slots[i].pidfd, SIGKILL, NULL, 0) < 0
-					? errno
-					: 0;
-	heap_unlock(heap);
-	if (error)
-		log_err(heap->log, "heap '%s': process %d holds up collection and cannot be evicted: %s",
-			heap->name, stalled->pid, strerror(error));
-	else
-		log_warning(heap->log, "heap '%s': process %d evicted (SIGKILL): it held up collection",
-			    heap->name, stalled->pid);
-}
-
-static void drop_reader(struct heap *heap, const struct client *stalled)
-{
-	struct clients *c = heap->clients;
-
-	heap_lock(heap);
-	for (unsigned i = 0; i < c->n; i++)
-		if (c->slots[i].live && c->slots[i].id == stalled->id)
-			c->slots[i].dropped = true;
-	clients_changed(c);
-	heap_unlock(heap);
-	log_warning(
-		heap->log,
-		"heap '%s': process %d reads the heap and does not answer: it is not waited for any more, and "
-		"may read objects that are gone",
-		heap->name, stalled->pid);
-}
-
-static void stall_answer(struct heap *heap, const struct client *client)
-{
-	enum config_stall action;
-
-	pthread_mutex_lock(&heap->collection->mutex);
-	action = heap->collection->settings.stall_action;
-	pthread_mutex_unlock(&heap->collection->mutex);
-	if (HEAPD_READ_ONCE(client->memory->read_only))
-		drop_reader(heap, client);
-	else if (action == CONFIG_STALL_EVICT)
-		evict(heap, client);
-}
-
-/* Somebody has not answered for long: says so, and gives the configured answer when it is time. */
-static void stall_look(struct handshake *h, const struct client *client, const char *what)
-{
-	struct heap *heap = h->heap;
-	uint64_t now = clock_ns(), waited = now - h->begin, timeout;
-	struct journal_event event = {
-		.id = EVENT_CLIENT_STALLED, .heap = heap->name, .pid = client->pid, .session = client->id
-	};
-
-	if (waited < STALL_NS)
-		return;
-	pthread_mutex_lock(&heap->collection->mutex);
-	timeout = heap->collection->settings.stall_timeout * SECOND_NS;
-	pthread_mutex_unlock(&heap->collection->mutex);
-	if (!h->told || now - h->told > STALL_LINE_NS) {
-		if (!h->told) {
-			h->counts->stalls++;
-			HEAPD_COUNT(heap->t.directory->stats.gc_stalls, 1u);
-			HEAPD_PROBE(stall, heap->name, h->cycle, (uint64_t)client->pid, waited);
-		}
-		h->told = now;
-		log_event(heap->log, NULL, LOG_WARNING, &event,
-			  "heap '%s': cycle %u waits for process %d, which %s for %llu ms: is it stopped, or "
-			  "being debugged?",
-			  heap->name, h->cycle, client->pid, what, (unsigned long long)(waited / 1000000));
-	}
-	if (waited > timeout && now - h->acted > SECOND_NS) {
-		h->acted = now;
-		stall_answer(heap, client);
-	}
-}
-
 /* Waiting ----------------------------------------------------------------------------------------------------- */
+
+static void waits_for(struct handshake *h, const struct client *client, const char *what)
+{
+	h->counts->stalls +=
+		stall_look(&h->stall, h->heap, h->cycle, client, what, "is it stopped, or being debugged?");
+}
 
 /* Asleep for a while that doubles. What the barriers report meanwhile is noted, and the clients are looked at anew. */
 static int nap(struct handshake *h, uint64_t *ns)
@@ -277,7 +194,7 @@ static int round_wait(struct handshake *h)
 	if (r == 0)
 		r = pending_gather(h);
 	while (r == 0 && (stalled = pending_left(h))) {
-		stall_look(h, stalled, "has been inside an operation");
+		waits_for(h, stalled, "has been inside an operation");
 		r = nap(h, &ns);
 	}
 	return r;
@@ -308,14 +225,13 @@ static void switch_on(struct handshake *h)
 
 static void begin(struct handshake *h, unsigned which)
 {
-	h->begin = clock_ns();
-	h->told = 0;
+	stall_begin(&h->stall);
 	HEAPD_PROBE(handshake__begin, h->heap->name, h->cycle, which);
 }
 
 static uint64_t end(const struct handshake *h, unsigned which)
 {
-	uint64_t ns = clock_ns() - h->begin;
+	uint64_t ns = clock_ns() - h->stall.begin;
 
 	HEAPD_PROBE(handshake__end, h->heap->name, h->cycle, which, ns, h->counts->threads);
 	return ns;
@@ -416,7 +332,7 @@ int handshake_scan(struct handshake *h)
 	r = clients_look(h->heap, h->view);
 	newest = newest_of(h->view);
 	while (r == 0 && !MUTANT(no_scan) && (stalled = unanswered(h, newest))) {
-		stall_look(h, stalled, "has not been scanned");
+		waits_for(h, stalled, "has not been scanned");
 		r = nap(h, &ns);
 		notify(h);
 	}

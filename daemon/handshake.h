@@ -7,6 +7,7 @@
 
 #include "clients.h"
 #include "heap.h"
+#include "stall.h"
 
 struct handshake_counts {
 	uint64_t barrier_ns, scan_ns; /* from a handshake's begin until the last one had answered */
@@ -19,8 +20,7 @@ struct handshake {
 	struct clients_view *view; /* as of the last look */
 	uint32_t cycle;
 	struct handshake_counts *counts;
-	uint64_t begin;       /* of the present handshake */
-	uint64_t told, acted; /* when a stall was logged last, and answered */
+	struct stall stall;   /* since the present handshake began */
 	uint64_t notified;    /* when clients were told last that they are to be scanned */
 	struct pending *list; /* threads that were inside an operation */
 	uint32_t n, room;

@@ -33,25 +33,6 @@ static int hold_much_and_wait(void *arg)
 		asleep(own, -1);
 }
 
-static int *shared_int(void)
-{
-	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-	ck_assert_ptr_ne(p, MAP_FAILED);
-	return p;
-}
-
-/* Until the client that is to set it has done so: it must not end before. */
-static void await(const int *word, pid_t pid)
-{
-	int status;
-
-	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
-		ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "it ended with status %#x", status);
-		usleep(1000);
-	}
-}
-
 /* What a killed client held comes back without anybody asking. */
 START_TEST(the_dead_leave_nothing)
 {
@@ -291,27 +272,6 @@ START_TEST(a_death_makes_a_cycle_void)
 }
 END_TEST
 
-static void setup_evicting(void)
-{
-	static const char *const more[] = { "heap.test.StallTimeout=1", "heap.test.StallAction=evict", NULL };
-
-	collected_start(more);
-}
-
-START_TEST(a_stopped_client_is_evicted)
-{
-	int *ready = shared_int();
-	pid_t pid = fixture_client_fork(hold_much_and_wait, ready);
-
-	await(ready, pid);
-	kill(pid, SIGSTOP);
-	ck_call(heapd_collect(heap));
-	fixture_wait(pid, -SIGKILL);
-	ck_assert(fixture_logged(&fixture, "evicted"));
-	munmap(ready, 4096);
-}
-END_TEST
-
 /*
  * It goes on with what it has mapped, but nobody can ask it what it holds. Its agent would connect again, and may be faster than the
  * daemon in seeing what has happened: it finds no descriptor for that.
@@ -419,8 +379,7 @@ END_TEST
 int main(void)
 {
 	Suite *suite = suite_create("neighbours");
-	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed"),
-	      *evicting = tcase_create("evicting");
+	TCase *roots = tcase_create("roots"), *stressed = tcase_create("stressed");
 
 	tcase_set_timeout(roots, 60);
 	tcase_add_checked_fixture(roots, setup, attached_stop);
@@ -442,9 +401,5 @@ int main(void)
 	tcase_add_test(stressed, the_dead_leave_nothing);
 	tcase_add_test(stressed, a_computing_thread_is_scanned);
 	tcase_add_test(stressed, a_forked_child_holds_its_own);
-	suite_add_tcase(suite, stressed);
-	tcase_set_timeout(evicting, 60);
-	tcase_add_checked_fixture(evicting, setup_evicting, attached_stop);
-	tcase_add_test(evicting, a_stopped_client_is_evicted);
-	return attached_run(evicting, suite);
+	return attached_run(stressed, suite);
 }

@@ -8,6 +8,10 @@
 #ifndef HEAPD_TESTS_COLLECTEDNODES_H
 #define HEAPD_TESTS_COLLECTEDNODES_H
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "collected.h"
 
 #define MIB (1ul << 20)
@@ -73,6 +77,25 @@ static inline uint64_t allocated(void)
 	int r = heapd_verify(heap, &v);
 	ck_assert_msg(r == 0, "%d: %s", r, r < 0 ? heapd_error() : v.first);
 	return v.allocated;
+}
+
+static inline int *shared_int(void)
+{
+	void *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	ck_assert_ptr_ne(p, MAP_FAILED);
+	return p;
+}
+
+/* Until the client that is to set it has done so: it must not end before. */
+static inline void await(const int *word, pid_t pid)
+{
+	int status;
+
+	while (!__atomic_load_n(word, __ATOMIC_ACQUIRE)) {
+		ck_assert_msg(waitpid(pid, &status, WNOHANG) == 0, "it ended with status %#x", status);
+		usleep(1000);
+	}
 }
 
 /* Many slots are used anew: whatever was taken back by mistake is overwritten. */
