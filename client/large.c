@@ -68,7 +68,7 @@ void *large_alloc(struct heapd_heap *heap, uint32_t class, uint64_t bytes, uint6
 		return error_null(
 			EAGAIN,
 			"heap '%s': no room for an object of %llu bytes, and no collection came to its end within the time allowed "
-			"(%llu ms): see what holds it up (heapctl status), and try again",
+			"(%llu ms): see what holds it up (WAITS FOR of heapctl status), and try again",
 			heap->name, (unsigned long long)bytes,
 			(unsigned long long)(heap->supply_timeout_ns / CLOCK_MS));
 	return object;

@@ -361,6 +361,22 @@ static int failed_at_limit(struct heapd_heap *heap)
 			 own ? "Limit=" : "MemoryMax= of the service");
 }
 
+static int failed_in_time(struct heapd_heap *heap)
+{
+	uint32_t pid = HEAPD_READ_ONCE(heap->t.directory->cycle.waits_for);
+	unsigned long long ms = heap->supply_timeout_ns / CLOCK_MS;
+
+	if (!pid)
+		return error_set(
+			EAGAIN,
+			"heap '%s': no supply within the time allowed (%llu ms): the daemon is stopped or overloaded; try again",
+			heap->name, ms);
+	return error_set(
+		EAGAIN,
+		"heap '%s': no supply within the time allowed (%llu ms), since process %u holds up collection: have it go on or end it, or see StallAction= in heapd.conf(5)",
+		heap->name, ms, (unsigned)pid);
+}
+
 static int supply_failed(struct heapd_heap *heap, int error)
 {
 	if (error == ENOMEM)
@@ -374,10 +390,7 @@ static int supply_failed(struct heapd_heap *heap, int error)
 			"the daemon of heap '%s' is away, and what it had supplied of this size is used up here: see that heapd runs",
 			heap->name);
 	}
-	return error_set(
-		EAGAIN,
-		"heap '%s': no supply within the time allowed (%llu ms): the daemon is stopped or overloaded; try again",
-		heap->name, (unsigned long long)(heap->supply_timeout_ns / CLOCK_MS));
+	return failed_in_time(heap);
 }
 
 static void wait_count(struct heapd_heap *heap, struct heapd_thread *self, uint64_t ns)

@@ -68,6 +68,7 @@ static void directory_init(struct heapd_directory *directory, const struct confi
 									      : HEAPD_FREE_PROMPT;
 	directory->cycle.debug = config_heap_debug(config);
 	directory->cycle.collecting = config->gc_percent != 0;
+	directory->cycle.waits_for = 0; /* the last daemon's */
 }
 
 int collection_init(struct heap *heap)

@@ -491,7 +491,7 @@ static int collect(struct cycle *cycle)
 	if (r == 0 && any_lost(cycle))
 		r = -EAGAIN;
 	if (r == 0) {
-		cycle->crowded.begin = 0;
+		stall_end(&cycle->crowded, cycle->heap);
 		result->marked = *marker_counts(cycle->marker);
 	} else {
 		marker_give_up(cycle->marker);

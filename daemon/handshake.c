@@ -29,7 +29,6 @@
 #include <errno.h>
 #include <linux/membarrier.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -229,10 +228,11 @@ static void begin(struct handshake *h, unsigned which)
 	HEAPD_PROBE(handshake__begin, h->heap->name, h->cycle, which);
 }
 
-static uint64_t end(const struct handshake *h, unsigned which)
+static uint64_t end(struct handshake *h, unsigned which)
 {
 	uint64_t ns = clock_ns() - h->stall.begin;
 
+	stall_end(&h->stall, h->heap);
 	HEAPD_PROBE(handshake__end, h->heap->name, h->cycle, which, ns, h->counts->threads);
 	return ns;
 }

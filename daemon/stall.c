@@ -25,6 +25,13 @@ void stall_begin(struct stall *stall)
 	*stall = (struct stall){ .begin = clock_ns() };
 }
 
+void stall_end(struct stall *stall, struct heap *heap)
+{
+	if (stall->told)
+		HEAPD_WRITE_ONCE(heap->t.directory->cycle.waits_for, 0);
+	*stall = (struct stall){ 0 };
+}
+
 static void evict(struct heap *heap, const struct client *stalled)
 {
 	const struct clients *c = heap->clients;
@@ -91,6 +98,7 @@ bool stall_look(struct stall *stall, struct heap *heap, uint32_t cycle, const st
 
 	if (waited < STALL_NS)
 		return false;
+	HEAPD_WRITE_ONCE(heap->t.directory->cycle.waits_for, (uint32_t)client->pid);
 	if (first) {
 		HEAPD_COUNT(heap->t.directory->stats.gc_stalls, 1u);
 		HEAPD_PROBE(stall, heap->name, cycle, (uint64_t)client->pid, waited);

@@ -17,6 +17,7 @@ struct stall {
 };
 
 void stall_begin(struct stall *stall);
+void stall_end(struct stall *stall, struct heap *heap);
 
 /*
  * While a client is waited for, as often as one likes: `what` it does ("has not been scanned"), and what that may be. True:

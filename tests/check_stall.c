@@ -4,6 +4,8 @@
  * one that only reads, and one that says so of itself.
  */
 #include <alloca.h>
+#include <errno.h>
+#include <stdio.h>
 
 #include "asleep.h"
 #include "collectednodes.h"
@@ -84,6 +86,11 @@ static unsigned times_logged(const char *wanted)
 	return n;
 }
 
+static uint64_t waits_for(void)
+{
+	return HEAPD_READ_ONCE(heap->t.directory->cycle.waits_for);
+}
+
 /* Until it holds less no cycle comes to its end, which is said once, and counted; others allocate meanwhile. */
 START_TEST(who_cannot_publish_all_is_named)
 {
@@ -103,33 +110,15 @@ START_TEST(who_cannot_publish_all_is_named)
 		usleep(100);
 	}
 	ck_assert_uint_eq(times_logged("has held more than it can publish"), 1);
+	ck_assert_uint_eq(waits_for(), (uint64_t)pid);
 	ck_assert_uint_eq(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished), finished);
 	set(&words[1]);
 	await(&words[2], pid);
 	ck_call(heapd_collect(heap));
 	ck_assert_uint_gt(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished), finished);
+	ck_assert_uint_eq(waits_for(), 0);
 	__atomic_store_n(&words[2], 0, __ATOMIC_RELEASE);
 	fixture_wait(pid, 0);
-	munmap(words, 4096);
-}
-END_TEST
-
-static void setup_evicting(void)
-{
-	static const char *const more[] = { "heap.test.StallTimeout=1", "heap.test.StallAction=evict", NULL };
-
-	collected_start(more);
-}
-
-START_TEST(who_cannot_publish_all_is_evicted)
-{
-	int *words = shared_int();
-	pid_t pid = fixture_client_fork(crowd_run, words);
-
-	await(&words[0], pid);
-	ck_call(heapd_collect(heap));
-	fixture_wait(pid, -SIGKILL);
-	ck_assert(fixture_logged(&fixture, "evicted"));
 	munmap(words, 4096);
 }
 END_TEST
@@ -167,6 +156,54 @@ static pid_t stopped(uint32_t flags, bool pretends)
 	munmap(attachment.ready, 4096);
 	return pid;
 }
+
+/* At the limit, where only a collection would help: an allocation ends in the time allowed, and tells whose fault that is. */
+START_TEST(who_allocates_meanwhile_is_told_who_it_is)
+{
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+	pid_t pid = stopped(0, false);
+	char wanted[64];
+	void *p;
+
+	ck_call(heapd_detach(heap));
+	options.supply_timeout_ms = 1500;
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+	ck_assert_uint_eq(waits_for(), 0);
+	ck_call(heapd_collect_start(heap));
+	while ((p = heapd_alloc_leaf(heap, 4096)))
+		continue;
+	ck_assert_int_eq(errno, EAGAIN);
+	snprintf(wanted, sizeof(wanted), "process %d holds up collection", pid);
+	ck_assert_msg(strstr(heapd_error(), wanted), "%s", heapd_error());
+	ck_assert_uint_eq(waits_for(), (uint64_t)pid);
+	kill(pid, SIGCONT);
+	ck_call(heapd_collect(heap));
+	ck_assert_uint_eq(waits_for(), 0);
+	ck_holds(heapd_alloc_leaf(heap, 4096));
+	kill(pid, SIGKILL);
+	fixture_wait(pid, -SIGKILL);
+}
+END_TEST
+
+static void setup_evicting(void)
+{
+	static const char *const more[] = { "heap.test.StallTimeout=1", "heap.test.StallAction=evict", NULL };
+
+	collected_start(more);
+}
+
+START_TEST(who_cannot_publish_all_is_evicted)
+{
+	int *words = shared_int();
+	pid_t pid = fixture_client_fork(crowd_run, words);
+
+	await(&words[0], pid);
+	ck_call(heapd_collect(heap));
+	fixture_wait(pid, -SIGKILL);
+	ck_assert(fixture_logged(&fixture, "evicted"));
+	munmap(words, 4096);
+}
+END_TEST
 
 START_TEST(a_stopped_client_is_evicted)
 {
@@ -212,6 +249,7 @@ int main(void)
 	tcase_set_timeout(waiting, 60);
 	tcase_add_checked_fixture(waiting, setup, attached_stop);
 	tcase_add_test(waiting, who_cannot_publish_all_is_named);
+	tcase_add_test(waiting, who_allocates_meanwhile_is_told_who_it_is);
 	suite_add_tcase(suite, waiting);
 	tcase_set_timeout(evicting, 60);
 	tcase_add_checked_fixture(evicting, setup_evicting, attached_stop);

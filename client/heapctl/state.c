@@ -25,17 +25,18 @@ static const char *phase_word(uint64_t now)
 }
 
 static const struct table_column status_columns[] = {
-	{ "HEAP", TABLE_TEXT },           { "SIZE", TABLE_BYTES },         { "LIMIT", TABLE_BYTES },
-	{ "COMMITTED", TABLE_BYTES },     { "HUGE PAGES", TABLE_BYTES },   { "OVERHEAD", TABLE_BYTES },
-	{ "IN SPANS", TABLE_BYTES },      { "OUT", TABLE_BYTES },          { "IN RINGS", TABLE_BYTES },
-	{ "STRANDED", TABLE_BYTES },      { "LARGE", TABLE_BYTES },        { "LIVE", TABLE_BYTES },
-	{ "LIVE OBJECTS", TABLE_COUNT },  { "GOAL", TABLE_BYTES },         { "RETURNED", TABLE_BYTES },
-	{ "COLLECTING", TABLE_BOOL },     { "PHASE", TABLE_TEXT },         { "CYCLES", TABLE_COUNT },
-	{ "VOID CYCLES", TABLE_COUNT },   { "LONGEST PAUSE", TABLE_NS },   { "GC CPU", TABLE_NS },
-	{ "CLIENTS", TABLE_COUNT },       { "CLIENTS EVER", TABLE_COUNT }, { "DEATHS", TABLE_COUNT },
-	{ "STALLS", TABLE_COUNT },        { "REFUSALS", TABLE_COUNT },     { "DOUBLE FREES", TABLE_COUNT },
-	{ "BAD FREES", TABLE_COUNT },     { "EARLY FREES", TABLE_COUNT },  { "FOREIGN WORDS", TABLE_COUNT },
-	{ "CORRUPT WORDS", TABLE_COUNT }, { "OVERWRITTEN", TABLE_COUNT },  { "LOST", TABLE_BYTES },
+	{ "HEAP", TABLE_TEXT },           { "SIZE", TABLE_BYTES },          { "LIMIT", TABLE_BYTES },
+	{ "COMMITTED", TABLE_BYTES },     { "HUGE PAGES", TABLE_BYTES },    { "OVERHEAD", TABLE_BYTES },
+	{ "IN SPANS", TABLE_BYTES },      { "OUT", TABLE_BYTES },           { "IN RINGS", TABLE_BYTES },
+	{ "STRANDED", TABLE_BYTES },      { "LARGE", TABLE_BYTES },         { "LIVE", TABLE_BYTES },
+	{ "LIVE OBJECTS", TABLE_COUNT },  { "GOAL", TABLE_BYTES },          { "RETURNED", TABLE_BYTES },
+	{ "COLLECTING", TABLE_BOOL },     { "PHASE", TABLE_TEXT },          { "CYCLES", TABLE_COUNT },
+	{ "VOID CYCLES", TABLE_COUNT },   { "LONGEST PAUSE", TABLE_NS },    { "GC CPU", TABLE_NS },
+	{ "CLIENTS", TABLE_COUNT },       { "CLIENTS EVER", TABLE_COUNT },  { "DEATHS", TABLE_COUNT },
+	{ "STALLS", TABLE_COUNT },        { "WAITS FOR", TABLE_COUNT },     { "REFUSALS", TABLE_COUNT },
+	{ "DOUBLE FREES", TABLE_COUNT },  { "BAD FREES", TABLE_COUNT },     { "EARLY FREES", TABLE_COUNT },
+	{ "FOREIGN WORDS", TABLE_COUNT }, { "CORRUPT WORDS", TABLE_COUNT }, { "OVERWRITTEN", TABLE_COUNT },
+	{ "LOST", TABLE_BYTES },
 };
 
 int verb_status(struct ctl *ctl)
@@ -67,6 +68,7 @@ int verb_status(struct ctl *ctl)
 				  GET(sessions_ever),
 				  GET(deaths),
 				  GET(gc_stalls),
+				  HEAPD_READ_ONCE(d->cycle.waits_for),
 				  GET(refusals),
 				  GET(double_frees) + GET(client_double_frees),
 				  GET(client_bad_frees),

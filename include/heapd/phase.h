@@ -44,8 +44,9 @@ struct heapd_cycle_words {
 		};
 		uint64_t special; /* both: 0 where frees are prompt and nothing is debugged; as the heap was made */
 	};
-	uint32_t low; /* counts the times that memory was found to be short */
-	uint32_t unused[7];
+	uint32_t low;       /* counts the times that memory was found to be short */
+	uint32_t waits_for; /* the process that the cycle has waited for longer than a second, or 0; for people */
+	uint32_t unused[6];
 };
 _Static_assert(sizeof(struct heapd_cycle_words) == 64, "a cache line");
 
