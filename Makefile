@@ -198,7 +198,7 @@ JOBS = $(if $(filter -j% --jobserver%,$(MAKEFLAGS)),,-j$(shell nproc))
 
 # Rules ---------------------------------------------------------------------------------------------------------------
 
-.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more crash-stops crash-stores crash-images fuzz fuzz-build soak FORCE
+.PHONY: all tests stress stress-build stress-mutants crash crash-clients crash-more crash-bits crash-stops crash-stores crash-images fuzz fuzz-build soak FORCE
 
 all: $(LIBHEAPD) $(LIBHEAPDD) $(HEAPD) $(DEMO) $(HEAPCTL) $(EXPORTER) ## build library, daemon, heapctl, demo and exporter (the default)
 
@@ -487,7 +487,14 @@ crash: crash-clients ## any client killed at every instruction of every operatio
 	@HEAPD_TEST_BUILD='$(abspath $(O))' $(O)/crash/kill --stop --stores $(CRASH_ARGS)
 	$(SUBMAKE) crash-stores
 	$(SUBMAKE) crash-images
-	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/bits && $(O)/crash/faults && $(O)/crash/shortage
+	$(SUBMAKE) crash-bits
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/faults && $(O)/crash/shortage
+
+crash-bits: ## of that, every bit that a client can write, in three heaps at once: half an hour
+	$(SUBMAKE) $(JOBS) tests
+	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for heap in plain collected stress; do \
+		$(O)/crash/bits --heap $$heap & pids="$$pids $$!"; \
+	done; for pid in $$pids; do wait $$pid || status=1; done; exit $${status:-0}
 
 IMAGES ?= 1000000
 crash-images: ## of that, memory as it is after each store of a daemon's, and of a recovery's, recovered: IMAGES=1000000
@@ -526,6 +533,7 @@ crash-more: ## of that, only instructions that had no death yet: processes that 
 
 # Of the library's stores those that nobody was stopped at, and that tests/crash/explained-stops.txt does not explain. All operations are
 # tried at all stores first; then all of them and their varieties, by processes that wander, at what is left. It may only go down.
+# A stopped process holds up collection, and others only as long as the heap may grow: it may, by more than wanderers leave meanwhile.
 CRASH_STOPS_GAPS ?= 0
 CRASH_STOPS_WANDER ?= 640
 CRASH_STOPS := $(O)/crash/stops.covered
@@ -535,7 +543,7 @@ crash-stops: ## clients stopped at each of their stores, and going on late, in a
 	@rm -f $(CRASH_STOPS)
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/kill --stop --stores --cover $(CRASH_STOPS) --sites $(CRASH_STOPS).all || exit; \
 	for path in "" --cas --hardened; do \
-		$(O)/crash/kill $$path --stop --stores --wander $(CRASH_STOPS_WANDER) --cover $(CRASH_STOPS) || exit; \
+		$(O)/crash/kill $$path --set heap.test.Limit=1G --stop --stores --wander $(CRASH_STOPS_WANDER) --cover $(CRASH_STOPS) || exit; \
 	done; tests/crash/gaps $(O)/libheapd.so $(CRASH_STOPS) $(CRASH_STOPS_GAPS) tests/crash/explained-stops.txt $(CRASH_STOPS).all
 
 # SECONDS for each target; what is new goes to build/libfuzzer/found/TARGET, what fails to build/libfuzzer.

@@ -7,4 +7,4 @@ cd "$(dirname "$0")/.." || exit 2
 dir=${HEAPD_TEST_BUILD:-$PWD/build}/crash
 [[ -x $dir/stores ]] || { echo "no $dir/stores: make tests"; exit 1; }
 
-"$dir/stores" --plain --most 12 && "$dir/stores" --plain --ends --most 6 && "$dir/bits" --most 1
+"$dir/stores" --plain --most 12 && "$dir/stores" --plain --ends --most 6 && "$dir/bits" --most 1 --verify 32

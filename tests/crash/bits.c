@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Every bit that a client can write: bits [--most N] [--group N] [--heap NAME] [--from WORD]
+ * Every bit that a client can write: bits [--most N] [--group N] [--verify N] [--heap NAME] [--from WORD]
  *
  * For each of three heaps (nothing collected; collected; collected back to back) a client that is nothing but the protocol
- * flips the bits of control and of its session, then puts evil values into whole words, while the daemon
- * supplies and harvests, which each is there for; a collection waits meanwhile, since the attacker answers for its threads, and not yet for its ranges
- * (hostile.c), and verification comes when it has been taken back: neither has shown that it bears them. The daemon answers
- * within a bound, lives, and another heap's witness and verification know nothing of it. With the words that clients
- * hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
+ * flips the bits of control and of its session, then puts evil values into whole words. With each change in place the daemon supplies
+ * and harvests, collects from the first step to the last, and verifies (--verify 7: at each seventh, where a verification takes long).
+ * It answers within a bound, or says that it waits for this client, and goes on when the change is taken back; it lives, and another
+ * heap's witness and verification know nothing of it. With the words that clients hold slabs by cleared, the heap itself is clean:
+ * the daemon's truth was never theirs.
  *
- * One at a time where the word lies in a session, holds something, or was seen to be loaded: by a daemon that notes what it loads, made
- * to do the same with nothing amiss. A bit of any other is one that nobody looks at, as far as was seen: of those words the same bit is flipped
- * in GROUP at a time (512; 1: each by itself, which is a night's work), and each value put into as many. So no bit is left out, which is
- * checked. With --most nothing is looked at before, and so many in 64 of all are drawn.
+ * One at a time where the word lies in a session or holds something. Of the others it is noted which a daemon loads that is made
+ * to do the same with nothing amiss: of those the same bit is flipped in FEW at a time, far from each other, and each value put into
+ * as many; of those that nobody looks at, as far as was seen, in GROUP at a time (--group 1: each by itself, which is a night's work).
+ * So no bit is left out, which is checked. With --most nothing is looked at before, and so many in 64 of all are drawn.
  */
 #include <err.h>
 #include <errno.h>
@@ -36,15 +36,20 @@
 #define ROUND   64u /* changes between two verifications */
 #define EVILS   8u  /* values that take a word's place */
 #define STEPS   (64u + EVILS)
-#define STUDIED 16384u /* changes that are none, while it is noted what the daemon loads */
+#define STUDIED 1024u /* changes that are none, while it is noted what the daemon loads */
 #define HEAPS   3u
+#define ALIVE   32u  /* objects at least, of the 60 or so that the root leads to */
 #define GROUP   512u /* words that nobody loads, changed at once */
+#define FEW     8u   /* words that are loaded and hold nothing, changed at once, each ... */
+#define STRIDE  64u  /* ... so many such words from the next */
 
 /* What an attacker has done, and leaves to the next one when it is killed. */
 struct tally {
-	uint64_t bits, words, rounds, faults, dropped;
-	uint64_t alone, together; /* words, by themselves and in groups */
-	uint64_t place, step;     /* words begun with, and changes of the last one that are done */
+	uint64_t bits, words, rounds, faults, dropped, stalls, works;
+	uint64_t filled, unfilled,
+		lively;                /* times that it was, that it failed, and changes that met objects */
+	uint64_t alone, few, together; /* words, by themselves, in small groups, and in large ones */
+	uint64_t place, step;          /* words begun with, and changes of the last one that are done */
 };
 
 /* Offsets into control. */
@@ -60,13 +65,16 @@ struct run {
 	pid_t witness;
 	uint64_t seed, progress, place;
 	uint64_t evictions;
-	unsigned most, most_grouped;
-	struct group group;
+	bool stalled; /* the change that is made holds up collection */
+	unsigned most, most_grouped, verify;
+	uint64_t nfew;
+	uint64_t reachable; /* objects, as of the last verification */
+	struct group group, few[STRIDE];
 	uint64_t from;
-	const char *only, *now;
+	const char *only;
+	unsigned index;        /* of the heap */
 	struct loads loads;    /* the daemon's, as it is studied */
 	struct loaded *loaded; /* of each heap */
-	struct loaded *loaded_now;
 };
 
 static const char *const heaps[HEAPS] = { "plain", "collected", "stress" };
@@ -149,27 +157,105 @@ static int ask(struct run *run, struct hostile *h, struct heapd_message *m)
 	return r < 0 ? r : m->status;
 }
 
-/* Supply and harvest, which are over with the answer; and a collection, where it is asked for, which has only begun by then. */
+/* The bytes of the whole heap are looked at, with what is changed still changed: what it tells of is the attacker's. */
+static void verify_whole(struct run *run, struct hostile *h)
+{
+	struct heapd_message m = { .op = HEAPD_OP_VERIFY };
+
+	run->tally->rounds++;
+	if (ask(run, h, &m) != 0)
+		return;
+	run->tally->faults += m.verify.faults != 0;
+	run->reachable = m.verify.reachable_objects;
+}
+
+/*
+ * Who can write frees what it likes, the root's object, too: then there would be nothing to mark. A client that believes what stands in
+ * the heap may come to harm by what the attacker has left there, and is tried again after the next round.
+ */
+static void fill_anew(struct run *run, const struct hostile *h)
+{
+	pid_t pid = fixture_client_fork(fill, (void *)(uintptr_t)h->name);
+	int status;
+
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			err(1, "waitpid");
+	if (status == 0)
+		run->tally->filled++;
+	else
+		run->tally->unfilled++;
+}
+
+static bool collects(const struct hostile *h)
+{
+	return strcmp(h->name, "plain") != 0;
+}
+
+/* Until so many have come to their end, or, where `stalls` is not NULL, the daemon has said once more for whom it waits. */
+static void await_finished(const struct run *run, const struct hostile *h, uint64_t finished,
+			   const uint64_t *stalls)
+{
+	const struct heapd_cycle_words *cycle = &h->tables.directory->cycle;
+	uint64_t told = stalls ? HEAPD_READ_ONCE(*stalls) : 0;
+	uint64_t end = fixture_now_ns() + HOSTILE_BOUND_S * UINT64_C(1000000000);
+
+	while (HEAPD_LOAD_ACQUIRE(&cycle->finished) < finished &&
+	       (!stalls || HEAPD_READ_ONCE(*stalls) == told)) {
+		if (fixture_now_ns() > end)
+			errx(1, "heap %s: a collection does not end; --from %" PRIu64, h->name,
+			     run->tally->place);
+		usleep(20);
+	}
+}
+
+/*
+ * A collection that begins after this, from its first step to its last. Or it cannot end: what was changed says of a thread that it
+ * is in the midst of something, or holds more than there is room for, and the daemon says so.
+ */
+static void collect_whole(struct run *run, struct hostile *h)
+{
+	const uint64_t *stalls = &h->tables.directory->stats.gc_stalls;
+	struct heapd_message m = { .op = HEAPD_OP_COLLECT };
+
+	m.collect.finished = HEAPD_READ_ONCE(h->tables.directory->cycle.finished) + 2;
+	if (!collects(h) || (strcmp(h->name, "stress") != 0 && ask(run, h, &m) != 0))
+		return;
+	await_finished(run, h, m.collect.finished, stalls);
+	run->stalled = HEAPD_LOAD_ACQUIRE(&h->tables.directory->cycle.finished) < m.collect.finished;
+	run->tally->stalls += run->stalled;
+}
+
+/* What held it up has been taken back. */
+static void go_on(struct run *run, const struct hostile *h)
+{
+	if (run->stalled)
+		await_finished(run, h, HEAPD_READ_ONCE(h->tables.directory->cycle.finished) + 1, NULL);
+	run->stalled = false;
+}
+
+/* All that the daemon does to a heap, over when this returns. */
 static void work(struct run *run, struct hostile *h, uint64_t n)
 {
-	struct heapd_message sync = { .op = HEAPD_OP_SYNC }, collect = { .op = HEAPD_OP_COLLECT };
+	struct heapd_message m = { .op = HEAPD_OP_SYNC };
 	struct heapd_control *control = h->tables.control;
 
 	__atomic_fetch_or(&control->demand[n % 3], 1ull << (n / 3 % 64), __ATOMIC_RELAXED);
 	h->session->handback = 1;
-	ask(run, h, &sync);
-	if (strcmp(h->name, "collected") == 0)
-		ask(run, h, &collect);
+	ask(run, h, &m);
+	collect_whole(run, h);
+	run->tally->lively += run->reachable >= ALIVE;
+	if (++run->tally->works % run->verify == 0)
+		verify_whole(run, h);
 }
 
 static void round_end(struct run *run, struct hostile *h)
 {
-	struct heapd_message m = { .op = HEAPD_OP_VERIFY };
 	uint64_t end = fixture_now_ns() + HOSTILE_BOUND_S * UINT64_C(1000000000);
 
-	run->tally->rounds++;
-	if (ask(run, h, &m) == 0)
-		run->tally->faults += m.verify.faults != 0;
+	verify_whole(run, h);
+	if (run->reachable < ALIVE)
+		fill_anew(run, h);
 	while (run->scene.board->progress == run->progress && !*run->scene.board->wrong)
 		if (fixture_now_ns() > end)
 			errx(1, "the other heap's witness does not go on");
@@ -212,6 +298,7 @@ static void flip(struct run *run, struct hostile *h, struct word w, unsigned bit
 	__atomic_fetch_xor(word_of(h, w), 1ull << bit, __ATOMIC_SEQ_CST);
 	if (seen_at_work(run, h, w, run->tally->bits++))
 		__atomic_fetch_xor(word_of(h, w), 1ull << bit, __ATOMIC_SEQ_CST);
+	go_on(run, h);
 	if (run->tally->bits % ROUND == 0)
 		round_end(run, h);
 }
@@ -247,6 +334,7 @@ static void put(struct run *run, struct hostile *h, struct word w, uint64_t befo
 	if (seen_at_work(run, h, w, run->tally->words++))
 		__atomic_compare_exchange_n(word_of(h, w), &mine, before, false, __ATOMIC_RELAXED,
 					    __ATOMIC_RELAXED);
+	go_on(run, h);
 	if (run->tally->words % ROUND == 0)
 		round_end(run, h);
 }
@@ -268,18 +356,17 @@ static void group_xor(const struct hostile *h, const struct group *g, uint64_t m
 		__atomic_fetch_xor(word_of(h, (struct word){ .at = g->at[i] }), mask, __ATOMIC_SEQ_CST);
 }
 
-static void group_flip(struct run *run, struct hostile *h, unsigned bit)
+static void group_flip(struct run *run, struct hostile *h, const struct group *g, unsigned bit)
 {
-	group_xor(h, &run->group, 1ull << bit);
+	group_xor(h, g, 1ull << bit);
 	work(run, h, bit);
-	group_xor(h, &run->group, 1ull << bit);
-	run->tally->bits += run->group.n;
+	group_xor(h, g, 1ull << bit);
+	go_on(run, h);
+	run->tally->bits += g->n;
 }
 
-static void group_put(struct run *run, struct hostile *h, unsigned which)
+static void group_put(struct run *run, struct hostile *h, struct group *g, unsigned which)
 {
-	struct group *g = &run->group;
-
 	for (unsigned i = 0; i < g->n; i++) {
 		uint64_t *word = word_of(h, (struct word){ .at = g->at[i] });
 
@@ -293,41 +380,63 @@ static void group_put(struct run *run, struct hostile *h, unsigned which)
 		__atomic_compare_exchange_n(word_of(h, (struct word){ .at = g->at[i] }), &mine, g->before[i],
 					    false, __ATOMIC_RELAXED, __ATOMIC_RELAXED);
 	}
+	go_on(run, h);
 	run->tally->words += g->n;
 }
 
-static void group_change(struct run *run, struct hostile *h)
+/* How many words it had. */
+static unsigned group_change(struct run *run, struct hostile *h, struct group *g)
 {
-	if (!run->group.n)
-		return;
+	unsigned n = g->n;
+
+	if (!n)
+		return 0;
 	for (unsigned bit = 0; bit < 64; bit++)
-		group_flip(run, h, bit);
+		group_flip(run, h, g, bit);
 	for (unsigned i = 0; i < EVILS; i++)
-		group_put(run, h, i);
-	run->tally->together += run->group.n;
-	run->group.n = 0;
+		group_put(run, h, g, i);
+	g->n = 0;
 	round_end(run, h);
+	return n;
 }
 
-static void group_add(struct run *run, struct hostile *h, uint64_t at)
+static void idle_add(struct run *run, struct hostile *h, uint64_t at)
 {
 	run->group.at[run->group.n++] = at;
 	if (run->group.n == run->most_grouped)
-		group_change(run, h);
+		run->tally->together += group_change(run, h, &run->group);
 }
 
-/* Nobody looks at it, as far as was seen. */
-static bool is_idle(const struct run *run, const struct hostile *h, struct word w)
+static void few_add(struct run *run, struct hostile *h, uint64_t at)
 {
-	return !run->most && !w.session && !HEAPD_READ_ONCE(*word_of(h, w)) &&
-	       !loaded_has(run->loaded_now, w.at / 8);
+	struct group *g = &run->few[run->nfew++ % STRIDE];
+
+	g->at[g->n++] = at;
+	if (g->n == FEW || g->n == run->most_grouped)
+		run->tally->few += group_change(run, h, g);
+}
+
+static void groups_end(struct run *run, struct hostile *h)
+{
+	run->tally->together += group_change(run, h, &run->group);
+	for (unsigned i = 0; i < STRIDE; i++)
+		run->tally->few += group_change(run, h, &run->few[i]);
+}
+
+/* Holds nothing, and is none of a session's. */
+static bool is_empty(const struct run *run, const struct hostile *h, struct word w)
+{
+	return !run->most && !w.session && !HEAPD_READ_ONCE(*word_of(h, w));
 }
 
 static void change_word(struct run *run, struct hostile *h, struct word w)
 {
-	if (run->tally->step == 0 && is_idle(run, h, w)) {
+	if (run->tally->step == 0 && is_empty(run, h, w)) {
 		run->tally->step = STEPS;
-		group_add(run, h, w.at);
+		if (loaded_has(&run->loaded[run->index], w.at / 8))
+			few_add(run, h, w.at);
+		else
+			idle_add(run, h, w.at);
 	} else if (!run->most || draw(&run->seed) % 64 < run->most) {
 		flip_bits(run, h, w);
 		put_values(run, h, w);
@@ -348,7 +457,7 @@ static void change(struct run *run, struct hostile *h, bool session, uint64_t at
 		if (run->place == run->tally->place && run->tally->step < STEPS)
 			change_word(run, h, w);
 	}
-	group_change(run, h);
+	groups_end(run, h);
 }
 
 static void change_all(struct run *run, struct hostile *h)
@@ -379,7 +488,7 @@ static void currents_clear(struct hostile *h)
 static int study(void *arg)
 {
 	struct run *run = arg;
-	struct hostile h = { .name = run->now };
+	struct hostile h = { .name = heaps[run->index] };
 
 	hostile_attach(&h, &run->fixture);
 	for (uint64_t n = 1; n <= STUDIED; n++) {
@@ -387,14 +496,14 @@ static int study(void *arg)
 		if (n % ROUND == 0)
 			round_end(run, &h);
 	}
-	loads_take(&run->loads, h.control_inode, run->loaded_now);
+	loads_take(&run->loads, h.control_inode, &run->loaded[run->index]);
 	return 0;
 }
 
 static int attack(void *arg)
 {
 	struct run *run = arg;
-	struct hostile h = { .name = run->now };
+	struct hostile h = { .name = heaps[run->index] };
 
 	hostile_attach(&h, &run->fixture);
 	change_all(run, &h);
@@ -407,16 +516,22 @@ static int attack(void *arg)
 /* Of all its words, none is left out. */
 static void say_heap(const struct run *run, const char *name, const struct tally *before)
 {
-	uint64_t alone = run->tally->alone - before->alone,
-		 together = run->tally->together - before->together;
+	const struct tally *t = run->tally;
+	uint64_t alone = t->alone - before->alone, few = t->few - before->few,
+		 together = t->together - before->together;
 
 	printf("  %-12s %9" PRIu64 " bits %9" PRIu64 " evil words: %" PRIu64 " words each by itself, %" PRIu64
-	       " in groups\n",
-	       name, run->tally->bits - before->bits, run->tally->words - before->words, alone, together);
+	       " in groups of %u, %" PRIu64 " of %u; %" PRIu64 " held up collection\n",
+	       name, t->bits - before->bits, t->words - before->words, alone, few, FEW, together,
+	       run->most_grouped, t->stalls - before->stalls);
+	printf("  %-12s of %" PRIu64 " changes %" PRIu64 " met objects; these were made anew %" PRIu64
+	       " times, and %" PRIu64 " times that failed\n",
+	       "", t->works - before->works, t->lively - before->lively, t->filled - before->filled,
+	       t->unfilled - before->unfilled);
 	fflush(stdout);
-	if (!run->most && alone + together + run->from != run->tally->place)
+	if (!run->most && alone + few + together + run->from != t->place)
 		errx(1, "heap %s: %" PRIu64 " words were left out", name,
-		     run->tally->place - alone - together - run->from);
+		     t->place - alone - few - together - run->from);
 }
 
 /*
@@ -458,19 +573,22 @@ static int guard(void *arg)
 
 static void read_options(struct run *run, int argc, char **argv)
 {
-	static const struct option options[] = { { "most", required_argument, NULL, 'm' },
-						 { "group", required_argument, NULL, 'g' },
-						 { "from", required_argument, NULL, 'f' },
-						 { "heap", required_argument, NULL, 'h' },
-						 { 0 } };
+	static const struct option options[] = {
+		{ "most", required_argument, NULL, 'm' },   { "group", required_argument, NULL, 'g' },
+		{ "verify", required_argument, NULL, 'v' }, { "from", required_argument, NULL, 'f' },
+		{ "heap", required_argument, NULL, 'h' },   { 0 }
+	};
 	int c;
 
 	run->most_grouped = GROUP;
+	run->verify = 1;
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'm')
 			run->most = (unsigned)atoi(optarg);
 		else if (c == 'g' && atoi(optarg) > 0 && (unsigned)atoi(optarg) <= GROUP)
 			run->most_grouped = (unsigned)atoi(optarg);
+		else if (c == 'v' && atoi(optarg) > 0)
+			run->verify = (unsigned)atoi(optarg);
 		else if (c == 'f')
 			run->from = strtoull(optarg, NULL, 10);
 		else if (c == 'h')
@@ -489,14 +607,20 @@ static void *shared(size_t bytes)
 	return p;
 }
 
+/* One daemon for each: one that collects back to back leaves less of a processor to the others. */
 static void run_open(struct run *run)
 {
-	static const char *const settings[] = {
-		"heap.test.GCPercent=100",      "heap.plain.Size=64M",  "heap.collected.Size=64M",
-		"heap.collected.GCPercent=100", "heap.stress.Size=64M", "heap.stress.GCPercent=100",
-		"heap.stress.Debug=stress",     "daemon.LogLevel=err",  NULL
-	};
+	static const char *const plain[] = { "heap.plain.Size=64M", NULL };
+	static const char *const collected[] = { "heap.collected.Size=64M", "heap.collected.GCPercent=100",
+						 NULL };
+	static const char *const stress[] = { "heap.stress.Size=64M", "heap.stress.GCPercent=100",
+					      "heap.stress.Debug=stress", NULL };
+	static const char *const *const own[HEAPS] = { plain, collected, stress };
+	const char *settings[8] = { "heap.test.GCPercent=100", "daemon.LogLevel=err" };
+	unsigned n = 2;
 
+	for (const char *const *more = own[run->index]; *more; more++)
+		settings[n++] = *more;
 	fixture_start(&run->fixture, settings);
 	run->scene.board = board_make();
 	run->progress = 0;
@@ -513,13 +637,15 @@ static void run_close(struct run *run)
 /* Each heap, or the one that was asked for. */
 static void each_heap(struct run *run, void (*what)(struct run *run, const char *name))
 {
-	for (unsigned i = 0; i < HEAPS; i++) {
-		if (run->only && strcmp(run->only, heaps[i]) != 0)
+	for (run->index = 0; run->index < HEAPS; run->index++) {
+		const char *name = heaps[run->index];
+
+		if (run->only && strcmp(run->only, name) != 0)
 			continue;
-		run->now = heaps[i];
-		run->loaded_now = &run->loaded[i];
-		fixture_wait(fixture_client_fork(fill, (void *)(uintptr_t)heaps[i]), 0);
-		what(run, heaps[i]);
+		run_open(run);
+		fixture_wait(fixture_client_fork(fill, (void *)(uintptr_t)name), 0);
+		what(run, name);
+		run_close(run);
 	}
 }
 
@@ -528,7 +654,7 @@ static void study_heap(struct run *run, const char *name)
 	unsigned n;
 
 	fixture_wait(fixture_client_fork(study, run), 0);
-	n = loaded_count(run->loaded_now);
+	n = loaded_count(&run->loaded[run->index]);
 	if (!n)
 		errx(1, "heap %s: the daemon loads nothing of control: does it note what it loads?", name);
 	printf("  %-12s %8u words of control that the daemon loads\n", name, n);
@@ -538,9 +664,7 @@ static void study_heap(struct run *run, const char *name)
 static void study_all(struct run *run)
 {
 	loads_begin(&run->loads);
-	run_open(run);
 	each_heap(run, study_heap);
-	run_close(run);
 	loads_end(&run->loads);
 	memset(run->tally, 0, sizeof(*run->tally));
 }
@@ -551,19 +675,18 @@ int main(int argc, char **argv)
 
 	read_options(&run, argc, argv);
 	run.seed = fixture_seed() | 1;
+	run.reachable = ALIVE;
 	run.tally = shared(sizeof(*run.tally));
 	run.loaded = shared(HEAPS * sizeof(*run.loaded));
 	if (!run.most && loads_can())
 		study_all(&run);
 	else if (!run.most)
 		printf("no daemon that notes what it loads: all words that hold nothing are changed in groups\n");
-	run_open(&run);
 	each_heap(&run, attack_heap);
 	printf("%" PRIu64 " bits, %" PRIu64 " evil words; %" PRIu64 " verifications, of which %" PRIu64
 	       " found what clients hold amiss; %" PRIu64 " sessions and %" PRIu64
 	       " processes ended by the daemon\n",
 	       run.tally->bits, run.tally->words, run.tally->rounds, run.tally->faults, run.tally->dropped,
 	       run.evictions);
-	run_close(&run);
 	return 0;
 }

@@ -34,6 +34,8 @@ static void *answer(void *arg)
 			HEAPD_WRITE_ONCE(h->threads[i].published_cycle, heapd_now_cycle(now));
 			HEAPD_STORE_RELEASE(&h->threads[i].scanned, heapd_now_cycle(now));
 		}
+		if (heapd_now_phase(now) == HEAPD_PHASE_SCAN)
+			HEAPD_STORE_RELEASE(&h->session->ranges_cycle, heapd_now_cycle(now));
 		usleep(100);
 	}
 	return NULL;
