@@ -201,9 +201,10 @@ static int read_some(struct connection *c, unsigned count, bool dead)
 /*
  * A process that closed its socket and lives on has replaced its program (exec), or closed all descriptors it had. In
  * the second case it still has the heap and goes on storing, where nobody scans it: it must not write into memory
- * that is somebody else's by then. True: it is ended, and its session with it, when its process is gone.
+ * that is somebody else's by then. The same holds for who does not read what it is answered, or sends what is no message: it loses
+ * its connection. True: it is ended, and its session with it, when its process is gone.
  */
-static bool still_writes(struct connection *c)
+static bool still_writes(struct connection *c, const char *what)
 {
 	struct session *session = c->session;
 	int r;
@@ -214,9 +215,9 @@ static bool still_writes(struct connection *c)
 	r = peer_kill(&c->peer);
 	log_limited(
 		c->connections->log, &c->connections->cut, LOG_WARNING,
-		"heap '%s': process %d closed its connection and still has the heap mapped: nobody can ask it what "
+		"heap '%s': process %d %s its connection and still has the heap mapped: nobody can ask it what "
 		"it holds, so it %s",
-		session->heap->name, c->peer.pid, r < 0 ? "should be ended" : "is ended (SIGKILL)");
+		session->heap->name, c->peer.pid, what, r < 0 ? "should be ended" : "is ended (SIGKILL)");
 	if (r == 0)
 		event_del(c->readable);
 	return r == 0;
@@ -243,7 +244,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 		connection_end(c, SESSION_DETACHED, LEFT_ALONE);
 		return;
 	}
-	if (r == -ECONNRESET && still_writes(c))
+	if (r < 0 && still_writes(c, r == -ECONNRESET ? "closed" : "has lost"))
 		return;
 	if (r == -ECONNRESET)
 		connection_end(c, SESSION_DIED, "its socket has ended");

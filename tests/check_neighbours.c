@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "asleep.h"
@@ -298,6 +299,50 @@ START_TEST(who_hangs_up_and_goes_on_is_ended)
 }
 END_TEST
 
+/* It still has the heap, too: that its connection was lost by its own fault makes no difference. */
+static int read_nothing(void *arg)
+{
+	struct heapd_message m = { .op = HEAPD_OP_GET, .setting.key = "heap.name" };
+	heapd_heap *own;
+
+	(void)arg;
+	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
+		return 1;
+	while (send(own->socket, &m, sizeof(m), MSG_NOSIGNAL) > 0)
+		continue;
+	for (;;)
+		pause();
+}
+
+START_TEST(who_reads_nothing_and_goes_on_is_ended)
+{
+	fixture_wait(fixture_client_fork(read_nothing, NULL), -SIGKILL);
+	ck_assert(fixture_logged(&fixture, "it does not read"));
+	ck_assert(fixture_logged(&fixture, "has lost its connection and still has the heap mapped"));
+}
+END_TEST
+
+static int send_nonsense(void *arg)
+{
+	heapd_heap *own;
+
+	(void)arg;
+	if (heapd_attach(&own, FIXTURE_HEAP, NULL) < 0)
+		return 1;
+	if (send(own->socket, "abc", 3, MSG_NOSIGNAL) != 3)
+		return 2;
+	for (;;)
+		pause();
+}
+
+START_TEST(who_sends_nonsense_and_goes_on_is_ended)
+{
+	fixture_wait(fixture_client_fork(send_nonsense, NULL), -SIGKILL);
+	ck_assert(fixture_logged(&fixture, "not a message"));
+	ck_assert(fixture_logged(&fixture, "has lost its connection and still has the heap mapped"));
+}
+END_TEST
+
 static int become_another(void *arg)
 {
 	heapd_heap *own;
@@ -392,6 +437,8 @@ int main(void)
 	tcase_add_test(roots, a_void_cycle_loses_no_request);
 	tcase_add_test(roots, a_death_makes_a_cycle_void);
 	tcase_add_test(roots, who_hangs_up_and_goes_on_is_ended);
+	tcase_add_test(roots, who_reads_nothing_and_goes_on_is_ended);
+	tcase_add_test(roots, who_sends_nonsense_and_goes_on_is_ended);
 	tcase_add_test(roots, who_becomes_another_program_lives);
 	tcase_add_test(roots, a_computing_thread_is_scanned);
 	tcase_add_test(roots, a_forked_child_holds_its_own);
