@@ -20,6 +20,7 @@
 
 #define NODES      6u
 #define SLOTS      48u
+#define MANY       8u
 #define PINS       6u
 #define CALLS_MOST 160u
 
@@ -31,6 +32,7 @@ struct stroll {
 	bool held_up; /* no collection comes to its end */
 	unsigned depth;
 	struct node *node[NODES];
+	void *many[MANY]; /* its own: what another thread had put there would be freed twice */
 	void *slot[SLOTS];
 	void *pin[PINS];
 	heapd_weak *weak;
@@ -76,7 +78,6 @@ static void *field(struct stroll *w)
 
 static void *allocated(struct stroll *w)
 {
-	static void *many[8];
 	size_t got;
 
 	switch (draw(w, 11)) {
@@ -85,8 +86,8 @@ static void *allocated(struct stroll *w)
 	case 1:
 		return heapd_alloc_aligned(w->heap, size(w), (size_t)16 << draw(w, 10));
 	case 2:
-		got = heapd_alloc_many(w->heap, size(w), 1 + draw(w, 8), many);
-		return got ? many[0] : NULL;
+		got = heapd_alloc_many(w->heap, size(w), 1 + draw(w, MANY), w->many);
+		return got ? w->many[0] : NULL;
 	case 3:
 		return heapd_strdup(w->heap, "some text or other");
 	case 4:
