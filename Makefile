@@ -491,6 +491,7 @@ crash: crash-clients ## any client killed at every instruction of every operatio
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/faults && $(O)/crash/shortage
 
 crash-bits: ## of that, every bit that a client can write, in three heaps at once: half an hour
+	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) tests
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for heap in plain collected stress; do \
 		$(O)/crash/bits --heap $$heap & pids="$$pids $$!"; \
