@@ -5,6 +5,7 @@
  *
  * What is counted is not there: in these heaps only a daemon's places count.
  */
+#include <alloca.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -22,9 +23,10 @@
 #define MODEST  41001
 #define THREADS 120u
 #define HELD_MS 700u
-#define HIDING  4000u   /* nodes */
-#define LARGE   100000u /* bytes: an object that has a span to itself */
-#define MANY    1500u   /* objects, or fields of one: more than somebody who looks counts as one piece */
+#define HIDING  4000u               /* nodes */
+#define LARGE   100000u             /* bytes: an object that has a span to itself */
+#define CROWD   (UINT64_C(9) << 17) /* words on one thread's stack, which can publish 8 MiB */
+#define MANY    1500u /* objects, or fields of one: more than somebody who looks counts as one piece */
 
 const char *const burdens_settings[] = { "heap.shared.Size=64M",
 					 "heap.shared.Limit=16M",
@@ -284,6 +286,35 @@ void burden_silent(struct scene *s)
 	}
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
+}
+
+/* On its stack more heap pointers than it can publish. One that is equal to the last would say nothing. */
+static void *crowd_one(void *arg)
+{
+	struct scene *s = arg;
+	char *volatile *words = alloca(CROWD * sizeof(*words));
+	char *object = heapd_alloc(s->heap, 64);
+
+	for (uint64_t i = 0; i < CROWD; i++)
+		words[i] = object + i % 2 * 8;
+	sink += (uint64_t)heapd_collect_start(s->heap);
+	scene_pass(UINT64_C(2500000000));
+	return NULL;
+}
+
+/* Until it holds less each cycle is void: longer than the daemon waits before it tells of it, and before it acts. */
+void burden_crowded(struct scene *s)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	if (!chore_attach(s, "checked", 0, 0))
+		return;
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 32 * MIB);
+	if (heapd_thread_create(s->heap, &thread, &attr, crowd_one, s) == 0)
+		pthread_join(thread, NULL);
+	pthread_attr_destroy(&attr);
 }
 
 /* Freed in no order: a slab has been touched by then, and the next one, and the first again. */

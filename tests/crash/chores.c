@@ -448,6 +448,7 @@ const struct chore scene_chores[] = {
 	{ "audited", burden_audited },
 	{ "hidden", burden_hidden },
 	{ "silent", burden_silent },
+	{ "crowded", burden_crowded },
 	{ "hoard", burden_hoard },
 	{ "spoil", burden_spoil },
 	{ "lie", burden_lie },

@@ -36,6 +36,7 @@ void burden_by_swap(struct scene *s);
 void burden_audited(struct scene *s);
 void burden_hidden(struct scene *s);
 void burden_silent(struct scene *s);
+void burden_crowded(struct scene *s);
 void burden_hoard(struct scene *s);
 
 /* Objects of several sizes, as many bytes as are wanted, or as it can get in ten more tries. */
