@@ -429,6 +429,8 @@ static enum trigger next(struct collector *c)
 			continue;
 		collection->changed = false;
 		pthread_mutex_unlock(&collection->mutex);
+		if (!collection_is_on(c->heap))
+			stall_end(&c->cycle.crowded, c->heap); /* no cycle waits for anybody */
 		set_pace(c);
 		pthread_mutex_lock(&collection->mutex);
 	}

@@ -5,6 +5,7 @@
  */
 #include <alloca.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "asleep.h"
@@ -12,6 +13,8 @@
 
 #define CROWD_WORDS ((9ul << 20) / 8) /* on one thread's stack, which can publish 8 MiB */
 #define STACK_BYTES (32ul << 20)
+#define VOIDS       5u                  /* cycles in a row that come to nothing */
+#define REST_NS     UINT64_C(100000000) /* between two of them at least */
 
 struct crowd {
 	heapd_heap *heap;
@@ -91,13 +94,24 @@ static uint64_t waits_for(void)
 	return HEAPD_READ_ONCE(heap->t.directory->cycle.waits_for);
 }
 
-/* Until it holds less no cycle comes to its end, which is said once, and counted; others allocate meanwhile. */
+/* That cycles wait for it has been said so often. */
+static void await_told(pid_t pid, uint64_t stalls)
+{
+	const uint64_t *told = &heap->t.directory->stats.gc_stalls;
+
+	for (unsigned i = 0; waits_for() != (uint64_t)pid || HEAPD_READ_ONCE(*told) != stalls; i++) {
+		ck_assert_msg(i < 20000, "cycles wait for %" PRIu64, waits_for());
+		usleep(1000);
+	}
+}
+
+/* Until it holds less no cycle comes to its end, which is said once, and counted; others allocate meanwhile, and are asked seldom. */
 START_TEST(who_cannot_publish_all_is_named)
 {
 	const struct heapd_stats *stats = &heap->t.directory->stats;
 	int *words = shared_int();
 	pid_t pid = fixture_client_fork(crowd_run, words);
-	uint64_t finished, voids, stalls = HEAPD_READ_ONCE(stats->gc_stalls);
+	uint64_t finished, voids, began, stalls = HEAPD_READ_ONCE(stats->gc_stalls);
 
 	await(&words[0], pid);
 	finished = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished);
@@ -105,10 +119,12 @@ START_TEST(who_cannot_publish_all_is_named)
 	ck_assert(fixture_logged(&fixture, "has held more than it can publish"));
 	ck_assert_uint_eq(HEAPD_READ_ONCE(stats->gc_stalls), stalls + 1);
 	voids = HEAPD_READ_ONCE(stats->gc_voids);
-	while (HEAPD_READ_ONCE(stats->gc_voids) < voids + 5) {
+	began = fixture_now_ns();
+	while (HEAPD_READ_ONCE(stats->gc_voids) < voids + VOIDS) {
 		ck_holds(heapd_alloc(heap, 64));
 		usleep(100);
 	}
+	ck_assert_uint_ge(fixture_now_ns() - began, (VOIDS - 1) * REST_NS);
 	ck_assert_uint_eq(times_logged("has held more than it can publish"), 1);
 	ck_assert_uint_eq(waits_for(), (uint64_t)pid);
 	ck_assert_uint_eq(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished), finished);
@@ -116,6 +132,30 @@ START_TEST(who_cannot_publish_all_is_named)
 	await(&words[2], pid);
 	ck_call(heapd_collect(heap));
 	ck_assert_uint_gt(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.finished), finished);
+	ck_assert_uint_eq(waits_for(), 0);
+	__atomic_store_n(&words[2], 0, __ATOMIC_RELEASE);
+	fixture_wait(pid, 0);
+	munmap(words, 4096);
+}
+END_TEST
+
+/* Where nothing is collected nobody is waited for; when it is again, its time begins anew. */
+START_TEST(who_cannot_publish_all_is_not_waited_for_without_collection)
+{
+	int *words = shared_int();
+	pid_t pid = fixture_client_fork(crowd_run, words);
+	uint64_t stalls = HEAPD_READ_ONCE(heap->t.directory->stats.gc_stalls);
+
+	await(&words[0], pid);
+	ck_call(heapd_collect_start(heap));
+	await_told(pid, stalls + 1);
+	ck_call(heapd_set(heap, "gc.percent", "off"));
+	await_told(0, stalls + 1);
+	ck_call(heapd_set(heap, "gc.percent", "100"));
+	await_told(pid, stalls + 2);
+	set(&words[1]);
+	await(&words[2], pid);
+	ck_call(heapd_collect(heap));
 	ck_assert_uint_eq(waits_for(), 0);
 	__atomic_store_n(&words[2], 0, __ATOMIC_RELEASE);
 	fixture_wait(pid, 0);
@@ -239,6 +279,7 @@ int main(void)
 	tcase_set_timeout(waiting, 60);
 	tcase_add_checked_fixture(waiting, setup, attached_stop);
 	tcase_add_test(waiting, who_cannot_publish_all_is_named);
+	tcase_add_test(waiting, who_cannot_publish_all_is_not_waited_for_without_collection);
 	tcase_add_test(waiting, who_allocates_meanwhile_is_told_who_it_is);
 	suite_add_tcase(suite, waiting);
 	tcase_set_timeout(evicting, 60);
