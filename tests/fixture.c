@@ -426,9 +426,25 @@ pid_t fixture_kept_daemon(const struct fixture *f)
 	return pid;
 }
 
+/*
+ * ThreadSanitizer loses one signal in a hundred that comes while a thread is at work (a loop of libevent's with nothing beside it
+ * does not hear of it, either): it is sent again, long before anybody else would be found not to have ended.
+ */
+static void signal_again(const struct fixture *f, int number, uint64_t *sent)
+{
+#ifdef HEAPD_TSAN
+	if (number != SIGKILL && fixture_now_ns() > *sent + 10 * UINT64_C(1000000000)) {
+		*sent = fixture_now_ns();
+		kill(f->daemon, number);
+	}
+#else
+	(void)f, (void)number, (void)sent;
+#endif
+}
+
 int fixture_kill(struct fixture *f, int number)
 {
-	uint64_t end = fixture_now_ns() + STOP_SECONDS * UINT64_C(1000000000);
+	uint64_t sent = fixture_now_ns(), end = sent + STOP_SECONDS * UINT64_C(1000000000);
 	int status;
 
 	if (kill(f->daemon, number) < 0)
@@ -439,6 +455,7 @@ int fixture_kill(struct fixture *f, int number)
 			fail("the daemon did not end within %" PRIu64 " s of signal %d", STOP_SECONDS,
 			     number);
 		}
+		signal_again(f, number, &sent);
 		nap();
 	}
 	f->daemon = 0;

@@ -401,6 +401,7 @@ static void fork_silent(struct scene *s)
 	fork_and_wait(s);
 }
 
+/* Refused, it closes the connection, which the daemon took it back by: that ends it, unless it has come to its end by then. */
 static void back_busy(struct scene *s)
 {
 	sockets_end();
@@ -441,7 +442,12 @@ const struct operation remains[] = {
 	OPERATION("brought", prepare_fields, brought, IN_MAIN, ONCE),
 	CUT_OFF("back-silent", prepare_hasty, back_silent),
 	CUT_OFF("fork-silent", prepare_hasty, fork_silent),
-	CUT_OFF("back-busy", prepare_fields, back_busy),
+	{ .name = "back-busy",
+	  .prepare = prepare_fields,
+	  .run = back_busy,
+	  .barriers = ONCE,
+	  .cut_off = true,
+	  .long_way = true },
 	OPERATION("typeless", prepare_typeless, collect_told, IN_MAIN, ONCE),
 	{ 0 },
 };
