@@ -80,7 +80,10 @@ static void deaf_free(struct scene *s)
 	sink += (uint64_t)heapd_free(s->others[0]);
 }
 
-/* Offline on a stack that heapd does not know of. */
+/*
+ * Offline on a stack that heapd does not know of: it is asked again each 10 ms at most until it is back, and an answer takes more than
+ * that under single steps.
+ */
 static struct scene *here;
 static ucontext_t home, away;
 
@@ -242,7 +245,11 @@ const struct operation stances[] = {
 	OPERATION("threads-most", prepare_most_threads, thread_come_and_go, IN_MAIN, ONCE),
 	OPERATION("deaf", prepare_deaf, deaf, IN_MAIN, ONCE),
 	OPERATION("deaf-free", prepare_deaf, deaf_free, IN_MAIN, ONCE),
-	OPERATION("offline-astray", prepare_fields, offline_astray, IN_MAIN, ONCE),
+	{ .name = "offline-astray",
+	  .prepare = prepare_fields,
+	  .run = offline_astray,
+	  .barriers = ONCE,
+	  .long_way = true },
 	OPERATION("away-empty", prepare_away_from_start, scanned_empty, IN_MAIN, ONCE),
 	{ .name = "wide", .prepare = prepare_wide, .run = wide, .barriers = ONCE, .long_way = true },
 	OPERATION("woken", prepare_waker, woken, IN_MAIN, ONCE),
