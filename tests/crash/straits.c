@@ -313,8 +313,9 @@ void strait_full(struct scene *s)
 	if (!notify_find(before, &address, &length))
 		return;
 	kill(before, SIGKILL);
-	for (unsigned i = 0; i < 2000 && fixture_kept_daemon(&fixture) == before; i++)
-		scene_pass(MS);
+	/* The next one is ready some 20 ms after it is there. */
+	for (unsigned i = 0; i < 20000 && fixture_kept_daemon(&fixture) == before; i++)
+		usleep(100);
 	s->board->deaf = 1;
 	kill(s->board->keeper, SIGSTOP);
 	notify_fill(&address, length);
