@@ -458,6 +458,7 @@ static void process_detach(struct heapd_heap *heap)
 {
 	struct heapd_message m = { .op = HEAPD_OP_BYE };
 
+	atomic_store(&heap->leaving, true);
 	threads_leave(heap);
 	HEAPD_STORE_RELEASE(&heap->session->attached, HEAPD_SESSION_LEFT);
 	/* First, so that it does not connect again, to a daemon that would not be told. */

@@ -100,6 +100,7 @@ struct heapd_heap {
 	struct events *events;     /* event.c */
 	uint32_t debug;            /* HEAPD_HELLO_DEBUG: what HEAPD_DEBUG asks for */
 	struct dangling *dangling; /* dangling.c */
+	_Atomic bool leaving;      /* attach.c: its threads are about to have no records */
 	struct watches *watches;   /* watch.c: what heapd_wait_fd() was asked for */
 	struct clear_past cleared; /* clear.c */
 

@@ -10,7 +10,8 @@
  * therefore not looked through itself.
  *
  * It is the agent that looks, and a scan waits for the agent: a look is broken off when one begins, and goes on after the
- * next cycle where it was.
+ * next cycle where it was. Who detaches waits for the agent, too, and its threads have no records by then that say which stacks are
+ * theirs: so a look ends there, and what it came to in between is not told.
  *
  * It is noisy: malloc leaves old words in what was freed. A report says where to look, no more.
  */
@@ -69,11 +70,12 @@ static bool is_left_out(const struct heapd_heap *heap, const struct mapping *own
 	for (uint32_t i = 0; i < n && i < HEAPD_THREAD_MAX; i++) {
 		const struct heapd_thread *thread = &heap->threads[i];
 		uint64_t low = HEAPD_READ_ONCE(thread->stack_low), high = HEAPD_READ_ONCE(thread->stack_high);
-		if (HEAPD_READ_ONCE(thread->state) != HEAPD_THREAD_FREE &&
+		/* Acquire pairs with the release in threads_leave(): who finds a record free because of a detach sees that next. */
+		if (HEAPD_LOAD_ACQUIRE(&thread->state) != HEAPD_THREAD_FREE &&
 		    ((at >= low && at < high) || handshake_on_alternate(heap, i, at)))
 			return true;
 	}
-	return false;
+	return atomic_load(&heap->leaving);
 }
 
 static bool in_current(const struct heapd_current *current, const struct place *place)
@@ -143,9 +145,10 @@ static void piece_look(struct heapd_heap *heap, const struct mapping *mapping, c
 		word_look(heap, mapping, own, at + (uint64_t)i * 8, buffer[i]);
 }
 
-static bool scan_waits(const struct heapd_heap *heap)
+static bool is_over(const struct heapd_heap *heap)
 {
-	return heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) == HEAPD_PHASE_SCAN;
+	return atomic_load(&heap->leaving) ||
+	       heapd_now_phase(HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now)) == HEAPD_PHASE_SCAN;
 }
 
 /* False when it was broken off. */
@@ -155,7 +158,7 @@ static bool mapping_look(struct heapd_heap *heap, const struct mapping *mapping,
 	uint64_t from = heap->dangling->from;
 
 	for (uint64_t at = from > mapping->low ? from : mapping->low; at < mapping->high; at += PIECE_BYTES) {
-		if (scan_waits(heap)) {
+		if (is_over(heap)) {
 			heap->dangling->from = at;
 			return false;
 		}

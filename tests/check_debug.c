@@ -337,6 +337,57 @@ START_TEST(an_alternate_stack_is_a_stack)
 }
 END_TEST
 
+struct holder {
+	pthread_barrier_t both;
+	uint64_t word;
+	const volatile void *at; /* where it has it */
+};
+
+/* What it has on its stack, nobody has to tell of. */
+static void *hold(void *arg)
+{
+	struct holder *holder = arg;
+	volatile uint64_t word = holder->word;
+
+	holder->at = &word;
+	ck_call(heapd_thread_attach(heap));
+	pthread_barrier_wait(&holder->both);
+	pthread_barrier_wait(&holder->both);
+	holder->word = word;
+	return NULL;
+}
+
+/* The agent has begun to look through much that lies before that stack, and comes to it when the process is leaving. */
+START_TEST(who_detaches_is_told_of_no_stack)
+{
+	enum { BYTES = 1 << 30 };
+	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
+	struct holder holder = { .word = heap->t.base };
+	pthread_t other;
+	void *much;
+
+	if (UNDER_TSAN) {
+		puts("SKIP who_detaches_is_told_of_no_stack: ThreadSanitizer has reserved more than can be read");
+		return;
+	}
+	pthread_barrier_init(&holder.both, NULL, 2);
+	ck_assert_int_eq(pthread_create(&other, NULL, hold, &holder), 0);
+	pthread_barrier_wait(&holder.both);
+	much = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ck_assert_ptr_ne(much, MAP_FAILED);
+	ck_assert((uintptr_t)much < (uintptr_t)holder.at);
+	collect_asked();
+	usleep(20000);
+	ck_call(heapd_detach(heap));
+	pthread_barrier_wait(&holder.both);
+	pthread_join(other, NULL);
+	munmap(much, BYTES);
+	ck_assert_msg(heard_times("holds 0x110000000000") == 0, "%s", heard[0]);
+	options.report = hear;
+	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
+}
+END_TEST
+
 START_TEST(words_that_are_not_known_are_told_of)
 {
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
@@ -370,5 +421,6 @@ int main(void)
 	tcase_add_test(dangling, a_pointer_in_malloc_is_told_of);
 	tcase_add_test(dangling, a_pointer_that_is_held_elsewhere_does_not_dangle);
 	tcase_add_test(dangling, an_alternate_stack_is_a_stack);
+	tcase_add_test(dangling, who_detaches_is_told_of_no_stack);
 	return attached_run(dangling, suite);
 }
