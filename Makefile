@@ -490,7 +490,7 @@ crash: crash-clients ## any client killed at every instruction of every operatio
 	$(SUBMAKE) crash-bits
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; $(O)/crash/faults && $(O)/crash/shortage
 
-crash-bits: ## of that, every bit that a client can write, in three heaps at once: half an hour
+crash-bits: ## of that, every bit that a client can write, in three heaps at once: an hour
 	@scripts/install-deps check
 	$(SUBMAKE) $(JOBS) tests
 	@export HEAPD_TEST_BUILD='$(abspath $(O))'; for heap in plain collected stress; do \

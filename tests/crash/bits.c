@@ -7,9 +7,10 @@
  * does while each change stands (demands.h; --verify 7: it verifies at each seventh, where that takes long). With the words
  * that clients hold slabs by cleared, the heap itself is clean: the daemon's truth was never theirs.
  *
- * Which words a daemon loads is noted before, while it is made to do the same with nothing amiss. Those that hold nothing are
- * changed several at a time (--group 1: each by itself, which is a night's work). No bit is left out, which is checked. With --most
- * nothing is looked at before, and so many in 64 of all are drawn.
+ * Which words a daemon loads is noted before, while it is made to do the same with nothing amiss, and then while all that hold nothing
+ * and that it did not load are changed, again until it loads no others. What it never loads is changed in groups (--group 1: each by
+ * itself, which is a night's work). No bit is left out, which is checked. With --most nothing is looked at before, and so many in 64 of all
+ * are drawn.
  */
 #include <err.h>
 #include <errno.h>
@@ -31,6 +32,7 @@
 #define HEAPS   3u
 #define STUDIED 1024u /* works with nothing amiss, while it is noted what the daemon loads */
 #define ROUND   64u   /* of them between two verifications */
+#define SELDOM  24u   /* verified at each such work while it is noted, which makes it slow */
 
 /* What attackers have done. */
 struct tally {
@@ -64,19 +66,48 @@ static void currents_clear(struct hostile *h)
 
 /* What the daemon loads while nothing is amiss ------------------------------------------------------------------------- */
 
+static void study_usual(struct run *run, struct hostile *h)
+{
+	for (uint64_t n = 1; n <= STUDIED; n++) {
+		demands_work(&run->demands, h, n);
+		if (n % ROUND == 0)
+			demands_round_end(&run->demands, h);
+	}
+}
+
+/* A word that is loaded only while it, or another one, is changed: it hides others of its group, which the next pass shows. */
+static void study_changed(struct run *run, struct hostile *h)
+{
+	struct demands demands = run->demands;
+	struct changes changes = run->changes;
+
+	demands.verify = SELDOM;
+	changes.demands = &demands;
+	changes.idle = true;
+	changes_begin(changes.count, 0);
+	changes_make(&changes, h);
+}
+
 /* It leaves as a process that dies: nothing of that heap is looked at again. */
 static int study(void *arg)
 {
 	struct run *run = arg;
 	struct hostile h = { .name = heaps[run->index] };
+	struct loaded *loaded = &run->loaded[run->index];
+	unsigned before;
 
 	hostile_attach(&h, &run->fixture);
-	for (uint64_t n = 1; n <= STUDIED; n++) {
-		demands_work(&run->demands, &h, n);
-		if (n % ROUND == 0)
-			demands_round_end(&run->demands, &h);
-	}
-	loads_take(&run->loads, h.control_inode, &run->loaded[run->index]);
+	study_usual(run, &h);
+	loads_take(&run->loads, h.control_inode, loaded);
+	printf("  %-12s %8u words of control that the daemon loads\n", h.name, loaded_count(loaded));
+	fflush(stdout);
+	do {
+		before = loaded_count(loaded);
+		study_changed(run, &h);
+		loads_take(&run->loads, h.control_inode, loaded);
+		printf("  %-12s %8u while those that hold nothing are changed\n", "", loaded_count(loaded));
+		fflush(stdout);
+	} while (before && loaded_count(loaded) > before);
 	return 0;
 }
 
@@ -98,20 +129,20 @@ static void say_heap(const struct run *run, const char *name, const struct tally
 {
 	const struct changes_count *c = &run->tally->changes, *c0 = &before->changes;
 	const struct demands_count *d = &run->tally->demands, *d0 = &before->demands;
-	uint64_t alone = c->alone - c0->alone, few = c->few - c0->few, together = c->together - c0->together;
+	uint64_t alone = c->alone - c0->alone, together = c->together - c0->together;
 
 	printf("  %-12s %9" PRIu64 " bits %9" PRIu64 " evil words: %" PRIu64 " words each by itself, %" PRIu64
-	       " in groups of %u, %" PRIu64 " of %u; %" PRIu64 " held up collection\n",
-	       name, c->bits - c0->bits, c->words - c0->words, alone, few, CHANGES_FEW, together,
-	       run->changes.grouped, d->stalls - d0->stalls);
+	       " in groups of %u; %" PRIu64 " held up collection\n",
+	       name, c->bits - c0->bits, c->words - c0->words, alone, together, run->changes.grouped,
+	       d->stalls - d0->stalls);
 	printf("  %-12s of %" PRIu64 " changes %" PRIu64 " met objects; these were made anew %" PRIu64
 	       " times, and %" PRIu64 " times that failed\n",
 	       "", d->works - d0->works, d->lively - d0->lively, d->filled - d0->filled,
 	       d->unfilled - d0->unfilled);
 	fflush(stdout);
-	if (!run->changes.most && alone + few + together + run->from != c->place)
+	if (!run->changes.most && alone + together + run->from != c->place)
 		errx(1, "heap %s: %" PRIu64 " words were left out", name,
-		     c->place - alone - few - together - run->from);
+		     c->place - alone - together - run->from);
 }
 
 /*
@@ -233,14 +264,9 @@ static void each_heap(struct run *run, void (*what)(struct run *run, const char 
 
 static void study_heap(struct run *run, const char *name)
 {
-	unsigned n;
-
 	fixture_wait(fixture_client_fork(study, run), 0);
-	n = loaded_count(&run->loaded[run->index]);
-	if (!n)
+	if (!loaded_count(&run->loaded[run->index]))
 		errx(1, "heap %s: the daemon loads nothing of control: does it note what it loads?", name);
-	printf("  %-12s %8u words of control that the daemon loads\n", name, n);
-	fflush(stdout);
 }
 
 static void study_all(struct run *run)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * changes.c - owns the changes to what a client can write: each bit flipped, and evil values put into whole words, one at a time where
- * the word lies in a session or holds something. Of the others the same bit is flipped in CHANGES_FEW at a time, far from each other, and
- * each value put into as many, where the daemon loads them; of those that it was not seen to load, in CHANGES_GROUP at a time.
+ * the word lies in a session, holds something, or is loaded by the daemon. Of the others, which it was not seen to load while they were
+ * changed, either, the same bit is flipped in CHANGES_GROUP at a time, and each value put into as many.
  *
  * Each change stands while the daemon does all that it does (demands.h), and is taken back; after so many a round ends, with none.
  * Nothing here keeps a pointer into a session: who is sent away has another one.
@@ -169,37 +169,18 @@ static void idle_add(struct changes *c, struct hostile *h, uint64_t at)
 		c->count->together += group_change(c, h, &c->group);
 }
 
-static void few_add(struct changes *c, struct hostile *h, uint64_t at)
+/* Holds nothing, is none of a session's, and nobody loads it. */
+static bool is_idle(const struct changes *c, const struct hostile *h, struct word w)
 {
-	struct changes_group *g = &c->some[c->nfew++ % CHANGES_STRIDE];
-
-	g->at[g->n++] = at;
-	if (g->n == CHANGES_FEW || g->n == c->grouped)
-		c->count->few += group_change(c, h, g);
-}
-
-static void groups_end(struct changes *c, struct hostile *h)
-{
-	c->count->together += group_change(c, h, &c->group);
-	for (unsigned i = 0; i < CHANGES_STRIDE; i++)
-		c->count->few += group_change(c, h, &c->some[i]);
-}
-
-/* Holds nothing, and is none of a session's. */
-static bool is_empty(const struct changes *c, const struct hostile *h, struct word w)
-{
-	return !c->most && !w.session && !HEAPD_READ_ONCE(*word_of(h, w));
+	return !c->most && !w.session && !HEAPD_READ_ONCE(*word_of(h, w)) && !loaded_has(c->loaded, w.at / 8);
 }
 
 static void change_word(struct changes *c, struct hostile *h, struct word w)
 {
-	if (c->count->step == 0 && is_empty(c, h, w)) {
+	if (c->count->step == 0 && is_idle(c, h, w)) {
 		c->count->step = STEPS;
-		if (loaded_has(c->loaded, w.at / 8))
-			few_add(c, h, w.at);
-		else
-			idle_add(c, h, w.at);
-	} else if (!c->most || draw(&c->seed) % 64 < c->most) {
+		idle_add(c, h, w.at);
+	} else if (!c->idle && (!c->most || draw(&c->seed) % 64 < c->most)) {
 		flip_bits(c, h, w);
 		put_values(c, h, w);
 		c->count->step = STEPS;
@@ -219,7 +200,7 @@ static void change(struct changes *c, struct hostile *h, bool session, uint64_t 
 		if (c->place == c->count->place && c->count->step < STEPS)
 			change_word(c, h, w);
 	}
-	groups_end(c, h);
+	c->count->together += group_change(c, h, &c->group);
 }
 
 void changes_make(struct changes *c, struct hostile *h)

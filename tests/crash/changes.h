@@ -3,21 +3,20 @@
 #ifndef HEAPD_CRASH_CHANGES_H
 #define HEAPD_CRASH_CHANGES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "demands.h"
 #include "hostile.h"
 #include "loaded.h"
 
-#define CHANGES_GROUP  512u /* words that nobody loads, changed at once, at most */
-#define CHANGES_FEW    8u   /* words that are loaded and hold nothing, changed at once, each ... */
-#define CHANGES_STRIDE 64u  /* ... so many such words from the next */
+#define CHANGES_GROUP 512u /* words that nobody loads, changed at once, at most */
 
 /* An attacker leaves it to the next one when it is killed. */
 struct changes_count {
 	uint64_t bits, words;
-	uint64_t alone, few, together; /* words, by themselves, in small groups, and in large ones */
-	uint64_t place, step;          /* words begun with, and changes of the last one that are done */
+	uint64_t alone, together; /* words, by themselves, and in groups */
+	uint64_t place, step;     /* words begun with, and changes of the last one that are done */
 };
 
 /* Offsets into control. */
@@ -30,12 +29,13 @@ struct changes {
 	struct demands *demands;
 	struct changes_count *count; /* in memory shared by who attacks in turn */
 	const struct loaded *loaded; /* the words of control that the daemon loads */
-	unsigned most;               /* of 64, by the seed, each by itself; 0: all */
-	unsigned grouped;            /* CHANGES_GROUP, or less */
-	uint64_t seed;               /* not 0 */
+	bool idle;     /* only others, and what they seem to be: whether it loads one of them then is noted */
+	unsigned most; /* of 64, by the seed, each by itself; 0: all */
+	unsigned grouped; /* CHANGES_GROUP, or less */
+	uint64_t seed;    /* not 0 */
 	/* Begin as 0. */
-	uint64_t place, nfew;
-	struct changes_group group, some[CHANGES_STRIDE];
+	uint64_t place;
+	struct changes_group group;
 };
 
 /* `count` stands before the first of the heap's words that are to be changed: those before the place'th are passed over. */
