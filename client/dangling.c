@@ -5,7 +5,8 @@
  *
  * Looked through is what this process alone can write: data, malloc's heap, anonymous mappings. Left out are the stacks of
  * attached threads, which are scanned, their alternate stacks for signals, where a scan's own handler leaves the registers of what it
- * interrupted, the agent's own stack, and the library's record of the attachment. Memory may be unmapped
+ * interrupted, the agent's own stack, and the library's record of the attachment; and pages that were never touched, of which a
+ * program may have reserved very many. Memory may be unmapped
  * while it is read: so the kernel copies it (process_vm_readv) to a buffer, which is a shared mapping, and
  * therefore not looked through itself.
  *
@@ -29,8 +30,9 @@
 #include "heapd/session.h"
 #include "place.h"
 #include "report.h"
+#include "touched.h"
 
-#define PIECE_BYTES (64ul << 10)
+#define PIECE_BYTES (256ul << 10)
 #define TOLD_MAX    64u          /* words that are not told of again */
 #define LARGE_BYTES (64ul << 30) /* address space that somebody has reserved, such as a sanitizer's shadow */
 
@@ -42,6 +44,14 @@ struct dangling {
 struct mapping {
 	uint64_t low, high;
 	char name[64];
+};
+
+/* One time that all is looked through. */
+struct look {
+	struct heapd_heap *heap;
+	struct mapping own; /* the agent's stack */
+	uint64_t *buffer;   /* PIECE_BYTES */
+	struct touched touched;
 };
 
 /* Where this thread runs. */
@@ -122,10 +132,11 @@ static bool is_news(struct dangling *d, uint64_t at)
 	return true;
 }
 
-static void word_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
-		      uint64_t at, uint64_t word)
+static void word_look(const struct look *look, const struct mapping *mapping, uint64_t at, uint64_t word)
 {
-	if (!is_dangling(heap, word) || is_left_out(heap, own, at) || !is_news(heap->dangling, at))
+	struct heapd_heap *heap = look->heap;
+
+	if (!is_dangling(heap, word) || is_left_out(heap, &look->own, at) || !is_news(heap->dangling, at))
 		return;
 	report_leave(
 		heap, HEAPD_REPORT_RULE,
@@ -133,16 +144,26 @@ static void word_look(struct heapd_heap *heap, const struct mapping *mapping, co
 		heap->name, (unsigned long long)at, mapping->name, (unsigned long long)word);
 }
 
-static void piece_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
-		       uint64_t at, uint64_t *buffer)
+/* Where the kernel does not tell, all is. */
+static bool is_touched(struct look *look, uint64_t at, uint64_t bytes)
+{
+	uint64_t page = (uint64_t)getpagesize(), n = touched_look(&look->touched, at);
+	bool touched = n * page < bytes;
+
+	for (uint64_t i = 0; i < n && i * page < bytes; i++)
+		touched |= touched_once(&look->touched, i);
+	return touched;
+}
+
+static void piece_look(struct look *look, const struct mapping *mapping, uint64_t at)
 {
 	uint64_t bytes = mapping->high - at < PIECE_BYTES ? mapping->high - at : PIECE_BYTES;
-	struct iovec to = { buffer, bytes };
+	struct iovec to = { look->buffer, bytes };
 	struct iovec from = { (void *)(uintptr_t)at, bytes }; /* NOLINT(performance-no-int-to-ptr) */
-	ssize_t n = process_vm_readv(getpid(), &to, 1, &from, 1, 0);
+	ssize_t n = is_touched(look, at, bytes) ? process_vm_readv(getpid(), &to, 1, &from, 1, 0) : 0;
 
 	for (ssize_t i = 0; i < n / 8; i++)
-		word_look(heap, mapping, own, at + (uint64_t)i * 8, buffer[i]);
+		word_look(look, mapping, at + (uint64_t)i * 8, look->buffer[i]);
 }
 
 static bool is_over(const struct heapd_heap *heap)
@@ -152,17 +173,16 @@ static bool is_over(const struct heapd_heap *heap)
 }
 
 /* False when it was broken off. */
-static bool mapping_look(struct heapd_heap *heap, const struct mapping *mapping, const struct mapping *own,
-			 uint64_t *buffer)
+static bool mapping_look(struct look *look, const struct mapping *mapping)
 {
-	uint64_t from = heap->dangling->from;
+	uint64_t from = look->heap->dangling->from;
 
 	for (uint64_t at = from > mapping->low ? from : mapping->low; at < mapping->high; at += PIECE_BYTES) {
-		if (is_over(heap)) {
-			heap->dangling->from = at;
+		if (is_over(look->heap)) {
+			look->heap->dangling->from = at;
 			return false;
 		}
-		piece_look(heap, mapping, own, at, buffer);
+		piece_look(look, mapping, at);
 	}
 	return true;
 }
@@ -182,26 +202,30 @@ static bool mapping_read(const char *line, struct mapping *mapping)
 	       strcmp(name, "[stack]") != 0;
 }
 
-static void mappings_look(struct heapd_heap *heap, FILE *maps, uint64_t *buffer)
+static void mappings_look(struct look *look, FILE *maps)
 {
-	struct mapping mapping, own = own_stack();
+	struct mapping mapping;
 	char line[512];
 
 	while (fgets(line, sizeof(line), maps))
-		if (mapping_read(line, &mapping) && !mapping_look(heap, &mapping, &own, buffer))
+		if (mapping_read(line, &mapping) && !mapping_look(look, &mapping))
 			return;
-	heap->dangling->from = 0;
+	look->heap->dangling->from = 0;
 }
 
 void dangling_look(struct heapd_heap *heap)
 {
+	struct look look = { .heap = heap, .own = own_stack() };
 	void *buffer = mmap(NULL, PIECE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	FILE *maps = fopen("/proc/self/maps", "re");
 
+	touched_begin(&look.touched);
+	look.buffer = (uint64_t *)buffer;
 	if (!heap->dangling)
 		heap->dangling = (struct dangling *)calloc(1, sizeof(*heap->dangling));
 	if (buffer != MAP_FAILED && maps && heap->dangling)
-		mappings_look(heap, maps, (uint64_t *)buffer);
+		mappings_look(&look, maps);
+	touched_end(&look.touched);
 	if (maps)
 		fclose(maps);
 	if (buffer != MAP_FAILED)

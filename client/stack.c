@@ -22,17 +22,15 @@
  */
 #include "stack.h"
 
-#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "range.h"
+#include "touched.h"
 
-#define CLEARED         2048u /* bytes */
-#define PICKED          512u /* words at a time: the nearest cache has them still when they are gone through again */
-#define PAGEMAP_ENTRIES 64u
-#define PAGEMAP_THERE   62 /* bits 62 and 63 of an entry: swapped, present */
+#define CLEARED 2048u /* bytes */
+#define PICKED  512u  /* words at a time: the nearest cache has them still when they are gone through again */
 
 /* Stack words belong to frames that are not ours: no sanitizer may have an opinion of them. */
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
@@ -109,29 +107,29 @@ static void pages_add(const struct heapd_heap *heap, struct stack_words *out, ui
 }
 
 /*
- * As stack_words_add(), of memory that may have holes, and pages that were never touched: to read those
- * would make them memory. Where the kernel does not say which they are, all that is mapped is read.
+ * As stack_words_add(), of memory that may have holes, and pages that were never touched. Where the kernel does not
+ * say which they are, all that is mapped is read.
  */
 static void touched_words_add(const struct heapd_heap *heap, struct stack_words *out, uint64_t low,
 			      uint64_t high)
 {
-	uint64_t bytes = (uint64_t)getpagesize(), entries[PAGEMAP_ENTRIES];
-	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	uint64_t bytes = (uint64_t)getpagesize();
+	struct touched touched;
 
+	touched_begin(&touched);
 	for (uint64_t page = low & ~(bytes - 1); page < high;) {
-		ssize_t n = fd < 0 ? -1 : pread(fd, entries, sizeof(entries), (off_t)(page / bytes * 8));
-		if (n < 8) {
+		uint64_t n = touched_look(&touched, page);
+
+		if (!n) {
 			if (page_mapped(page, bytes))
 				pages_add(heap, out, page, bytes, low, high);
 			page += bytes;
-			continue;
 		}
-		for (unsigned i = 0; i < (size_t)n / 8 && page < high; i++, page += bytes)
-			if (entries[i] >> PAGEMAP_THERE)
+		for (uint64_t i = 0; i < n && page < high; i++, page += bytes)
+			if (touched_once(&touched, i))
 				pages_add(heap, out, page, bytes, low, high);
 	}
-	if (fd >= 0)
-		close(fd);
+	touched_end(&touched);
 }
 
 /* The thread's local ranges; tells whether sp lies in one of them. */
