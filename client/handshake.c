@@ -39,7 +39,7 @@
 #include "report.h"
 #include "thread.h"
 
-#define PAUSE_FIRST_NS   50000ull
+#define PAUSE_FIRST_NS   200000ull /* its end interrupts who answers there just then */
 #define PAUSE_LONGEST_NS (1 * CLOCK_MS)
 #define PAUSE_IDLE_NS    (10 * CLOCK_MS)  /* after a second */
 #define LOOK_AFTER_NS    (100 * CLOCK_MS) /* without an answer: look why */

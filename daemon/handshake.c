@@ -42,6 +42,7 @@
 #include "shades.h"
 
 #define NAP_FIRST_NS 20000u
+#define NAP_SCAN_NS  200000u /* the first in a scan: its end interrupts who answers there just then */
 #define NAP_LAST_NS  1000000u
 #define NOTIFY_NS    UINT64_C(200000000) /* who has not answered is told once more */
 #define LATE_NS \
@@ -321,7 +322,7 @@ static void notify(struct handshake *h)
 
 int handshake_scan(struct handshake *h)
 {
-	uint64_t ns = NAP_FIRST_NS, newest;
+	uint64_t ns = NAP_SCAN_NS, newest;
 	const struct client *stalled;
 	int r;
 
