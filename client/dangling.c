@@ -5,8 +5,8 @@
  *
  * Looked through is what this process alone can write: data, malloc's heap, anonymous mappings. Left out are the stacks of
  * attached threads, which are scanned, their alternate stacks for signals, where a scan's own handler leaves the registers of what it
- * interrupted, the agent's own stack, and the library's record of the attachment; and pages that were never touched, of which a
- * program may have reserved very many. Memory may be unmapped
+ * interrupted, the agent's own stack, and the library's record of the attachment; and whole pieces of which no page was ever touched,
+ * since a program may have reserved very many. Memory may be unmapped
  * while it is read: so the kernel copies it (process_vm_readv) to a buffer, which is a shared mapping, and
  * therefore not looked through itself.
  *

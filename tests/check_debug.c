@@ -355,6 +355,7 @@ START_TEST(who_detaches_is_told_of_no_stack)
 	enum { BYTES = 1 << 28 };
 	struct heapd_options options = HEAPD_OPTIONS_DEFAULT;
 	struct holder holder = { .word = heap->t.base };
+	char unwanted[40];
 	pthread_t other;
 	void *much;
 
@@ -374,7 +375,8 @@ START_TEST(who_detaches_is_told_of_no_stack)
 	pthread_barrier_wait(&holder.both);
 	pthread_join(other, NULL);
 	munmap(much, BYTES);
-	ck_assert_msg(heard_times("holds 0x110000000000") == 0, "%s", heard[0]);
+	snprintf(unwanted, sizeof(unwanted), " holds 0x%lx,", (unsigned long)holder.word);
+	ck_assert_msg(heard_times(unwanted) == 0, "%s", heard[0]);
 	options.report = hear;
 	ck_call(heapd_attach(&heap, FIXTURE_HEAP, &options));
 }

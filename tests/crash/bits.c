@@ -64,7 +64,7 @@ static void currents_clear(struct hostile *h)
 	memset(h->threads, 0, HOSTILE_THREADS * sizeof(*h->threads));
 }
 
-/* What the daemon loads while nothing is amiss ------------------------------------------------------------------------- */
+/* What the daemon loads ------------------------------------------------------------------------------------------------ */
 
 static void study_usual(struct run *run, struct hostile *h)
 {

@@ -29,10 +29,10 @@ struct changes {
 	struct demands *demands;
 	struct changes_count *count; /* in memory shared by who attacks in turn */
 	const struct loaded *loaded; /* the words of control that the daemon loads */
-	bool idle;     /* only others, and what they seem to be: whether it loads one of them then is noted */
-	unsigned most; /* of 64, by the seed, each by itself; 0: all */
-	unsigned grouped; /* CHANGES_GROUP, or less */
-	uint64_t seed;    /* not 0 */
+	bool idle;                   /* of the others only; whether it loads one of them then is noted */
+	unsigned most;               /* of 64, by the seed, each by itself; 0: all */
+	unsigned grouped;            /* CHANGES_GROUP, or less */
+	uint64_t seed;               /* not 0 */
 	/* Begin as 0. */
 	uint64_t place;
 	struct changes_group group;
