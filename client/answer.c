@@ -26,9 +26,9 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 #include <ucontext.h>
 
+#include "clock.h"
 #include "gate.h"
 #include "handshake.h"
 #include "heapd/mutant.h"
@@ -42,6 +42,7 @@
 
 #define PREPARED_BYTES (32ul << 10) /* of the published area, so that no ordinary answer waits for a page */
 #define ASKED_BYTES    2048u        /* of it that most answers write to */
+#define PAUSE_SHORT_NS 5000u        /* less than any interruption, or change of threads, takes */
 
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
 
@@ -53,35 +54,24 @@ static char *published_area(const struct heapd_heap *heap, uint64_t index)
 	return (char *)heap->session + HEAPD_SESSION_PUBLISHED_AT + index * HEAPD_PUBLISHED_BYTES;
 }
 
-/* What a pause is measured by: the thread's own processor time, and time. */
+/* When an answer began: the thread's own processor time, or an earlier one of it, and time. */
 struct pause {
 	uint64_t cpu, wall;
 };
 
-static uint64_t pause_clock(clockid_t clock)
-{
-	struct timespec t;
-
-	clock_gettime(clock, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
-}
-
-static struct pause pause_begin(void)
-{
-	uint64_t wall = pause_clock(CLOCK_MONOTONIC);
-
-	return (struct pause){ .cpu = pause_clock(CLOCK_THREAD_CPUTIME_ID), .wall = wall };
-}
-
 /*
- * The lesser of the two. In a virtual machine the kernel charges the time that it was not running to a thread first, and
+ * No more than the processor time that it took, nor than the time. The clock of the former is a system call, as long as all
+ * of an answer, so it is read only of one that may have been interrupted, and its beginning by whoever asked, if somebody did.
+ * The lesser of the two: in a virtual machine the kernel charges the time that it was not running to a thread first, and
  * takes it back later, or the other way round: processor time can jump by more than has passed.
  */
 static uint64_t pause_length(struct pause begin)
 {
-	uint64_t cpu = pause_clock(CLOCK_THREAD_CPUTIME_ID) - begin.cpu;
-	uint64_t wall = pause_clock(CLOCK_MONOTONIC) - begin.wall;
+	uint64_t wall = clock_now() - begin.wall, cpu;
 
+	if (wall < PAUSE_SHORT_NS)
+		return wall;
+	cpu = clock_thread(0) - begin.cpu;
 	return cpu < wall ? cpu : wall;
 }
 
@@ -139,12 +129,13 @@ static void answer_give_up(const struct answer *a)
 void answer_here(struct heapd_heap *heap, struct heapd_thread *self)
 {
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
-	struct pause begin;
 	struct answer a;
 
-	if (heapd_now_phase(now) != HEAPD_PHASE_SCAN || !answer_begin(&a, heap, self, heapd_now_cycle(now)))
+	if (heapd_now_phase(now) != HEAPD_PHASE_SCAN)
 		return;
-	begin = pause_begin();
+	struct pause begin = { .cpu = clock_thread(0), .wall = clock_now() };
+	if (!answer_begin(&a, heap, self, heapd_now_cycle(now)))
+		return;
 	bool found = stack_words_add_own(heap, &a.out, self);
 	pause_count(heap, self, begin, a.cycle);
 	if (found)
@@ -216,16 +207,15 @@ static uint64_t interrupted_at(uint64_t sp)
 #endif
 }
 
-static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *self, const ucontext_t *c)
+static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *self, const ucontext_t *c,
+			       struct pause begin)
 {
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
-	struct pause begin;
 	struct answer a;
 
 	if (HEAPD_READ_ONCE(self->state) != HEAPD_THREAD_ONLINE || HEAPD_READ_ONCE(self->gate.inside) & 1 ||
 	    heapd_now_phase(now) != HEAPD_PHASE_SCAN || !answer_begin(&a, heap, self, heapd_now_cycle(now)))
 		return;
-	begin = pause_begin();
 	uint64_t sp = interrupted_at(registers_add(&a, c));
 	bool found = stack_words_add_thread(heap, &a.out, self, sp, STACK_RED_ZONE, &c->uc_stack);
 	pause_count(heap, self, begin, a.cycle);
@@ -237,6 +227,7 @@ static void answer_interrupted(struct heapd_heap *heap, struct heapd_thread *sel
 
 static void answer_handler(int number, siginfo_t *info, void *context)
 {
+	struct pause begin = { .wall = clock_now() };
 	struct heapd_heap *heap;
 	struct heapd_thread *self;
 	int error = errno;
@@ -248,9 +239,9 @@ static void answer_handler(int number, siginfo_t *info, void *context)
 	self = HEAPD_READ_ONCE(heapd_record);
 	/* Whoever else sends this signal is not answered. */
 	if (heap && self && handshake_signal_ours(heap, info)) {
-		handshake_signal_seen(heap, thread_index(heap, self),
-				      &((const ucontext_t *)context)->uc_stack);
-		answer_interrupted(heap, self, (const ucontext_t *)context);
+		begin.cpu = handshake_signal_seen(heap, thread_index(heap, self),
+						  &((const ucontext_t *)context)->uc_stack);
+		answer_interrupted(heap, self, (const ucontext_t *)context, begin);
 	}
 	atomic_fetch_sub(&answering, 1);
 	errno = error;

@@ -9,12 +9,26 @@
 #define CLOCK_MS    1000000ull
 #define CLOCK_NEVER UINT64_MAX
 
+static inline uint64_t clock_read(clockid_t clock)
+{
+	struct timespec t = { 0 };
+
+	clock_gettime(clock, &t);
+	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+}
+
 static inline uint64_t clock_now(void)
 {
-	struct timespec t;
+	return clock_read(CLOCK_MONOTONIC);
+}
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000ull + (uint64_t)t.tv_nsec;
+/*
+ * The processor time of a thread of this process, or, with 0, of the caller; 0 if there is no such thread. A system call.
+ * The clock's number is made of the thread's as the kernel and pthread_getcpuclockid(3) do.
+ */
+static inline uint64_t clock_thread(uint32_t tid)
+{
+	return clock_read(tid ? (clockid_t)(~tid << 3 | 6) : CLOCK_THREAD_CPUTIME_ID);
 }
 
 static inline uint64_t clock_deadline(uint64_t ns)

@@ -55,6 +55,7 @@ struct asked {
 	uint32_t told;            /* the thread whose blocking was reported */
 	uint32_t blocked;         /* looks in a row that found it blocked */
 	uint64_t sent_ns;
+	uint64_t cpu_ns; /* the agent's: the thread's processor time before it was asked */
 };
 
 int handshake_init(struct heapd_heap *heap)
@@ -73,14 +74,16 @@ void handshake_free(struct heapd_heap *heap)
 	heap->asked = NULL;
 }
 
-void handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate)
+uint64_t handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate)
 {
 	struct asked *asked = &heap->asked[index];
 	bool there = !(alternate->ss_flags & SS_DISABLE);
+	uint64_t cpu = HEAPD_READ_ONCE(asked->cpu_ns); /* before `seen`: then it may be asked again */
 
 	HEAPD_WRITE_ONCE(asked->alternate, (uint64_t)(uintptr_t)alternate->ss_sp);
 	HEAPD_WRITE_ONCE(asked->alternate_bytes, there ? alternate->ss_size : 0);
-	atomic_fetch_add_explicit(&asked->seen, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&asked->seen, 1, memory_order_release);
+	return cpu;
 }
 
 bool handshake_on_alternate(const struct heapd_heap *heap, uint32_t index, uint64_t at)
@@ -166,6 +169,7 @@ static void thread_ask(struct heapd_heap *heap, uint32_t index, uint32_t cycle)
 
 	if (!signal_wanted(heap, asked, tid))
 		return;
+	HEAPD_WRITE_ONCE(asked->cpu_ns, clock_thread(tid));
 	if (handshake_signal_send(heap, tid) == 0) {
 		if (asked->tid != tid || asked->seen_before != seen)
 			asked->sent_ns = clock_now();

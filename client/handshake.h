@@ -21,8 +21,11 @@ struct handshake {
  */
 hidden uint64_t handshake_serve(struct heapd_heap *heap, struct handshake *h);
 
-/* The handler's, on the thread of that record: the signal has arrived; the thread has this alternate stack for handlers. */
-hidden void handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate);
+/*
+ * The handler's, on the thread of that record: the signal has arrived; the thread has this alternate stack for handlers. Its
+ * processor time, in nanoseconds, as it was asked.
+ */
+hidden uint64_t handshake_signal_seen(struct heapd_heap *heap, uint32_t index, const stack_t *alternate);
 
 /* The agent's: asks a thread of this process. 0, or -1 and errno. A signal that execve() overtakes does not reach the next program. */
 hidden int handshake_signal_send(const struct heapd_heap *heap, uint32_t tid);
