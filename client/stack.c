@@ -31,9 +31,41 @@
 
 #define CLEARED 2048u /* bytes */
 #define PICKED  512u  /* words at a time: the nearest cache has them still when they are gone through again */
+#define RUN     16u   /* words that are looked at together */
+#define PLENTY  1024u /* words; below that to say one twice takes less time than to find out */
+
+typedef int32_t quad __attribute__((vector_size(16)));
+typedef uint32_t quad_unsigned __attribute__((vector_size(16)));
+typedef uint64_t quad_halves __attribute__((vector_size(16)));
+typedef int32_t quad_words __attribute__((vector_size(16), aligned(8), may_alias)); /* two of a stack's */
 
 /* Stack words belong to frames that are not ours: no sanitizer may have an opinion of them. */
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
+
+/* The upper halves of four words that lie one after the other. */
+static inline scanning quad upper_halves(const uint64_t *from)
+{
+	const quad_words *p = (const quad_words *)(const void *)from;
+
+	return __builtin_shufflevector(p[0], p[1], 1, 3, 5, 7);
+}
+
+/*
+ * Of RUN words, whether the upper half of some is that of an address in the heap, or of its end. What most of a stack and of
+ * a signal's frame is, is done with by this, in a fourth of the time.
+ */
+static inline scanning bool run_may_point(const uint64_t *from, uint64_t base, uint64_t size)
+{
+	/* As signed numbers: those of the heap are the least ones, up to `last`. */
+	uint32_t first = (uint32_t)(base >> 32) + (1u << 31);
+	int32_t last = (int32_t)((uint32_t)((base + size) >> 32) - first);
+	quad none = { -1, -1, -1, -1 };
+
+#pragma GCC unroll 4
+	for (unsigned i = 0; i < RUN; i += 4)
+		none &= (quad)((quad_unsigned)upper_halves(from + i) - first) > last;
+	return (((quad_halves)none)[0] & ((quad_halves)none)[1]) != UINT64_MAX;
+}
 
 /*
  * Of n words, for all of which there is room, those in the heap, or one past its end; their number, with those that were
@@ -45,12 +77,18 @@ static scanning uint64_t words_pick(const struct heapd_heap *heap, const struct 
 {
 	uint64_t base = heap->t.base, size = heap->t.size, count = out->count;
 
-#pragma GCC unroll 4
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t w = HEAPD_READ_ONCE(from[i]);
+	for (uint64_t i = 0; i < n;) {
+		uint64_t end = n - i < RUN ? n : i + RUN;
 
-		out->words[count] = w;
-		count += w - base <= size;
+		if (end - i == RUN && !run_may_point(from + i, base, size))
+			i = end;
+#pragma GCC unroll 4
+		for (; i < end; i++) {
+			uint64_t w = HEAPD_READ_ONCE(from[i]);
+
+			out->words[count] = w;
+			count += w - base <= size;
+		}
 	}
 	/* What does not count is not the daemon's to see. */
 	if (count < out->room)
@@ -58,7 +96,7 @@ static scanning uint64_t words_pick(const struct heapd_heap *heap, const struct 
 	return count;
 }
 
-/* Of the newest, up to `end`: one equal to the one before it says nothing new, and stacks repeat themselves. */
+/* Of the newest, up to `end`: one equal to the one before it says nothing new, and a deep recursion's stack repeats itself. */
 static void words_thin(struct stack_words *out, uint64_t end)
 {
 	uint64_t *words = out->words, count = out->count, last = count ? words[count - 1] : 0;
@@ -87,7 +125,12 @@ void stack_words_add(const struct heapd_heap *heap, struct stack_words *out, uin
 			out->overflow = true;
 			break;
 		}
-		words_thin(out, words_pick(heap, out, p, n));
+		uint64_t picked = words_pick(heap, out, p, n);
+
+		if (picked > PLENTY)
+			words_thin(out, picked);
+		else
+			out->count = picked;
 		p += n;
 	}
 }
