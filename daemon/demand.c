@@ -7,7 +7,8 @@
  * ring that is found empty doubles by itself, and one that is not stays small: slots come back in the order
  * in which they were freed, so a ring is as much memory as allocation walks through, and what exceeds a cache
  * is paid for with every object. The nap between two looks is as long as half a ring lasts at the rate of the
- * last one. A second in which nothing is taken halves the ring.
+ * last one; and no longer than a millisecond, or four where what is taken in them fits a part of a cache: each end of a nap
+ * interrupts somebody. A second in which nothing is taken halves the ring.
  *
  * A class that runs dry at the limit is refused only when a whole collection has passed since: until then its demand
  * stands, and its clients wait. That is how supply slows those who outrun the marker.
@@ -23,10 +24,11 @@
 #include "supply.h"
 #include "takers.h"
 
-#define SLEEP_NS   10000000000u /* while nothing is taken */
-#define HARVEST_NS 200000u      /* between harvests while napping: what was freed last is still in a cache */
-#define MISFREE_NS 10000000u    /* between looks at what clients count, while busy */
-#define OWED_NS    100000u      /* between looks while somebody waits for what there is */
+#define SLEEP_NS   10000000000u  /* while nothing is taken */
+#define HARVEST_NS 200000u       /* between harvests while napping: what was freed last is still in a cache */
+#define MISFREE_NS 10000000u     /* between looks at what clients count, while busy */
+#define CALM_BYTES (64ull << 10) /* a part of any cache: rings may grow so far for the sake of longer naps */
+#define OWED_NS    100000u       /* between looks while somebody waits for what there is */
 
 static uint64_t slab_bytes(const struct supply *supply, uint32_t class)
 {
@@ -148,6 +150,7 @@ static void look(struct supply *supply, uint32_t class, uint64_t now)
 	state->looked = now;
 	if (taken > state->worst_now)
 		state->worst_now = taken;
+	supply->taken += taken;
 	if (taken && state->target / 2 * passed < taken * supply->nap)
 		supply->nap = state->target / 2 * passed / taken;
 }
@@ -311,16 +314,30 @@ void supply_look_at_pace(struct supply *supply)
 	collection_request(heap, TRIGGER_HEAP);
 }
 
+/* A nap is longer than usual as long as little is taken meanwhile, of all classes together: all their rings grow by it. */
+static void nap_limit(struct supply *supply, uint64_t now)
+{
+	uint64_t passed = now - supply->looked;
+
+	supply->looked = now;
+	if (supply->taken)
+		supply->nap =
+			clamp(supply->nap, 0,
+			      clamp(CALM_BYTES * passed / supply->taken, SUPPLY_NAP_NS, SUPPLY_NAP_CALM_NS));
+}
+
 uint64_t supply_serve(struct supply *supply)
 {
 	uint64_t now = clock_ns();
 	bool busy;
 
-	supply->nap = SUPPLY_NAP_NS;
+	supply->nap = SUPPLY_NAP_CALM_NS;
+	supply->taken = 0;
 	/* First: a ring that is filled for somebody now is not to shrink to what the last second says before he has taken it. */
 	if (now - supply->last_tick > SUPPLY_SECOND_NS)
 		tick(supply);
 	serve_all(supply, now);
+	nap_limit(supply, now);
 	takers_round(supply, now);
 	now = clock_ns(); /* never before a time that was noted on the way */
 	busy = now - supply->last_taken < SUPPLY_SECOND_NS;

@@ -43,7 +43,7 @@ static bool demanded(const struct supply *supply)
 static void rest(struct supply *supply, uint64_t ns)
 {
 	uint32_t *bell = &supply->heap->t.control->bell,
-		 how = ns <= SUPPLY_NAP_NS ? HEAPD_BELL_NAP : HEAPD_BELL_SLEEP;
+		 how = ns <= SUPPLY_NAP_CALM_NS ? HEAPD_BELL_NAP : HEAPD_BELL_SLEEP;
 
 	/* Demand that waits for a cycle is no reason to be awake. */
 	if (supply->awaiting) {

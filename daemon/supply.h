@@ -18,6 +18,7 @@
 #define SUPPLY_SECOND_NS 1000000000u
 #endif
 #define SUPPLY_NAP_NS      1000000u     /* between rounds while something is being taken, at most ... */
+#define SUPPLY_NAP_CALM_NS 4000000u     /* ... but this where little is ... */
 #define SUPPLY_NAP_MIN_NS  30000u       /* ... and at least */
 #define SUPPLY_CLASS_BYTES (16ul << 20) /* no ring's target is above this */
 #define SUPPLY_BURST_MIN   (4ul << 20)  /* rings grow by new memory to this, or to ... */
@@ -63,6 +64,8 @@ struct supply {
 	bool awaiting;    /* a class waits for a cycle */
 	uint64_t idle_ns; /* spent in rounds that did nobody any good, and not rested from */
 	uint64_t nap;     /* nanoseconds until the next look */
+	uint64_t taken;   /* bytes, of all classes, found by this look, ... */
+	uint64_t looked;  /* ... and when the last one was */
 	unsigned portion; /* of those who wait for a class, as many are woken at once */
 	struct log_limit double_free_limit, misfree_limit;
 	uint64_t last_misfree; /* when clients' counts were looked at */

@@ -374,6 +374,59 @@ START_TEST(rings_in_use_keep_their_target)
 }
 END_TEST
 
+static uint64_t slots_of(const struct heapd_batch *b)
+{
+	uint64_t n = 0;
+
+	for (unsigned i = 0; i < HEAPD_BATCH_MAX; i++)
+		n += (uint64_t)__builtin_popcountll(b->masks[i]);
+	return n;
+}
+
+/* With the lock: asks for a class, and takes what there is then. Bytes. */
+static uint64_t drain(uint32_t class)
+{
+	uint64_t slots = 0;
+	struct heapd_batch b;
+
+	testheap_demand(&t, class);
+	supply_serve(t.heap->supply);
+	while (testheap_take(&t, class, &b)) {
+		slots += slots_of(&b);
+		testheap_free(&t, &b, UINT64_MAX);
+	}
+	return slots * t.heap->t.classes[class].slot_size;
+}
+
+/* With the lock: how long it may nap `ms` after so much was taken. */
+static uint64_t nap_after(uint32_t class, uint64_t bytes, unsigned ms)
+{
+	uint64_t begin, passed, nap;
+
+	do {
+		while (drain(class) < bytes)
+			;
+		begin = clock_ns();
+		usleep(ms * 1000);
+		nap = supply_serve(t.heap->supply);
+		passed = clock_ns() - begin;
+	} while (passed > (ms + 2) * 1000000ull); /* others kept us from a processor */
+	return nap;
+}
+
+/* Naps are long where little is taken meanwhile, and short where much is. */
+START_TEST(naps_are_as_long_as_little_is_taken)
+{
+	uint32_t class = heapd_sizeclass_of(64);
+
+	pthread_mutex_lock(&t.heap->lock);
+	ck_assert_uint_eq(nap_after(class, 1, 40), SUPPLY_NAP_CALM_NS);
+	ck_assert_uint_eq(nap_after(class, MIB / 4, 2), SUPPLY_NAP_NS);
+	pthread_mutex_unlock(&t.heap->lock);
+	testheap_balances(&t);
+}
+END_TEST
+
 /* Currents of all classes on every CPU: more than the bound, unless somebody takes them back. */
 static uint64_t strand(uint32_t cpus, bool rseq)
 {
@@ -556,6 +609,7 @@ int main(void)
 	tcase_add_test(tests, a_batch_handed_back_twice_does_no_harm);
 	tcase_add_test(tests, idle_rings_are_withdrawn);
 	tcase_add_test(tests, rings_in_use_keep_their_target);
+	tcase_add_test(tests, naps_are_as_long_as_little_is_taken);
 	tcase_add_test(tests, stranded_cas_currents_are_withdrawn);
 	tcase_add_test(tests, stranded_rseq_currents_are_withdrawn);
 	tcase_add_test(tests, large_objects);
