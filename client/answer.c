@@ -90,7 +90,7 @@ static void pause_count(const struct heapd_heap *heap, struct heapd_thread *self
 	HEAPD_PROBE(pause, heap->name, cycle, ns);
 }
 
-/* The daemon has read the area since this thread wrote to it: what it writes to now comes while the clocks are read. */
+/* The daemon has read the area since this thread wrote to it: what it writes to now comes while it reads. */
 static void published_ask(const uint64_t *words)
 {
 	for (unsigned at = 0; at < ASKED_BYTES; at += 64)
@@ -129,11 +129,13 @@ static void answer_give_up(const struct answer *a)
 void answer_here(struct heapd_heap *heap, struct heapd_thread *self)
 {
 	uint64_t now = HEAPD_LOAD_ACQUIRE(&heap->t.directory->cycle.now);
+	struct pause begin;
 	struct answer a;
 
 	if (heapd_now_phase(now) != HEAPD_PHASE_SCAN)
 		return;
-	struct pause begin = { .cpu = clock_thread(0), .wall = clock_now() };
+	begin.cpu = clock_thread(0);
+	begin.wall = clock_now();
 	if (!answer_begin(&a, heap, self, heapd_now_cycle(now)))
 		return;
 	bool found = stack_words_add_own(heap, &a.out, self);
