@@ -14,6 +14,7 @@
 #include "client/handshake.h"
 #include "handshakes.h"
 #include "holders.h"
+#include "processor.h"
 #include "suite.h"
 
 #define LONG_BYTES (512ul << 20)
@@ -73,15 +74,6 @@ START_TEST(clock_of_ones_own)
 }
 END_TEST
 
-static void run_on(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(set), &set), 0);
-}
-
 struct contest {
 	int cpu;
 	uint32_t over;
@@ -94,7 +86,7 @@ static struct contest contest;
 static void *run_against(void *arg)
 {
 	(void)arg;
-	run_on(contest.cpu);
+	cpu_pin(contest.cpu);
 	while (!__atomic_load_n(&contest.over, __ATOMIC_ACQUIRE))
 		;
 	return NULL;
@@ -104,7 +96,7 @@ static UNSEEN void hold_much_in_a_contest(struct holder *h)
 {
 	uint64_t *words = (uint64_t *)alone_memory(LONG_BYTES), before;
 
-	run_on(contest.cpu);
+	cpu_pin(contest.cpu);
 	words[0] = ~h->inverted;
 	ck_assert_int_eq(heapd_local_add(heap, words, LONG_BYTES), 0);
 	before = clock_thread(0);

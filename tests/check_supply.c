@@ -374,59 +374,6 @@ START_TEST(rings_in_use_keep_their_target)
 }
 END_TEST
 
-static uint64_t slots_of(const struct heapd_batch *b)
-{
-	uint64_t n = 0;
-
-	for (unsigned i = 0; i < HEAPD_BATCH_MAX; i++)
-		n += (uint64_t)__builtin_popcountll(b->masks[i]);
-	return n;
-}
-
-/* Where no supplier runs: asks for a class, and takes what there is then. Bytes. */
-static uint64_t drain(uint32_t class)
-{
-	uint64_t slots = 0;
-	struct heapd_batch b;
-
-	testheap_demand(&t, class);
-	supply_round(t.heap);
-	while (testheap_take(&t, class, &b)) {
-		slots += slots_of(&b);
-		testheap_free(&t, &b, UINT64_MAX);
-	}
-	return slots * t.heap->t.classes[class].slot_size;
-}
-
-/* How long it may nap `ms` after so much was taken. */
-static uint64_t nap_after(uint32_t class, uint64_t bytes, unsigned ms)
-{
-	uint64_t begin, passed, nap;
-
-	do {
-		while (drain(class) < bytes)
-			;
-		begin = clock_ns();
-		usleep(ms * 1000);
-		nap = supply_round(t.heap);
-		passed = clock_ns() - begin;
-	} while (passed > (ms + 2) * 1000000ull); /* others kept us from a processor */
-	return nap;
-}
-
-/* Naps are long where little is taken meanwhile, and short where much is. */
-START_TEST(naps_are_as_long_as_little_is_taken)
-{
-	uint32_t class = heapd_sizeclass_of(64);
-
-	testheap_init(&t, SIZE, SIZE);
-	ck_assert_int_eq(supply_init(t.heap), 0);
-	ck_assert_uint_eq(nap_after(class, 1, 40), SUPPLY_NAP_CALM_NS);
-	ck_assert_uint_eq(nap_after(class, MIB / 4, 2), SUPPLY_NAP_NS);
-	teardown();
-}
-END_TEST
-
 /* Currents of all classes on every CPU: more than the bound, unless somebody takes them back. */
 static uint64_t strand(uint32_t cpus, bool rseq)
 {
@@ -613,7 +560,6 @@ int main(void)
 	tcase_add_test(tests, stranded_rseq_currents_are_withdrawn);
 	tcase_add_test(tests, large_objects);
 	tcase_add_test(still, visits_know_of_what_was_just_taken);
-	tcase_add_test(still, naps_are_as_long_as_little_is_taken);
 	suite_add_tcase(suite, tests);
 	suite_add_tcase(suite, still);
 	return testheap_run(suite);

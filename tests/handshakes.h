@@ -63,6 +63,11 @@ static inline const uint64_t *published_words(const struct heapd_thread *t)
 	return (const uint64_t *)(const void *)(areas + thread_index(heap, t) * HEAPD_PUBLISHED_BYTES);
 }
 
+static inline const uint64_t *range_words(void)
+{
+	return (const uint64_t *)(const void *)((char *)heap->session + HEAPD_SESSION_RANGES_AT);
+}
+
 static inline bool published(const struct heapd_thread *t, uint64_t word)
 {
 	for (uint64_t i = 0; i < t->published_count && i < HEAPD_PUBLISHED_BYTES / 8; i++)

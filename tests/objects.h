@@ -8,13 +8,13 @@
 
 #include <check.h>
 #include <errno.h>
-#include <sched.h>
 #include <stdint.h>
 #include <string.h>
 
 #include "heapd.h"
 
 #include "fixture.h"
+#include "processor.h"
 
 #define OBJECTS_PATHS 2 /* a loop test's _i as flags: by sequence, by compare-and-swap */
 
@@ -86,16 +86,6 @@ static inline bool pattern_whole(const void *p, size_t n, uint64_t tag)
 		if (((const uint64_t *)p)[i] != pattern_word(tag, i))
 			return false;
 	return true;
-}
-
-/* Everything on one CPU: what the fast paths do is the same every time. */
-static inline void cpu_pin(int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET((size_t)cpu, &set);
-	ck_assert_int_eq(sched_setaffinity(0, sizeof(set), &set), 0);
 }
 
 /* ck_assert_msg() for loops that run often: check takes note of each assertion, by a system call. */
