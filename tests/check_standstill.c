@@ -24,7 +24,7 @@
 #ifdef HEAPD_TSAN /* all takes so much longer */
 #define NODES 500000u
 #else
-#define NODES 2000000u
+#define NODES 3000000u
 #endif
 #define HOBBLED_US 500u /* a thread that stands for STOPPED_US runs for that long, ... */
 #define RUN_MOST \
