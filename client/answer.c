@@ -42,7 +42,7 @@
 
 #define PREPARED_BYTES (32ul << 10) /* of the published area, so that no ordinary answer waits for a page */
 #define ASKED_BYTES    2048u        /* of it that most answers write to */
-#define PAUSE_SHORT_NS 5000u        /* less than any interruption, or change of threads, takes */
+#define PAUSE_SHORT_NS 5000u        /* up to here time is near enough to processor time */
 
 #define scanning __attribute__((no_sanitize("address", "thread", "undefined")))
 

@@ -9,6 +9,10 @@
  * or, seldom, when the kernel says that none is waiting. A record that shows as claimed after the phase was
  * read is coming up, and will read the phase itself, or going down, and holds nothing.
  *
+ * What an answer took is counted from the thread's processor time before it was asked, which the agent writes before it sends. `seen`
+ * (release) pairs with the agent's look at it: the handler has read that time by then, so the next is another answer's. After a signal
+ * that is taken for lost a later one may be read: the answer counts for less by what ran in between.
+ *
  * A signal that waits for a thread inside execve() would come to the next program, which has no handler, and end it. Ours says
  * that it is a timer's: those the kernel drops there, with the other threads gone that could send one more.
  *
